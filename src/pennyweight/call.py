@@ -1,0 +1,202 @@
+"""One call on its way through: what was asked, by whom, where it goes, what optimizers said, and what it came to.
+
+All frozen: `call.apply(action)` and `call.note(step)` give the next call.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from .money import PicoUSD
+from .request import Done, Edit, Operation, Request, Response, Usage, Wire
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Call",
+    "Credential",
+    "Housekeeping",
+    "Identity",
+    "Optimize",
+    "Outcome",
+    "Proposal",
+    "Receipt",
+    "Rewrite",
+    "Route",
+    "Step",
+    "Target",
+    "Verdict",
+]
+
+Optimize = Literal["off", "safe", "max"]
+Housekeeping = Literal["heartbeat", "memory_flush", "compaction", "title", "commit_message", "count"]
+
+
+class Credential:
+    """A key or token that the caller brought. It never prints, encodes or compares as its value."""
+
+    __slots__ = ("header", "secret", "subscription")
+
+    def __init__(self, header: str, secret: str, *, subscription: bool = False) -> None:
+        self.header = header  # "authorization" or "x-api-key": as it came, so it goes out
+        self.secret = secret  # the whole header value
+        self.subscription = subscription  # an OAuth token of a plan: metered in tokens, not dollars
+
+    def __repr__(self) -> str:
+        return f"Credential({self.header}: …)"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose call it is. `tenant` is the virtual key's name ("local" without one); the rest is "" when unknown."""
+
+    tenant: str = "local"
+    session: str = ""
+    agent: str = ""
+    task: str = ""
+    skill: str = ""
+    housekeeping: Housekeeping | None = None
+    session_source: str = ""  # which header or rule told the session, for `explain`
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a call goes: a configured provider by name, the model as that provider calls it, the protocol it speaks."""
+
+    provider: str
+    model: str
+    wire: Wire
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    response: Response
+
+
+class Rewrite(msgspec.Struct, frozen=True, tag="rewrite"):
+    edits: tuple[Edit, ...]
+
+
+class Route(msgspec.Struct, frozen=True, tag="route"):
+    target: Target
+    params: tuple[Edit, ...] = ()
+
+
+Action = Answer | Rewrite | Route
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What an optimizer offers: an action, what it would save, what finding it cost, and how likely it does harm."""
+
+    action: Action
+    saving: PicoUSD = 0
+    spent: PicoUSD = 0
+    risk: float = 0.0  # probability in [0, 1] that the caller gets something worse
+    why: str = ""
+    level: Literal["safe", "max"] = "max"  # "safe": cannot change the answer, allowed under --optimize safe
+    tokens: int = 0  # input tokens it takes off the bill, for callers whose bill is not dollars
+
+
+class Verdict(StrEnum):
+    ABSTAINED = "abstained"  # nothing to offer
+    SHADOWED = "shadowed"  # would have been accepted, but the optimizer only watches
+    TOO_RISKY = "too_risky"
+    NOT_WORTH_IT = "not_worth_it"
+    NOT_ALLOWED = "not_allowed"  # the call's optimize level forbids it
+    ACCEPTED = "accepted"
+    FAILED = "failed"  # it raised, or the deadline passed
+    LOST = "lost"  # a translation could not carry a field; `why` names it
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a call's trail."""
+
+    optimizer: str
+    verdict: Verdict
+    saving: PicoUSD = 0
+    spent: PicoUSD = 0
+    risk: float = 0.0
+    why: str = ""
+    error: str = ""  # the exception's class name, never its text: texts can hold prompts
+
+
+class Call(msgspec.Struct, frozen=True, eq=False):
+    """A call. `original` is what came in, `request` what goes out after the rewrites accepted so far."""
+
+    id: str
+    identity: Identity
+    original: Request
+    request: Request
+    target: Target
+    at: float  # unix seconds
+    optimize: Optimize = "safe"
+    trail: tuple[Step, ...] = ()
+    risk_left: float = 0.05
+    credential: Credential | None = None
+    facts: dict[str, Any] = {}  # what one seam tells a later one (e.g. the arm of an experiment); never prompts
+
+    @property
+    def rewritten(self) -> bool:
+        return self.request is not self.original
+
+    def note(self, *steps: Step) -> Call:
+        return msgspec.structs.replace(self, trail=self.trail + steps)
+
+    def apply(self, action: Action) -> Call:
+        """The call after a Rewrite or a Route; an Answer leaves it as it is."""
+        match action:
+            case Rewrite(edits=edits):
+                return msgspec.structs.replace(self, request=self.request.edit(edits))
+            case Route(target=target, params=params):
+                request = self.request.edit(params) if params else self.request
+                return msgspec.structs.replace(self, request=request, target=target)
+            case Answer():
+                return self
+
+
+class Outcome(msgspec.Struct, frozen=True, eq=False):
+    """A finished call, as the clerk hands it to optimizers and the ledger."""
+
+    call: Call
+    done: Done
+    status: int
+    answered_by: str  # a provider's name, or the optimizer that answered
+    headers: tuple[tuple[str, str], ...] = ()
+    response: Response | None = None  # kept only when an optimizer asked for it (see Pipeline)
+    ttft_s: float | None = None  # first byte of the body
+    latency_s: float = 0.0  # to the end of the body
+    added_s: float = 0.0  # our own part of it, before the upstream was asked
+    error: str = ""  # class name of what went wrong
+    abandoned: bool = False  # the caller left before the end
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What one call cost and what it would have cost untouched. Money in PicoUSD; None: no price is known."""
+
+    call_id: str
+    at: float
+    tenant: str
+    session: str
+    agent: str
+    task: str
+    skill: str
+    housekeeping: str
+    wire: str
+    operation: Operation
+    provider: str
+    model: str  # as asked
+    target_model: str  # as sent
+    usage: Usage | None
+    cost: PicoUSD | None
+    baseline: PicoUSD | None
+    spent: PicoUSD  # what optimizing cost, already inside `cost`
+    pricing: Literal["priced", "unpriced", "local", "subscription", "free"]
+    trail: tuple[Step, ...]
+    status: int
+    finish_reason: str
+    arm: str = ""
+    ttft_s: float | None = None
+    latency_s: float = 0.0
+    added_s: float = 0.0
+    error: str = ""
+    abandoned: bool = False

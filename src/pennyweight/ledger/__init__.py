@@ -1,0 +1,1 @@
+"""The ledger: what each call cost, and who earned the difference."""

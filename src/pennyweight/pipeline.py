@@ -1,0 +1,232 @@
+"""The one way through: ask the optimizers, judge what they propose, open the backend, hand the outcome to the clerk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
+from .errors import PennyweightError
+from .policy import Flag
+from .protocols import Backend, Clock, Optimizer
+from .request import Done, Headers, Reply, Response
+from .wire import codec
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Pipeline", "judge", "replay"]
+
+T = TypeVar("T")
+
+
+def judge(proposal: Proposal, *, mode: str, optimize: Optimize, risk_left: float) -> Verdict:
+    """The whole acceptance rule: may this proposal change the call?
+
+    mode: "shadow" or "on" (an optimizer that is off is not asked). Level, worth and risk are checked in that order, so
+    a shadowed verdict means that it would have been accepted.
+    """
+    if optimize == "off" or (optimize == "safe" and proposal.level != "safe"):
+        return Verdict.NOT_ALLOWED
+    if proposal.saving <= proposal.spent and proposal.tokens <= 0:
+        return Verdict.NOT_WORTH_IT
+    if proposal.risk > risk_left:
+        return Verdict.TOO_RISKY
+    return Verdict.SHADOWED if mode == "shadow" else Verdict.ACCEPTED
+
+
+class Pipeline:
+    """A Backend made of optimizers over a backend.
+
+    `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
+    bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[tuple[Optimizer, Flag]],
+        backend: Backend,
+        *,
+        submit: Callable[[Outcome], None],
+        clock: Clock,
+        propose_s: float = 0.05,
+    ) -> None:
+        self._optimizers = tuple(optimizers)
+        self._backend = backend
+        self._submit = submit
+        self._clock = clock
+        self._propose_s = propose_s
+
+    async def consult(self, call: Call) -> tuple[Call, Response | None]:
+        """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
+
+        Writes nothing and asks no upstream: `explain` and `replay` are this function.
+        """
+        if call.optimize == "off" or not self._optimizers:
+            return call, None
+        deadline = asyncio.get_running_loop().time() + self._propose_s
+        for optimizer, flag in self._optimizers:
+            mode = flag.mode_for(call.identity.tenant, call.id)
+            if mode == "off":
+                continue
+            try:
+                proposal = await _within(optimizer.propose(call), deadline)
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
+                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                call = call.note(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                continue
+            if proposal is None:
+                call = call.note(Step(optimizer.name, Verdict.ABSTAINED))
+                continue
+            verdict = judge(proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left)
+            step = Step(optimizer.name, verdict, proposal.saving, proposal.spent, proposal.risk, proposal.why)
+            call = call.note(step)
+            if verdict is not Verdict.ACCEPTED:
+                continue
+            call = _spend(call.apply(proposal.action), proposal.risk)
+            if isinstance(proposal.action, Answer):
+                return call, proposal.action.response
+        return call, None
+
+    async def open(self, call: Call) -> Reply:
+        """Raises BackendError when nothing could be opened; the outcome is submitted then too."""
+        started = self._clock.monotonic()
+        call, answer = await self.consult(call)
+        added_s = self._clock.monotonic() - started
+        if answer is not None:
+            reply = replay(call, answer)
+            reply.on_end.append(_Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False))
+            return reply
+        keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
+        try:
+            reply = await self._backend.open(call)
+        except BaseException as error:
+            watch.failed(error)
+            raise
+        reply.on_end.append(watch)
+        if reply.chunks is not None:
+            reply.chunks = watch.relay(reply.chunks)
+        return reply
+
+    async def settle(self, outcome: Outcome) -> None:
+        """Let the optimizers learn from a finished call. The clerk calls this."""
+        if outcome.call.optimize == "off":
+            return
+        for optimizer, _flag in self._optimizers:
+            try:
+                await optimizer.settle(outcome)
+            except Exception as error:  # noqa: BLE001 - see consult
+                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+
+
+def replay(call: Call, response: Response) -> Reply:
+    """A stored answer as the caller asked for it: whole or as a stream, nothing charged."""
+    wire = codec(response.wire)
+    done = Done(response.done.usage, response.done.finish_reason, charges=())
+    headers = tuple(h for h in response.headers if h[0] not in _BODY_HEADERS)
+    if not call.request.stream:
+        headers += (("content-type", "application/json"),)
+        return Reply(response.status, headers, wire=response.wire, content=response.raw, done=done)
+    asked = call.original.envelope.stream_options
+    include_usage = asked is not None and b'"include_usage"' in bytes(asked) and b"true" in bytes(asked)
+    chunks = wire.unfold(response.raw, include_usage=include_usage)
+    headers += (("content-type", wire.stream_type()), ("cache-control", "no-cache"))
+    return Reply(response.status, headers, wire=response.wire, chunks=_each(chunks), done=done)
+
+
+_BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
+
+
+async def _each(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def _within(work: Awaitable[T], deadline: float) -> T:
+    """The result of `work`, or TimeoutError at the loop time `deadline`."""
+    async with asyncio.timeout_at(deadline):
+        return await work
+
+
+def _spend(call: Call, risk: float) -> Call:
+    return msgspec.structs.replace(call, risk_left=call.risk_left - risk) if risk else call
+
+
+class _Watch:
+    """Follows one reply to its end and submits the Outcome, exactly once."""
+
+    def __init__(
+        self, pipeline: Pipeline, call: Call, started: float, added_s: float, answered_by: str, *, keep: bool
+    ) -> None:
+        self._pipeline = pipeline
+        self._call = call
+        self._started = started
+        self._added_s = added_s
+        self._answered_by = answered_by
+        self._kept: list[bytes] | None = [] if keep else None
+        self._ttft_s: float | None = None
+        self._error = ""
+        self._finished = False
+
+    async def relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks as they pass; notes when the first came, whether the end did, and keeps them if asked."""
+        kept = self._kept
+        try:
+            async for chunk in chunks:
+                if self._ttft_s is None:
+                    self._ttft_s = self._pipeline._clock.monotonic() - self._started
+                if kept is not None:
+                    kept.append(chunk)
+                yield chunk
+            self._finished = True
+        except PennyweightError as error:
+            self._error = type(error).__name__
+            raise
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing was opened."""
+        status = error.status if isinstance(error, PennyweightError) else 500
+        self._error = type(error).__name__
+        self._send(status, (), Done(complete=False), abandoned=isinstance(error, asyncio.CancelledError))
+
+    def __call__(self, reply: Reply) -> None:
+        done = reply.done or Done(complete=False)
+        whole = reply.content is not None
+        response = None
+        if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
+            response = self._response(reply, done)
+        abandoned = not (whole or self._finished or self._error)
+        self._send(reply.status, reply.headers, done, response=response, abandoned=abandoned)
+
+    def _response(self, reply: Reply, done: Done) -> Response | None:
+        raw = reply.content
+        if raw is None:
+            try:
+                raw = codec(reply.wire).fold(b"".join(self._kept or ()))
+            except ValueError:
+                return None
+        return Response(reply.wire, raw, done, reply.status, reply.headers)
+
+    def _send(
+        self, status: int, headers: Headers, done: Done, *, response: Response | None = None, abandoned: bool = False
+    ) -> None:
+        now = self._pipeline._clock.monotonic()
+        self._pipeline._submit(
+            Outcome(
+                call=self._call,
+                done=done,
+                status=status,
+                answered_by=self._answered_by,
+                headers=headers,
+                response=response,
+                ttft_s=self._ttft_s,
+                latency_s=now - self._started,
+                added_s=self._added_s,
+                error=self._error,
+                abandoned=abandoned,
+            )
+        )

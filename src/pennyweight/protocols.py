@@ -1,0 +1,70 @@
+"""The sockets: what an optimizer, a backend, a store, a ledger and a clock must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from .call import Call, Outcome, Proposal, Receipt
+from .request import Reply
+
+__all__ = ["KV", "Backend", "Clock", "Ledger", "Optimizer", "Tokenizer"]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Proposes a change to one call. `propose` looks and never writes; `settle` learns after the caller was answered.
+
+    `wants_response`: whether `settle` needs `outcome.response`; folding a stream costs, so it is built only then.
+    Asked once per call, before the upstream is.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def propose(self, call: Call) -> Proposal | None: ...
+
+    async def settle(self, outcome: Outcome) -> None: ...
+
+    def wants_response(self, call: Call) -> bool: ...
+
+
+class Backend(Protocol):
+    """Answers a call. Wrappers take a Backend and are one. Raises BackendError when nothing could be opened at all;
+
+    an upstream's own refusal is a Reply with its status, headers and body. See docs/decisions/0002.
+    """
+
+    async def open(self, call: Call) -> Reply: ...
+
+
+class KV(Protocol):
+    """Bytes and counters by key. `ttl_s` None: until evicted. Raises StoreError."""
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None: ...
+
+    async def delete(self, prefix: str) -> int: ...
+
+    async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int: ...
+
+
+class Ledger(Protocol):
+    """Keeps receipts. `append` is atomic per batch. Raises StoreError."""
+
+    async def append(self, receipts: Sequence[Receipt]) -> None: ...
+
+
+class Tokenizer(Protocol):
+    def count(self, text: str) -> int: ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Unix seconds, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
+        ...

@@ -1,0 +1,331 @@
+"""What a caller sent and what an upstream answered: native bytes, with typed views that are computed when asked.
+
+A `Request` is the body as it came, never mutated. An `Edit` is one change to it; `Request.edit` splices the new
+values into the bytes, so what an edit does not name keeps its bytes, unknown fields and number formats included.
+This module knows JSON, but no protocol: what a message or a tool looks like is told in `pennyweight.wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from .errors import BadRequest
+
+__all__ = [
+    "Charge",
+    "Delta",
+    "Done",
+    "Edit",
+    "Headers",
+    "Operation",
+    "ReasoningDelta",
+    "Reply",
+    "Request",
+    "Response",
+    "TextDelta",
+    "ToolCallDelta",
+    "Usage",
+    "Wire",
+    "get_header",
+    "splice",
+]
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in the order they came, names in lower case. Credentials are never among a Request's."""
+
+
+class Wire(StrEnum):
+    """A protocol that a body is written in; the value is the name of its module in `pennyweight.wire`."""
+
+    OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    OLLAMA = "ollama"
+
+
+class Operation(StrEnum):
+    GENERATE = "generate"  # chat completions, responses, messages, /api/chat, /api/generate
+    EMBED = "embed"  # /v1/embeddings, /api/embed
+    COUNT = "count_tokens"  # /v1/messages/count_tokens: asked of the provider, costs nothing
+    OTHER = "other"  # anything else under /v1: passed on untouched
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """One change to a JSON body: put `value` at `path`, or take the place away with `DELETE`.
+
+    `path`: keys and list indices from the root, e.g. ("messages", 3, "content"). A last key that is absent is added
+    at the end of its object; an index equal to the length of its list appends.
+    """
+
+    path: tuple[str | int, ...]
+    value: Any
+
+
+DELETE: Any = msgspec.UNSET
+"""As the value of an Edit: remove the member or list item."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The few top-level fields that every call needs, decoded without building the conversation (see bench/LOG.md)."""
+
+    model: str | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    messages: list[msgspec.Raw] | None = None
+    input: msgspec.Raw | None = None
+    system: msgspec.Raw | None = None
+    instructions: msgspec.Raw | None = None
+    tools: list[msgspec.Raw] | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: msgspec.Raw | None = None
+    stream_options: msgspec.Raw | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder()
+
+
+class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
+    """One request as it came: `raw` bytes of a body in the protocol `wire`, and the headers beside it.
+
+    `path` is the path as called (`/v1/messages`), `query` the query string without its question mark.
+    """
+
+    wire: Wire
+    raw: bytes
+    headers: Headers = ()
+    path: str = ""
+    query: str = ""
+    method: str = "POST"
+    operation: Operation = Operation.GENERATE
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
+        try:
+            return _envelope.decode(self.raw)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"The request body is not valid: {error}.") from None
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+        except (RecursionError, UnicodeDecodeError):
+            raise BadRequest("The request body is nested too deeply or is not UTF-8.") from None
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The body as parsed JSON. Treat it as read-only: change it with `edit`. Raises BadRequest."""
+        try:
+            body = _any.decode(self.raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+        if not isinstance(body, dict):
+            raise BadRequest("The request body must be a JSON object.")
+        return body
+
+    @property
+    def model(self) -> str:
+        """The model as named in the body; "" when there is none."""
+        return self.envelope.model or ""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the caller asked for a stream; Ollama streams unless told not to."""
+        asked = self.envelope.stream
+        return asked if asked is not None else self.wire is Wire.OLLAMA and self.operation is Operation.GENERATE
+
+    def header(self, name: str) -> str | None:
+        """The first header of that lower-case name."""
+        return get_header(self.headers, name)
+
+    def edit(self, edits: Sequence[Edit]) -> Request:
+        """A request whose body has these changes, in order. What they do not name keeps its bytes."""
+        raw = self.raw
+        for change in edits:
+            raw = splice(raw, change.path, change.value)
+        return msgspec.structs.replace(self, raw=raw)
+
+
+def get_header(headers: Headers, name: str) -> str | None:
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def splice(raw: bytes, path: Sequence[str | int], value: Any) -> bytes:
+    """`raw` JSON with `value` put at `path`; members beside the path keep their bytes (white space between may go).
+
+    Raises BadRequest when the path leads through something that is no object or list, or past a list's end.
+    """
+    if not path:
+        return value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+    key, rest = path[0], path[1:]
+    try:
+        if isinstance(key, str):
+            members: dict[str, Any] = dict(_object.decode(raw))
+            if not rest and value is DELETE:
+                members.pop(key, None)
+            else:
+                members[key] = msgspec.Raw(splice(bytes(members.get(key, b"{}")), rest, value))
+            return msgspec.json.encode(members)
+        items: list[Any] = list(_array.decode(raw))
+        if key > len(items) or key < 0:
+            raise BadRequest(f"No item {key} in a list of {len(items)}.")
+        if not rest and value is DELETE:
+            del items[key]
+        elif key == len(items):
+            items.append(msgspec.Raw(splice(b"{}", rest, value)))
+        else:
+            items[key] = msgspec.Raw(splice(bytes(items[key]), rest, value))
+        return msgspec.json.encode(items)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"No place {list(path)!r} in the body: {error}.") from None
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one answer in one convention: `input_tokens` is the whole prompt, cached and written tokens included;
+    `output_tokens` includes reasoning. (OpenAI counts so; Anthropic counts cached and written tokens beside input.)
+
+    `counted`: the provider sent no usage and we counted the text ourselves.
+    """
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    tier: str = "standard"
+    counted: bool = False
+
+    @property
+    def uncached_tokens(self) -> int:
+        """Prompt tokens billed as plain input."""
+        rest = self.input_tokens - self.cache_read_tokens - self.cache_write_5m_tokens - self.cache_write_1h_tokens
+        return max(rest, 0)
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """One bill that an answer caused. Replayed from a cache: none; a cascade: several; a fused follower: none."""
+
+    provider: str
+    model: str
+    usage: Usage
+    at: float  # unix seconds, UTC
+
+
+class TextDelta(msgspec.Struct, frozen=True, tag="text"):
+    text: str
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
+    text: str
+    signature: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The end of an answer: what it amounts to, and what getting it is billed as. `usage` None: nobody told us."""
+
+    usage: Usage | None = None
+    finish_reason: str | None = None  # in the words of the wire it came in
+    charges: tuple[Charge, ...] = ()
+    complete: bool = True  # False: the upstream cut the stream, the caller left, or it ended in an error event
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta | Done
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer: `raw` is the JSON body in the protocol `wire`, as the provider wrote it or folded from a stream."""
+
+    wire: Wire
+    raw: bytes
+    done: Done
+    status: int = 200
+    headers: Headers = ()
+
+
+class Reply:
+    """What a backend opened: status and headers now, the body whole (`content`) or as it arrives (`chunks`).
+
+    Exactly one of `content` and `chunks` is set. Iterate chunks to their end or call `aclose`: whoever opens a reply
+    closes it, and closing one whose body is still coming stops the provider. After the end `done` tells usage, finish
+    reason and charges. Chunks are the bytes as they came, cut where the network cut them. A stream that the upstream
+    cut raises StreamCut at that point.
+    """
+
+    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "on_end", "status", "wire")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        wire: Wire,
+        content: bytes | None = None,
+        chunks: AsyncIterator[bytes] | None = None,
+        done: Done | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.wire = wire
+        self.content = content
+        self.chunks = chunks
+        self.done = done
+        self.on_end: list[Callable[[Reply], None]] = []
+        self._close = close
+        self._ended = False
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        if self.content is None:
+            assert self.chunks is not None
+            self.content = b"".join([chunk async for chunk in self.chunks])
+            self.chunks = None
+        return self.content
+
+    async def aclose(self) -> None:
+        """End the reply: release the connection, then tell `on_end` listeners once. Safe to call again."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if self._close is not None:
+                await self._close()
+        finally:
+            for listener in self.on_end:
+                listener(self)
+
+    async def __aenter__(self) -> Reply:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()

@@ -1,0 +1,1 @@
+"""Stores: bytes, counters and receipts that outlive a call."""
