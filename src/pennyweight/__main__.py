@@ -1,0 +1,5 @@
+"""`python -m pennyweight`."""
+
+from pennyweight.cli import main
+
+main()

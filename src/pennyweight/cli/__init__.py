@@ -1,0 +1,64 @@
+"""The command line. A command's module is imported only when it is called, so `--help` and `serve` start fast."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from .. import __version__
+from ..errors import PennyweightError
+
+_COMMANDS = {
+    "serve": ("Run the gateway.", "serve"),
+    "demo": ("Play a recorded agent session through a gateway and show the bill.", "demo"),
+    "check": ("Validate the configuration and say what to fix.", "check"),
+    "connect": ("Show or write what a client needs to use the gateway.", "connect"),
+    "report": ("What calls cost, and what was saved.", "report"),
+    "explain": ("What each optimizer would do with a request, and why.", "explain"),
+    "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
+    "capture": ("Record the traffic of chosen sessions to files.", "capture"),
+    "keys": ("Virtual keys: add, list, revoke.", "keys"),
+    "prices": ("The price book: show, look up, update.", "prices"),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are `pennyweight.cli.<module>:command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"{__name__}.{_COMMANDS[cmd_name][1]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (line, _) in _COMMANDS.items()])
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pennyweight")
+def cli() -> None:
+    """Pennyweight: make AI agents cost less, and prove it.
+
+    \b
+    pennyweight demo                    see it work, no key needed
+    pennyweight serve                   run the gateway with the keys in your environment
+    pennyweight connect claude-code     point a client at it
+    pennyweight report                  look at the bill
+    """
+
+
+def main() -> None:
+    """Entry point: our own errors become one line on stderr and exit code 2."""
+    try:
+        cli(prog_name="pennyweight")
+    except PennyweightError as error:
+        click.echo(f"pennyweight: {error}", err=True)
+        sys.exit(2)
