@@ -259,7 +259,7 @@ Delta = TextDelta | ReasoningDelta | ToolCallDelta | Done
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer: `raw` is the JSON body in the protocol `wire`, as the provider wrote it or folded from a stream."""
+    """A whole answer: `raw` is the JSON body in the protocol `wire`, as the provider wrote it or folded."""
 
     wire: Wire
     raw: bytes
