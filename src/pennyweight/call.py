@@ -5,6 +5,7 @@ All frozen: `call.apply(action)` and `call.note(step)` give the next call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -168,6 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     added_s: float = 0.0  # our own part of it, before the upstream was asked
     error: str = ""  # class name of what went wrong
     abandoned: bool = False  # the caller left before the end
+    output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -277,7 +277,20 @@ class Reply:
     cut raises StreamCut at that point.
     """
 
-    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "on_end", "status", "wire")
+    __slots__ = (
+        "_close",
+        "_ended",
+        "chunks",
+        "content",
+        "done",
+        "headers",
+        "notes",
+        "on_end",
+        "output_text",
+        "status",
+        "trail",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -297,6 +310,11 @@ class Reply:
         self.chunks = chunks
         self.done = done
         self.on_end: list[Callable[[Reply], None]] = []
+        self.output_text: Callable[[], str] | None = (
+            None  # what was streamed so far, for counting where usage is missing
+        )
+        self.notes: tuple[Any, ...] = ()  # Steps of backends below the pipeline: translations, fallbacks
+        self.trail: tuple[Any, ...] = ()  # the call's whole trail, once the pipeline knows it
         self._close = close
         self._ended = False
 
