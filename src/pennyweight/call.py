@@ -140,6 +140,10 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     def rewritten(self) -> bool:
         return self.request is not self.original
 
+    def sending(self, request: Request) -> Call:
+        """The call with another request to send: what a backend below the pipeline does to it."""
+        return msgspec.structs.replace(self, request=request)
+
     def note(self, *steps: Step) -> Call:
         return msgspec.structs.replace(self, trail=self.trail + steps)
 

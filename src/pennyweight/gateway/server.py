@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import cast
 
@@ -22,34 +22,11 @@ import httptools
 import msgspec
 
 from ..errors import PennyweightError
-from ..request import Headers
+from ..front.http import HttpRequest, HttpResponse, Respond
 
-__all__ = ["HttpRequest", "HttpResponse", "Limits", "Respond", "Server"]
+__all__ = ["Limits", "Server"]
 
 log = logging.getLogger(__name__)
-
-
-class HttpRequest(msgspec.Struct, frozen=True, eq=False):
-    """One request. Header names are lower case; `path` is percent-encoded as it came; `query` without its `?`."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes
-    peer: str  # the client's address, "" for an in-process call
-
-
-class HttpResponse(msgspec.Struct, eq=False):
-    """An answer: `body` whole, or chunks to be sent as they come. `close` is awaited when the sending is over,
-
-    however it ended. A chunk iterator that raises cuts the connection after what was sent.
-    """
-
-    status: int
-    headers: Headers
-    body: bytes | AsyncIterator[bytes] = b""
-    close: Callable[[], Awaitable[None]] | None = None
 
 
 class Refused(Exception):
@@ -59,7 +36,6 @@ class Refused(Exception):
         self.status, self.kind, self.message = status, kind, message
 
 
-Respond = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Refuse = Callable[[str, int, str, str], HttpResponse]
 """From (path, status, kind, message) to an answer in the protocol that this path speaks."""
 
