@@ -1,0 +1,1 @@
+"""Which price a model has, and when."""
