@@ -66,7 +66,7 @@ SELECT
   iif(replayed, 0, coalesce(output_tokens, 0)) AS output_tokens,
   iif(replayed, 0, coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens_used,
   iif(replayed, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), 0) AS tokens_replayed,
-  cost_pico, baseline_pico, saved_pico, cost_pico / 1e12 AS cost, baseline_pico / 1e12 AS baseline,
+  cost_pico, baseline_pico, saved_pico, spent_pico, cost_pico / 1e12 AS cost, baseline_pico / 1e12 AS baseline,
   saved_pico / 1e12 AS saved, added_s * 1000 AS added_ms, ttft_s, latency_s, at
 FROM receipts;
 
