@@ -17,6 +17,7 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "Action",
     "Answer",
+    "Basis",
     "Call",
     "Credential",
     "Housekeeping",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Optimize = Literal["off", "safe", "max"]
+Basis = Literal["", "computed", "estimated", "measured"]
 Housekeeping = Literal["heartbeat", "memory_flush", "compaction", "title", "commit_message", "count"]
 
 
@@ -206,3 +208,6 @@ class Receipt(msgspec.Struct, frozen=True):
     added_s: float = 0.0
     error: str = ""
     abandoned: bool = False
+    answered_by: str = ""  # a provider's name, or the optimizer that answered
+    replayed: bool = False  # nothing was billed: `usage` is what the answer stands for, not what was consumed
+    basis: Basis = ""  # how baseline - cost was established; "": nobody changed the call
