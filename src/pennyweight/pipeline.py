@@ -200,6 +200,8 @@ class _Watch:
         if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
             response = self._response(reply, done)
         abandoned = not (whole or self._finished or self._error)
+        if reply.notes:
+            self._call = self._call.note(*reply.notes)
         self._send(reply.status, reply.headers, done, response=response, abandoned=abandoned)
 
     def _response(self, reply: Reply, done: Done) -> Response | None:

@@ -277,7 +277,7 @@ class Reply:
     cut raises StreamCut at that point.
     """
 
-    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "on_end", "status", "wire")
+    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "notes", "on_end", "status", "wire")
 
     def __init__(
         self,
@@ -297,6 +297,7 @@ class Reply:
         self.chunks = chunks
         self.done = done
         self.on_end: list[Callable[[Reply], None]] = []
+        self.notes: list[Any] = []  # call.Step: what wrappers did, for the call's trail
         self._close = close
         self._ended = False
 
