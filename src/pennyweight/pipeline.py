@@ -111,7 +111,7 @@ class Pipeline:
         except BaseException as error:
             watch.failed(error)
             raise
-        reply.trail = call.trail + reply.notes
+        reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
         if reply.chunks is not None:
             reply.chunks = watch.relay(reply.chunks)

@@ -317,11 +317,10 @@ class Reply:
         self.chunks = chunks
         self.done = done
         self.on_end: list[Callable[[Reply], None]] = []
-        self.output_text: Callable[[], str] | None = (
-            None  # what was streamed so far, for counting where usage is missing
-        )
-        self.notes: tuple[Any, ...] = ()  # Steps of backends below the pipeline: translations, fallbacks
-        self.trail: tuple[Any, ...] = ()  # the call's whole trail, once the pipeline knows it
+        # What was streamed so far, for counting where no usage came.
+        self.output_text: Callable[[], str] | None = None
+        self.notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
+        self.trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
         self._close = close
         self._ended = False
 

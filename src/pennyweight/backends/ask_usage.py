@@ -31,7 +31,7 @@ class AskUsage:
             return await self._inner.open(call)
         asked = request.edit([Edit(("stream_options",), {"include_usage": True})])
         reply = await self._inner.open(call.sending(asked))
-        reply.notes += (_STEP,)
+        reply.notes.append(_STEP)
         if reply.chunks is not None and reply.ok:
             reply.chunks = withhold(reply.chunks)
         return reply

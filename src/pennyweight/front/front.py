@@ -51,7 +51,9 @@ class Front:
                 return await page(request)
             endpoint = find(request)
             if endpoint is None:
-                raise NotFound(f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models.")
+                raise NotFound(
+                    f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
+                )
             if get_header(request.headers, "upgrade") is not None:
                 return _no_websocket(endpoint)
             return await self._call(request, endpoint)

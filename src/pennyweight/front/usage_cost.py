@@ -87,5 +87,3 @@ def _told(events: bytes, wire: Wire, pico: int) -> bytes:
 
 def _usd(pico: int) -> msgspec.Raw:
     return msgspec.Raw(format_usd(pico).lstrip("$").encode())
-
-
