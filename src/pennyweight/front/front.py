@@ -27,6 +27,7 @@ __all__ = ["Front", "error_response"]
 log = logging.getLogger(__name__)
 
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
+Pages = Callable[[HttpRequest], Page | None]
 
 _CREDENTIALS = frozenset(
     {"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization", "host"}
@@ -35,18 +36,18 @@ _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class Front:
-    """`pages`: what is not for a provider, by (method, path): health, receipts, the status page."""
+    """`pages` finds what is not for a provider: health, receipts, the status page."""
 
-    def __init__(self, app: App, gate: Gate, pages: dict[tuple[str, str], Page] | None = None) -> None:
+    def __init__(self, app: App, gate: Gate, pages: Pages = lambda _request: None) -> None:
         self.app = app
         self._gate = gate
-        self._pages = dict(pages or {})
+        self._pages = pages
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
         try:
             self._gate.check_host(request)
-            page = self._pages.get((request.method, request.path))
+            page = self._pages(request)
             if page is not None:
                 return await page(request)
             endpoint = find(request)
@@ -59,7 +60,7 @@ class Front:
             return await self._call(request, endpoint)
         except PennyweightError as error:
             return error_response(wire_of(request.path), error)
-        except Exception as error:  # noqa: BLE001 - a bug of ours: no traceback and no text may reach the caller
+        except Exception as error:  # a bug of ours: no traceback and no text may reach the caller
             log.exception("request failed", extra={"error": type(error).__name__})
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
             return error_response(wire_of(request.path), broken)
