@@ -5,7 +5,7 @@ Reference: platform.openai.com/docs/api-reference/chat, "Create chat completion"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ def stream_type() -> str:
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     finish_reason: str | None = None
     usage: Any = None  # Moonshot puts it here
 
@@ -61,19 +62,19 @@ class _Facts:
         marker = stream.rfind(b"[DONE]")
         if marker >= 0 and sse.around(stream, marker)[1].strip() == b"[DONE]":
             self.marked = True
-        usage, finish, at = None, None, len(stream)
-        while usage is None or finish is None:
+        usage, ended, at = None, _Choice(index=1), len(stream)
+        while usage is None or ended.index > 0:
             hit = -1 if usage is not None else stream.rfind(b'"usage"', 0, at)
-            if finish is None:
+            if ended.index > 0:
                 hit = max(hit, *(stream.rfind(key, 0, at) for key in (b'"finish_reason":"', b'"finish_reason": "')))
             if hit < 0:
                 break
             at, data = sse.around(stream, hit)
             chunk = _decode(data)
             usage = usage if usage is not None else _usage(chunk)
-            finish = finish or next((c.finish_reason for c in chunk.choices or () if c.finish_reason), None)
+            ended = _first_end([ended, *(chunk.choices or ())])
         self.usage = usage if usage is not None else self.usage
-        self.finish = finish or self.finish
+        self.finish = ended.finish_reason or self.finish
         self.failed = self.failed or _has_error(stream)
 
     def done(self) -> Done:
@@ -96,6 +97,12 @@ def _decode(data: bytes) -> _Chunk:
         return _Chunk(value.get("usage"), value.get("service_tier"), value.get("error"))
     except (ValueError, RecursionError):
         return _Chunk()
+
+
+def _first_end(choices: Sequence[_Choice]) -> _Choice:
+    """Of the choices that came to their end, the one of the lowest index."""
+    ended = [choice for choice in choices if choice.finish_reason]
+    return min(ended, key=lambda choice: choice.index, default=_Choice(index=1))
 
 
 def _usage(chunk: _Chunk) -> Usage | None:
@@ -146,8 +153,7 @@ def read(body: bytes) -> Done:
             return Done(complete=False)
     except (ValueError, RecursionError):
         return Done(complete=False)
-    finish = next((c.finish_reason for c in chunk.choices or () if c.finish_reason), None)
-    return Done(_usage(chunk), finish, complete=not chunk.error)
+    return Done(_usage(chunk), _first_end(chunk.choices or ()).finish_reason, complete=not chunk.error)
 
 
 # --- whole answers and streams ----------------------------------------------------------------------------
