@@ -4,7 +4,7 @@
 module here that imports more than msgspec, and none of the others imports it).
 """
 
-from .book import LOCAL, PriceBook, Quote, open_book
+from .book import LOCAL, PriceBook, Quote, open_book, read_overrides
 from .spec import PriceOverride, PriceSpec, compile_price
 
-__all__ = ["LOCAL", "PriceBook", "PriceOverride", "PriceSpec", "Quote", "compile_price", "open_book"]
+__all__ = ["LOCAL", "PriceBook", "PriceOverride", "PriceSpec", "Quote", "compile_price", "open_book", "read_overrides"]

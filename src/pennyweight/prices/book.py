@@ -8,10 +8,10 @@ the provider is none that we know (a base URL of one's own) or one whose base UR
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,7 +21,7 @@ from ..request import Charge
 from .catalogue import Catalogue, ModelEntry, read_catalogue
 from .spec import PriceOverride, compile_price
 
-__all__ = ["LOCAL", "PriceBook", "Quote", "open_book"]
+__all__ = ["LOCAL", "PriceBook", "Quote", "open_book", "read_overrides"]
 
 LOCAL = frozenset({"ollama"})
 """Providers whose models run on the operator's own machines."""
@@ -42,7 +42,10 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 class PriceBook:
-    """Prices by provider and model. Raises ConfigError where an override says no price."""
+    """Prices by provider and model. Raises ConfigError where an override says no price.
+
+    local: providers on the operator's own machines; names: what a configured provider is called in the catalogue.
+    """
 
     def __init__(
         self,
@@ -51,11 +54,13 @@ class PriceBook:
         overrides: Sequence[PriceOverride] = (),
         corrections: Sequence[PriceOverride] = (),
         local: Collection[str] = LOCAL,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.catalogue = catalogue
+        self.names = {name.lower(): listed.lower() for name, listed in (names or {}).items() if listed}
         self.local = frozenset(name.lower() for name in local)
-        self._overrides = [(entry, _compiled(entry, "[[prices]]")) for entry in overrides]
-        self._corrections = [(entry, _compiled(entry, "corrections.toml")) for entry in corrections]
+        self.overrides = [(entry, _compiled(entry, "[[prices]]")) for entry in overrides]
+        self.corrections = [(entry, _compiled(entry, "corrections.toml")) for entry in corrections]
         self._quotes: dict[tuple[str, str], tuple[Quote, ...]] = {}
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
@@ -91,11 +96,11 @@ class PriceBook:
             # Ollama's cloud models run elsewhere, on a plan: no price is known for them.
             yield Quote(provider, model, (FREE,), "local")
             return
-        found = self._listed(provider, model)
-        if found is None or not model:
+        found = self._listed(self.names.get(provider, provider), model) if model else None
+        if found is None:
             return
         id, entry = found
-        corrected = tuple(p for e, p in self._corrections if (e.provider, e.model) == (id, entry.id))
+        corrected = tuple(p for e, p in self.corrections if (e.provider, e.model) == (id, entry.id))
         if corrected:
             yield Quote(id, entry.id, corrected, "correction")
         yield Quote(id, entry.id, entry.periods, "catalogue")
@@ -103,7 +108,7 @@ class PriceBook:
     def _overridden(self, provider: str, model: str) -> Iterable[Quote]:
         """Entries for the exact name before those for `name*`, the longest first; for this provider before for any."""
         groups: dict[tuple[str, str], list[Price]] = {}
-        for entry, price in self._overrides:
+        for entry, price in self.overrides:
             if entry.provider.lower() in ("", provider) and _named(entry.model.lower(), model.lower()):
                 groups.setdefault((entry.provider.lower(), entry.model), []).append(price)
         order = sorted(groups, key=lambda g: (g[1].endswith("*"), -len(g[1]), not g[0]))
@@ -124,12 +129,30 @@ class PriceBook:
 
 
 def open_book(
-    data_dir: Path | None = None, *, overrides: Sequence[PriceOverride] = (), local: Collection[str] = LOCAL
+    data_dir: Path | None = None,
+    *,
+    overrides: Sequence[PriceOverride] = (),
+    local: Collection[str] = LOCAL,
+    names: Mapping[str, str] | None = None,
 ) -> PriceBook:
     """The book as installed, with what `prices update` left in `data_dir`. Raises ConfigError."""
     table = tomllib.loads(files(__package__).joinpath("corrections.toml").read_text(encoding="utf-8"))
     corrections = msgspec.convert(table["prices"], list[PriceOverride])
-    return PriceBook(read_catalogue(data_dir), overrides=overrides, corrections=corrections, local=local)
+    return PriceBook(read_catalogue(data_dir), overrides=overrides, corrections=corrections, local=local, names=names)
+
+
+def read_overrides(entries: Iterable[Mapping[str, Any]]) -> tuple[PriceOverride, ...]:
+    """`[[prices]]` tables as overrides. Raises ConfigError that names the entry and what is wrong with it."""
+    overrides = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            override = msgspec.convert(dict(entry), PriceOverride)
+        except msgspec.ValidationError as error:
+            who = f" (model {entry['model']!r})" if "model" in entry else ""
+            raise ConfigError(f"[[prices]] entry {number}{who}: {error}. See docs/prices.md.") from None
+        _compiled(override, f"[[prices]] entry {number}")
+        overrides.append(override)
+    return tuple(overrides)
 
 
 def _compiled(entry: PriceOverride, place: str) -> Price:

@@ -7,7 +7,9 @@ prices, so a gateway that uses five models pays for five.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -19,7 +21,7 @@ from ..errors import ConfigError
 from ..money import Price
 from .spec import PriceSpec, compile_price
 
-__all__ = ["Catalogue", "Clause", "ModelEntry", "Provider", "read_catalogue"]
+__all__ = ["Catalogue", "Clause", "ModelEntry", "Provider", "read_catalogue", "replace_catalogue"]
 
 FORMAT = 1
 FILE_NAME = "prices.json"  # in the data directory, written by `pennyweight prices update`
@@ -163,6 +165,33 @@ def read_catalogue(data_dir: Path | None = None) -> Catalogue:
             f"{path} is no price list of this version ({error}); delete it or run `pennyweight prices update`."
         ) from None
     return updated if updated.made > shipped.made else shipped
+
+
+def replace_catalogue(raw: bytes, data_dir: Path) -> Catalogue:
+    """Puts `raw` in `data_dir` in place of an older catalogue, all at once, after every price in it has been read.
+
+    Raises ConfigError when it is damaged or has lost most of the models of the one that ships with Pennyweight, and
+    OSError; the old file stays then.
+    """
+    try:
+        fetched = decode(raw)
+    except ValueError as error:
+        raise ConfigError(f"The new price list cannot be read ({error}); the old one stays.") from None
+    models, before = sum(fetched.check().values()), sum(read_catalogue().check().values())
+    if models < before // 2:
+        raise ConfigError(f"The new price list has {models} models, {before} were known; the old one stays.")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=data_dir, prefix=f".{FILE_NAME}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(data_dir / FILE_NAME)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return fetched
 
 
 def decode(raw: bytes) -> Catalogue:

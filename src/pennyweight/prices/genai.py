@@ -17,14 +17,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 from genai_prices import __version__ as version
 from genai_prices import data, types
+from genai_prices.update_prices import DEFAULT_UPDATE_URL, UpdatePrices
 
+from ..errors import ConfigError, Unreachable
 from .catalogue import FORMAT, Clause
 from .spec import BandSpec, PriceSpec, TierSpec, TimeOfDaySpec
 
-__all__ = ["bundled", "catalogue_json"]
+__all__ = ["DEFAULT_UPDATE_URL", "bundled", "catalogue_json", "fetch"]
 
 RATES = {
     "input_mtok": "input",
@@ -43,6 +46,23 @@ WEEKDAY_WINDOWS = {("deepseek", "01:00", "04:00"), ("deepseek", "06:00", "10:00"
 def bundled(made: str) -> bytes:
     """The catalogue of the data inside the installed library; `made`: the ISO time of its release."""
     return catalogue_json(data.providers, made=made, source=f"genai-prices {version}")
+
+
+def fetch(url: str = DEFAULT_UPDATE_URL, *, timeout_s: float = 20.0) -> bytes:
+    """The catalogue of the data that the project publishes now. Raises Unreachable, or ConfigError when it is no list
+    of prices."""
+    try:
+        snapshot = UpdatePrices(url=url, request_timeout=httpx2.Timeout(timeout_s)).fetch()
+        providers = snapshot.providers if snapshot is not None else []
+        made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return catalogue_json(providers, made=made, source=f"genai-prices {url}")
+    except httpx2.HTTPStatusError as error:
+        raise Unreachable(f"{url} answered {error.response.status_code}: no prices fetched.") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise Unreachable(f"{url} cannot be reached ({reason}): no prices fetched.") from None
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:  # pydantic's errors are ValueErrors
+        raise ConfigError(f"What {url} answered is no list of prices: {str(error).splitlines()[0]}.") from None
 
 
 def catalogue_json(providers: Iterable[types.Provider], *, made: str, source: str) -> bytes:
