@@ -40,7 +40,7 @@ class Book(Protocol):
 def make(outcome: Outcome, book: Book) -> Receipt:
     call, done = outcome.call, outcome.done
     billed = done.charges
-    usage = _believable(_sum(billed) if billed else done.usage)
+    usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
     replayed = not billed and usage is not None and _is_answer(outcome)
     cost, baseline, pricing = _money(outcome, book, usage, replayed=replayed)
     identity = call.identity
@@ -110,6 +110,11 @@ def _money(
 
 def _is_answer(outcome: Outcome) -> bool:
     return 200 <= outcome.status < 300
+
+
+def _uses_tokens(outcome: Outcome) -> bool:
+    """Whether a usage without a bill says what the answer stands for; that of a count is the count."""
+    return outcome.call.original.operation in (Operation.GENERATE, Operation.EMBED)
 
 
 def _costs_money(outcome: Outcome) -> bool:

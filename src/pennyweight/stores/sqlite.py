@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -53,8 +54,8 @@ class Database:
     def __init__(self, path: Path, *, busy_s: float = 0.25) -> None:
         self.path = path
         self._busy_s = busy_s
-        self._writer = _Worker(self._open, "pennyweight-write")
-        self._reader = _Worker(self._open, "pennyweight-read")
+        self._writer = _Worker(path, self._open, "pennyweight-write")
+        self._reader = _Worker(path, self._open, "pennyweight-read")
 
     async def write(self, work: Work[T]) -> T:
         """The result of `work`, run in one transaction: all of it is kept, or nothing."""
@@ -94,7 +95,7 @@ class Database:
             self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             migrate(connection, self.path)
         except BaseException:
@@ -103,27 +104,41 @@ class Database:
         return connection
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two that make the file at once get in each other's way, and SQLite's busy time does not cover this statement."""
+    for attempt in range(100):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if attempt == 99:
+                raise
+            time.sleep(0.005)
+
+
 class _Worker:
     """One thread with one connection, opened when needed, dropped after an error or when the file was replaced."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], name: str) -> None:
         self.threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._path = path
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] = (0, 0)
+        self._file: tuple[int, int] | None = None
 
     def run(self, work: Work[T]) -> T:
-        if self._connection is not None and self._identity(self._connection) != self._file:
+        if self._connection is not None and self._identity() != self._file:
             self._drop()  # somebody moved the file away: writing on would fill a file without a name
         if self._connection is None:
             self._connection = self._connect()
-            self._file = self._identity(self._connection)
+            self._file = self._identity()
         try:
             return work(self._connection)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
-            self._drop()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _UNSTORABLE):
+                self._drop()
             raise
 
     def close(self) -> None:
@@ -136,14 +151,12 @@ class _Worker:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
-    @staticmethod
-    def _identity(connection: sqlite3.Connection) -> tuple[int, int]:
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
+    def _identity(self) -> tuple[int, int] | None:
         try:
-            stat = os.stat(path)  # noqa: PTH116 - one system call for each batch
+            stat = self._path.stat()
         except OSError:
-            return (-1, -1)
-        return (stat.st_dev, stat.st_ino)
+            return None
+        return stat.st_dev, stat.st_ino
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
