@@ -320,6 +320,7 @@ MOVED = {"OPENAI_BASE_URL": "http://127.0.0.1:9"}
         (BOTH, "ollama/llama3", CHAT, ("ollama", "llama3", CHAT)),
         ({}, "ollama/llama3:8b", MESSAGES, ("ollama", "llama3:8b", CHAT)),
         (BOTH, "openai/gpt-5", CHAT, ("openai", "gpt-5", CHAT)),
+        (MOVED, "openai/fake-model", CHAT, ("openai", "fake-model", CHAT)),
         (MOVED, "openai/gpt-oss-20b", CHAT, ("openai", "openai/gpt-oss-20b", CHAT)),
         (MOVED, "anthropic/claude-x", CHAT, ("openai", "anthropic/claude-x", CHAT)),
         ({"OPENROUTER_API_KEY": KEY}, "anthropic/claude-x", CHAT, ("openrouter", "anthropic/claude-x", CHAT)),

@@ -85,8 +85,8 @@ def _choose(providers: Mapping[str, Provider], model: str, wire: Wire) -> tuple[
     prefix, slash, rest = model.partition("/")
     if slash and rest and prefix in providers:
         named = providers[prefix]
-        # A server behind OPENAI_BASE_URL may itself call a model "openai/…" (gpt-oss does): its own names stay.
-        own_name = named is natural and named.moved and prefix == "openai"
+        # vLLM and its like behind OPENAI_BASE_URL call this model by its Hugging Face name.
+        own_name = named.moved and model.startswith("openai/gpt-oss")
         elsewhere = natural.moved or "openrouter" in providers  # who may know the whole name
         if not own_name and (named.configured or not elsewhere):
             return named, rest, f"{prefix}/ in the model's name"
