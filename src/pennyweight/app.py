@@ -32,11 +32,12 @@ from .clerk import Clerk
 from .clock import SystemClock
 from .config import Config, Provider, Resolver
 from .errors import ConfigError, NotFound
-from .identity import SessionIndex, identify
+from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
 from .policy import Flag
+from .prefix import SessionIndex
 from .prices import PriceBook, PriceOverride, open_book
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
@@ -111,7 +112,7 @@ class App:
         return Target(provider, model.removeprefix(f"{provider}/"), speaks)
 
     def identify(self, request: Request, tenant: str) -> Identity:
-        return identify(request, tenant, index=self.sessions)
+        return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""

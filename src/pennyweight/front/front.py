@@ -77,7 +77,7 @@ class Front:
             response.headers += (("x-pennyweight-call", call.id),)
             return response
         if wants_cost(request.headers, native=endpoint.native) and reply.ok:
-            reply = with_cost(reply, call, app.book)
+            reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
 
     def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from ..call import Call
+from ..ledger.accounts import Accounts
 from ..money import format_usd
-from ..prices import PriceBook
 from ..request import Charge, Headers, Reply, Usage, Wire, get_header, splice
 from ..wire import codec
 
@@ -31,7 +31,7 @@ def wants_cost(headers: Headers, *, native: bool) -> bool:
     return (get_header(headers, "x-pennyweight-usage-cost") or "").lower() in ("1", "true", "yes")
 
 
-def with_cost(reply: Reply, call: Call, book: PriceBook) -> Reply:
+def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
     """The reply, with `cost` beside its usage; untouched when the price is not known or it has no usage."""
     if reply.wire not in _FINAL:
         return reply

@@ -1,4 +1,4 @@
-"""Counters in Prometheus' text format, fed by receipts: off the request path, and free of prompts and names of sessions."""
+"""Counters in Prometheus' text format, fed by receipts, off the request path; no label names a session or a tenant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Metrics:
-    """`watch` each receipt; `text` gives the page. Labels are few and bounded: wire, provider, status class, optimizer."""
+    """`watch` each receipt; `text` gives the page. Labels are few and bounded."""
 
     def __init__(self) -> None:
         self._calls: Counter[tuple[str, str, str]] = Counter()

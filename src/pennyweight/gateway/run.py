@@ -1,4 +1,4 @@
-"""Running the gateway: build an App, listen, swap in a new App when the configuration changes, drain when told to stop."""
+"""Running the gateway: build an App, listen, swap in a new App for a changed configuration, drain when told to stop."""
 
 from __future__ import annotations
 
