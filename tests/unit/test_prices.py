@@ -320,7 +320,7 @@ def test_own_prices_are_listed_first(run: Any) -> None:
     listed = json.loads(run("--json").output)
     assert listed[0]["model"] == "my-model"
     assert len(listed) > 2000
-    assert "1 prices of your own" in run().output
+    assert "own prices: 1." in run().output
     assert "my-model" in run("--filter", "my-").output
 
 
