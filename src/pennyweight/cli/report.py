@@ -10,16 +10,16 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..call import Receipt
 from ..errors import NotFound
+from ..ledger.flat import line_json, receipt_json, summary_json
 from ..ledger.reading import receipt as read_receipt
 from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
 from ..money import PicoUSD
@@ -110,59 +110,6 @@ def _moment(text: str | None, now: float) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-# --- for machines -----------------------------------------------------------------------------------------
-
-
-def line_json(line: Line) -> dict[str, Any]:
-    """A line with each amount in USD (a float, for reading) and in pico-dollars (exact)."""
-    flat: dict[str, Any] = {}
-    for name, value in msgspec.structs.asdict(line).items():
-        if name in ("cost", "baseline", "spent") or name.startswith("saved_"):
-            flat |= _money(name, value)
-        else:
-            flat[name] = value
-        if name == "baseline":
-            flat |= _money("saved", line.saved) | {"saved_basis": line.basis}
-    return flat
-
-
-def summary_json(result: Summary) -> dict[str, Any]:
-    return {
-        "by": result.query.by,
-        "since": result.query.since,
-        "until": result.query.until,
-        "tenant": result.query.tenant,
-        "lines": [line_json(line) for line in result.lines],
-        "total": line_json(result.total),
-        "optimizers": [
-            {"optimizer": e.optimizer, "asked": e.asked, "accepted": e.accepted, "shadowed": e.shadowed}
-            | {"failed": e.failed, "basis": "estimated"}
-            | _money("saving", e.saving)
-            | _money("shadow_saving", e.shadow_saving)
-            | _money("spent", e.spent)
-            for e in result.optimizers
-        ],
-        "unpriced": [
-            {"provider": u.provider, "model": u.model, "calls": u.calls, "tokens": u.tokens} | _money("spent", u.spent)
-            for u in result.unpriced
-        ],
-    }
-
-
-def receipt_json(receipt: Receipt) -> dict[str, Any]:
-    whole = cast(dict[str, Any], msgspec.to_builtins(receipt))
-    saved = None if receipt.cost is None or receipt.baseline is None else receipt.baseline - receipt.cost
-    money = {"cost": receipt.cost, "baseline": receipt.baseline, "saved": saved, "spent": receipt.spent}
-    for name, value in money.items():
-        whole.pop(name, None)
-        whole |= _money(name, value)
-    return whole
-
-
-def _money(name: str, pico: PicoUSD | None) -> dict[str, Any]:
-    return {f"{name}_usd": None if pico is None else pico / 10**12, f"{name}_pico": pico}
-
-
 def _write_csv(result: Summary) -> None:
     rows = [{result.query.by: r.pop("key"), **r} for r in map(line_json, result.lines)]
     names = list(rows[0]) if rows else [result.query.by, *list(line_json(result.total))[1:]]
@@ -174,15 +121,37 @@ def _write_csv(result: Summary) -> None:
 # --- for people -------------------------------------------------------------------------------------------
 
 
+# The columns between a line's name and its bar, and the width of terminal that each needs to be shown.
+_COLUMNS = (
+    ("calls", 0),
+    ("input", 80),
+    ("cached", 104),
+    ("output", 92),
+    ("cost", 0),
+    ("untouched", 0),
+    ("saved", 0),
+    ("how known", 0),
+    ("added p50", 116),
+    ("p99", 116),
+)
+_BAR_FROM = 132
+
+
 def _print_summary(console: Console, result: Summary) -> None:
-    total, dearest = result.total, max((line.cost for line in result.lines), default=0)
+    dearest = max((line.cost for line in result.lines), default=0)
+    shown = [index for index, (_, width) in enumerate(_COLUMNS) if console.width >= width]
     table = Table(box=None, pad_edge=False, header_style="bold", footer_style="bold", show_footer=len(result.lines) > 1)
     table.add_column(result.query.by, footer="total", overflow="fold")
-    for name, footer in zip(_COLUMNS, _cells(total), strict=True):
-        table.add_column(name, footer=footer, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    total = _cells(result.total)
+    for index in shown:
+        name = _COLUMNS[index][0]
+        table.add_column(name, footer=total[index], justify="right", no_wrap=name != "how known")
+    if console.width >= _BAR_FROM:
+        table.add_column("", no_wrap=True)
     for line in result.lines:
-        table.add_row(escape(line.key) or "[dim](none)[/]", *_cells(line), f"[cyan]{_bar(line.cost, dearest)}[/]")
+        cells = _cells(line)
+        bar = [f"[cyan]{_bar(line.cost, dearest)}[/]"] if console.width >= _BAR_FROM else []
+        table.add_row(escape(line.key) or "[dim](none)[/]", *(cells[index] for index in shown), *bar)
     console.print(table)
     for note in _notes(result):
         console.print(note, highlight=False, soft_wrap=True)
@@ -191,32 +160,41 @@ def _print_summary(console: Console, result: Summary) -> None:
         console.print(_earned_table(result.optimizers))
         console.print(
             "[dim]Each optimizer's own estimate. Savings of successive rewrites overlap, so they do not add up to "
-            "the total;\nonly a holdout measures it.[/]",
+            "the total; only a holdout measures it.[/]",
             highlight=False,
         )
 
 
-_COLUMNS = ("calls", "input", "cached", "output", "cost", "untouched", "saved", "how known", "added p50", "p99")
-
-
 def _cells(line: Line) -> list[str]:
+    """One for each of `_COLUMNS`."""
     cached = f"{line.cached_tokens / line.input_tokens:.0%}" if line.input_tokens else "-"
-    saved = usd(line.saved)
-    if line.baseline > 0 and line.saved:
-        saved += f" ({line.saved / line.baseline:.0%})"
-    colour = "green" if line.saved > 0 else "red" if line.saved < 0 else "dim"
     return [
         f"{line.calls:,}",
         tokens(line.input_tokens),
         cached,
         tokens(line.output_tokens),
-        usd(line.cost),
-        usd(line.baseline),
-        f"[{colour}]{saved}[/]",
-        line.basis or ("cost of optimizing" if line.saved else "-"),
+        *_money_cells(line),
         f"{line.added_p50_ms:.2f} ms",
         f"{line.added_p99_ms:.2f} ms",
     ]
+
+
+def _money_cells(line: Line) -> list[str]:
+    """Cost, baseline, saved and how that is known. What has no price is said, never shown as nothing."""
+    if not line.has_money:
+        return [
+            "[yellow]unpriced[/]" if line.unpriced_calls else "plan" if line.subscription_calls else "-",
+            "-",
+            "-",
+            "-",
+        ]
+    more = "[yellow] + ?[/]" if line.unpriced_calls else ""
+    saved = usd(line.saved)
+    if line.baseline > 0 and line.saved:
+        saved += f" ({line.saved / line.baseline:.0%})"
+    colour = "green" if line.saved > 0 else "red" if line.saved < 0 else "dim"
+    known = line.basis or ("cost of optimizing" if line.saved else "-")
+    return [usd(line.cost) + more, usd(line.baseline) + more, f"[{colour}]{saved}[/]", known]
 
 
 def _notes(result: Summary) -> list[str]:

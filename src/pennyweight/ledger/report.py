@@ -82,6 +82,11 @@ class Line(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
     @property
+    def has_money(self) -> bool:
+        """Whether any call here has a cost in dollars; if none has, `cost` is 0 for want of a price."""
+        return self.calls > self.unpriced_calls + self.subscription_calls
+
+    @property
     def basis(self) -> str:
         """The words that belong to `saved`, e.g. "computed" or "computed + estimated"; "" when nothing was saved."""
         parts = (
