@@ -83,13 +83,13 @@ class Envelope(msgspec.Struct, frozen=True):
     model: str | None = None
     stream: bool | None = None
     temperature: float | None = None
-    seed: int | None = None
+    seed: int | float | None = None
     messages: list[msgspec.Raw] | None = None
     input: msgspec.Raw = _ABSENT
     system: msgspec.Raw = _ABSENT
     instructions: msgspec.Raw = _ABSENT
     tools: list[msgspec.Raw] | None = None
-    user: str | None = None
+    user: msgspec.Raw | None = None
     prompt_cache_key: str | None = None
     metadata: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
@@ -284,7 +284,20 @@ class Reply:
     cut raises StreamCut at that point.
     """
 
-    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "on_end", "status", "wire")
+    __slots__ = (
+        "_close",
+        "_ended",
+        "chunks",
+        "content",
+        "done",
+        "headers",
+        "notes",
+        "on_end",
+        "output_text",
+        "status",
+        "trail",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -304,6 +317,10 @@ class Reply:
         self.chunks = chunks
         self.done = done
         self.on_end: list[Callable[[Reply], None]] = []
+        # What was streamed so far, for counting where no usage came.
+        self.output_text: Callable[[], str] | None = None
+        self.notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
+        self.trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
         self._close = close
         self._ended = False
 
