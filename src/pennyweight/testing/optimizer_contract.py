@@ -67,8 +67,8 @@ class _StillClock:
 class _FlatBook:
     """A microdollar a token, whatever the model."""
 
-    def cost(self, provider: str, model: str, usage: Usage, at: float) -> PicoUSD | None:
-        return usage.total_tokens * 10**6
+    def cost(self, charge: Charge) -> PicoUSD | None:
+        return charge.usage.total_tokens * 10**6
 
 
 class ContractParts:
