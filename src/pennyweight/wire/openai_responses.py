@@ -315,9 +315,11 @@ def view(request: Request) -> View:
     given = body.get("input")
     if isinstance(given, str):
         lens.user([given])
-    else:
-        for number, item in enumerate(items(given, "'input'")):
-            _look(lens, item, f"input[{number}]")
+        return lens.view()
+    if not isinstance(given, list | None):
+        raise BadRequest(f"'input' must be a string or a list of items, not {json_type(given)}.")
+    for number, item in enumerate(items(given, "'input'")):
+        _look(lens, item, f"input[{number}]")
     return lens.view()
 
 

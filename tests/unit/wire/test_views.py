@@ -149,7 +149,7 @@ def test_nothing_said_is_an_empty_view(wire: Wire) -> None:
         (Wire.OPENAI_CHAT, {"tools": {}}, "'tools' must be a list, not an object"),
         (Wire.OPENAI_CHAT, {"tools": [{"function": "f"}]}, r"tools\[0\].function must be an object"),
         (Wire.OPENAI_CHAT, {"input": True}, "'input' must be a string or a list, not a boolean"),
-        (Wire.OPENAI_RESPONSES, {"input": 3}, "'input' must be a list"),
+        (Wire.OPENAI_RESPONSES, {"input": 3}, "'input' must be a string or a list of items, not a number"),
         (Wire.OPENAI_RESPONSES, {"instructions": []}, "'instructions' must be a string, not a list"),
         (Wire.ANTHROPIC_MESSAGES, {"system": {}}, "'system' must be a string or a list of parts"),
         (Wire.ANTHROPIC_MESSAGES, {"messages": [{"content": [3]}]}, r"content\[0\] must be an object"),
