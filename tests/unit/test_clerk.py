@@ -105,7 +105,7 @@ def test_a_failing_ledger_delays_and_heals() -> None:
         async with clerk_for(ledger) as clerk:
             for n in range(10):
                 clerk.submit(outcome(str(n)))
-            await until(lambda: clerk.counters.last_error)
+            await until(lambda: len(ledger.batches) >= 3)
             assert (clerk.counters.queued, clerk.counters.written) == (10, 0)
             assert clerk.counters.last_error == "disk full"
             ledger.broken = False
