@@ -5,6 +5,7 @@ All frozen: `call.apply(action)` and `call.note(step)` give the next call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -141,6 +142,10 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     def rewritten(self) -> bool:
         return self.request is not self.original
 
+    def sending(self, request: Request) -> Call:
+        """The call with another request to send: what a backend below the pipeline does to it."""
+        return msgspec.structs.replace(self, request=request)
+
     def note(self, *steps: Step) -> Call:
         return msgspec.structs.replace(self, trail=self.trail + steps)
 
@@ -170,6 +175,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     added_s: float = 0.0  # our own part of it, before the upstream was asked
     error: str = ""  # class name of what went wrong
     abandoned: bool = False  # the caller left before the end
+    output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came
 
 
 class Receipt(msgspec.Struct, frozen=True):
