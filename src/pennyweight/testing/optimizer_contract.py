@@ -19,6 +19,7 @@ from ..money import PicoUSD
 from ..protocols import Clock, Optimizer
 from ..request import DELETE, Charge, Done, Request, Response, Usage, Wire
 from .backend import make_call
+from .clock import FakeClock
 
 __all__ = ["ContractKV", "ContractParts", "OptimizerContract", "flaws", "odd_calls"]
 
@@ -56,19 +57,18 @@ class ContractKV:
             raise StoreError("This store refuses writes: propose only looks.")
 
 
-class _StillClock:
-    def now(self) -> float:
-        return 1_700_000_000.0
+class _BytesTokenizer:
+    """Four bytes a token."""
 
-    def monotonic(self) -> float:
-        return 0.0
+    def count(self, text: str) -> int:
+        return -(-len(text.encode()) // 4)
 
 
 class _FlatBook:
     """A microdollar a token, whatever the model."""
 
-    def cost(self, provider: str, model: str, usage: Usage, at: float) -> PicoUSD | None:
-        return usage.total_tokens * 10**6
+    def cost(self, charge: Charge) -> PicoUSD | None:
+        return charge.usage.total_tokens * 10**6
 
 
 class ContractParts:
@@ -76,8 +76,9 @@ class ContractParts:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.kv = ContractKV()
-        self.clock: Clock = clock if clock is not None else _StillClock()
+        self.clock: Clock = clock if clock is not None else FakeClock()
         self.book = _FlatBook()
+        self.tokenizer = _BytesTokenizer()
 
 
 class OptimizerContract:
