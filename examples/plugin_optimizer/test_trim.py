@@ -6,7 +6,10 @@ from pennyweight.call import Rewrite
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract, odd_calls
 
-SPACED = b'{"model":"m","messages":[{"role":"system","content":"Be brief.        \\nBe kind.\\t"},{"role":"user","content":"hi  "}]}'
+SPACED = (
+    b'{"model":"m","messages":[{"role":"system","content":"Be brief.        \\nBe kind.\\t"},'
+    b'{"role":"user","content":"hi  "}]}'
+)
 
 
 class TestTrim(OptimizerContract):
