@@ -65,7 +65,7 @@ class Book(Protocol):
     """What this cache needs of a price book."""
 
     def cost(self, charge: Charge) -> PicoUSD | None:
-        """What that is billed; None when no price is known."""
+        """What that bill comes to; None when no price is known."""
         ...
 
 
@@ -125,11 +125,7 @@ class ExactCache:
         if age_s >= min(self._settings.ttl_s, wishes.max_age_s):
             return None
         usage = entry.usage
-        saving = (
-            self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at))
-            if usage is not None
-            else None
-        )
+        saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
         headers = (("x-pennyweight-cache", "hit"), ("age", str(int(age_s))))
         response = Response(entry.wire, entry.raw, Done(usage, entry.finish_reason), headers=headers)
         return Proposal(
