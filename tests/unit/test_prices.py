@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -319,7 +320,7 @@ def test_own_prices_are_listed_first(run: Any) -> None:
     listed = json.loads(run("--json").output)
     assert listed[0]["model"] == "my-model"
     assert len(listed) > 2000
-    assert "1 prices of your own" in run().output
+    assert "own prices: 1." in run().output
     assert "my-model" in run("--filter", "my-").output
 
 
@@ -415,3 +416,14 @@ def test_decimals_finer_than_a_pico_dollar_stay_exact() -> None:
     own = with_overrides({"model": "m", "input": "0.0833333333", "output": "0"})
     bill = own.cost(Charge("x", "m", Usage(input_tokens=3_000_000), NOW))
     assert bill == Decimal("0.2499999999") * 10**12
+
+
+def test_the_overrides_in_the_documentation_are_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prices.md").read_text(encoding="utf-8")
+    (sample,) = (block.partition("```")[0] for block in page.split("```toml\n")[1:])
+    own = with_overrides(*tomllib.loads(sample)["prices"])
+    usage = Usage(input_tokens=300_000)
+    assert (
+        own.cost(Charge("openai", "my-model", usage, moment("2026-11-30T23:59:59Z"))) == 300_000 * 1_250_000 + 5 * 10**9
+    )
+    assert own.cost(Charge("openai", "my-model", usage, moment("2026-12-01T02:00:00Z"))) == 300_000 * 2_000_000 * 2

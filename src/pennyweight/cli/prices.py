@@ -120,7 +120,7 @@ def _list_providers(book: PriceBook) -> None:
     console = Console()
     console.print(table)
     own = len(book.overrides)
-    console.print(f"\n{book.catalogue.source}, as of {book.catalogue.made}; {own} prices of your own.", highlight=False)
+    console.print(f"\n{book.catalogue.source}, as of {book.catalogue.made}; own prices: {own}.", highlight=False)
     console.print("Models: pennyweight prices --filter NAME", highlight=False)
 
 
