@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pennyweight.call import Receipt
-from pennyweight.ledger.report import receipts
+from pennyweight.ledger.reading import receipts
 from pennyweight.protocols import KV, Clock, Ledger
 from pennyweight.stores.memory import MemoryKV, MemoryLedger
 from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger

@@ -36,7 +36,7 @@ class Limits:
                 await slots.take()
         except TimeoutError:
             raise Overloaded(
-                f"{call.target.provider} is busy: {slots.count} calls are running, its limit, and none of them ended in "
+                f"{call.target.provider} is busy: {slots.count} calls are running, its limit, and none ended within "
                 f"{self._wait_s:g} s. Try again, or raise its concurrency limit.",
                 retry_after_s=min(self._wait_s, 10.0),
             ) from None

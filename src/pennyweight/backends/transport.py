@@ -96,6 +96,7 @@ class _Connection(asyncio.Protocol):
         self._buffered = 0
         self._header_bytes = 0
         self._until_close = False
+        self._keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
 
     # --- an exchange -----------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class _Connection(asyncio.Protocol):
             self._timer = None
         if self.transport is None:
             return False
-        if self.complete and not self._until_close and self.error is None and self._parser.should_keep_alive():
+        if self.complete and self._keep_alive and self.error is None:
             return True
         self.transport.abort()  # an answer still coming is not read to its end: the upstream stops at once
         return False
@@ -249,6 +250,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.head_done:
             self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
 
 
 class Http1:

@@ -7,25 +7,19 @@ parts are summed and joined here). Days, weeks (named by their Monday) and month
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from ..call import Receipt, Step
-from ..errors import StoreError
 from ..money import PicoUSD
-from ..request import Operation, Usage
+from .reading import reading
 
-__all__ = ["BY", "By", "Earned", "Line", "Query", "Summary", "Unpriced", "receipt", "receipts", "summary"]
+__all__ = ["BY", "By", "Earned", "Line", "Query", "Summary", "Unpriced", "summary"]
 
 By = Literal["day", "week", "month", "model", "agent", "session", "task", "skill", "tenant", "housekeeping"]
 BY: tuple[By, ...] = get_args(By)
-
-_SCHEMA = 1  # the newest that these queries know; see stores/sql
 
 # What a group is called in the view `calls`.
 _KEYS: dict[By, str] = {
@@ -88,6 +82,11 @@ class Line(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
     @property
+    def has_money(self) -> bool:
+        """Whether any call here has a cost in dollars; if none has, `cost` is 0 for want of a price."""
+        return self.calls > self.unpriced_calls + self.subscription_calls
+
+    @property
     def basis(self) -> str:
         """The words that belong to `saved`, e.g. "computed" or "computed + estimated"; "" when nothing was saved."""
         parts = (
@@ -133,65 +132,20 @@ def summary(path: Path, query: Query) -> Summary:
     """What the ledger file holds for the query. Raises StoreError; a file that is not there is an empty ledger."""
     if not path.exists():
         return Summary(query, (), Line("total"), (), ())
-    with _reading(path) as connection:
+    with reading(path) as connection:
         where, values = _where(query)
-        lines = _lines(connection, _KEYS[query.by], where, values)
-        total = _lines(connection, "'total'", where, values)
+        added = _added_us(connection, _KEYS[query.by], where, values)
+        lines = _lines(connection, _KEYS[query.by], where, values, added)
         return Summary(
             query=query,
             lines=tuple(sorted(lines, key=_order(query.by))),
-            total=total[0] if total else Line("total"),
+            total=_total(lines, added),
             optimizers=_earned(connection, where, values),
             unpriced=_unpriced(connection, where, values),
         )
 
 
-def receipt(path: Path, call_id: str) -> Receipt | None:
-    """The receipt of one call, whole; None when the ledger has none. Raises StoreError."""
-    return next(receipts(path, call_id=call_id), None)
-
-
-def receipts(path: Path, *, call_id: str | None = None) -> Iterator[Receipt]:
-    """Every receipt in the order of writing, or that of one call. Raises StoreError."""
-    if not path.exists():
-        return
-    with _reading(path) as connection:
-        connection.row_factory = sqlite3.Row
-        where, values = ("WHERE call_id = ?", (call_id,)) if call_id is not None else ("", ())
-        for row in connection.execute(f"SELECT * FROM receipts {where} ORDER BY rowid", values):
-            yield _receipt(row)
-
-
 # --- queries ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(_connect(path)) as connection:
-            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > _SCHEMA:
-                raise StoreError(
-                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
-                    "upgrade with `pip install -U pennyweight`."
-                )
-            yield connection
-    except sqlite3.Error as error:
-        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Read-only. A ledger on a medium that cannot be written to is read as it is there."""
-    uri = path.absolute().as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=2.0, check_same_thread=False)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        return sqlite3.connect(f"{uri}?immutable=1", uri=True, check_same_thread=False)
-    return connection
 
 
 def _where(query: Query) -> tuple[str, tuple[Any, ...]]:
@@ -232,15 +186,13 @@ _SUMS = ", ".join(
 )
 
 
-def _lines(connection: sqlite3.Connection, key: str, where: str, values: tuple[Any, ...]) -> list[Line]:
-    added = _added_ms(connection, key, where, values)
+def _lines(connection: sqlite3.Connection, key: str, where: str, values: tuple[Any, ...], added: Added) -> list[Line]:
     lines = []
     for row in connection.execute(f"SELECT {key}, {_SUMS} FROM calls {where} GROUP BY 1", values):
         name, counts, money = row[0], [n or 0 for n in row[1:11]], row[11:]
         cost, baseline, measured, computed, estimated, spent = (
             _join(money[i], money[i + 1]) for i in range(0, len(money), 2)
         )
-        p50, p99 = added[name]
         lines.append(
             Line(
                 key=name,
@@ -260,32 +212,47 @@ def _lines(connection: sqlite3.Connection, key: str, where: str, values: tuple[A
                 saved_computed=computed,
                 saved_estimated=estimated,
                 spent=spent,
-                added_p50_ms=p50,
-                added_p99_ms=p99,
+                added_p50_ms=_percentile_ms(added[name], 50),
+                added_p99_ms=_percentile_ms(added[name], 99),
             )
         )
     return lines
 
 
-def _added_ms(
-    connection: sqlite3.Connection, key: str, where: str, values: tuple[Any, ...]
-) -> dict[str, tuple[float, float]]:
-    """p50 and p99 (nearest rank) of the time added to calls, to the microsecond: SQLite groups equal ones."""
-    counted: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    sql = f"SELECT {key}, CAST(round(added_ms * 1000) AS INTEGER) AS us, count(*) FROM calls {where} GROUP BY 1, 2"
-    for name, us, count in connection.execute(f"{sql} ORDER BY 1, 2", values):
-        counted[name].append((us, count))
-    return {name: (_rank(found, 50) / 1000, _rank(found, 99) / 1000) for name, found in counted.items()}
+def _total(lines: list[Line], added: Added) -> Line:
+    """All lines as one; percentiles are of all calls, not of the lines."""
+    counts: Counter[int] = Counter()
+    for found in added.values():
+        counts.update(found)
+    numbers = [name for name in Line.__struct_fields__ if name != "key" and not name.startswith("added_")]
+    return Line(
+        "total",
+        **{name: sum(getattr(line, name) for line in lines) for name in numbers},
+        added_p50_ms=_percentile_ms(counts, 50),
+        added_p99_ms=_percentile_ms(counts, 99),
+    )
 
 
-def _rank(counted: list[tuple[int, int]], percent: int) -> int:
-    """The smallest value that at least `percent` of all are not above; `counted` is in rising order."""
-    left = -(-sum(count for _, count in counted) * percent // 100)
-    for value, count in counted:
-        left -= count
+Added = dict[str, Counter[int]]
+"""For each group, how many calls were delayed by so many whole microseconds."""
+
+
+def _added_us(connection: sqlite3.Connection, key: str, where: str, values: tuple[Any, ...]) -> Added:
+    added: Added = defaultdict(Counter)
+    sql = f"SELECT {key}, CAST(round(added_ms * 1000) AS INTEGER), count(*) FROM calls {where} GROUP BY 1, 2"
+    for name, us, count in connection.execute(sql, values):
+        added[name][us] = count
+    return added
+
+
+def _percentile_ms(counts: Counter[int], percent: int) -> float:
+    """By nearest rank: the smallest value that at least `percent` of all are not above. 0.0 of none."""
+    left = -(-counts.total() * percent // 100)
+    for us in sorted(counts):
+        left -= counts[us]
         if left <= 0:
-            return value
-    return 0
+            return us / 1000
+    return 0.0
 
 
 def _order(by: By) -> Any:
@@ -310,37 +277,4 @@ def _unpriced(connection: sqlite3.Connection, where: str, values: tuple[Any, ...
       {where} {"AND" if where else "WHERE"} pricing = 'unpriced' GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"""
     return tuple(
         Unpriced(row[0], row[1], row[2], row[3] or 0, _join(*row[4:6])) for row in connection.execute(sql, values)
-    )
-
-
-_trail = msgspec.json.Decoder(tuple[Step, ...])
-
-
-def _receipt(row: sqlite3.Row) -> Receipt:
-    usage = None
-    if row["input_tokens"] is not None:
-        usage = Usage(
-            input_tokens=row["input_tokens"],
-            cache_read_tokens=row["cache_read_tokens"],
-            cache_write_5m_tokens=row["cache_write_5m_tokens"],
-            cache_write_1h_tokens=row["cache_write_1h_tokens"],
-            output_tokens=row["output_tokens"],
-            reasoning_tokens=row["reasoning_tokens"],
-            tier=row["tier"],
-            counted=bool(row["counted"]),
-        )
-    same = (
-        "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
-        "answered_by status finish_reason arm ttft_s latency_s added_s error"
-    )
-    return Receipt(
-        **{name: row[name] for name in same.split(" ")},
-        operation=Operation(row["operation"]),
-        usage=usage,
-        cost=row["cost_pico"],
-        baseline=row["baseline_pico"],
-        spent=row["spent_pico"],
-        trail=_trail.decode(row["trail"]),
-        replayed=bool(row["replayed"]),
-        abandoned=bool(row["abandoned"]),
     )

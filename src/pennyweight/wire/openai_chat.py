@@ -38,11 +38,16 @@ class _Choice(msgspec.Struct):
     usage: Any = None  # Moonshot puts it here
 
 
+class _Groq(msgspec.Struct):
+    usage: Any = None
+
+
 class _Chunk(msgspec.Struct):
     usage: Any = None
     service_tier: Any = None
     error: Any = None
     choices: list[_Choice] | None = None
+    x_groq: _Groq | None = None  # Groq's usage where none was asked for
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -108,7 +113,7 @@ def _first_end(choices: Sequence[_Choice]) -> _Choice:
 def _usage(chunk: _Chunk) -> Usage | None:
     usage = tiered(Wire.OPENAI_CHAT, chunk.usage, chunk.service_tier)
     if usage is None:
-        told = next((c.usage for c in chunk.choices or () if c.usage), None)
+        told = next((c.usage for c in chunk.choices or () if c.usage), chunk.x_groq and chunk.x_groq.usage)
         usage = tiered(Wire.OPENAI_CHAT, told, chunk.service_tier)
     return usage
 
@@ -178,9 +183,9 @@ def _fold(stream: bytes) -> bytes:
         for choice in chunk.pop("choices", None) or ():
             _add_choice(choices.setdefault(choice.get("index", 0), {}), choice)
         for key, value in chunk.items():
-            if key not in whole or value is not None:
+            if key not in _CHUNK_ONLY and (key not in whole or value is not None):
                 whole[key] = value
-    if not whole or not choices:
+    if not choices:
         raise ValueError("The stream holds no answer.")
     for index, choice in choices.items():
         if choice.get("finish_reason") is None:
@@ -190,6 +195,10 @@ def _fold(stream: bytes) -> bytes:
     whole["object"] = "chat.completion"
     whole["choices"] = [_whole_choice(choice) for _, choice in sorted(choices.items())]
     return msgspec.json.encode(whole)
+
+
+_CHUNK_ONLY = frozenset({"obfuscation", "x_groq"})
+"""Members that chunks have and whole answers have not."""
 
 
 def _add_choice(whole: dict[str, Any], choice: dict[str, Any]) -> None:

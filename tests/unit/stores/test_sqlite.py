@@ -17,7 +17,7 @@ import pytest
 from pennyweight.call import Call, Identity, Outcome, Target
 from pennyweight.clerk import Clerk, Settings
 from pennyweight.errors import StoreError
-from pennyweight.ledger.report import receipts
+from pennyweight.ledger.reading import receipts
 from pennyweight.request import Done, Request, Wire
 from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger
 from pennyweight.testing.clock import FakeClock

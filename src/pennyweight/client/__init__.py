@@ -1,0 +1,12 @@
+"""Pennyweight inside your own process: `AsyncClient`, `Client`, and `wrap` for a provider's own SDK. No socket.
+
+All three go through the same App as the gateway does: optimizers, budgets, receipts. See docs/library.md.
+"""
+
+from __future__ import annotations
+
+from .calls import Answer, AsyncClient, Client, Events, SyncEvents
+from .inprocess import App, Body, Source, open
+from .sdk import wrap
+
+__all__ = ["Answer", "App", "AsyncClient", "Body", "Client", "Events", "Source", "SyncEvents", "open", "wrap"]
