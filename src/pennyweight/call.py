@@ -5,6 +5,7 @@ All frozen: `call.apply(action)` and `call.note(step)` give the next call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "Action",
     "Answer",
+    "Basis",
     "Call",
     "Credential",
     "Housekeeping",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 Optimize = Literal["off", "safe", "max"]
+Basis = Literal["", "computed", "estimated", "measured"]
 Housekeeping = Literal["heartbeat", "memory_flush", "compaction", "title", "commit_message", "count"]
 
 
@@ -139,6 +142,10 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     def rewritten(self) -> bool:
         return self.request is not self.original
 
+    def sending(self, request: Request) -> Call:
+        """The call with another request to send: what a backend below the pipeline does to it."""
+        return msgspec.structs.replace(self, request=request)
+
     def note(self, *steps: Step) -> Call:
         return msgspec.structs.replace(self, trail=self.trail + steps)
 
@@ -168,6 +175,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     added_s: float = 0.0  # our own part of it, before the upstream was asked
     error: str = ""  # class name of what went wrong
     abandoned: bool = False  # the caller left before the end
+    output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -200,3 +208,6 @@ class Receipt(msgspec.Struct, frozen=True):
     added_s: float = 0.0
     error: str = ""
     abandoned: bool = False
+    answered_by: str = ""  # a provider's name, or the optimizer that answered
+    replayed: bool = False  # nothing was billed: `usage` is what the answer stands for, not what was consumed
+    basis: Basis = ""  # how baseline - cost was established; "": nobody changed the call

@@ -15,6 +15,7 @@
     │   ├── ContextTooLong      400  in the provider's own words: it triggers a client's compaction
     │   ├── AuthFailed          401  the provider refused the key
     │   ├── Unreachable         502  no connection, a broken answer
+    │   │   └── NotConnected    502  no connection was made, so nothing was sent and nothing can be billed
     │   ├── UpstreamTimeout     504
     │   └── StreamCut           502  the upstream ended a stream half-way
     ├── ConfigError             the operator can fix it: quotes the value and names the remedy
@@ -36,6 +37,7 @@ __all__ = [
     "ContextTooLong",
     "Forbidden",
     "LimitReached",
+    "NotConnected",
     "NotFound",
     "Overloaded",
     "PennyweightError",
@@ -134,6 +136,10 @@ class AuthFailed(BackendError):
 
 class Unreachable(BackendError):
     retryable = True
+
+
+class NotConnected(Unreachable):
+    pass
 
 
 class UpstreamTimeout(BackendError):

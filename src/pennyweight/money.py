@@ -4,9 +4,220 @@ Rules of billing: the prompt is all input tokens, cached ones included; a band a
 too, when the prompt is above its bound; a model without a price for cache reads or writes bills them as input;
 `batch` halves everything but `per_call`; time-of-day factors multiply on the named days, from (inclusive) to
 (exclusive), UTC. Where prices come from is the business of `pennyweight.prices`.
+
+Two things that the rules leave open are settled here: a time-of-day factor, like the batch discount, multiplies what
+tokens cost and not `per_call`; and an amount that is no whole pico-dollar is rounded once, at the very end, to the
+nearest (a half to the even neighbour, so that rounding does not drift in a sum).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+import msgspec
+
+from .request import Usage
+
+__all__ = [
+    "BATCH",
+    "FREE",
+    "Band",
+    "PicoUSD",
+    "Price",
+    "Rate",
+    "Rates",
+    "Tier",
+    "TimeOfDay",
+    "cost",
+    "factor_at",
+    "format_usd",
+    "hourly_cost",
+    "in_force",
+    "parse_usd",
+    "rates_for",
+    "whole",
+]
+
 PicoUSD = int
 """Money: 10^-12 US dollars. $3 per million tokens is 3_000_000 PicoUSD a token, so sums are exact."""
+
+Rate = int | Fraction
+"""PicoUSD for one token or call: an int, or a Fraction where the list price is finer than a pico-dollar a token."""
+
+PICO = 10**12
+BATCH = "batch"
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What one token of each kind costs. None: not priced, so billed as input."""
+
+    input: Rate
+    output: Rate
+    cache_read: Rate | None = None
+    cache_write_5m: Rate | None = None
+    cache_write_1h: Rate | None = None
+    per_call: Rate = 0
+
+    @property
+    def read(self) -> Rate:
+        return self.input if self.cache_read is None else self.cache_read
+
+    @property
+    def write_5m(self) -> Rate:
+        return self.input if self.cache_write_5m is None else self.cache_write_5m
+
+    @property
+    def write_1h(self) -> Rate:
+        return self.input if self.cache_write_1h is None else self.cache_write_1h
+
+
+class Band(msgspec.Struct, frozen=True):
+    """The rates of a whole request whose prompt is longer than `above_input_tokens`."""
+
+    above_input_tokens: int
+    rates: Rates
+
+
+class TimeOfDay(msgspec.Struct, frozen=True):
+    """A daily window with a factor. `days`: 0 is Monday; seconds after midnight UTC, from inclusive, to exclusive.
+
+    A window whose end is before its start runs past midnight and belongs to the day on which it starts.
+    """
+
+    days: frozenset[int]
+    from_utc_s: int
+    to_utc_s: int
+    factor: Fraction
+
+    def holds(self, at: float) -> bool:
+        day, second = int(at // 86400), at % 86400
+        today = (day + 3) % 7  # 1970-01-01 was a Thursday
+        if self.from_utc_s < self.to_utc_s:
+            return today in self.days and self.from_utc_s <= second < self.to_utc_s
+        return (today in self.days and second >= self.from_utc_s) or (
+            (today - 1) % 7 in self.days and second < self.to_utc_s
+        )
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """Rates of their own for a service tier (flex, priority, a batch that is not simply half)."""
+
+    name: str
+    rates: Rates
+    bands: tuple[Band, ...] = ()
+
+
+class Price(msgspec.Struct, frozen=True):
+    """The price of one model over one period: `since` (inclusive) to `until` (exclusive), unix seconds; None: open.
+
+    `bands` are in rising order of their bounds. `source`: where the figures are published.
+    """
+
+    rates: Rates
+    bands: tuple[Band, ...] = ()
+    time_of_day: tuple[TimeOfDay, ...] = ()
+    tiers: tuple[Tier, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    source: str = ""
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing that this price covers costs anything."""
+        every = [self.rates, *(b.rates for b in self.bands)]
+        every += [r for t in self.tiers for r in (t.rates, *(b.rates for b in t.bands))]
+        return all(not any((r.input, r.output, r.read, r.write_5m, r.write_1h, r.per_call)) for r in every)
+
+
+FREE = Price(rates=Rates(input=0, output=0))
+
+
+def in_force(periods: Sequence[Price], at: float) -> Price | None:
+    """The price that holds at `at`: of several, the one that began last, then the one that ends first."""
+    current = [p for p in periods if (p.since is None or p.since <= at) and (p.until is None or at < p.until)]
+    if not current:
+        return None
+    return max(current, key=lambda p: (_or(p.since, float("-inf")), -_or(p.until, float("inf"))))
+
+
+def rates_for(price: Price, input_tokens: int, tier: str = "standard") -> Rates:
+    """The rates of a request with a prompt of that many tokens, before batch and time-of-day factors."""
+    of_tier = next((t for t in price.tiers if t.name == tier), None)
+    rates, bands = (of_tier.rates, of_tier.bands) if of_tier is not None else (price.rates, price.bands)
+    for band in bands:
+        if input_tokens > band.above_input_tokens:
+            rates = band.rates
+    return rates
+
+
+def factor_at(price: Price, at: float, tier: str = "standard") -> Fraction | int:
+    """What everything but `per_call` is multiplied by: time of day, and a half for a batch without own rates."""
+    factor: Fraction | int = 1
+    for window in price.time_of_day:
+        if window.holds(at):
+            factor *= window.factor
+    if tier == BATCH and all(t.name != BATCH for t in price.tiers):
+        factor *= Fraction(1, 2)
+    return factor
+
+
+def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> PicoUSD:
+    """What `usage` costs at `price` in force, for a call made at `at` (unix seconds). `tier` overrides the usage's."""
+    tier = usage.tier if tier is None else tier
+    rates = rates_for(price, usage.input_tokens, tier)
+    tokens = (
+        usage.uncached_tokens * rates.input
+        + usage.cache_read_tokens * rates.read
+        + usage.cache_write_5m_tokens * rates.write_5m
+        + usage.cache_write_1h_tokens * rates.write_1h
+        + usage.output_tokens * rates.output
+    )
+    return whole(tokens * factor_at(price, at, tier) + rates.per_call)
+
+
+def hourly_cost(usd_per_hour: PicoUSD, seconds: float) -> PicoUSD:
+    """What a machine rented or owned at that price an hour (in PicoUSD) costs for `seconds`, to the nanosecond."""
+    return whole(Fraction(usd_per_hour * round(max(seconds, 0.0) * 10**9), 3600 * 10**9))
+
+
+def whole(amount: Rate) -> PicoUSD:
+    """`amount` to the nearest pico-dollar, a half to the even one."""
+    return amount if isinstance(amount, int) else round(amount)
+
+
+def parse_usd(value: str | int | float, per: int = 1) -> Rate:
+    """US dollars for `per` units, written as a decimal, as PicoUSD a unit: parse_usd("3", 10**6) is 3_000_000.
+
+    A float counts as the shortest decimal that reads as it, which is what was typed. Raises ValueError unless it is a
+    finite number of at least 0.
+    """
+    try:
+        decimal = Decimal(str(value).strip())
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no amount in US dollars; write it like 1.25") from None
+    # The exponent is bounded so that a typing error cannot ask for an integer of a billion digits.
+    if not decimal.is_finite() or decimal < 0 or abs(decimal.adjusted()) > 30:
+        raise ValueError(f"{value!r} is no price; write US dollars of 0 or more, like 1.25")
+    pico = Fraction(decimal) * PICO / per
+    return pico.numerator if pico.denominator == 1 else pico
+
+
+def format_usd(amount: PicoUSD, *, exact: bool = False) -> str:
+    """`amount` for people: "$12.35", below a dollar to the micro-dollar ("$0.001234"). `exact`: all digits."""
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    if exact:
+        dollars, rest = divmod(amount, PICO)
+        return f"{sign}${dollars}.{f'{rest:012d}'.rstrip('0'):0<2}"
+    if amount >= PICO:
+        cents = whole(Fraction(amount, PICO // 100))
+        return f"{sign}${cents // 100:,}.{cents % 100:02d}"
+    micros = whole(Fraction(amount, 10**6))
+    if amount and not micros:
+        return f"{sign}<$0.000001"
+    return f"{sign}${micros // 10**6}.{f'{micros % 10**6:06d}'.rstrip('0'):0<2}"
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -13,7 +13,7 @@ from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
 from .errors import PennyweightError
 from .policy import Flag
 from .protocols import Backend, Clock, Optimizer
-from .request import Done, Headers, Reply, Response
+from .request import Done, Headers, Reply, Response, get_header
 from .wire import codec
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,11 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         if answer is not None:
             reply = replay(call, answer)
-            reply.on_end.append(_Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False))
+            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False)
+            reply.trail = call.trail
+            reply.on_end.append(watch)
+            if reply.chunks is not None:
+                reply.chunks = watch.relay(reply.chunks)
             return reply
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
@@ -107,6 +111,7 @@ class Pipeline:
         except BaseException as error:
             watch.failed(error)
             raise
+        reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
         if reply.chunks is not None:
             reply.chunks = watch.relay(reply.chunks)
@@ -197,13 +202,18 @@ class _Watch:
         done = reply.done or Done(complete=False)
         whole = reply.content is not None
         response = None
+        self._call = self._call.note(*reply.notes) if reply.notes else self._call
         if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
             response = self._response(reply, done)
         abandoned = not (whole or self._finished or self._error)
-        self._send(reply.status, reply.headers, done, response=response, abandoned=abandoned)
+        self._send(
+            reply.status, reply.headers, done, response=response, abandoned=abandoned, output_text=reply.output_text
+        )
 
     def _response(self, reply: Reply, done: Done) -> Response | None:
         raw = reply.content
+        if get_header(reply.headers, "content-encoding") is not None:
+            return None
         if raw is None:
             try:
                 raw = codec(reply.wire).fold(b"".join(self._kept or ()))
@@ -212,7 +222,14 @@ class _Watch:
         return Response(reply.wire, raw, done, reply.status, reply.headers)
 
     def _send(
-        self, status: int, headers: Headers, done: Done, *, response: Response | None = None, abandoned: bool = False
+        self,
+        status: int,
+        headers: Headers,
+        done: Done,
+        *,
+        response: Response | None = None,
+        abandoned: bool = False,
+        output_text: Callable[[], str] | None = None,
     ) -> None:
         now = self._pipeline._clock.monotonic()
         self._pipeline._submit(
@@ -228,5 +245,6 @@ class _Watch:
                 added_s=self._added_s,
                 error=self._error,
                 abandoned=abandoned,
+                output_text=output_text,
             )
         )

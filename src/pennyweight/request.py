@@ -70,22 +70,29 @@ DELETE: Any = msgspec.UNSET
 """As the value of an Edit: remove the member or list item."""
 
 
+# msgspec takes any value as a Raw, but `Raw | None` only null: so None is the default of a field that is a Raw.
+_ABSENT: Any = None
+
+
 class Envelope(msgspec.Struct, frozen=True):
-    """The few top-level fields that every call needs, decoded without building the conversation (see bench/LOG.md)."""
+    """The few top-level fields that every call needs, decoded without building the conversation (see bench/LOG.md).
+
+    A Raw field is None when the body lacks it, and `null` as Raw when the body says null.
+    """
 
     model: str | None = None
     stream: bool | None = None
     temperature: float | None = None
-    seed: int | None = None
+    seed: int | float | None = None
     messages: list[msgspec.Raw] | None = None
-    input: msgspec.Raw | None = None
-    system: msgspec.Raw | None = None
-    instructions: msgspec.Raw | None = None
+    input: msgspec.Raw = _ABSENT
+    system: msgspec.Raw = _ABSENT
+    instructions: msgspec.Raw = _ABSENT
     tools: list[msgspec.Raw] | None = None
-    user: str | None = None
+    user: msgspec.Raw | None = None
     prompt_cache_key: str | None = None
-    metadata: msgspec.Raw | None = None
-    stream_options: msgspec.Raw | None = None
+    metadata: msgspec.Raw = _ABSENT
+    stream_options: msgspec.Raw = _ABSENT
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -277,7 +284,20 @@ class Reply:
     cut raises StreamCut at that point.
     """
 
-    __slots__ = ("_close", "_ended", "chunks", "content", "done", "headers", "on_end", "status", "wire")
+    __slots__ = (
+        "_close",
+        "_ended",
+        "chunks",
+        "content",
+        "done",
+        "headers",
+        "notes",
+        "on_end",
+        "output_text",
+        "status",
+        "trail",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -297,6 +317,10 @@ class Reply:
         self.chunks = chunks
         self.done = done
         self.on_end: list[Callable[[Reply], None]] = []
+        # What was streamed so far, for counting where no usage came.
+        self.output_text: Callable[[], str] | None = None
+        self.notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
+        self.trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
         self._close = close
         self._ended = False
 

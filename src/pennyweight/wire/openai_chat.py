@@ -5,7 +5,7 @@ Reference: platform.openai.com/docs/api-reference/chat, "Create chat completion"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -33,8 +33,13 @@ def stream_type() -> str:
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     finish_reason: str | None = None
     usage: Any = None  # Moonshot puts it here
+
+
+class _Groq(msgspec.Struct):
+    usage: Any = None
 
 
 class _Chunk(msgspec.Struct):
@@ -42,6 +47,7 @@ class _Chunk(msgspec.Struct):
     service_tier: Any = None
     error: Any = None
     choices: list[_Choice] | None = None
+    x_groq: _Groq | None = None  # Groq's usage where none was asked for
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -61,19 +67,19 @@ class _Facts:
         marker = stream.rfind(b"[DONE]")
         if marker >= 0 and sse.around(stream, marker)[1].strip() == b"[DONE]":
             self.marked = True
-        usage, finish, at = None, None, len(stream)
-        while usage is None or finish is None:
+        usage, ended, at = None, _Choice(index=1), len(stream)
+        while usage is None or ended.index > 0:
             hit = -1 if usage is not None else stream.rfind(b'"usage"', 0, at)
-            if finish is None:
+            if ended.index > 0:
                 hit = max(hit, *(stream.rfind(key, 0, at) for key in (b'"finish_reason":"', b'"finish_reason": "')))
             if hit < 0:
                 break
             at, data = sse.around(stream, hit)
             chunk = _decode(data)
             usage = usage if usage is not None else _usage(chunk)
-            finish = finish or next((c.finish_reason for c in chunk.choices or () if c.finish_reason), None)
+            ended = _first_end([ended, *(chunk.choices or ())])
         self.usage = usage if usage is not None else self.usage
-        self.finish = finish or self.finish
+        self.finish = ended.finish_reason or self.finish
         self.failed = self.failed or _has_error(stream)
 
     def done(self) -> Done:
@@ -98,10 +104,16 @@ def _decode(data: bytes) -> _Chunk:
         return _Chunk()
 
 
+def _first_end(choices: Sequence[_Choice]) -> _Choice:
+    """Of the choices that came to their end, the one of the lowest index."""
+    ended = [choice for choice in choices if choice.finish_reason]
+    return min(ended, key=lambda choice: choice.index, default=_Choice(index=1))
+
+
 def _usage(chunk: _Chunk) -> Usage | None:
     usage = tiered(Wire.OPENAI_CHAT, chunk.usage, chunk.service_tier)
     if usage is None:
-        told = next((c.usage for c in chunk.choices or () if c.usage), None)
+        told = next((c.usage for c in chunk.choices or () if c.usage), chunk.x_groq and chunk.x_groq.usage)
         usage = tiered(Wire.OPENAI_CHAT, told, chunk.service_tier)
     return usage
 
@@ -146,8 +158,7 @@ def read(body: bytes) -> Done:
             return Done(complete=False)
     except (ValueError, RecursionError):
         return Done(complete=False)
-    finish = next((c.finish_reason for c in chunk.choices or () if c.finish_reason), None)
-    return Done(_usage(chunk), finish, complete=not chunk.error)
+    return Done(_usage(chunk), _first_end(chunk.choices or ()).finish_reason, complete=not chunk.error)
 
 
 # --- whole answers and streams ----------------------------------------------------------------------------
@@ -172,9 +183,9 @@ def _fold(stream: bytes) -> bytes:
         for choice in chunk.pop("choices", None) or ():
             _add_choice(choices.setdefault(choice.get("index", 0), {}), choice)
         for key, value in chunk.items():
-            if key not in whole or value is not None:
+            if key not in _CHUNK_ONLY and (key not in whole or value is not None):
                 whole[key] = value
-    if not whole or not choices:
+    if not choices:
         raise ValueError("The stream holds no answer.")
     for index, choice in choices.items():
         if choice.get("finish_reason") is None:
@@ -184,6 +195,10 @@ def _fold(stream: bytes) -> bytes:
     whole["object"] = "chat.completion"
     whole["choices"] = [_whole_choice(choice) for _, choice in sorted(choices.items())]
     return msgspec.json.encode(whole)
+
+
+_CHUNK_ONLY = frozenset({"obfuscation", "x_groq"})
+"""Members that chunks have and whole answers have not."""
 
 
 def _add_choice(whole: dict[str, Any], choice: dict[str, Any]) -> None:

@@ -72,9 +72,9 @@ class Splitter:
 
 
 def events(stream: bytes) -> list[Event]:
-    """All events of a stream that is at hand."""
+    """All events of a stream that is at hand, but for those that say nothing (some servers keep a line open so)."""
     splitter = Splitter()
-    return splitter.feed(stream) + splitter.close()
+    return [event for event in splitter.feed(stream) + splitter.close() if event.data.strip()]
 
 
 def encode(data: bytes, name: str = "") -> bytes:

@@ -1,0 +1,303 @@
+"""The only place where things are built and wired: a configuration in, a running App out, every lifetime in one stack.
+
+`async with build(config) as app:` gives the outermost backend (`app.pipeline`) and what stands beside it. The gateway
+serves it over HTTP, `AsyncClient` calls it directly, the CLI explains and replays with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from .backends.ask_usage import AskUsage
+from .backends.budget import Budget
+from .backends.coalesce import Coalesce
+from .backends.cooldown import Cooldown
+from .backends.crossing import Crossing
+from .backends.fallback import Fallback
+from .backends.limits import Limits
+from .backends.ollama import Ollama
+from .backends.ollama import Settings as OllamaSettings
+from .backends.retry import Retry
+from .backends.rotation import Keys
+from .backends.transport import Http1, origin
+from .backends.upstream import Dispatch, Upstream
+from .call import Call, Identity, Outcome, Receipt, Target
+from .clerk import Clerk
+from .clock import SystemClock
+from .config import Config, Provider, Resolver
+from .errors import ConfigError, NotFound
+from .identity import identify
+from .ledger.accounts import Account, Accounts
+from .money import PicoUSD, parse_usd
+from .pipeline import Pipeline
+from .policy import Flag
+from .prefix import SessionIndex
+from .prices import PriceBook, PriceOverride, open_book
+from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
+from .request import Charge, Request, Usage, Wire
+from .stores.memory import MemoryKV
+from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from .stores.tiered import Tiered
+from .stores.virtual_keys import KeyStore
+from .text.tokenizers import BPETokenizer
+from .wire import codec
+
+__all__ = ["OPTIMIZERS", "App", "Parts", "build"]
+
+OPTIMIZERS: Mapping[str, str] = {
+    "exact_cache": "pennyweight.optimizers.exact_cache:build",
+}
+"""Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the App owns and an optimizer may use."""
+
+    kv: KV
+    clock: Clock
+    book: Accounts
+    tokenizer: Tokenizer
+
+
+class App:
+    """Everything that one configuration runs. Made by `build`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        pipeline: Pipeline,
+        backend: Backend,
+        clerk: Clerk,
+        ledger: Ledger,
+        accounts: Accounts,
+        prices: PriceBook,
+        keys: KeyStore,
+        budget: Budget,
+        database: Database,
+        kv: KV,
+        watchers: list[Callable[[Receipt], None]],
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.pipeline = pipeline
+        self.backend = backend
+        self.clerk = clerk
+        self.ledger = ledger
+        self.accounts = accounts
+        self.prices = prices
+        self.keys = keys
+        self.budget = budget
+        self.database = database
+        self.kv = kv
+        self.watchers = watchers  # told every receipt, off the request path: metrics, traces
+        self.sessions = SessionIndex()
+        self._resolver = Resolver(config)
+
+    def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
+        """Where a call goes. `provider`: the one that the path named. Raises NotFound for one that is not there."""
+        if provider is None:
+            return self._resolver(model, wire)
+        known = self.config.providers.get(provider)
+        if known is None:
+            raise NotFound(f"There is no provider {provider!r}. Known: {', '.join(sorted(self.config.providers))}.")
+        speaks = wire if wire in known.urls else known.wires[0]
+        return Target(provider, model.removeprefix(f"{provider}/"), speaks)
+
+    def identify(self, request: Request, tenant: str) -> Identity:
+        return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
+
+    def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
+        """What these charges come to; None when one of them has no price."""
+        costs = [self.accounts.cost(charge) for charge in charges]
+        return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+
+
+@asynccontextmanager
+async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
+    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used."""
+    time = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = Database(config.data_dir / "pennyweight.db")
+        stack.push_async_callback(database.close)
+        ledger = SQLiteLedger(database)
+        stored = SQLiteKV(database, clock=time)
+        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        tokenizer = BPETokenizer()
+        prices = _prices(config)
+        accounts = Accounts(prices, _accounts(config), tokenizer)
+        keys = KeyStore(config.data_dir)
+        stack.callback(keys.close)
+        parts = Parts(kv, time, accounts, tokenizer)
+        optimizers = [
+            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share)) for rule in config.optimizers
+        ]
+
+        upstreams = {name: _upstream(provider, time) for name, provider in config.providers.items()}
+        for upstream in upstreams.values():
+            stack.push_async_callback(upstream.aclose)
+        resolver = Resolver(config)
+        backend = _compose(config, upstreams, resolver, tokenizer, time)
+        coalesce = Coalesce(backend)
+        stack.push_async_callback(coalesce.aclose)
+        budget = Budget(
+            coalesce,
+            stored,
+            time,
+            limit=keys.daily_limit,
+            worst_case=_worst_case(accounts, tokenizer),
+            cost=accounts.cost,
+        )
+        stack.push_async_callback(budget.aclose)
+
+        watchers: list[Callable[[Receipt], None]] = []
+
+        def receipt(outcome: Outcome) -> Receipt:
+            made = accounts.receipt(outcome)
+            for watcher in watchers:
+                watcher(made)
+            return made
+
+        clerk = Clerk(ledger, receipt, settle=lambda outcome: pipeline.settle(outcome), clock=time)
+        pipeline = Pipeline(optimizers, budget, submit=clerk.submit, clock=time, propose_s=config.pipeline.propose_s)
+        await stack.enter_async_context(clerk)
+        yield App(
+            config,
+            clock=time,
+            pipeline=pipeline,
+            backend=backend,
+            clerk=clerk,
+            ledger=ledger,
+            accounts=accounts,
+            prices=prices,
+            keys=keys,
+            budget=budget,
+            database=database,
+            kv=kv,
+            watchers=watchers,
+        )
+
+
+def _prices(config: Config) -> PriceBook:
+    try:
+        overrides = msgspec.convert(config.prices, list[PriceOverride], strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"[[prices]] is not valid: {error}. See docs/prices.md.") from None
+    return open_book(config.data_dir, overrides=overrides)
+
+
+def _accounts(config: Config) -> dict[str, Account]:
+    return {
+        name: Account(provider.prices, provider.local, _per_hour(provider))
+        for name, provider in config.providers.items()
+    }
+
+
+def _per_hour(provider: Provider) -> PicoUSD | None:
+    return None if provider.usd_per_hour is None else int(parse_usd(str(provider.usd_per_hour)))
+
+
+def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
+    """The optimizer of that name with its settings. Raises ConfigError that names what is known."""
+    offered = {point.name: point.value for point in entry_points(group="pennyweight.optimizers")}
+    place = OPTIMIZERS.get(use) or offered.get(use)
+    if place is None:
+        known = ", ".join(sorted({*OPTIMIZERS, *offered}))
+        raise ConfigError(f"optimizers: {use!r} is not known. Known: {known}. A plugin must be installed first.")
+    module_name, _, function = place.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be loaded: {error}. Install what it needs.") from None
+    try:
+        values = msgspec.convert(settings, module.Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"optimizers: the settings of {use!r} are not valid: {error}.") from None
+    made: Optimizer = getattr(module, function)(values, parts)
+    return made
+
+
+def _upstream(provider: Provider, clock: Clock) -> Upstream:
+    urls = {wire: origin(url) for wire, url in provider.urls.items()}
+    transport = Http1(connect_timeout_s=provider.timeouts.connect_s, read_timeout_s=provider.timeouts.first_byte_s)
+    hint = None
+    if not provider.configured and provider.auth != "none":
+        variable = f"{provider.name.upper()}_API_KEY"
+        hint = f"Set {variable} where the gateway runs, or send a key of your own."
+    if not provider.keys:
+        return Upstream(provider.name, urls, transport, clock=clock, headers=provider.headers, key_hint=hint)
+    keys = Keys([key.reveal() for key in provider.keys], clock)
+
+    def report(key: str, status: int) -> None:
+        if status < 400:
+            keys.answered(key)
+        else:
+            keys.failed(key, status)
+
+    return Upstream(
+        provider.name,
+        urls,
+        transport,
+        clock=clock,
+        auth=provider.auth,
+        headers=provider.headers,
+        pick_key=lambda call: keys.pick(call.identity.session or call.id),
+        report_key=report,
+    )
+
+
+def _compose(
+    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+) -> Backend:
+    """The backends around the providers, innermost first. A wrapper that this configuration has no use for is left out."""
+    at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
+    by_name = dict(upstreams)
+    for name, provider in config.providers.items():
+        if Wire.OLLAMA in provider.urls:
+            settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
+            by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    backend: Backend = AskUsage(Dispatch(by_name))
+    if at_once:
+        backend = Limits(backend, at_once)
+    backend = Crossing(backend)
+    chained = any(rule.fallbacks for rule in config.routes)
+
+    def chain(call: Call) -> tuple[Target, ...]:
+        return resolver.full(call.original.model, call.original.wire).fallbacks
+
+    backend = Retry(
+        backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
+    )
+    if chained:
+        backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
+    return backend
+
+
+def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
+    """The most a call can cost: its whole body as input, written to the cache, and all the output it may ask for."""
+
+    def worst(call: Call) -> PicoUSD | None:
+        body = call.request.body
+        limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+        asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+        n = body.get("n")
+        output = (min(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
+        counted = tokenizer.count("\n".join(codec(call.request.wire).view(call.request).texts))
+        tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
+        usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
+        return accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at))
+
+    return worst
+
+
+_DEFAULT_OUTPUT_TOKENS = 32_000  # for a call that names no limit
+_TOKENIZER_MARGIN = 1.5  # other providers' tokenizers against ours
+_UNSEEN_TOKENS = 4_000  # what a provider adds around texts, and a few images

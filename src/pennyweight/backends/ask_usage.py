@@ -1,0 +1,74 @@
+"""Asks Chat Completions streams for their usage when the caller did not, and withholds what it then did not ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from ..call import Call, Step, Verdict
+from ..protocols import Backend
+from ..request import Edit, Operation, Reply, Wire
+
+__all__ = ["AskUsage", "withhold"]
+
+_STEP = Step("ask_usage", Verdict.ACCEPTED, why="asked the stream for its usage; the caller does not see it")
+
+
+class AskUsage:
+    """A wrapper for OpenAI-compatible upstreams. Under `--optimize off` nothing is touched, and usage is counted."""
+
+    def __init__(self, inner: Backend) -> None:
+        self._inner = inner
+
+    async def open(self, call: Call) -> Reply:
+        request = call.request
+        if (
+            call.optimize == "off"
+            or request.wire is not Wire.OPENAI_CHAT
+            or request.operation is not Operation.GENERATE
+            or not request.stream
+            or request.envelope.stream_options is not None
+        ):
+            return await self._inner.open(call)
+        asked = request.edit([Edit(("stream_options",), {"include_usage": True})])
+        reply = await self._inner.open(call.sending(asked))
+        reply.notes.append(_STEP)
+        if reply.chunks is not None and reply.ok:
+            reply.chunks = withhold(reply.chunks)
+        return reply
+
+
+async def withhold(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The stream without its usage chunk and without the `"usage":null` that comes with asking.
+
+    Events leave as soon as they are whole. The needles hold unescaped quotes, so no text of an answer can match them.
+    """
+    rest = b""
+    async for chunk in chunks:
+        data = rest + chunk
+        end = max(data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n"))
+        if end < 0:
+            rest = data
+            continue
+        end += 4 if data.startswith(b"\r\n\r\n", end) else 2
+        whole, rest = data[:end], data[end:]
+        if b'"usage"' in whole:
+            whole = b"".join(_shown(event) for event in _events(whole))
+        if whole:
+            yield whole
+    if rest:
+        yield rest
+
+
+def _events(data: bytes) -> list[bytes]:
+    """Complete events, each with its blank line."""
+    gap = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
+    return [part + gap for part in data.split(gap) if part]
+
+
+def _shown(event: bytes) -> bytes:
+    compact = event.replace(b'"choices": []', b'"choices":[]')
+    if b'"choices":[]' in compact and b'"usage"' in event and b'"usage":null' not in event.replace(b": ", b":"):
+        return b""
+    for null in (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, '):
+        event = event.replace(null, b"")
+    return event

@@ -1,0 +1,260 @@
+"""Identical calls in flight share one upstream answer; exactly one of them is charged.
+
+Two equal sampled calls sent at once may be two samples wanted on purpose, so only calls that ask to be repeatable are
+shared (temperature 0 or a seed), embeddings and token counts, and calls under one `idempotency-key`. A client's mark
+that it retries (`x-stainless-retry-count`) is not enough: the retry could end up sharing the answer of a second sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from hashlib import blake2b
+
+import msgspec
+
+from ..call import Call, Step, Verdict
+from ..errors import StreamCut, Unreachable
+from ..protocols import Backend
+from ..request import Done, Operation, Reply
+from ..wire.sameness import origin, repeatable
+
+__all__ = ["Coalesce", "share_key"]
+
+
+def share_key(call: Call) -> bytes | None:
+    """What two calls must have in common to share an answer, exact body bytes included; None when this one may not."""
+    if call.optimize == "off":
+        return None
+    request = call.request
+    match request.operation:
+        case Operation.OTHER:
+            return None
+        case Operation.GENERATE:
+            if request.header("idempotency-key") is None and not repeatable(request):
+                return None
+        case Operation.EMBED | Operation.COUNT:
+            pass
+    digest = blake2b(origin(call, request), digest_size=32)
+    digest.update(b"\0")
+    digest.update(request.raw)
+    return digest.digest()
+
+
+class Coalesce:
+    """A Backend that joins a call to an equal one that is under way.
+
+    Each caller reads the same stream from its start, at its own speed. The upstream is stopped when the last one
+    leaves. The first caller still there when the answer ends carries the charges; the others' ends have the usage and
+    no charges. A caller more than `buffer_bytes` behind the fastest is cut off, as it must not hold up the rest.
+    """
+
+    def __init__(self, inner: Backend, *, buffer_bytes: int = 4 * 2**20) -> None:
+        self._inner = inner
+        self._buffer_bytes = buffer_bytes
+        self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
+        self._flying: set[_Flight] = set()
+
+    async def open(self, call: Call) -> Reply:
+        """Raises what opening the upstream raised, to every caller."""
+        key = share_key(call)
+        if key is None:
+            return await self._inner.open(call)
+        flight = self._inflight.get(key)
+        if flight is not None:
+            return await flight.join()
+
+        flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._inflight.pop(key, None))
+        self._inflight[key] = flight
+        self._flying.add(flight)
+        flight.task.add_done_callback(lambda _task: self._flying.discard(flight))
+        return await flight.join()
+
+    async def aclose(self) -> None:
+        """Stop what is under way. Its callers see a cut stream."""
+        for flight in tuple(self._flying):
+            await flight.stop()
+
+
+class _Member:
+    """One caller of a flight: how far it has read, and the end that its reply will tell."""
+
+    __slots__ = ("cut", "done", "read", "read_bytes")
+
+    def __init__(self) -> None:
+        self.read = 0  # chunks, counted from the start of the answer
+        self.read_bytes = 0
+        self.cut = False
+        self.done: Done | None = None
+
+
+class _Flight:
+    """One upstream answer under way. Its own task reads the upstream; the members read what it keeps for them.
+
+    landed: called once, when nobody can join any more.
+    """
+
+    def __init__(self, inner: Backend, call: Call, buffer_bytes: int, landed: Callable[[], object]) -> None:
+        self._call_id = call.id
+        self._buffer_bytes = buffer_bytes
+        self._landed: Callable[[], object] | None = landed
+        self._members: list[_Member] = []  # in the order they came: the first one pays
+        self._chunks: deque[bytes] = deque()
+        self._dropped = 0  # chunks at the start that are kept no more
+        self._kept_bytes = 0
+        self._total_bytes = 0
+        self._head: Reply | None = None
+        self._error: Exception | None = None
+        self._ended = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self.task = asyncio.create_task(self._fly(inner, call))
+
+    # --- the upstream's side ------------------------------------------------------------------------------
+
+    async def _fly(self, inner: Backend, call: Call) -> None:
+        try:
+            self._head = await inner.open(call)
+            try:
+                if self._head.chunks is not None:
+                    self._tell()
+                    await self._pump(self._head.chunks)
+            finally:
+                await self._head.aclose()
+        except asyncio.CancelledError:
+            self._error = StreamCut("The answer was stopped before its end.")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, every member gets it
+            self._error = error
+        finally:
+            self._land()
+            self._ended = True
+            self._share_out()
+            self._tell()
+
+    async def _pump(self, chunks: AsyncIterator[bytes]) -> None:
+        async for chunk in chunks:
+            self._chunks.append(chunk)
+            self._kept_bytes += len(chunk)
+            self._total_bytes += len(chunk)
+            self._tell()
+            if self._kept_bytes > self._buffer_bytes:
+                self._land()  # from here on the start is not kept, and a newcomer could not read it
+                await self._make_room()
+
+    async def _make_room(self) -> None:
+        """Wait for the fastest member, as one caller alone holds up its upstream; cut off those far behind it."""
+        while self._members:
+            fastest_bytes = max(member.read_bytes for member in self._members)
+            for member in self._members:
+                member.cut = member.cut or self._lag_bytes(member, fastest_bytes) > self._buffer_bytes
+            self._trim()
+            if self._total_bytes - fastest_bytes <= self._buffer_bytes:
+                return
+            self._room.clear()
+            await self._room.wait()
+
+    def _lag_bytes(self, member: _Member, fastest_bytes: int) -> int:
+        """How far behind it is. The chunk it reads next does not count, or one big chunk would cut off all but one."""
+        behind = fastest_bytes - member.read_bytes
+        return behind - len(self._chunks[member.read - self._dropped]) if behind else 0
+
+    def _trim(self) -> None:
+        """Forget what nobody will read again. Called when nobody can join any more."""
+        reading = [member.read for member in self._members if not member.cut]
+        while self._dropped < min(reading, default=0):
+            self._kept_bytes -= len(self._chunks.popleft())
+            self._dropped += 1
+
+    def _land(self) -> None:
+        landed, self._landed = self._landed, None
+        if landed is not None:
+            landed()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _share_out(self) -> None:
+        """Tell the end: usage to all, charges to the first."""
+        done = self._head.done if self._head is not None else None
+        if done is None:
+            return
+        for position, member in enumerate(self._members):
+            member.done = done if position == 0 else msgspec.structs.replace(done, charges=())
+
+    # --- the callers' side --------------------------------------------------------------------------------
+
+    async def join(self) -> Reply:
+        member = _Member()
+        follows = bool(self._members)
+        self._members.append(member)
+        try:
+            head = await self._opened()
+        except BaseException:
+            await self._leave(member)
+            raise
+
+        async def close() -> None:
+            await self._leave(member)
+            reply.done = member.done
+
+        whole = head.chunks is None
+        reply = Reply(
+            head.status,
+            head.headers,
+            wire=head.wire,
+            content=head.content,
+            chunks=None if whole else self._relay(member),
+            done=member.done,
+            close=close,
+        )
+        reply.notes.extend(head.notes)
+        if follows:
+            reply.notes.append(Step("coalesce", Verdict.ACCEPTED, why=f"shares the answer of call {self._call_id}"))
+        return reply
+
+    async def _opened(self) -> Reply:
+        """The upstream's reply, once its stream began or its whole body is here. Raises what opening it raised."""
+        while not self._ended:
+            if self._head is not None and self._head.chunks is not None:
+                return self._head
+            await self._news.wait()
+        if self._head is None:
+            raise self._error if self._error is not None else Unreachable("The upstream gave no answer.")
+        return self._head
+
+    async def _relay(self, member: _Member) -> AsyncIterator[bytes]:
+        while True:
+            if member.cut:
+                raise StreamCut("This caller read too far behind the others that share the answer. Ask again.")
+            if member.read < self._dropped + len(self._chunks):
+                chunk = self._chunks[member.read - self._dropped]
+                member.read += 1
+                member.read_bytes += len(chunk)
+                self._room.set()
+                yield chunk
+            elif not self._ended:
+                await self._news.wait()
+            elif self._error is not None:
+                raise self._error
+            else:
+                return
+
+    async def _leave(self, member: _Member) -> None:
+        """Take a member out. The last one to leave stops the upstream, and carries what it was billed."""
+        try:
+            if len(self._members) == 1 and not self._ended:
+                await self.stop()
+        finally:
+            self._members.remove(member)
+            if not self._ended:
+                member.done = Done(complete=False)
+            self._room.set()
+
+    async def stop(self) -> None:
+        """Cancel the upstream and wait until it is closed."""
+        self._land()
+        self.task.cancel()
+        await asyncio.wait((self.task,))

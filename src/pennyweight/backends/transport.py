@@ -1,0 +1,417 @@
+"""The one seam to upstream HTTP: a request out, status and headers back, the body whole or as it arrives.
+
+HTTP/1.1 over asyncio with llhttp's parser (through httptools): pooled keep-alive connections, TLS, proxies. Nothing is
+decompressed, redirected or retried: bytes are the caller's. What was compared, and why a ready-made client did not
+serve (leaving one before the headers came did not stop the upstream), is in docs/decisions/0005-server.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+import httptools
+import msgspec
+
+from ..errors import BackendError, ConfigError, StreamCut, Unreachable, UpstreamTimeout
+from ..request import Headers
+
+__all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an upstream is; `prefix` is the path that every target is appended to, without a slash at its end."""
+
+    host: str
+    port: int
+    tls: bool
+    prefix: str = ""
+
+    @property
+    def authority(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
+
+
+def origin(url: str) -> Origin:
+    """The origin of a base URL. Raises ConfigError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url!r} is not a base URL. Write it like https://api.example.com/v1.")
+    tls = parts.scheme == "https"
+    return Origin(parts.hostname, parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+
+
+class Opened(msgspec.Struct, eq=False):
+    """An upstream's answer: `content` when it is all here already, else `chunks`. `close` stops what is under way."""
+
+    status: int
+    headers: Headers
+    content: bytes | None = None
+    chunks: AsyncIterator[bytes] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+class Transport(Protocol):
+    """Raises Unreachable or UpstreamTimeout when nothing came back; `chunks` raises StreamCut."""
+
+    async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened: ...
+
+    async def aclose(self) -> None: ...
+
+
+_MAX_BUFFERED_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 18
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to an upstream, used for one exchange at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float) -> None:
+        self.loop = loop
+        self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
+        self.used = False
+        self._read_timeout_s = read_timeout_s
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._reset("GET")
+
+    def _reset(self, method: str) -> None:
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.head_done = False
+        self.complete = False
+        self.error: BackendError | None = None
+        self.heard = False
+        self.chunks: deque[bytes] = deque()
+        self._method = method
+        self._parts: list[bytes] = []
+        self._buffered = 0
+        self._header_bytes = 0
+        self._until_close = False
+        self._keep_alive = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    # --- an exchange -----------------------------------------------------------------------------------------------
+
+    async def ask(self, method: str, data: bytes) -> None:
+        """Write a request and wait for the answer's headers. Raises BackendError."""
+        self._reset(method)
+        if self.transport is None or self.transport.is_closing():
+            raise Unreachable("The upstream closed the connection.")
+        self.transport.write(data)
+        self._last = self.loop.time()
+        self._timer = self.loop.call_later(self._read_timeout_s, self._check_silence)
+        if self._drained is not None:
+            await self._drained
+        while not self.head_done:
+            await self._wait()
+        self.used = True
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """What is left of the body, as it arrives. Raises StreamCut."""
+        while True:
+            while self.chunks:
+                chunk = self.chunks.popleft()
+                self._buffered -= len(chunk)
+                yield chunk
+            if self.complete:
+                return
+            if self._buffered <= 0 and self.transport is not None:
+                self.transport.resume_reading()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self.complete or self.chunks:
+            return
+        if self.error is not None:
+            raise self.error
+        self._waiter = self.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self.error is not None and not self.chunks:
+            raise self.error
+
+    def end(self) -> bool:
+        """Stop the exchange; whether the connection can be used again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.transport is None:
+            return False
+        if self.complete and self._keep_alive and self.error is None:
+            return True
+        self.transport.abort()  # an answer still coming is not read to its end: the upstream stops at once
+        return False
+
+    def _check_silence(self) -> None:
+        left = self._last + self._read_timeout_s - self.loop.time()
+        if self.complete:
+            return
+        if left > 0.001:
+            self._timer = self.loop.call_later(left, self._check_silence)
+        else:
+            self._fail(UpstreamTimeout(f"The upstream sent nothing for {self._read_timeout_s:g} s."))
+
+    def _fail(self, error: BackendError) -> None:
+        if self.error is None and not self.complete:
+            self.error = error
+        if self.transport is not None:
+            self.transport.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- transport and parser callbacks ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from asyncio's
+
+    def data_received(self, data: bytes) -> None:
+        self._last = self.loop.time()
+        self.heard = True
+        if self.complete:  # nothing was asked: whatever this is, the connection is of no use
+            self._fail(Unreachable("The upstream sent data unasked."))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+            self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
+            return
+        if self._parts:  # one network read is one chunk, however finely the upstream framed it
+            chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts = []
+            self.chunks.append(chunk)
+            self._buffered += len(chunk)
+            if self._buffered > _MAX_BUFFERED_BYTES and self.transport is not None:
+                self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self._until_close and self.head_done and exc is None:
+            self.complete = True
+        elif not self.complete and self.error is None:
+            self.error = self._cut("it closed the connection")
+        self._wake()
+
+    def _cut(self, why: str) -> BackendError:
+        kind = StreamCut if self.head_done else Unreachable
+        return kind(f"The upstream broke off its answer: {why}.")
+
+    def pause_writing(self) -> None:
+        self._drained = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise ValueError("headers too large")
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self.headers.clear()
+            return
+        self.status = status
+        self.head_done = True
+        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
+        if self._method == "HEAD":
+            self.complete = True
+        else:
+            self._until_close = not framed and status not in (204, 304)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.head_done:
+            self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
+
+
+class Http1:
+    """The transport over connections kept per origin.
+
+    `read_timeout_s` bounds the silence between two reads; long answers are not bounded. `proxies`: scheme to proxy URL
+    ("http", "https"), with the hosts of `no_proxy` (suffixes) asked directly.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 600.0,
+        idle_s: float = 50.0,
+        proxies: Mapping[str, str] | None = None,
+        no_proxy: tuple[str, ...] = ("localhost", "127.0.0.1", "::1"),
+    ) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._idle_s = idle_s
+        self._proxies = dict(proxies or {})
+        self._no_proxy = no_proxy
+        self._idle: dict[Origin, list[_Connection]] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened:
+        """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
+        data = _encode(where, method, target, headers, body, via=self._plain_proxy(where))
+        connection = self._reuse(where)
+        while True:
+            fresh = connection is None
+            if connection is None:
+                connection = await self._connect(where)
+            try:
+                await connection.ask(method, data)
+                break
+            except Unreachable:
+                connection.end()
+                # A kept connection that the upstream had closed meanwhile: it never read our request.
+                if fresh or connection.heard:
+                    raise
+                connection = None
+            except BaseException:
+                connection.end()
+                raise
+        held = connection
+        answer = tuple(held.headers)
+        if held.complete:
+            content = b"".join(held.chunks)
+            self._release(where, held)
+            return Opened(held.status, answer, content=content)
+
+        async def close() -> None:
+            self._release(where, held)
+
+        return Opened(held.status, answer, chunks=held.body(), close=close)
+
+    async def aclose(self) -> None:
+        for kept in self._idle.values():
+            for connection in kept:
+                if connection.transport is not None:
+                    connection.transport.close()
+        self._idle.clear()
+
+    def _reuse(self, where: Origin) -> _Connection | None:
+        kept = self._idle.get(where)
+        now = asyncio.get_running_loop().time()
+        while kept:
+            connection = kept.pop()
+            alive = connection.transport is not None and not connection.transport.is_closing()
+            if alive and now - connection.idle_since < self._idle_s:
+                return connection
+            if connection.transport is not None:
+                connection.transport.close()
+        return None
+
+    def _release(self, where: Origin, connection: _Connection) -> None:
+        if connection.end():
+            connection.idle_since = connection.loop.time()
+            self._idle.setdefault(where, []).append(connection)
+
+    async def _connect(self, where: Origin) -> _Connection:
+        loop = asyncio.get_running_loop()
+        proxy = self._proxy(where)
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                host, port = (proxy.host, proxy.port) if proxy else (where.host, where.port)
+                direct_tls = self._context() if where.tls and proxy is None else None
+                connection = _Connection(loop, self._read_timeout_s)
+                await loop.create_connection(
+                    lambda: connection, host, port, ssl=direct_tls, server_hostname=where.host if direct_tls else None
+                )
+                if proxy is not None and where.tls:
+                    await self._tunnel(connection, where, proxy)
+                return connection
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"{where.host} did not accept a connection in {self._connect_timeout_s:g} s."
+            ) from None
+        except ssl.SSLError as error:
+            raise Unreachable(
+                f"No secure connection to {where.host}: {error.reason or type(error).__name__}."
+            ) from None
+        except OSError:
+            raise Unreachable(f"No connection to {where.authority}. Is the address right, and is it running?") from None
+
+    async def _tunnel(self, connection: _Connection, where: Origin, proxy: _Proxy) -> None:
+        """Ask the proxy for a tunnel, then speak TLS through it."""
+        name = f"{where.host}:{where.port}"
+        lines = [f"CONNECT {name} HTTP/1.1", f"host: {name}", *proxy.headers]
+        await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        if connection.status != 200 or connection.transport is None:
+            connection.end()
+            raise Unreachable(f"The proxy refused a tunnel to {name} (status {connection.status}).")
+        if connection._timer is not None:
+            connection._timer.cancel()
+        upgraded = await connection.loop.start_tls(
+            connection.transport, connection, self._context(), server_hostname=where.host
+        )
+        if upgraded is None:
+            raise Unreachable(f"The proxy closed the tunnel to {name}.")
+        connection.transport = upgraded
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    def _proxy(self, where: Origin) -> _Proxy | None:
+        url = self._proxies.get("https" if where.tls else "http")
+        if not url or any(where.host == name or where.host.endswith("." + name.lstrip(".")) for name in self._no_proxy):
+            return None
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if not parts.hostname or parts.scheme != "http":
+            raise ConfigError(f"{url!r} is not a proxy that can be used. Write it like http://proxy.example.com:3128.")
+        headers: tuple[str, ...] = ()
+        if parts.username:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            headers = (f"proxy-authorization: Basic {base64.b64encode(login).decode()}",)
+        return _Proxy(parts.hostname, parts.port or 3128, headers)
+
+    def _plain_proxy(self, where: Origin) -> _Proxy | None:
+        return self._proxy(where) if self._proxies and not where.tls else None
+
+
+class _Proxy(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    headers: tuple[str, ...] = ()
+
+
+def _encode(where: Origin, method: str, target: str, headers: Headers, body: bytes, *, via: _Proxy | None) -> bytes:
+    start = f"http://{where.authority}{target}" if via else target
+    lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *[f"{name}: {value}" for name, value in headers]]
+    if via:
+        lines += via.headers
+    if body or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"content-length: {len(body)}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1:
+        raise ValueError("a header holds a line break")
+    return (head + "\r\n\r\n").encode("latin-1") + body

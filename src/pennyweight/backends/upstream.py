@@ -1,0 +1,215 @@
+"""A provider: sends a call as it is, relays the answer as it comes, and reads usage from the side.
+
+Also `Dispatch`, the backend that hands a call to the provider its target names.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from ..call import Call
+from ..errors import AuthFailed, NotFound
+from ..protocols import Backend, Clock
+from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
+from ..wire import codec
+from .transport import Opened, Origin, Transport
+
+__all__ = ["Dispatch", "Upstream"]
+
+PickKey = Callable[[Call], str | None]
+"""Which of our keys a call uses; None when we have none."""
+
+# Framing and credentials are ours; bodies are never asked for compressed, so that usage can be read as they pass.
+_NOT_SENT = frozenset(
+    {
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "accept-encoding",
+        "expect",
+        "authorization",
+        "x-api-key",
+        "cookie",
+    }
+)
+_NOT_RELAYED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "set-cookie"})
+_STREAMS = ("text/event-stream", "application/x-ndjson")
+
+
+class Upstream:
+    """The Backend of one provider. `urls`: for each protocol, the address that stands for our own /v1 (or /api).
+
+    `report_key`: told (key, status) for each answer, for rotation. Refusals of the provider are Replies, verbatim.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urls: Mapping[Wire, Origin],
+        transport: Transport,
+        *,
+        clock: Clock,
+        auth: str = "bearer",
+        headers: Headers = (),
+        pick_key: PickKey = lambda _call: None,
+        report_key: Callable[[str, int], None] = lambda _key, _status: None,
+        key_hint: str | None = None,
+    ) -> None:
+        self.name = name
+        self._urls = dict(urls)
+        self._transport = transport
+        self._clock = clock
+        self._auth = auth
+        self._headers = headers
+        self._pick_key = pick_key
+        self._report_key = report_key
+        self._key_hint = key_hint
+
+    async def open(self, call: Call) -> Reply:
+        """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
+        request = _renamed(call)
+        where = self._urls[request.wire]
+        target = where.prefix + _suffix(request)
+        key = None if call.credential is not None else self._pick_key(call)
+        opened = await self._transport.send(where, request.method, target, self._sent(call, request, key), request.raw)
+        if key is not None:
+            self._report_key(key, opened.status)
+        return await self._reply(call, request, opened)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
+        sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
+        if get_header(request.headers, "accept-encoding") is not None:
+            sent.append(("accept-encoding", "identity"))
+        if call.credential is not None:
+            sent.append((call.credential.header, call.credential.secret))
+        elif key is not None:
+            sent.append(("x-api-key", key) if self._auth == "x-api-key" else ("authorization", f"Bearer {key}"))
+        elif self._key_hint is not None:
+            raise AuthFailed(f"There is no key for {self.name}. {self._key_hint}")
+        sent.extend(self._headers)
+        return tuple(sent)
+
+    async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
+        headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED)
+        ok = 200 <= opened.status < 300
+        kind = get_header(headers, "content-type") or ""
+        streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
+        if opened.content is None and not streams and request.operation is not Operation.OTHER:
+            opened = await _read(opened)
+        if opened.content is not None:
+            done = self._whole(call, request, opened.content, headers, ok=ok)
+            return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
+        if not streams:
+            return Reply(
+                opened.status,
+                headers,
+                wire=request.wire,
+                chunks=opened.chunks,
+                done=Done(),
+                close=opened.close,
+            )
+        return self._stream(call, request, opened, headers)
+
+    def _whole(self, call: Call, request: Request, content: bytes, headers: Headers, *, ok: bool) -> Done:
+        if not ok or request.operation is Operation.OTHER:
+            return Done(complete=ok)
+        done = codec(request.wire).read(_plain(content, headers))
+        if request.operation is Operation.COUNT:
+            return Done(complete=done.complete)
+        return self._charged(call, done)
+
+    def _stream(self, call: Call, request: Request, opened: Opened, headers: Headers) -> Reply:
+        tap = codec(request.wire).tap()
+        side = _decoder(headers)
+
+        async def relay() -> AsyncIterator[bytes]:
+            assert opened.chunks is not None
+            async for chunk in opened.chunks:
+                tap.feed(side(chunk) if side else chunk)
+                yield chunk
+
+        async def close() -> None:
+            reply.done = self._charged(call, tap.done())
+            if opened.close is not None:
+                await opened.close()
+
+        reply = Reply(opened.status, headers, wire=request.wire, chunks=relay(), close=close)
+        reply.output_text = tap.output_text
+        return reply
+
+    def _charged(self, call: Call, done: Done) -> Done:
+        if done.usage is None:
+            return done  # the clerk counts it: see clerk.py
+        charge = Charge(self.name, call.target.model, done.usage, self._clock.now())
+        return Done(done.usage, done.finish_reason, (charge,), done.complete)
+
+
+class Dispatch:
+    """Hands a call to the backend of the provider that its target names."""
+
+    def __init__(self, backends: Mapping[str, Backend]) -> None:
+        self._backends = dict(backends)
+
+    async def open(self, call: Call) -> Reply:
+        backend = self._backends.get(call.target.provider)
+        if backend is None:
+            raise NotFound(
+                f"There is no provider {call.target.provider!r}. Known: {', '.join(sorted(self._backends))}."
+            )
+        return await backend.open(call)
+
+
+def _renamed(call: Call) -> Request:
+    """The request under the name that the provider has for the model."""
+    request = call.request
+    if request.operation is Operation.OTHER or not call.target.model or request.model == call.target.model:
+        return request
+    return request.edit([Edit(("model",), call.target.model)])
+
+
+def _suffix(request: Request) -> str:
+    path = request.path
+    for ours in ("/v1/", "/api/"):
+        if path.startswith(ours):
+            path = path[len(ours) - 1 :]
+            break
+    return f"{path}?{request.query}" if request.query else path
+
+
+async def _read(opened: Opened) -> Opened:
+    assert opened.chunks is not None
+    try:
+        content = b"".join([chunk async for chunk in opened.chunks])
+    finally:
+        if opened.close is not None:
+            await opened.close()
+    return Opened(opened.status, opened.headers, content=content)
+
+
+def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
+    """For the side reader only: an upstream that compresses unasked is relayed as it is."""
+    if get_header(headers, "content-encoding") in ("gzip", "deflate"):
+        return zlib.decompressobj(wbits=47).decompress
+    return None
+
+
+def _plain(content: bytes, headers: Headers) -> bytes:
+    decode = _decoder(headers)
+    if decode is None:
+        return content
+    try:
+        return decode(content)
+    except zlib.error:
+        return b""

@@ -1,0 +1,1 @@
+"""Recorded traffic: the format, the recorder, and redaction."""

@@ -1,0 +1,44 @@
+"""Configuration: a TOML file, the environment and the command line as frozen structs, and who answers which model."""
+
+from __future__ import annotations
+
+from .load import find, inspect, load
+from .providers import KNOWN, is_loopback
+from .resolve import Resolved, Resolver, resolve
+from .settings import (
+    Auth,
+    Capture,
+    Config,
+    LedgerSettings,
+    OptimizerRule,
+    PipelineSettings,
+    Provider,
+    RouteRule,
+    Secret,
+    Server,
+    Timeouts,
+)
+from .toml import Problem
+
+__all__ = [
+    "KNOWN",
+    "Auth",
+    "Capture",
+    "Config",
+    "LedgerSettings",
+    "OptimizerRule",
+    "PipelineSettings",
+    "Problem",
+    "Provider",
+    "Resolved",
+    "Resolver",
+    "RouteRule",
+    "Secret",
+    "Server",
+    "Timeouts",
+    "find",
+    "inspect",
+    "is_loopback",
+    "load",
+    "resolve",
+]

@@ -1,0 +1,270 @@
+"""Reading a configuration: a TOML file, the environment and the command line into one `Config`, or what to fix.
+
+The only reader of environment variables, and they come in as a mapping.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from ..call import Optimize
+from ..errors import ConfigError
+from . import providers as known_providers
+from . import toml
+from .settings import (
+    Capture,
+    Config,
+    LedgerSettings,
+    OptimizerRule,
+    PipelineSettings,
+    Provider,
+    ProviderTable,
+    RouteRule,
+    Server,
+)
+from .toml import Problem
+
+__all__ = ["find", "inspect", "load"]
+
+_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "server": Server,
+    "pipeline": PipelineSettings,
+    "ledger": LedgerSettings,
+    "capture": Capture,
+}
+_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
+_TOP = [
+    "capture",
+    "data_dir",
+    "ledger",
+    "optimize",
+    "optimizers",
+    "pipeline",
+    "prices",
+    "providers",
+    "routes",
+    "server",
+]
+
+
+def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of that file, or of no file at all when `path` is None.
+
+    overrides: what the command line said: host, port, data_dir, optimize; None values are skipped.
+    Raises ConfigError that names every problem with its line and remedy.
+    """
+    config, problems = inspect(path, env, overrides)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if config is None or errors:
+        raise ConfigError("\n".join(str(problem) for problem in errors))
+    return config
+
+
+def find(env: Mapping[str, str]) -> Path | None:
+    """The file to read when none was named: $PENNYWEIGHT_CONFIG, ./pennyweight.toml, the one in XDG_CONFIG_HOME."""
+    if named := env.get("PENNYWEIGHT_CONFIG"):
+        return Path(named).expanduser()
+    home = Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    for path in (Path("pennyweight.toml"), home / "pennyweight" / "pennyweight.toml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def inspect(
+    path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+) -> tuple[Config | None, list[Problem]]:
+    """The configuration and everything that is wrong or doubtful about it. Never raises."""
+    reading = _Reading(path)
+    tree = reading.parse()
+    if tree is None:
+        return None, reading.problems
+    config = reading.config(tree, env, overrides or {})
+    return config, reading.problems
+
+
+class _Reading:
+    """One file as it is read: its text, and the problems found so far."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.text = ""
+        self.problems: list[Problem] = []
+
+    def parse(self) -> dict[str, Any] | None:
+        if self.path is None:
+            return {}
+        try:
+            self.text = self.path.read_text(encoding="utf-8")
+        except OSError as error:
+            message = f"{self.path} cannot be read: {error.strerror or error}."
+            self.problems.append(Problem(message, "Check the path and its permissions.", where=str(self.path)))
+            return None
+        except UnicodeDecodeError as error:
+            self.problems.append(Problem(f"{self.path} is not UTF-8: {error.reason}.", "Save it as UTF-8."))
+            return None
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            message, line = _toml_error(str(error), self.text)
+            self.problems.append(self._at(line, f"This is not valid TOML: {message}.", "See https://toml.io."))
+            return None
+
+    def report(self, path: toml.Path, message: str, remedy: str, severity: str = "error") -> None:
+        self.problems.append(self._at(toml.line_of(self.text, path), message, remedy, severity))
+
+    def _at(self, line: int | None, message: str, remedy: str, severity: str = "error") -> Problem:
+        if self.path is None or line is None:
+            return Problem(message, remedy, severity, where=str(self.path or ""))
+        lines = self.text.splitlines()
+        quoted = lines[line - 1].strip() if line <= len(lines) else ""
+        return Problem(message, remedy, severity, where=f"{self.path}:{line}", line=_masked(quoted))
+
+    def config(self, tree: dict[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Config | None:
+        for key in tree:
+            if key not in _TOP:
+                self.report((key,), f"{key} is no setting.", toml.similar(key, _TOP))
+        values: dict[str, Any] = {}
+        for name, kind in _SECTIONS.items():
+            values[name] = self._table(kind, tree.get(name, {}), (name,))
+        for name, kind in _LISTS.items():
+            if name in tree:
+                values[name] = self._list(kind, tree[name], name)
+        values["prices"] = self._prices(tree.get("prices", []))
+        values["providers"] = self._providers(tree.get("providers", {}), env)
+        values["optimize"] = self._optimize(tree, env, overrides)
+        values["data_dir"] = _data_dir(tree, env, overrides)
+        server = values["server"]
+        if server is not None:
+            listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
+            values["server"] = msgspec.structs.replace(server, **listen)
+        usable = {name: value for name, value in values.items() if value is not None}
+        providers = usable.setdefault("providers", {})
+        config = Config(source=self.path, **usable)
+        self._check(config, known=[*providers, *tree.get("providers", ())])
+        return config if len(usable) == len(values) and values["providers"] is not None else None
+
+    def _table(self, kind: type[msgspec.Struct], value: Any, path: toml.Path) -> Any:
+        made, problems = toml.table(kind, value, path)
+        for place, message, remedy in problems:
+            self.report(place, message, remedy)
+        return made
+
+    def _list(self, kind: type[msgspec.Struct], value: Any, name: str) -> tuple[Any, ...] | None:
+        if not isinstance(value, list):
+            self.report((name,), f"{name} must be a list of tables.", f"Write [[{name}]], in double brackets.")
+            return None
+        made = [self._table(kind, item, (name, index)) for index, item in enumerate(value)]
+        return None if any(item is None for item in made) else tuple(made)
+
+    def _prices(self, value: Any) -> tuple[dict[str, Any], ...] | None:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self.report(("prices",), "prices must be a list of tables.", "Write [[prices]], in double brackets.")
+            return None
+        return tuple(value)
+
+    def _providers(self, value: Any, env: Mapping[str, str]) -> dict[str, Provider] | None:
+        if not isinstance(value, dict):
+            self.report(("providers",), "providers must be a table.", "Write [providers.NAME].")
+            return None
+        tables = {name: self._table(ProviderTable, item, ("providers", name)) for name, item in value.items()}
+        good = {name: table for name, table in tables.items() if table is not None}
+        names = dict.fromkeys([*known_providers.ALWAYS, *known_providers.KNOWN, *good])
+        built: dict[str, Provider] = {}
+        for name in names:
+            try:
+                provider = known_providers.build_one(name, good.get(name), env)
+            except ConfigError as error:
+                self.report(("providers", name, error.message.partition(" ")[0].rpartition(".")[2]), error.message, "")
+                continue
+            if provider is not None:
+                built[name] = provider
+        failed = len(good) != len(tables) or any(name not in built for name in [*good, *known_providers.ALWAYS])
+        return None if failed else built
+
+    def _optimize(self, tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Any:
+        value = overrides.get("optimize") or tree.get("optimize") or env.get("PENNYWEIGHT_OPTIMIZE") or "safe"
+        if value in get_args(Optimize):
+            return value
+        self.report(("optimize",), f"optimize {value!r} is not known.", 'Use "off", "safe" or "max".')
+        return None
+
+    def _check(self, config: Config, known: list[str]) -> None:
+        """What types cannot say: ranges, names that must exist, addresses that are doubtful."""
+        self._check_ranges(config)
+        names = sorted({*known, *known_providers.ALWAYS})
+        for index, rule in enumerate(config.routes):
+            for name in (rule.provider, *(fallback.partition("/")[0] for fallback in rule.fallbacks)):
+                if name not in names:
+                    where = ("routes", index, "provider" if name == rule.provider else "fallbacks")
+                    self.report(
+                        where, f"routes[{index}] names provider {name!r}, which is not there.", _add(name, names)
+                    )
+        for name, provider in config.providers.items():
+            for url in dict.fromkeys(provider.urls.values()):
+                if known_providers.plain_http(url):
+                    message = f"providers.{name} is reached over plain http at {url}: keys and prompts go unencrypted."
+                    self.report(("providers", name, "base_url"), message, "Use https, or a tunnel.", "warning")
+
+    def _check_ranges(self, config: Config) -> None:
+        server = config.server
+        positive = [
+            ("server", f) for f in server.__struct_fields__ if f.endswith(("_s", "_bytes", "depth", "connections"))
+        ]
+        positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
+        for section, field in positive:
+            value = getattr(getattr(config, section), field)
+            if value <= 0:
+                self.report(
+                    (section, field), f"{section}.{field} {value!r} must be above 0.", "Leave it out for the default."
+                )
+        if not 0 <= server.port <= 65535:
+            self.report(
+                ("server", "port"), f"server.port {server.port} is no port.", "Use 1 to 65535; 0 takes any free one."
+            )
+        if not 0 <= config.pipeline.risk <= 1:
+            self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
+        seen: set[str] = set()
+        for index, rule in enumerate(config.optimizers):
+            if not 0 <= rule.share <= 1:
+                message = f"optimizers[{index}].share {rule.share} is no share of tenants."
+                self.report(("optimizers", index, "share"), message, "Use 0 to 1; 0.5 is half.")
+            if rule.use in seen:
+                message = f"optimizers[{index}].use {rule.use!r} is listed twice."
+                self.report(("optimizers", index, "use"), message, "Keep one of them.")
+            seen.add(rule.use)
+
+
+def _add(name: str, names: list[str]) -> str:
+    near = toml.similar(name, names)
+    if near.startswith("Did"):
+        return near
+    known = known_providers.KNOWN.get(name)
+    return f"Set {known.key}." if known else f"Add [providers.{name}] with a base_url."
+
+
+def _data_dir(tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Path:
+    """--data, $PENNYWEIGHT_DATA, the file's data_dir, $XDG_DATA_HOME/pennyweight, ~/.local/share/pennyweight."""
+    chosen = overrides.get("data_dir") or env.get("PENNYWEIGHT_DATA") or tree.get("data_dir")
+    if chosen:
+        return Path(str(chosen)).expanduser()
+    return Path(env.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "pennyweight"
+
+
+def _toml_error(message: str, text: str) -> tuple[str, int]:
+    """tomllib's message without its place, and the line: "… (at line 3, column 5)" or "(at end of document)"."""
+    what, _, place = message.rpartition(" (at ")
+    if place.startswith("line "):
+        return what, int(place[5:].partition(",")[0])
+    return what or message, max(len(text.splitlines()), 1)
+
+
+def _masked(line: str) -> str:
+    """The line without the value of a key."""
+    name, equals, _ = line.partition("=")
+    return f'{name}{equals} "…"' if equals and "key" in name.lower() and "env" not in name.lower() else line

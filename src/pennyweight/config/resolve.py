@@ -1,0 +1,131 @@
+"""Which provider answers a model: rules from the file, a "provider/model" name, the model's family, the protocol.
+
+Pure but for a memo: a model name costs one lookup after its first call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from ..call import Target
+from ..request import Wire
+from .settings import Config, Provider, RouteRule
+
+__all__ = ["Resolved", "Resolver", "resolve"]
+
+_NATURAL: Mapping[Wire, str] = {
+    Wire.OPENAI_CHAT: "openai",
+    Wire.OPENAI_RESPONSES: "openai",
+    Wire.ANTHROPIC_MESSAGES: "anthropic",
+    Wire.OLLAMA: "ollama",
+}
+
+_FAMILIES = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"claude|anthropic\.claude", "anthropic"),
+        (r"gpt-(?!oss)|chatgpt|o[1-9](?:$|-)|text-embedding-|codex-|davinci|computer-use-preview|dall-e", "openai"),
+        (r"deepseek", "deepseek"),
+        (r"kimi|moonshot", "moonshot"),
+        (r"qwen|qwq|qvq", "dashscope"),
+        (r"minimax|abab", "minimax"),
+        (r"gemini|gemma-", "gemini"),
+        (r"mistral|ministral|codestral|devstral|magistral|pixtral", "mistral"),
+        (r"grok", "xai"),
+        (r"accounts/fireworks/", "fireworks"),
+    )
+)
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """Where a call goes, where it goes when that fails, and which rule said so (for `explain`)."""
+
+    target: Target
+    fallbacks: tuple[Target, ...] = ()
+    why: str = ""
+
+
+class Resolver:
+    """`resolve` for one configuration, remembered per model. Model names come from callers, so the memo is bounded."""
+
+    _REMEMBERED = 4096
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._memo: dict[tuple[str, Wire], Resolved] = {}
+
+    def __call__(self, model: str, wire: Wire) -> Target:
+        return self.full(model, wire).target
+
+    def full(self, model: str, wire: Wire) -> Resolved:
+        found = self._memo.get((model, wire))
+        if found is None:
+            if len(self._memo) >= self._REMEMBERED:
+                self._memo.clear()
+            found = self._memo[model, wire] = resolve(self._config, model, wire)
+        return found
+
+
+def resolve(config: Config, model: str, wire: Wire) -> Resolved:
+    """Where a call for `model` that came in `wire` goes. Always an answer: an unknown model goes where that
+    protocol's own clients would have sent it, its name unchanged.
+    """
+    for rule in config.routes:
+        if _matches(rule.model, model):
+            return _by_rule(config.providers, rule, model, wire)
+    provider, name, why = _choose(config.providers, model, wire)
+    return Resolved(_target(provider, name, wire), why=why)
+
+
+def _choose(providers: Mapping[str, Provider], model: str, wire: Wire) -> tuple[Provider, str, str]:
+    natural = providers[_NATURAL[wire]]
+    prefix, slash, rest = model.partition("/")
+    if slash and rest and prefix in providers:
+        named = providers[prefix]
+        # vLLM and its like behind OPENAI_BASE_URL call this model by its Hugging Face name.
+        own_name = named.moved and model.startswith("openai/gpt-oss")
+        elsewhere = natural.moved or "openrouter" in providers  # who may know the whole name
+        if not own_name and (named.configured or not elsewhere):
+            return named, rest, f"{prefix}/ in the model's name"
+    if slash and "openrouter" in providers and not natural.moved:
+        return providers["openrouter"], model, "a vendor/model name, as OpenRouter has them"
+    family = _family(rest if prefix in providers else model)
+    if family is not None and family in providers:
+        owner = providers[family]
+        if owner.configured or (family == _NATURAL[wire]) or not natural.configured:
+            return owner, model, f"{family}'s model"
+    return natural, model, f"{natural.name} is where {wire.value} calls go"
+
+
+def _family(model: str) -> str | None:
+    lower = model.lower()
+    for pattern, name in _FAMILIES:
+        if pattern.match(lower):
+            return name
+    return None
+
+
+def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wire: Wire) -> Resolved:
+    target = _target(providers[rule.provider], rule.rename or model, wire)
+    fallbacks = []
+    for fallback in rule.fallbacks:
+        name, _, renamed = fallback.partition("/")
+        fallbacks.append(_target(providers[name], renamed or target.model, wire))
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}")
+
+
+def _target(provider: Provider, model: str, wire: Wire) -> Target:
+    """In the caller's protocol where the provider speaks it, else crossed to Chat if it speaks that."""
+    if wire not in provider.urls:
+        wire = Wire.OPENAI_CHAT if Wire.OPENAI_CHAT in provider.urls else provider.wires[0]
+    return Target(provider.name, model, wire)
+
+
+def _matches(pattern: str, model: str) -> bool:
+    if "*" not in pattern:
+        return pattern == model
+    parts = [re.escape(part) for part in pattern.split("*")]
+    return re.fullmatch(".*".join(parts), model, re.DOTALL) is not None

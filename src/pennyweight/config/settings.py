@@ -1,0 +1,190 @@
+"""What a configuration says: frozen structs, as the rest of the code reads them.
+
+The first group is also the shape of `pennyweight.toml`; `Provider` and `Config` are what reading makes of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..call import Optimize
+from ..policy import Mode
+from ..request import Wire
+
+__all__ = [
+    "Auth",
+    "Capture",
+    "Config",
+    "LedgerSettings",
+    "OptimizerRule",
+    "PipelineSettings",
+    "Provider",
+    "ProviderTable",
+    "RouteRule",
+    "Secret",
+    "Server",
+    "Timeouts",
+]
+
+Auth = Literal["bearer", "x-api-key", "none"]
+
+
+class Secret:
+    """A key. It never prints, encodes or compares as its value; `reveal()` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    @property
+    def masked(self) -> str:
+        """Enough to tell two keys apart: "sk-…9f3a", or "…" for a key too short to show four characters of."""
+        value = self._value
+        return f"{value[:3]}…{value[-4:]}" if len(value) >= 16 else "…"
+
+    def __repr__(self) -> str:
+        return f"Secret({self.masked})"
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens and what it takes. `allowed_hosts`: Host names beside the loopback ones."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    loopback_open: bool = True  # a caller on loopback needs no virtual key, even where there are some
+    max_body_bytes: int = 64 * 2**20
+    max_header_bytes: int = 64 * 2**10
+    max_depth: int = 512  # levels of nesting in a JSON body
+    body_timeout_s: float = 60.0  # for a caller to send its whole request
+    request_timeout_s: float = 900.0  # for a whole call, its stream included
+    idle_timeout_s: float = 120.0  # keep-alive
+    drain_s: float = 30.0  # for streams in flight after SIGTERM
+    max_connections: int = 4096
+
+
+class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of an upstream. A slow first byte is normal for a reasoning model; silence between chunks is not."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 600.0
+    between_chunks_s: float = 300.0
+
+
+class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    propose_s: float = 0.05  # for all optimizers together, per call
+    risk: float = 0.05  # probability of harm that the proposals of one call may add up to
+
+
+class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    batch_s: float = 0.2  # receipts wait at most this long to be written
+    queue: int = 10_000  # receipts held while the database is down; more are counted and dropped
+    keep_days: int | None = None  # None: for ever
+
+
+class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = False
+    sessions: tuple[str, ...] = ()  # patterns with *; none: every session
+    redact: bool = True
+
+
+class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One optimizer, in the order of asking. `use`: a built-in name or one from an entry point."""
+
+    use: str
+    mode: Mode = "on"
+    share: float = 1.0  # of tenants, in [0, 1]
+    level: Literal["safe", "max"] | None = None  # None: as each proposal says
+    settings: dict[str, Any] = {}
+
+
+class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls for a model that matches go to a provider. The first rule that matches wins.
+
+    `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
+    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail.
+    """
+
+    model: str
+    provider: str
+    rename: str | None = None
+    fallbacks: tuple[str, ...] = ()
+
+
+class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[providers.NAME]` as written. What is left out comes from the defaults for that name."""
+
+    base_url: str | None = None
+    wires: tuple[Wire, ...] | None = None
+    urls: dict[Wire, str] | None = None
+    api_key: str | None = None
+    api_keys: tuple[str, ...] | None = None
+    api_key_env: str | None = None
+    auth: Auth | None = None
+    headers: dict[str, str] | None = None
+    timeouts: Timeouts | None = None
+    max_concurrency: int | None = None
+    prices: str | None = None
+    num_ctx: int | None = None
+    keep_alive: str | int | None = None
+    usd_per_hour: float | None = None
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """An upstream. `urls` has, for each protocol it speaks, the address that stands for our own `/v1` (or `/api`).
+
+    `configured`: it has a key, or the operator named it or moved it. Those that are not still take a caller's own key.
+    `prices`: its name in the price book. `max_concurrency` None: no limit. `usd_per_hour`: a local machine's cost.
+    """
+
+    name: str
+    urls: dict[Wire, str]
+    keys: tuple[Secret, ...] = ()
+    auth: Auth = "bearer"
+    headers: tuple[tuple[str, str], ...] = ()
+    timeouts: Timeouts = Timeouts()
+    max_concurrency: int | None = None
+    prices: str = ""
+    num_ctx: int | None = None
+    keep_alive: str | int | None = None
+    usd_per_hour: float | None = None
+    local: bool = False
+    moved: bool = False  # its address is not the provider's own
+    configured: bool = False
+
+    @property
+    def wires(self) -> tuple[Wire, ...]:
+        return tuple(self.urls)
+
+    def url(self, wire: Wire, path: str, query: str = "") -> str:
+        """The address for a call that came to us as `path` ("/v1/messages"), its query string kept."""
+        for ours in ("/v1/", "/api/"):
+            if path.startswith(ours):
+                path = path[len(ours) :]
+                break
+        address = f"{self.urls[wire]}/{path.lstrip('/')}"
+        return f"{address}?{query}" if query else address
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that can be set. `source`: the file it was read from, None when there was none."""
+
+    data_dir: Path
+    providers: dict[str, Provider]
+    server: Server = Server()
+    optimize: Optimize = "safe"
+    routes: tuple[RouteRule, ...] = ()
+    optimizers: tuple[OptimizerRule, ...] = (OptimizerRule("exact_cache"),)
+    prices: tuple[dict[str, Any], ...] = ()
+    pipeline: PipelineSettings = PipelineSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    capture: Capture = Capture()
+    source: Path | None = None

@@ -1,0 +1,89 @@
+"""`usage.cost` in answers, for clients that show it: in US dollars, exact, beside the provider's own usage fields."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from ..call import Call
+from ..ledger.accounts import Accounts
+from ..money import format_usd
+from ..request import Charge, Headers, Reply, Usage, Wire, get_header, splice
+from ..wire import codec
+
+__all__ = ["wants_cost", "with_cost"]
+
+Cost = Callable[[Usage], int | None]
+
+# The last event that carries usage, and where in its data.
+_FINAL: dict[Wire, tuple[tuple[bytes, ...], tuple[str, ...]]] = {
+    Wire.OPENAI_CHAT: ((b'"usage":{', b'"usage": {'), ("usage", "cost")),
+    Wire.ANTHROPIC_MESSAGES: ((b'"message_delta"',), ("usage", "cost")),
+    Wire.OPENAI_RESPONSES: ((b'"response.completed"', b'"response.incomplete"'), ("response", "usage", "cost")),
+}
+
+
+def wants_cost(headers: Headers, *, native: bool) -> bool:
+    """Whether the caller is told the cost: on ClawRouter's routes, to its clients, and to whoever asks by header."""
+    if native or get_header(headers, "x-clawrouter-client") is not None:
+        return True
+    return (get_header(headers, "x-pennyweight-usage-cost") or "").lower() in ("1", "true", "yes")
+
+
+def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
+    """The reply, with `cost` beside its usage; untouched when the price is not known or it has no usage."""
+    if reply.wire not in _FINAL:
+        return reply
+
+    def cost(usage: Usage) -> int | None:
+        return book.cost(Charge(call.target.provider, call.target.model, usage, call.at))
+
+    if reply.content is not None:
+        if reply.done is not None and reply.done.usage is not None:
+            charged = reply.done.charges or None
+            pico = cost(reply.done.usage) if charged else 0
+            if pico is not None:
+                reply.content = splice(reply.content, ("usage", "cost"), _usd(pico))
+    elif reply.chunks is not None:
+        reply.chunks = _in_stream(reply.chunks, reply.wire, cost)
+    return reply
+
+
+async def _in_stream(chunks: AsyncIterator[bytes], wire: Wire, cost: Cost) -> AsyncIterator[bytes]:
+    """Events leave as they are and as soon as they are whole, but for the one that carries the final usage."""
+    tap = codec(wire).tap()
+    rest = b""
+    async for chunk in chunks:
+        tap.feed(chunk)
+        data = rest + chunk
+        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+        if end < 4:
+            rest = data
+            continue
+        whole, rest = data[:end], data[end:]
+        if any(needle in whole for needle in _FINAL[wire][0]):
+            usage = tap.done().usage
+            pico = cost(usage) if usage is not None else None
+            if pico is not None:
+                whole = _told(whole, wire, pico)
+        yield whole
+    if rest:
+        yield rest
+
+
+def _told(events: bytes, wire: Wire, pico: int) -> bytes:
+    needles, path = _FINAL[wire]
+    lines = events.split(b"\n")
+    for index, line in enumerate(lines):
+        if line.startswith(b"data:") and any(needle in line for needle in needles):
+            ending = b"\r" if line.endswith(b"\r") else b""
+            try:
+                lines[index] = b"data: " + splice(line[5:].strip(), path, _usd(pico)) + ending
+            except ValueError:
+                continue
+    return b"\n".join(lines)
+
+
+def _usd(pico: int) -> msgspec.Raw:
+    return msgspec.Raw(format_usd(pico).lstrip("$").encode())

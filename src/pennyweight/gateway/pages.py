@@ -1,0 +1,173 @@
+"""What the gateway answers for itself: health, readiness, metrics, receipts by call id, and a plain status page.
+
+Health is for everybody; the rest is for callers on loopback and for holders of a virtual key, who see their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..app import App
+from ..errors import Forbidden, NotFound
+from ..front.auth import Gate
+from ..front.http import HttpRequest, HttpResponse
+from ..ledger.report import Query, Summary, receipt, summary
+from ..money import format_usd
+from .metrics import Metrics
+
+__all__ = ["Pages"]
+
+Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+_CALLS = "/pennyweight/calls/"
+_SAFE = (
+    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+)
+
+
+class Pages:
+    """`find` gives the page for a request, None for what is no page of ours."""
+
+    def __init__(self, app: App, gate: Gate, metrics: Metrics) -> None:
+        self._app = app
+        self._gate = gate
+        self._metrics = metrics
+        self._pages: Mapping[str, Page] = {
+            "/": self._status,
+            "/healthz": self._health,
+            "/readyz": self._ready,
+            "/metrics": self._metrics_page,
+            "/pennyweight/summary": self._summary_json,
+        }
+
+    def find(self, request: HttpRequest) -> Page | None:
+        if request.method not in ("GET", "HEAD"):
+            return None
+        page = self._pages.get(request.path)
+        if page is None and request.path.startswith(_CALLS):
+            return self._call
+        return page
+
+    async def _health(self, request: HttpRequest) -> HttpResponse:
+        return _json({"status": "ok", "version": __version__})
+
+    async def _ready(self, request: HttpRequest) -> HttpResponse:
+        """503 while receipts cannot be written: answers still flow, but the ledger is behind."""
+        counters = self._app.clerk.counters
+        ready = not counters.last_error
+        body = {"status": "ok" if ready else "degraded", "receipts": msgspec.to_builtins(counters)}
+        return _json(body, status=200 if ready else 503)
+
+    async def _metrics_page(self, request: HttpRequest) -> HttpResponse:
+        self._operator(request)
+        counters = self._app.clerk.counters
+        gauges = {
+            "pennyweight_receipts_queued": counters.queued,
+            "pennyweight_receipts_lost": counters.lost,
+            "pennyweight_receipts_delayed": counters.delayed,
+        }
+        text = self._metrics.text(gauges).encode()
+        return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
+
+    async def _call(self, request: HttpRequest) -> HttpResponse:
+        """One receipt. It is written within 200 ms of the answer's end, so a very young one is waited for."""
+        tenant = self._viewer(request)
+        call_id = request.path[len(_CALLS) :]
+        found = await asyncio.to_thread(receipt, self._ledger, call_id)
+        if found is None:
+            await self._app.clerk.flush(0.5)
+            found = await asyncio.to_thread(receipt, self._ledger, call_id)
+        if found is None or (tenant is not None and found.tenant != tenant):
+            raise NotFound(f"There is no receipt for {call_id[:80]!r}. The id is in the answer's x-pennyweight-call.")
+        saved = None if found.cost is None or found.baseline is None else found.baseline - found.cost
+        told = {
+            "cost_usd": _usd(found.cost),
+            "baseline_usd": _usd(found.baseline),
+            "saved_usd": _usd(saved),
+            **msgspec.to_builtins(found),
+        }
+        return _json(told)
+
+    async def _summary_json(self, request: HttpRequest) -> HttpResponse:
+        found = await self._summary(self._viewer(request))
+        return _json(msgspec.to_builtins(found))
+
+    async def _status(self, request: HttpRequest) -> HttpResponse:
+        tenant = self._viewer(request)
+        found = await self._summary(tenant)
+        page = _page(found, self._app, str(self._ledger) if tenant is None else "")
+        headers = (("content-type", "text/html; charset=utf-8"), *_SAFE)
+        return HttpResponse(200, headers, page.encode())
+
+    async def _summary(self, tenant: str | None) -> Summary:
+        return await asyncio.to_thread(summary, self._ledger, Query(by="model", tenant=tenant))
+
+    @property
+    def _ledger(self) -> Path:
+        return self._app.config.data_dir / "pennyweight.db"
+
+    def _viewer(self, request: HttpRequest) -> str | None:
+        """Whose calls the caller may see: None for all. Raises Unauthenticated or Forbidden."""
+        return self._gate.viewer(request)
+
+    def _operator(self, request: HttpRequest) -> None:
+        if self._gate.viewer(request) is not None:
+            raise Forbidden("This page shows all tenants: ask for it on the gateway's own machine.")
+
+
+def _json(value: Any, *, status: int = 200) -> HttpResponse:
+    headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+    return HttpResponse(status, headers, msgspec.json.encode(value))
+
+
+def _usd(pico: int | None) -> str | None:
+    return None if pico is None else format_usd(pico, exact=True).lstrip("$")
+
+
+def _page(found: Summary, app: App, ledger: str) -> str:
+    total = found.total
+    counters = app.clerk.counters
+    rows = "".join(
+        f"<tr><td>{html.escape(line.key or '(none)')}</td><td>{line.calls:,}</td><td>{line.input_tokens:,}</td>"
+        f"<td>{line.cached_tokens:,}</td><td>{line.output_tokens:,}</td><td>{format_usd(line.cost)}</td>"
+        f"<td>{format_usd(line.baseline)}</td><td>{format_usd(line.saved)} <small>{html.escape(line.basis)}</small></td></tr>"
+        for line in found.lines
+    )
+    unpriced = "".join(
+        f"<li>{html.escape(u.provider)}/{html.escape(u.model)}: {u.calls:,} calls, {u.tokens:,} tokens, no price known</li>"
+        for u in found.unpriced
+    )
+    trouble = (
+        f"<p class=bad>Receipts are delayed: {html.escape(counters.last_error)}</p>" if counters.last_error else ""
+    )
+    providers = ", ".join(
+        f"{html.escape(name)}{'' if p.configured else ' <small>(callers bring keys)</small>'}"
+        for name, p in app.config.providers.items()
+    )
+    return f"""<!doctype html><html lang=en><meta charset=utf-8><title>Pennyweight</title>
+<meta name=viewport content="width=device-width,initial-scale=1"><style>
+body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1d2327}}
+h1{{font-size:1.4rem}} table{{border-collapse:collapse;width:100%}} td,th{{padding:.35rem .6rem;text-align:right}}
+td:first-child,th:first-child{{text-align:left}} tr{{border-bottom:1px solid #dde}} small{{color:#667}}
+.bad{{color:#a00}} dl{{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}} dd{{margin:0}}
+</style><h1>Pennyweight {__version__}</h1>{trouble}
+<dl><dt>Calls</dt><dd>{total.calls:,} ({total.replayed_calls:,} answered from the cache, {total.failed_calls:,} failed)</dd>
+<dt>Cost</dt><dd>{format_usd(total.cost)}, untouched it would be {format_usd(total.baseline)}</dd>
+<dt>Saved</dt><dd>{format_usd(total.saved)} <small>{html.escape(total.basis)}</small></dd>
+<dt>Added latency</dt><dd>p50 {total.added_p50_ms:.2f} ms, p99 {total.added_p99_ms:.2f} ms</dd>
+<dt>Optimize</dt><dd>{app.config.optimize}</dd><dt>Providers</dt><dd>{providers}</dd>
+<dt>Ledger</dt><dd>{html.escape(ledger)} <small>{counters.queued} waiting, {counters.lost} lost</small></dd></dl>
+<table><thead><tr><th>Model<th>Calls<th>Input<th>Cached<th>Output<th>Cost<th>Untouched<th>Saved</thead>
+<tbody>{rows or "<tr><td colspan=8>No calls yet. Point a client here: <code>pennyweight connect</code></td></tr>"}</tbody></table>
+{"<h2>Without a price</h2><ul>" + unpriced + "</ul>" if unpriced else ""}
+<p><small>Also: <a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a>, <a href="/v1/models">/v1/models</a>,
+<code>pennyweight report</code></small></p></html>"""

@@ -1,0 +1,217 @@
+"""Running the gateway: build an App, listen, swap in a new App for a changed configuration, drain when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from ..app import App, build
+from ..config import Config
+from ..errors import ConfigError, StoreError
+from ..front.auth import Gate
+from ..front.endpoints import wire_of
+from ..front.front import Front
+from ..front.http import HttpRequest, HttpResponse
+from ..wire import codec
+from .metrics import Metrics
+from .pages import Pages
+from .server import Limits, Server
+
+__all__ = ["Gateway", "open_gateway", "run"]
+
+log = logging.getLogger(__name__)
+
+Load = Callable[[], Config]
+
+
+class _Generation:
+    """One App with its front, and how many of its answers are still being sent."""
+
+    def __init__(self, app: App, front: Front, stack: AsyncExitStack) -> None:
+        self.app = app
+        self.front = front
+        self.stack = stack
+        self.active = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def enter(self) -> None:
+        self.active += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        self.active -= 1
+        if self.active == 0:
+            self.idle.set()
+
+
+class Gateway:
+    """A listening server over the current App. Made by `open_gateway`."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._metrics = Metrics()
+        self._now: _Generation | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._server: Server | None = None
+        self.port = 0
+
+    @property
+    def app(self) -> App:
+        assert self._now is not None
+        return self._now.app
+
+    @property
+    def url(self) -> str:
+        host = self.app.config.server.host
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        return f"http://{shown}:{self.port}"
+
+    async def start(self) -> None:
+        """Raises ConfigError, StoreError, or OSError when the address is taken."""
+        config = self._load()
+        self._now = await self._generation(config)
+        Gate.refuse_bind(config, self._now.app.keys)
+        limits = Limits(
+            max_body_bytes=config.server.max_body_bytes,
+            max_header_bytes=config.server.max_header_bytes,
+            read_timeout_s=config.server.body_timeout_s,
+            idle_timeout_s=config.server.idle_timeout_s,
+        )
+        self._server = Server(self.respond, _refuse, limits=limits)
+        self.port = await self._server.start(config.server.host, config.server.port)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(drain_s=self.app.config.server.drain_s)
+        for task in list(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if self._now is not None:
+            await self._now.stack.aclose()
+
+    async def respond(self, request: HttpRequest) -> HttpResponse:
+        generation = self._now
+        assert generation is not None
+        generation.enter()
+        try:
+            response = await generation.front.respond(request)
+        except BaseException:
+            generation.leave()
+            raise
+        close = response.close
+
+        async def closed() -> None:
+            try:
+                if close is not None:
+                    await close()
+            finally:
+                generation.leave()
+
+        response.close = closed
+        return response
+
+    async def reload(self) -> bool:
+        """Swap in an App built from the configuration as it is now; an invalid one changes nothing."""
+        try:
+            fresh = await self._generation(self._load())
+        except (ConfigError, StoreError) as error:
+            log.error("configuration not taken: %s", error)
+            return False
+        old, self._now = self._now, fresh
+        assert old is not None
+        if (old.app.config.server.host, old.app.config.server.port) != (
+            fresh.app.config.server.host,
+            fresh.app.config.server.port,
+        ):
+            log.warning("the new address is taken at the next start")
+        task = asyncio.create_task(self._retire(old))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        log.info("configuration taken")
+        return True
+
+    async def _retire(self, old: _Generation) -> None:
+        try:
+            await old.idle.wait()
+        finally:
+            await old.stack.aclose()
+
+    async def _generation(self, config: Config) -> _Generation:
+        stack = AsyncExitStack()
+        try:
+            app = await stack.enter_async_context(build(config))
+            app.watchers.append(self._metrics.watch)
+            gate = Gate(config, app.keys)
+            front = Front(app, gate, Pages(app, gate, self._metrics).find)
+        except BaseException:
+            await stack.aclose()
+            raise
+        return _Generation(app, front, stack)
+
+
+def _refuse(path: str, status: int, kind: str, message: str) -> HttpResponse:
+    """What could not even be read, in the protocol that this path speaks."""
+    body = codec(wire_of(path)).error(status, kind, message)
+    return HttpResponse(status, (("content-type", "application/json"),), body)
+
+
+@asynccontextmanager
+async def open_gateway(load: Load) -> AsyncIterator[Gateway]:
+    """A gateway that listens, until the block ends."""
+    gateway = Gateway(load)
+    try:
+        await gateway.start()
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+async def run(load: Load, *, ready: Callable[[Gateway], None], watch: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. SIGHUP or a changed `watch` file swaps in a new App."""
+    stop, changed = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name, event in (("SIGTERM", stop), ("SIGINT", stop), ("SIGHUP", changed)):
+        if hasattr(signal, name):
+            with contextlib.suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(getattr(signal, name), event.set)
+    async with open_gateway(load) as gateway, asyncio.TaskGroup() as tasks:
+        ready(gateway)
+        reloading = tasks.create_task(_reload_on(gateway, changed))
+        watching = tasks.create_task(_watch(watch, changed))
+        await stop.wait()
+        reloading.cancel()
+        watching.cancel()
+
+
+async def _reload_on(gateway: Gateway, changed: asyncio.Event) -> None:
+    while True:
+        await changed.wait()
+        changed.clear()
+        await gateway.reload()
+
+
+async def _watch(path: Path | None, changed: asyncio.Event, every_s: float = 1.0) -> None:
+    """Sets `changed` when the file does. A look a second is enough, and needs no library."""
+    if path is None:
+        return
+    seen = _stamp(path)
+    while True:
+        await asyncio.sleep(every_s)
+        now = _stamp(path)
+        if now != seen:
+            seen = now
+            changed.set()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,267 @@
+"""Whose call it is: session, agent, task and skill from what clients already send, cheapest sign first.
+
+Reads headers, a few top-level fields and the edges of a few messages; the conversation is never built. Every sign is
+one that a real client was seen to send.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .call import Housekeeping, Identity
+from .errors import BadRequest
+from .prefix import SessionIndex, items
+from .request import Envelope, Operation, Request
+
+__all__ = ["housekeeping", "identify"]
+
+
+def identify(
+    request: Request, tenant: str = "local", *, index: SessionIndex | None = None, now: float = 0.0
+) -> Identity:
+    """Who asks. Never raises: a body that cannot be read tells nothing.
+
+    index: gives sessions to callers that name none (see SessionIndex); without one they stay "". now: seconds.
+    """
+    headers = dict(request.headers)
+    envelope = _envelope(request)
+    session, source = _named(headers, envelope)
+    agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
+    openclaw = envelope is not None and _is_openclaw(envelope, headers)
+    if openclaw and envelope is not None and not (session and agent):
+        told = _runtime(envelope)
+        agent = agent or _value(told.get("agent"))
+        if not session:
+            session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
+    if not session and envelope is not None:
+        session, source = _value(envelope.user), "user"
+        if not session:
+            session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
+        if not session and index is not None and request.operation is Operation.GENERATE:
+            session, source = _derived(request, tenant, index, now), "derived"
+    return Identity(
+        tenant=tenant,
+        session=session,
+        agent=agent,
+        task=_value(headers.get("x-pennyweight-task")),
+        skill=_value(headers.get("x-pennyweight-skill")),
+        housekeeping=housekeeping(request, openclaw=openclaw),
+        session_source=source if session else "",
+    )
+
+
+def _envelope(request: Request) -> Envelope | None:
+    if request.operation is Operation.OTHER or not request.raw:
+        return None
+    try:
+        return request.envelope
+    except BadRequest:
+        return None
+
+
+def _derived(request: Request, tenant: str, index: SessionIndex, now: float) -> str:
+    try:
+        return index.session(tenant, request, now=now)
+    except (BadRequest, msgspec.DecodeError):
+        return ""
+
+
+def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, str]:
+    """The session that a header or a field names, and which."""
+    for name in ("x-pennyweight-session", "x-clawrouter-session-id"):
+        if found := _value(headers.get(name)):
+            return found, name
+    if envelope is not None and (found := _value(envelope.prompt_cache_key)):
+        return found, "prompt_cache_key"
+    for name in ("x-session-id", "x-claude-code-session-id"):
+        if found := _value(headers.get(name)):
+            return found, name
+    if envelope is not None and envelope.metadata is not None and (found := _claude_session(envelope)):
+        return found, "metadata.user_id"
+    for name in ("session-id", "session_id"):  # Codex; with an underscore before 0.90
+        if found := _value(headers.get(name)):
+            return found, name
+    return "", ""
+
+
+_PRINTABLE = re.compile(r"[\x20-\x7e\xa0-\U0010ffff]{1,256}")
+
+
+def _value(text: str | None) -> str:
+    """A name as it may stand in a ledger: trimmed, printable, at most 256 characters; else ""."""
+    if not text:
+        return ""
+    text = text.strip()
+    return text if _PRINTABLE.fullmatch(text) else ""
+
+
+def _metadata(envelope: Envelope) -> Mapping[str, Any]:
+    if envelope.metadata is None:
+        return {}
+    try:
+        metadata = msgspec.json.decode(envelope.metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    if not isinstance(metadata, dict):
+        return {}
+    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+
+
+def _claude_session(envelope: Envelope) -> str:
+    """Claude Code's user_id is JSON with a session_id; before 2.1 it was "user_…_account_…_session_<uuid>"."""
+    user_id = _metadata(envelope).get("user_id", "")
+    if user_id.startswith("{"):
+        try:
+            told = msgspec.json.decode(user_id.encode())
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return ""
+        session = told.get("session_id") if isinstance(told, dict) else None
+        return _value(session) if isinstance(session, str) else ""
+    return _value(user_id.rpartition("_session_")[2]) if "_session_" in user_id else ""
+
+
+# --- OpenClaw ----------------------------------------------------------------------------------------------
+
+_RUNTIME = re.compile(rb"Runtime: (agent=[^\\\"\n]{1,600})")
+
+
+def _is_openclaw(envelope: Envelope, headers: Mapping[str, str]) -> bool:
+    return headers.get("x-clawrouter-client") == "openclaw" or b"openclaw" in _system_head(envelope).lower()
+
+
+def _runtime(envelope: Envelope) -> Mapping[str, str]:
+    """OpenClaw's line "Runtime: agent=… | session=… | sessionId=… | …".
+
+    It ends the system prompt (Anthropic, Responses) or the first user message (Chat).
+    """
+    places: list[bytes] = []
+    if envelope.system is not None:
+        places.append(_tail(envelope.system, 1500))
+    elif envelope.messages:
+        first_user = next((m for m in envelope.messages[:4] if b'"user"' in _edges(m)), None)
+        if first_user is not None:
+            places.append(_tail(first_user, 1500))
+        places.append(_tail(envelope.messages[0], 1500))
+    elif envelope.input is not None:
+        # The developer message is the first item; its end is somewhere in the first part of the list.
+        places.append(bytes(memoryview(envelope.input)[:131_072]))
+    for place in places:
+        if found := _RUNTIME.search(place):
+            pairs = (part.partition("=") for part in found[1].decode("utf-8", "replace").split(" | "))
+            return {key.strip(): value.strip() for key, _, value in pairs}
+    return {}
+
+
+# --- housekeeping ------------------------------------------------------------------------------------------
+
+_HEAD = 700  # bytes: a sign stands at the beginning of its text, so quoted conversations do not look like one
+
+_SYSTEM_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
+    (b"You are a context summarization assistant", "compaction"),  # OpenClaw
+    (b"You are a helpful AI assistant tasked with summarizing conversations", "compaction"),  # Claude Code, opencode
+    (b"anchored context summarization assistant", "compaction"),  # opencode
+    (b"*Briefly* summarize this partial conversation", "compaction"),  # aider
+    (b"You are a title generator", "title"),  # opencode
+    (b"Analyze if this message indicates a new conversation topic", "title"),  # Claude Code
+    (b"Generate a concise, sentence-case title", "title"),  # Claude Code
+    (b"generates concise, one-line Git commit messages", "commit_message"),  # aider
+)
+
+_USER_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
+    (b"Your task is to create a detailed summary of the conversation so far", "compaction"),  # Claude Code
+    (b"You are performing a CONTEXT CHECKPOINT COMPACTION", "compaction"),  # Codex
+    (b"Provide a detailed prompt for continuing our conversation above", "compaction"),  # opencode
+    (b"Please write a 5-10 word title for the following conversation", "title"),  # Claude Code
+)
+
+_OPENCLAW_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
+    (b"Follow the heartbeat monitor scratch context", "heartbeat"),
+    (b"Read HEARTBEAT.md if it exists", "heartbeat"),
+    (b"Pre-compaction memory flush", "memory_flush"),
+)
+
+
+def housekeeping(request: Request, *, openclaw: bool | None = None) -> Housekeeping | None:
+    """Which chore of its client a call is, None for the user's own work. Never raises.
+
+    openclaw: whether the client is OpenClaw, when the caller knows.
+    """
+    if request.operation is Operation.COUNT:
+        return "count"
+    envelope = _envelope(request)
+    if envelope is None or request.operation is not Operation.GENERATE:
+        return None
+    if request.path.endswith("/responses/compact"):
+        return "compaction"
+    system = _system_head(envelope)
+    if not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
+        return found
+    if openclaw if openclaw is not None else b"openclaw" in system.lower():
+        return _openclaw_chore(request, envelope)
+    return _sign(_last_head(envelope), _USER_SIGNS)
+
+
+def _sign(text: bytes, signs: Sequence[tuple[bytes, Housekeeping]]) -> Housekeeping | None:
+    for sign, chore in signs:
+        if sign in text:
+            return chore
+    return None
+
+
+def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None:
+    """A wake or a flush lasts for as many steps as it calls tools: look back to the user message it began with."""
+    messages: Sequence[bytes | msgspec.Raw] = envelope.messages or ()
+    if envelope.messages is None and envelope.input is not None:
+        recent = _tail(envelope.input, 65_536)  # a Responses input is one piece: building its list costs more
+        if not any(sign in recent for sign, _ in _OPENCLAW_SIGNS):
+            return None
+        messages = items(request)
+    for message in reversed(messages[-64:]):
+        head = _head(message, 400)
+        start = head[:80]
+        if b'"assistant"' in start or b'"tool"' in start or b"tool_result" in start:
+            continue
+        if b"BEGIN_OPENCLAW_INTERNAL_CONTEXT" in head or b'"user"' not in _edges(message):
+            continue
+        return _sign(head, _OPENCLAW_SIGNS)
+    return None
+
+
+def _system_head(envelope: Envelope) -> bytes:
+    """The beginning of the system prompt as raw JSON, b"" without one."""
+    for raw in (envelope.system, envelope.instructions):
+        if raw is not None and len(memoryview(raw)) > 4:
+            return _head(raw, _HEAD)
+    first: bytes | msgspec.Raw | None = envelope.messages[0] if envelope.messages else envelope.input
+    if first is None:
+        return b""
+    edges = _edges(first)
+    return _head(first, _HEAD) if b'"system"' in edges or b'"developer"' in edges else b""
+
+
+def _last_head(envelope: Envelope) -> bytes:
+    """The beginning of the newest message; of a Responses list, its last bytes."""
+    if envelope.messages:
+        last = envelope.messages[-1]
+        return _head(last, _HEAD) if b'"user"' in _edges(last) else b""
+    if envelope.input is not None:
+        return _tail(envelope.input, 3000)
+    return b""
+
+
+def _edges(raw: bytes | msgspec.Raw) -> bytes:
+    """Where a message's role stands, whichever way its keys are ordered."""
+    view = memoryview(raw)
+    return bytes(view[:60]) + bytes(view[-30:])
+
+
+def _head(raw: bytes | msgspec.Raw, size: int) -> bytes:
+    return bytes(memoryview(raw)[:size])
+
+
+def _tail(raw: bytes | msgspec.Raw, size: int) -> bytes:
+    return bytes(memoryview(raw)[-size:])

@@ -1,0 +1,97 @@
+"""The ledger file, read: a connection that cannot write, and receipts as they were made."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ..call import Receipt, Step
+from ..errors import StoreError
+from ..request import Operation, Usage
+
+__all__ = ["reading", "receipt", "receipts"]
+
+_SCHEMA = 1  # the newest that we can read; see stores/sql
+
+
+def receipt(path: Path, call_id: str) -> Receipt | None:
+    """The receipt of one call, whole; None when the ledger has none. Raises StoreError."""
+    return next(receipts(path, call_id=call_id), None)
+
+
+def receipts(path: Path, *, call_id: str | None = None) -> Iterator[Receipt]:
+    """Every receipt in the order of writing, or that of one call. Raises StoreError."""
+    if not path.exists():
+        return
+    with reading(path) as connection:
+        connection.row_factory = sqlite3.Row
+        where, values = ("WHERE call_id = ?", (call_id,)) if call_id is not None else ("", ())
+        for row in connection.execute(f"SELECT * FROM receipts {where} ORDER BY rowid", values):
+            yield _receipt(row)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for reading. Raises StoreError, for a file of a newer schema too."""
+    try:
+        with closing(_connect(path)) as connection:
+            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            if row[0] > _SCHEMA:
+                raise StoreError(
+                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
+                    "upgrade with `pip install -U pennyweight`."
+                )
+            yield connection
+    except sqlite3.Error as error:
+        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Read-only. A ledger on a medium that cannot be written to is read as it is there."""
+    uri = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=2.0, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        return sqlite3.connect(f"{uri}?immutable=1", uri=True, check_same_thread=False)
+    return connection
+
+
+_trail = msgspec.json.Decoder(tuple[Step, ...])
+
+
+def _receipt(row: sqlite3.Row) -> Receipt:
+    usage = None
+    if row["input_tokens"] is not None:
+        usage = Usage(
+            input_tokens=row["input_tokens"],
+            cache_read_tokens=row["cache_read_tokens"],
+            cache_write_5m_tokens=row["cache_write_5m_tokens"],
+            cache_write_1h_tokens=row["cache_write_1h_tokens"],
+            output_tokens=row["output_tokens"],
+            reasoning_tokens=row["reasoning_tokens"],
+            tier=row["tier"],
+            counted=bool(row["counted"]),
+        )
+    same = (
+        "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
+        "answered_by status finish_reason arm ttft_s latency_s added_s error"
+    )
+    return Receipt(
+        **{name: row[name] for name in same.split(" ")},
+        operation=Operation(row["operation"]),
+        usage=usage,
+        cost=row["cost_pico"],
+        baseline=row["baseline_pico"],
+        spent=row["spent_pico"],
+        trail=_trail.decode(row["trail"]),
+        replayed=bool(row["replayed"]),
+        abandoned=bool(row["abandoned"]),
+    )

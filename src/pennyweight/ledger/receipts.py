@@ -1,0 +1,168 @@
+"""A finished call as its receipt: what it cost, what it would have cost untouched, and how we know. Pure.
+
+cost      what providers bill for the answer, plus what optimizers spent, accepted or not
+baseline  what the same call would have cost without us:
+          answered without a bill (a stored or shared answer): its usage at the call's target, `computed`
+          rewritten or routed: the bill plus the savings that accepted optimizers named, `estimated`
+None      money that nobody can name: no price, no usage, or a subscription, which is metered in tokens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from ..call import Outcome, Receipt, Step, Verdict
+from ..errors import BadRequest
+from ..money import PicoUSD
+from ..request import Charge, Operation, Usage
+
+__all__ = ["Book", "Pricing", "make"]
+
+Pricing = Literal["priced", "unpriced", "local", "subscription", "free"]
+
+_MAX_TOKENS = 10**12  # more in one call is a provider's slip, and would overflow the sums
+_MAX_PICO = 2**62
+
+
+class Book(Protocol):
+    """The price book, as far as receipts need it."""
+
+    def cost(self, charge: Charge) -> PicoUSD | None:
+        """None: no price is known."""
+        ...
+
+    def kind(self, charge: Charge) -> Literal["priced", "unpriced", "local", "free"]:
+        """What sort of price the charge has."""
+        ...
+
+
+def make(outcome: Outcome, book: Book) -> Receipt:
+    call, done = outcome.call, outcome.done
+    billed = done.charges
+    usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
+    replayed = not billed and usage is not None and _is_answer(outcome)
+    cost, baseline, pricing = _money(outcome, book, usage, replayed=replayed)
+    identity = call.identity
+    return Receipt(
+        call_id=call.id,
+        at=call.at,
+        tenant=identity.tenant,
+        session=identity.session,
+        agent=identity.agent,
+        task=identity.task,
+        skill=identity.skill,
+        housekeeping=identity.housekeeping or "",
+        wire=call.original.wire.value,
+        operation=call.original.operation,
+        provider=billed[-1].provider if billed else call.target.provider,
+        model=_asked(outcome),
+        target_model=billed[-1].model if billed else call.target.model,
+        usage=usage,
+        cost=cost,
+        baseline=baseline,
+        spent=_spent(call.trail),
+        pricing=pricing,
+        trail=call.trail,
+        status=outcome.status,
+        finish_reason=done.finish_reason or "",
+        arm=str(call.facts.get("arm", "")),
+        ttft_s=outcome.ttft_s,
+        latency_s=outcome.latency_s,
+        added_s=outcome.added_s,
+        error=outcome.error,
+        abandoned=outcome.abandoned,
+        answered_by=outcome.answered_by,
+        replayed=replayed,
+        basis=_basis(call.trail, outcome.answered_by, replayed=replayed)
+        if baseline is not None or pricing == "subscription"
+        else "",
+    )
+
+
+def _money(
+    outcome: Outcome, book: Book, usage: Usage | None, *, replayed: bool
+) -> tuple[PicoUSD | None, PicoUSD | None, Pricing]:
+    """(cost, baseline, pricing)."""
+    call, billed = outcome.call, outcome.done.charges
+    as_sent = Charge(call.target.provider, call.target.model, usage or Usage(), call.at)
+    pricing: Pricing = book.kind(billed[-1] if billed else as_sent)
+    if call.credential is not None and call.credential.subscription:
+        return None, None, "subscription"
+    spent = _spent(call.trail)
+    if billed or replayed:
+        costs = [book.cost(charge) for charge in (billed or (as_sent,))]
+        if usage is None or any(cost is None for cost in costs):
+            return None, None, "unpriced"
+        total = sum(cost for cost in costs if cost is not None)
+        if total + spent > _MAX_PICO:
+            return None, None, "unpriced"
+        if replayed:
+            return spent, total + _saved(call.trail, outcome.answered_by), pricing
+        return total + spent, total + _saved(call.trail), pricing
+    costs_money = _costs_money(outcome) and pricing not in ("local", "free")
+    if _is_answer(outcome) and costs_money:
+        return None, None, "unpriced"  # an answer whose usage nobody told: loud, never $0
+    if not _costs_money(outcome):
+        return spent, 0, "free"
+    return spent, 0, "priced" if pricing == "unpriced" else pricing  # a failure that nobody bills
+
+
+def _is_answer(outcome: Outcome) -> bool:
+    return 200 <= outcome.status < 300
+
+
+def _uses_tokens(outcome: Outcome) -> bool:
+    """Whether a usage without a bill says what the answer stands for; that of a count is the count."""
+    return outcome.call.original.operation in (Operation.GENERATE, Operation.EMBED)
+
+
+def _costs_money(outcome: Outcome) -> bool:
+    """Counting tokens and listing models are free; images, audio and the like pass through and are billed somehow."""
+    request = outcome.call.original
+    return request.operation is not Operation.COUNT and request.method == "POST"
+
+
+def _asked(outcome: Outcome) -> str:
+    """The model as the caller named it, or where it was sent if the body does not say (broken, or a form)."""
+    try:
+        return outcome.call.original.model or outcome.call.target.model
+    except BadRequest:
+        return outcome.call.target.model
+
+
+def _sum(charges: Sequence[Charge]) -> Usage:
+    """What all charges of a call consumed. The tier is that of the last."""
+    if len(charges) == 1:
+        return charges[0].usage
+    usages = [charge.usage for charge in charges]
+    return Usage(
+        input_tokens=sum(u.input_tokens for u in usages),
+        cache_read_tokens=sum(u.cache_read_tokens for u in usages),
+        cache_write_5m_tokens=sum(u.cache_write_5m_tokens for u in usages),
+        cache_write_1h_tokens=sum(u.cache_write_1h_tokens for u in usages),
+        output_tokens=sum(u.output_tokens for u in usages),
+        reasoning_tokens=sum(u.reasoning_tokens for u in usages),
+        tier=usages[-1].tier,
+        counted=any(u.counted for u in usages),
+    )
+
+
+def _believable(usage: Usage | None) -> Usage | None:
+    return usage if usage is not None and usage.total_tokens <= _MAX_TOKENS else None
+
+
+def _spent(trail: Sequence[Step]) -> PicoUSD:
+    return sum(step.spent for step in trail)
+
+
+def _saved(trail: Sequence[Step], answered_by: str = "") -> PicoUSD:
+    """What accepted optimizers say they saved, without the one that answered: its saving is computed from the usage."""
+    return sum(s.saving for s in trail if s.verdict is Verdict.ACCEPTED and s.optimizer != answered_by)
+
+
+def _basis(trail: Sequence[Step], answered_by: str, *, replayed: bool) -> Literal["", "computed", "estimated"]:
+    """One estimate in it makes the whole an estimate. A shared answer has no step of its own."""
+    if _saved(trail, answered_by if replayed else ""):
+        return "estimated"
+    return "computed" if replayed else ""

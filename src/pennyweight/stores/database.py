@@ -1,0 +1,202 @@
+"""One SQLite file: a thread writes, a thread reads, the event loop never waits for a disk.
+
+`synchronous=NORMAL` in WAL mode: a commit survives the death of the process (kill -9), which is what we promise; only
+a power cut may take the last commits with it, and never the file's consistency. See docs/decisions/0004.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import StoreError
+
+__all__ = ["FILE", "Database"]
+
+FILE = "pennyweight.db"
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+# The fault of what is stored, not of the store: trying again cannot help.
+_UNSTORABLE = (
+    OverflowError,
+    UnicodeError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+class Database:
+    """A file with one writing and one reading thread, each with a connection of its own.
+
+    Connections are opened when first used and again after a failure, so a disk that was full, a lock that was held or
+    a file that was moved away heals by itself. Raises StoreError, and ValueError for what no database could store (an
+    integer over 64 bits, half a surrogate pair). `busy_s`: how long to wait for another
+    process's lock. Files are made with mode 0600, the folder, if it is not there, with 0700.
+    """
+
+    def __init__(self, path: Path, *, busy_s: float = 0.25) -> None:
+        self.path = path
+        self._busy_s = busy_s
+        self._writer = _Worker(path, self._open, "pennyweight-write")
+        self._reader = _Worker(path, self._open, "pennyweight-read")
+
+    async def write(self, work: Work[T]) -> T:
+        """The result of `work`, run in one transaction: all of it is kept, or nothing."""
+
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+            connection.execute("COMMIT")
+            return result
+
+        return await self._run(self._writer, transaction)
+
+    async def read(self, work: Work[T]) -> T:
+        """The result of `work` on the reading connection, which sees what was committed."""
+        return await self._run(self._reader, work)
+
+    async def close(self) -> None:
+        """Wait for what was asked for, fold the log into the file, and close."""
+        await asyncio.to_thread(self._reader.close)
+        await asyncio.to_thread(self._writer.close)
+
+    async def _run(self, worker: _Worker, work: Work[T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(worker.threads, worker.run, work)
+        except _UNSTORABLE as error:
+            raise ValueError(f"The database {self.path} cannot store this: {type(error).__name__}.") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {self.path} failed: {error}.") from error
+        except OSError as error:
+            raise StoreError(f"Cannot use the database {self.path}: {error.strerror or error}.") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would make the file readable for all; its log files take the mode of the file.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            _use_wal(connection)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            migrate(connection, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two that make the file at once get in each other's way, and SQLite's busy time does not cover this statement."""
+    for attempt in range(100):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if attempt == 99:
+                raise
+            time.sleep(0.005)
+
+
+class _Worker:
+    """One thread with one connection, opened when needed, dropped after an error or when the file was replaced."""
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+        self.threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._path = path
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def run(self, work: Work[T]) -> T:
+        if self._connection is not None and self._identity() != self._file:
+            self._drop()  # somebody moved the file away: writing on would fill a file without a name
+        if self._connection is None:
+            self._connection = self._connect()
+            self._file = self._identity()
+        try:
+            return work(self._connection)
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _UNSTORABLE):
+                self._drop()
+            raise
+
+    def close(self) -> None:
+        self.threads.submit(self._drop).result()
+        self.threads.shutdown()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema up to this version, each step in a transaction. Raises StoreError for a newer one."""
+    steps = _migrations()
+    if _version(connection) == len(steps):
+        return
+    connection.execute("BEGIN IMMEDIATE")  # two processes may start at once: look again under the lock
+    try:
+        version = _version(connection)
+        if version > len(steps):
+            raise StoreError(
+                f"{path} was written by a newer Pennyweight (schema {version}, this one knows {len(steps)}): "
+                "upgrade with `pip install -U pennyweight`, or choose another folder with --data."
+            )
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+        for sql in steps[version:]:
+            for statement in _statements(sql):
+                connection.execute(statement)
+        connection.execute("DELETE FROM schema_version")
+        connection.execute("INSERT INTO schema_version VALUES (?)", (len(steps),))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone()
+    row = connection.execute("SELECT max(version) FROM schema_version").fetchone() if known else None
+    return int(row[0] or 0) if row else 0
+
+
+def _migrations() -> list[str]:
+    """The files of `sql/` in the order of their numbers; the first leads from nothing to schema 1."""
+    folder = files(__package__).joinpath("sql")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [folder.joinpath(name).read_text("utf-8") for name in names]
+
+
+def _statements(sql: str) -> Iterator[str]:
+    text = ""
+    for line in sql.splitlines(keepends=True):
+        text += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(text):
+            yield text
+            text = ""

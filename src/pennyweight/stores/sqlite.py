@@ -1,0 +1,172 @@
+"""Receipts, and bytes and counters, in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from ..call import Receipt
+from ..errors import StoreError
+from ..protocols import Clock
+from .database import FILE, Database
+
+__all__ = ["FILE", "Database", "SQLiteKV", "SQLiteLedger"]
+
+# fmt: off
+_COLUMNS = (
+    "call_id", "at", "tenant", "session", "agent", "task", "skill", "housekeeping", "wire", "operation", "provider",
+    "model", "target_model", "input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
+    "output_tokens", "reasoning_tokens", "tier", "counted", "replayed", "cost_pico", "baseline_pico", "spent_pico",
+    "pricing", "basis", "answered_by", "trail", "status", "finish_reason", "arm", "ttft_s", "latency_s", "added_s",
+    "error", "abandoned",
+)
+# fmt: on
+_INSERT = (
+    f"INSERT INTO receipts ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    "ON CONFLICT (call_id) DO NOTHING"  # a batch whose commit was not heard of may be written again
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SQLiteLedger:
+    """Receipts in the table `receipts`. A batch is one transaction; a receipt that is already there is left as is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(self, receipts: Sequence[Receipt]) -> None:
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.executemany(_INSERT, map(_row, receipts))
+
+        if receipts:
+            await self._database.write(insert)
+
+
+def _row(r: Receipt) -> tuple[object, ...]:
+    """The receipt as the values of `_COLUMNS`."""
+    u = r.usage
+    usage: tuple[object, ...] = (None,) * 8
+    if u is not None:
+        usage = (
+            u.input_tokens,
+            u.cache_read_tokens,
+            u.cache_write_5m_tokens,
+            u.cache_write_1h_tokens,
+            u.output_tokens,
+            u.reasoning_tokens,
+            u.tier,
+            u.counted,
+        )
+    # fmt: off
+    return (
+        r.call_id, r.at, r.tenant, r.session, r.agent, r.task, r.skill, r.housekeeping, r.wire, str(r.operation),
+        r.provider, r.model, r.target_model, *usage, r.replayed, r.cost, r.baseline, r.spent, r.pricing, r.basis,
+        r.answered_by, _encode(r.trail).decode(), r.status, r.finish_reason, r.arm, r.ttft_s, r.latency_s, r.added_s,
+        r.error, r.abandoned,
+    )
+    # fmt: on
+
+
+# --- bytes and counters -----------------------------------------------------------------------------------
+
+
+class SQLiteKV:
+    """A KV in the table `kv`. Past `size_bytes` of values, what expired goes first and then the oldest entries.
+
+    Several processes may share the file: counters are read and written in one transaction.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, size_bytes: int = 1 << 30) -> None:
+        self._database = database
+        self._clock = clock
+        self._size_bytes = size_bytes
+        self._held_bytes: int | None = None  # owned by the writing thread; None: not counted yet
+
+    async def get(self, key: str) -> bytes | None:
+        now = self._clock.now()
+        return await self._database.read(lambda connection: _get(connection, key, now))
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        now = self._clock.now()
+        expires = None if ttl_s is None else now + ttl_s
+
+        def work(connection: sqlite3.Connection) -> None:
+            # Deleted first, so that a replaced entry counts as new and its old size is known.
+            self._grow(connection, len(value) - _drop(connection, key))
+            connection.execute("INSERT INTO kv (key, value, expires) VALUES (?, ?, ?)", (key, value, expires))
+            self._evict(connection, now)
+
+        await self._database.write(work)
+
+    async def delete(self, prefix: str) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            self._held_bytes = None
+            # U+10FFFF is no character that a key ends in: everything with the prefix sorts below it.
+            bounds = (prefix, prefix + "\U0010ffff")
+            return connection.execute("DELETE FROM kv WHERE key >= ? AND key < ?", bounds).rowcount
+
+        return await self._database.write(work)
+
+    async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> int:
+            held = _get(connection, key, now)
+            total = _number(key, held) + amount
+            value = b"%d" % total
+            if held is None:
+                self._grow(connection, len(value) - _drop(connection, key))
+                expires = None if ttl_s is None else now + ttl_s
+                connection.execute("INSERT INTO kv (key, value, expires) VALUES (?, ?, ?)", (key, value, expires))
+            else:
+                self._grow(connection, len(value) - len(held))
+                connection.execute("UPDATE kv SET value = ? WHERE key = ?", (value, key))
+            return total
+
+        return await self._database.write(work)
+
+    def _grow(self, connection: sqlite3.Connection, size_bytes: int) -> None:
+        if self._held_bytes is None:
+            self._held_bytes = connection.execute("SELECT coalesce(sum(length(value)), 0) FROM kv").fetchone()[0]
+        self._held_bytes += size_bytes
+
+    def _evict(self, connection: sqlite3.Connection, now: float) -> None:
+        """Back to nine tenths of the bound, so that not every put has to evict."""
+        if self._held_bytes is None or self._held_bytes <= self._size_bytes:
+            return
+        connection.execute("DELETE FROM kv WHERE expires <= ?", (now,))
+        held = connection.execute("SELECT coalesce(sum(length(value)), 0) FROM kv").fetchone()[0]
+        goal = self._size_bytes * 9 // 10
+        while held > goal:
+            for rowid, size in connection.execute("SELECT rowid, length(value) FROM kv ORDER BY rowid LIMIT 64"):
+                connection.execute("DELETE FROM kv WHERE rowid = ?", (rowid,))
+                held -= size
+                if held <= goal:
+                    break
+        self._held_bytes = held
+
+
+def _get(connection: sqlite3.Connection, key: str, now: float) -> bytes | None:
+    row = connection.execute(
+        "SELECT value FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)", (key, now)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _drop(connection: sqlite3.Connection, key: str) -> int:
+    """Bytes freed."""
+    row = connection.execute("SELECT length(value) FROM kv WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return 0
+    connection.execute("DELETE FROM kv WHERE key = ?", (key,))
+    return int(row[0])
+
+
+def _number(key: str, value: bytes | None) -> int:
+    try:
+        return 0 if value is None else int(value)
+    except ValueError:
+        raise StoreError(f"The entry {key!r} is no counter: it was put as bytes.") from None

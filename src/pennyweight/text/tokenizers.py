@@ -1,0 +1,3 @@
+class BPETokenizer:
+    def count(self, text):
+        return len(text) // 4

@@ -1,0 +1,70 @@
+"""Chains: what appending, editing and marking do to them, for any conversation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pennyweight.prefix import Blocks, canonical, shared
+from pennyweight.request import Request, Wire
+
+texts = st.text(max_size=20)
+messages = st.lists(
+    st.builds(lambda role, text: {"role": role, "content": text}, st.sampled_from(["user", "assistant"]), texts),
+    min_size=1,
+    max_size=8,
+)
+
+
+def request(history: list[dict[str, Any]], *, ascii_only: bool = True) -> Request:
+    body = {"model": "m", "messages": history}
+    return Request(Wire.ANTHROPIC_MESSAGES, json.dumps(body, ensure_ascii=ascii_only).encode("utf-8", "replace"))
+
+
+@settings(max_examples=60)
+@given(messages, messages)
+def test_a_history_that_grows_keeps_its_chain(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
+    blocks = Blocks()
+    a, b = blocks.chain(request(old)), blocks.chain(request(old + new))
+    assert shared(a, b) == len(old)
+    assert b[: len(a)] == a
+
+
+@settings(max_examples=60)
+@given(messages, st.data())
+def test_marking_and_listing_change_nothing(history: list[dict[str, Any]], data: st.DataObject) -> None:
+    marked = [
+        {"content": [{"type": "text", "text": m["content"], "cache_control": {"type": "ephemeral"}}], "role": m["role"]}
+        if data.draw(st.booleans())
+        else m
+        for m in history
+    ]
+    blocks = Blocks()
+    a, b = blocks.chain(request(history)), blocks.chain(request(marked))
+    assert [segment.digest for segment in a] == [segment.digest for segment in b]
+
+
+@settings(max_examples=60)
+@given(messages, st.data())
+def test_an_edit_moves_the_chain_from_there_on(history: list[dict[str, Any]], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(history) - 1))
+    edited = [dict(m) for m in history]
+    edited[place]["content"] += "!"
+    blocks = Blocks()
+    assert shared(blocks.chain(request(history)), blocks.chain(request(edited))) == place
+
+
+@settings(max_examples=60)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=10,
+    )
+)
+def test_canonical_is_stable(value: Any) -> None:
+    once = canonical(json.dumps(value).encode())
+    assert canonical(once) == once

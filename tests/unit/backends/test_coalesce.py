@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pennyweight.backends.coalesce import Coalesce, share_key
+from pennyweight.call import Call, Credential
+from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.request import Operation, Reply, Wire
+from pennyweight.testing.backend import Script, ScriptedBackend, make_call
+
+STEADY = b'{"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}'
+SEEDED = b'{"model":"m","seed":0,"messages":[]}'
+SAMPLED = b'{"model":"m","temperature":0.7,"messages":[]}'
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        make_call(SAMPLED),
+        make_call(b'{"model":"m","messages":[]}'),
+        make_call(SAMPLED, headers=(("x-stainless-retry-count", "1"),)),
+        make_call(STEADY, optimize="off"),
+        make_call(STEADY, operation=Operation.OTHER),
+        make_call(b"broken"),
+        make_call(STEADY, wire=Wire.OLLAMA),  # its sampling fields are in `options`
+    ],
+)
+def test_calls_that_are_never_shared(call: Call) -> None:
+    assert share_key(call) is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        make_call(STEADY),
+        make_call(STEADY, optimize="max"),
+        make_call(SEEDED),
+        make_call(SAMPLED, headers=(("idempotency-key", "k"),)),
+        make_call(b'{"model":"m","input":"x"}', operation=Operation.EMBED),
+        make_call(b'{"model":"m","messages":[]}', operation=Operation.COUNT),
+        make_call(b'{"model":"m","options":{"temperature":0}}', wire=Wire.OLLAMA),
+        make_call(b'{"model":"m","options":{"seed":3}}', wire=Wire.OLLAMA),
+    ],
+)
+def test_calls_that_may_be_shared(call: Call) -> None:
+    assert share_key(call) is not None
+
+
+def test_what_keeps_two_calls_apart() -> None:
+    calls = [
+        make_call(STEADY),
+        make_call(STEADY + b" "),
+        make_call(STEADY, tenant="t"),
+        make_call(STEADY, wire=Wire.ANTHROPIC_MESSAGES),
+        make_call(STEADY, path="/v1/messages"),
+        make_call(STEADY, query="beta=true"),
+        make_call(STEADY, provider="q"),
+        make_call(STEADY, model="n"),
+        make_call(STEADY, credential=Credential("authorization", "Bearer one")),
+        make_call(STEADY, credential=Credential("authorization", "Bearer two")),
+        *(
+            make_call(STEADY, headers=((name, "v"),))
+            for name in (
+                "anthropic-version",
+                "anthropic-beta",
+                "openai-beta",
+                "openai-organization",
+                "openai-project",
+                "idempotency-key",
+                "x-dashscope-workspace",
+            )
+        ),
+        make_call(STEADY, headers=(("anthropic-beta", "w"),)),
+        make_call(STEADY, headers=(("anthropic-beta", "v"), ("anthropic-beta", "w"))),
+        make_call(STEADY, headers=(("anthropic-beta", "w"), ("anthropic-beta", "v"))),
+    ]
+    keys = [share_key(call) for call in calls]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_does_not() -> None:
+    trace = (("user-agent", "u"), ("x-stainless-retry-count", "1"), ("traceparent", "t"), ("x-session-id", "s"))
+    same = make_call(STEADY, headers=trace, session="s", call_id="c2", at=5.0, optimize="max")
+    assert share_key(same) == share_key(make_call(STEADY))
+
+
+async def _settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def _end(reply: Reply) -> bytes:
+    try:
+        return await reply.read()
+    finally:
+        await reply.aclose()
+
+
+def _charges(*replies: Reply) -> list[int]:
+    return [len(reply.done.charges) if reply.done is not None else -1 for reply in replies]
+
+
+def test_a_whole_answer_is_shared_and_charged_once() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(content=b"yes", before_open=gate))
+        coalesce = Coalesce(inner)
+        tasks = [asyncio.create_task(coalesce.open(make_call(STEADY, call_id=f"c{n}"))) for n in range(3)]
+        await _settle()
+        gate.set()
+        replies = await asyncio.gather(*tasks)
+        assert [r.content for r in replies] == [b"yes"] * 3
+        assert len(inner.calls) == 1
+        assert _charges(*replies) == [1, 0, 0]
+        for reply in replies:
+            await reply.aclose()
+        assert _charges(*replies) == [1, 0, 0]
+        assert [r.done.usage.input_tokens for r in replies if r.done and r.done.usage] == [10, 10, 10]
+        assert [len(r.notes) for r in replies] == [0, 1, 1]
+        assert "c0" in replies[1].notes[0].why
+
+    asyncio.run(run())
+
+
+def test_after_the_end_a_new_call_asks_again() -> None:
+    async def run() -> None:
+        inner = ScriptedBackend(Script(chunks=(b"a",)))
+        coalesce = Coalesce(inner)
+        await _end(await coalesce.open(make_call(STEADY)))
+        await _end(await coalesce.open(make_call(STEADY)))
+        assert len(inner.calls) == 2
+
+    asyncio.run(run())
+
+
+def test_a_follower_sees_the_stream_from_its_start_and_live() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(chunks=(b"a", b"b", b"c"), before_chunks=(None, None, gate)))
+        coalesce = Coalesce(inner)
+        first = await coalesce.open(make_call(STEADY))
+        await _settle()
+        second = await coalesce.open(make_call(STEADY))
+        assert second.chunks is not None
+        stream = aiter(second.chunks)
+        assert [await anext(stream), await anext(stream)] == [b"a", b"b"]
+        gate.set()
+        assert await anext(stream) == b"c"
+        assert await _end(first) == b"abc"
+        await second.aclose()
+        assert _charges(first, second) == [1, 0]
+        assert (len(inner.calls), inner.closed) == (1, 1)
+
+    asyncio.run(run())
+
+
+def test_when_the_first_leaves_the_charge_passes_on() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(chunks=(b"a", b"b"), before_chunks=(None, gate)))
+        coalesce = Coalesce(inner)
+        first = await coalesce.open(make_call(STEADY))
+        second = await coalesce.open(make_call(STEADY))
+        await first.aclose()
+        assert inner.closed == 0
+        gate.set()
+        assert await _end(second) == b"ab"
+        assert _charges(first, second) == [0, 1]
+        assert first.done is not None
+        assert not first.done.complete
+
+    asyncio.run(run())
+
+
+def test_the_upstream_is_stopped_when_the_last_leaves_who_carries_the_bill() -> None:
+    async def run() -> None:
+        inner = ScriptedBackend(Script(chunks=(b"a", b"b"), before_chunks=(None, asyncio.Event())))
+        coalesce = Coalesce(inner)
+        first, second = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        await first.aclose()
+        await second.aclose()
+        assert inner.closed == 1
+        assert _charges(first, second) == [0, 1]
+        assert second.done is not None
+        assert not second.done.complete
+
+    asyncio.run(run())
+
+
+def test_callers_that_leave_before_it_opens_cancel_it() -> None:
+    async def run() -> None:
+        inner = ScriptedBackend(Script(before_open=asyncio.Event()), Script(content=b"new"))
+        coalesce = Coalesce(inner)
+        tasks = [asyncio.create_task(coalesce.open(make_call(STEADY))) for _ in range(2)]
+        await _settle()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (await coalesce.open(make_call(STEADY))).content == b"new"
+
+    asyncio.run(run())
+
+
+def test_an_error_goes_to_all() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        coalesce = Coalesce(ScriptedBackend(Script(error=Unreachable("x"), before_open=gate)))
+        tasks = [asyncio.create_task(coalesce.open(make_call(STEADY))) for _ in range(3)]
+        await _settle()
+        gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(r) for r in results] == [Unreachable] * 3
+
+    asyncio.run(run())
+
+
+def test_a_refusal_goes_to_all_verbatim() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        script = Script(status=429, headers=(("retry-after", "3"),), content=b"slow", before_open=gate)
+        coalesce = Coalesce(ScriptedBackend(script))
+        tasks = [asyncio.create_task(coalesce.open(make_call(STEADY))) for _ in range(2)]
+        await _settle()
+        gate.set()
+        for reply in await asyncio.gather(*tasks):
+            assert (reply.status, reply.headers, reply.content) == (429, (("retry-after", "3"),), b"slow")
+
+    asyncio.run(run())
+
+
+def test_a_cut_stream_looks_cut_to_all() -> None:
+    async def run() -> None:
+        coalesce = Coalesce(ScriptedBackend(Script(chunks=(b"a",), cut=StreamCut("cut"))))
+        replies = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        for reply in replies:
+            with pytest.raises(StreamCut):
+                await _end(reply)
+        assert _charges(*replies) == [1, 0]
+
+    asyncio.run(run())
+
+
+def test_one_who_stops_reading_holds_up_nobody() -> None:
+    async def run() -> None:
+        chunks = tuple(b"x" * 10 for _ in range(100))
+        coalesce = Coalesce(ScriptedBackend(Script(chunks=chunks)), buffer_bytes=50)
+        reader, sleeper = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        assert await _end(reader) == b"".join(chunks)
+        with pytest.raises(StreamCut, match="too far behind"):
+            await _end(sleeper)
+        assert _charges(reader, sleeper) == [1, 0]
+
+    asyncio.run(run())
+
+
+def test_a_slow_caller_alone_holds_up_its_upstream_and_loses_nothing() -> None:
+    async def run() -> None:
+        taken: list[int] = []
+        chunks = tuple(b"x" * 10 for _ in range(100))
+
+        class Counting(ScriptedBackend):
+            async def open(self, call: Call) -> Reply:
+                reply = await super().open(call)
+                inner = reply.chunks
+                assert inner is not None
+
+                async def counted():  # type: ignore[no-untyped-def]
+                    async for chunk in inner:
+                        taken.append(1)
+                        yield chunk
+
+                reply.chunks = counted()
+                return reply
+
+        coalesce = Coalesce(Counting(Script(chunks=chunks)), buffer_bytes=50)
+        reply = await coalesce.open(make_call(STEADY))
+        await _settle()
+        assert len(taken) <= 6
+        assert await _end(reply) == b"".join(chunks)
+
+    asyncio.run(run())
+
+
+def test_one_chunk_larger_than_the_buffer_cuts_nobody() -> None:
+    async def run() -> None:
+        coalesce = Coalesce(ScriptedBackend(Script(chunks=(b"x" * 1000, b"y"))), buffer_bytes=10)
+        replies = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(3)))
+        assert await asyncio.gather(*(_end(r) for r in replies)) == [b"x" * 1000 + b"y"] * 3
+
+    asyncio.run(run())
+
+
+def test_closing_it_stops_what_is_under_way() -> None:
+    async def run() -> None:
+        inner = ScriptedBackend(Script(chunks=(b"a", b"b"), before_chunks=(None, asyncio.Event())))
+        coalesce = Coalesce(inner)
+        reply = await coalesce.open(make_call(STEADY))
+        await coalesce.aclose()
+        assert inner.closed == 1
+        with pytest.raises(StreamCut):
+            await _end(reply)
+
+    asyncio.run(run())
+
+
+def test_calls_that_may_not_be_shared_pass_untouched() -> None:
+    async def run() -> None:
+        inner = ScriptedBackend(Script(chunks=(b"a",)))
+        coalesce = Coalesce(inner)
+        replies = [await coalesce.open(make_call(SAMPLED)) for _ in range(2)]
+        assert inner.replies == replies
+
+    asyncio.run(run())

@@ -1,0 +1,251 @@
+"""The SQLite file: who may read it, what happens to it when something else goes wrong, and how fast it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pennyweight.call import Call, Identity, Outcome, Target
+from pennyweight.clerk import Clerk, Settings
+from pennyweight.errors import StoreError
+from pennyweight.ledger.reading import receipts
+from pennyweight.request import Done, Request, Wire
+from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger
+from pennyweight.testing.clock import FakeClock
+from pennyweight.testing.contracts import sample_receipt
+
+
+def with_database(path: Path, work: Callable[[Database], Awaitable[None]], *, busy_s: float = 0.02) -> None:
+    async def run() -> None:
+        database = Database(path, busy_s=busy_s)
+        try:
+            await work(database)
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+
+
+def count(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM receipts").fetchone()[0]
+
+
+def outcome(call_id: str) -> Outcome:
+    request = Request(Wire.OPENAI_CHAT, b'{"model":"m"}')
+    call = Call(call_id, Identity(), request, request, Target("p", "m", Wire.OPENAI_CHAT), 0.0)
+    return Outcome(call, Done(), 200, "p")
+
+
+def test_only_the_owner_may_read_the_file_its_logs_and_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "data" / FILE
+    old = os.umask(0)
+    try:
+
+        async def work(database: Database) -> None:
+            await SQLiteLedger(database).append([sample_receipt()])
+            modes = {entry.name: entry.stat().st_mode & 0o777 for entry in path.parent.iterdir()}
+            assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+
+        with_database(path, work)
+    finally:
+        os.umask(old)
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def write(database: Database) -> None:
+        await SQLiteLedger(database).append([sample_receipt()])
+
+    with_database(path, write)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE schema_version SET version = 999")
+
+    async def refused(database: Database) -> None:
+        with pytest.raises(StoreError, match=r"newer Pennyweight \(schema 999.*upgrade"):
+            await SQLiteLedger(database).append([sample_receipt("b")])
+
+    with_database(path, refused)
+    assert count(path) == 1
+    with pytest.raises(StoreError, match="newer Pennyweight"):
+        list(receipts(path))
+
+
+def test_what_is_no_database_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.write_bytes(b"not a database " * 100)
+
+    async def work(database: Database) -> None:
+        with pytest.raises(StoreError, match=FILE):
+            await SQLiteLedger(database).append([sample_receipt()])
+
+    with_database(path, work)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def work(database: Database) -> None:
+        with pytest.raises(StoreError, match="file"):
+            await SQLiteLedger(database).append([sample_receipt()])
+
+    with_database(tmp_path / "file" / "data" / FILE, work)
+
+
+def test_a_locked_ledger_delays_receipts_and_heals(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt("before")])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreError, match="locked"):
+                await ledger.append([sample_receipt("direct")])
+            settings = Settings(batch_s=0.001, retry_s=0.005, retry_max_s=0.01)
+            async with Clerk(
+                ledger, lambda o: sample_receipt(o.call.id), settle=None, clock=FakeClock(), settings=settings
+            ) as clerk:
+                for n in range(50):
+                    clerk.submit(outcome(str(n)))
+                assert not await clerk.flush(0.1)
+                assert clerk.counters.queued == clerk.counters.delayed == 50
+                assert "locked" in clerk.counters.last_error
+                other.execute("ROLLBACK")
+                assert await clerk.flush()
+                assert clerk.counters.last_error == ""
+
+    with_database(path, work)
+    assert count(path) == 51
+
+
+def test_writing_goes_on_in_a_new_file_when_the_old_one_was_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt("old")])
+        for entry in list(tmp_path.iterdir()):  # noqa: ASYNC240
+            entry.rename(tmp_path / f"moved-{entry.name}")
+        await ledger.append([sample_receipt("new")])
+
+    with_database(path, work)
+    assert [r.call_id for r in receipts(path)] == ["new"]
+
+
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from pennyweight.errors import StoreError
+from pennyweight.stores.sqlite import Database, SQLiteLedger
+from pennyweight.testing.contracts import sample_receipt
+
+async def main(path):
+    database = Database(path)
+    ledger = SQLiteLedger(database)
+    await ledger.append([sample_receipt("before")])
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = max(entry.stat().st_size for entry in path.parent.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, hard))
+    batch = [sample_receipt(str(n), finish_reason="x" * 500) for n in range(500)]
+    try:
+        await ledger.append(batch)
+    except StoreError as error:
+        print("full:", error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    await ledger.append(batch)
+    await database.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_a_full_disk_refuses_a_batch_whole_and_heals_when_there_is_room(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: SQLite sees its writes fail half-way."""
+    path = tmp_path / FILE
+    source = str(Path(__file__).parents[3] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("full:")
+    assert count(path) == 501
+
+
+def test_two_databases_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def work(database: Database) -> None:
+        other = Database(path, busy_s=5)
+        mine, theirs = (SQLiteKV(d, clock=FakeClock()) for d in (database, other))
+        try:
+            await asyncio.gather(*(kv.add("n", 1) for kv in (mine, theirs) for _ in range(20)))
+            assert await mine.add("n", 0) == 40
+        finally:
+            await other.close()
+
+    with_database(path, work, busy_s=5)
+
+
+def test_ten_thousand_receipts_take_seconds_not_minutes(tmp_path: Path) -> None:
+    """Measured 0.2 s; the bound leaves room for a busy machine."""
+    path = tmp_path / FILE
+    batch = [sample_receipt(str(n)) for n in range(10_000)]
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        started = time.perf_counter()
+        for start in range(0, len(batch), 500):
+            await ledger.append(batch[start : start + 500])
+        assert time.perf_counter() - started < 5
+
+    with_database(path, work)
+    assert count(path) == 10_000
+
+
+def test_the_kv_stays_within_its_bound_and_keeps_the_newest(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        clock = FakeClock()
+        kv = SQLiteKV(database, clock=clock, size_bytes=10_000)
+        await kv.put("lapsed", b"x" * 2000, ttl_s=1)
+        await kv.put("old", b"x" * 4000)
+        await kv.put("old", b"y" * 4000)  # replaced: does not count twice
+        await kv.put("new", b"x" * 4000)
+        assert await kv.get("lapsed") is not None
+        clock.advance(2)
+        await kv.put("newer", b"x" * 1000)
+        assert await kv.get("old") == b"y" * 4000
+        await kv.put("newest", b"x" * 4000)
+        assert [await kv.get(key) is not None for key in ("old", "new", "newer", "newest")] == [False, True, True, True]
+        await kv.put("too large", b"x" * 20_000)
+        assert await kv.get("too large") is None
+
+    with_database(tmp_path / FILE, work)
+
+
+def test_what_the_kv_keeps_outlives_the_process(tmp_path: Path) -> None:
+    async def put(database: Database) -> None:
+        await SQLiteKV(database, clock=FakeClock()).put("key", b"value")
+
+    async def get(database: Database) -> None:
+        assert await SQLiteKV(database, clock=FakeClock()).get("key") == b"value"
+
+    with_database(tmp_path / FILE, put)
+    with_database(tmp_path / FILE, get)
