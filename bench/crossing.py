@@ -93,34 +93,46 @@ def rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def unfound(body: dict[str, Any], there: translate.Translated) -> list[str]:
-    """Strings of the source body that neither the target body has nor a loss names."""
-    sent = there.request.body
-    have = "\n".join(text for _, text in strings(sent, unpack=True))
+    """Places of strings in the source body that neither the target body has nor a loss names."""
+    have = "\n".join(text for _, text in strings(there.request.body))
     named = tuple(loss.path for loss in there.lost)
     out: list[str] = []
-    for place, text in strings(body, unpack=True):
-        short = len(text) < 12  # roles, types and other words of the protocol itself
-        if short or place == "model" or place.startswith(named) or place.endswith((".type", ".id", ".role")):
+    for places, text in strings(body):
+        if len(text) < 12 or text in have:  # shorter ones are mostly the protocol's own words
             continue
-        if text not in have:
-            out.append(place)
+        if any(place.startswith(named) or place in IMPLIED or place.endswith(".type") for place in places):
+            continue
+        if f"({text.partition(':')[0]})" not in "".join(named):  # a loss that is named by what the text begins with
+            out.append(places[0])
     return out
 
 
-def strings(value: Any, place: str = "", *, unpack: bool = False) -> Iterator[tuple[str, str]]:
-    """Every string of a body with its place, list indices left out; a string of JSON counts as what it holds."""
+# The upstream's model is another; ids of items mean nothing elsewhere (calls and results have `call_id`); Anthropic's
+# thinking always comes signed, so it need not be asked for.
+IMPLIED = {"model", "input[].id", "include[]"}
+REASONING = ("thinking", "redacted_thinking")
+
+
+def strings(value: Any, *places: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every string of a body with its place: list indices left out, and once more with the `type` of each object.
+
+    Arguments in JSON count as what they hold.
+    """
+    here = places or ("",)
     if isinstance(value, str):
-        inner = parsed(value) if unpack and place.endswith("arguments") else None
-        if inner is not None:
-            yield from strings(inner, place)
+        inner = parsed(value) if here[0].endswith("arguments") else None
+        if inner is None:
+            yield here, value
         else:
-            yield place, value
+            yield from strings(inner, *here)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from strings(item, f"{place}.{key}" if place else key, unpack=unpack)
+            yield from strings(item, *(f"{place}.{key}" if place else key for place in here))
     elif isinstance(value, list):
         for item in value:
-            yield from strings(item, f"{place}[]", unpack=unpack)
+            kind = item.get("type") if isinstance(item, dict) else None
+            word = "reasoning" if kind in REASONING else kind
+            yield from strings(item, *(f"{place}[]" for place in here), *(f"{place}[]({word})" for place in here))
 
 
 def parsed(text: str) -> Any:

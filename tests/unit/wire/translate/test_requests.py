@@ -86,10 +86,10 @@ def test_anthropic_to_chat() -> None:
     assert body["user"] == "u-1"
     assert body["stream_options"] == {"include_usage": True}
     assert lost(out) >= {
-        "system[]",
+        "system[](x-anthropic-billing-header)",
         "system[].cache_control",
         "messages[].content[].cache_control",
-        "messages[].content[]",
+        "messages[].content[].signature",
         "messages[].content[].is_error",
         "context_management",
         "output_config.effort",
@@ -119,8 +119,8 @@ def test_responses_to_anthropic() -> None:
     assert body["metadata"] == {"user_id": "session-1"}
     assert out.memo.custom == {"patch"}
     reasons = {loss.path: loss.reason for loss in out.lost}
-    assert "web_search" in reasons["tools[]"]
-    assert "input[]" in reasons
+    assert "web_search" in reasons["tools[](web_search)"]
+    assert "input[](reasoning)" in reasons
     assert "tools[].format" in reasons
 
 
