@@ -204,6 +204,19 @@ def test_two_databases_share_a_file(tmp_path: Path) -> None:
     with_database(path, work, busy_s=5)
 
 
+def test_receipts_before_a_moment_can_be_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt(str(n), at=float(n)) for n in range(2500)])
+        assert await ledger.forget(2400.0) == 2400
+        assert await ledger.forget(2400.0) == 0
+
+    with_database(path, work)
+    assert [r.at for r in receipts(path)] == [float(n) for n in range(2400, 2500)]
+
+
 def test_ten_thousand_receipts_take_seconds_not_minutes(tmp_path: Path) -> None:
     """Measured 0.2 s; the bound leaves room for a busy machine."""
     path = tmp_path / FILE
