@@ -38,7 +38,7 @@ def identify(
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(envelope.user), "user"
+        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
         if not session:
             session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
         if not session and index is not None and request.operation is Operation.GENERATE:

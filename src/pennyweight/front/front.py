@@ -17,7 +17,7 @@ from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
 from ..request import Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec
-from .auth import Gate
+from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
 from .usage_cost import wants_cost, with_cost
@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Pages = Callable[[HttpRequest], Page | None]
 
-_CREDENTIALS = frozenset(
-    {"authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization", "host"}
-)
+_CREDENTIALS = CREDENTIAL_HEADERS | {"host"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
