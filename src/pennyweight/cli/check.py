@@ -13,7 +13,8 @@ import click
 
 from ..config import Config, Problem, Provider, find, inspect, is_loopback
 from ..errors import PennyweightError
-from ..gateway.auth import KeyStore, refuse_bind
+from ..front.auth import refuse_bind
+from ..stores.virtual_keys import KeyStore
 
 __all__ = ["command", "examine"]
 

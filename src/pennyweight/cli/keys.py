@@ -12,7 +12,7 @@ import click
 
 from ..config import find, load
 from ..errors import ConfigError
-from ..gateway.auth import KeyStore, VirtualKey
+from ..stores.virtual_keys import KeyStore, VirtualKey
 
 __all__ = ["command"]
 

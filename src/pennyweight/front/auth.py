@@ -1,22 +1,177 @@
+"""Who may ask: virtual keys, what a caller on this machine may bring, and which web pages are kept out.
+
+A key of the caller's own is passed on, never stored and never logged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import msgspec
+
 from ..call import Credential
+from ..config import Config, is_loopback
+from ..errors import ConfigError, Forbidden, Unauthenticated
+from ..request import Headers
+from ..stores.virtual_keys import PREFIX, KeyStore, VirtualKey
+from .http import HttpRequest
+
+__all__ = [
+    "CREDENTIAL_HEADERS",
+    "Caller",
+    "Gate",
+    "authenticate",
+    "check_host",
+    "refuse_bind",
+]
+
+CREDENTIAL_HEADERS = frozenset(
+    {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-pennyweight-key", "proxy-authorization", "cookie"}
+)
+"""Headers that never become part of a Request."""
+
+
+class Caller(msgspec.Struct, frozen=True, eq=False):
+    """Whose call it is, and the provider key or token that came with it."""
+
+    tenant: str
+    credential: Credential | None = None
+    key: VirtualKey | None = None
 
 
 class Gate:
-    def __init__(self, config, keys):
-        pass
+    """The checks of one configuration, for each request: which host and page it is for, and whose it is."""
 
-    def check_host(self, request):
-        pass
+    def __init__(self, config: Config, keys: KeyStore) -> None:
+        self._keys = keys
+        self._loopback_open = config.server.loopback_open
+        self._allowed = (*config.server.allowed_hosts, *config.server.allowed_origins)
 
-    def admit(self, request):
-        for n, v in request.headers:
-            if n in ("authorization", "x-api-key"):
-                return "local", Credential(n, v)
-        return "local", None
+    def check_host(self, request: HttpRequest) -> None:
+        """Raises Forbidden. A call from this process (no peer) has no page behind it."""
+        if request.peer:
+            host = origin = site = None
+            for name, value in request.headers:
+                if name == "host":
+                    host = value
+                elif name == "origin":
+                    origin = value
+                elif name == "sec-fetch-site":
+                    site = value
+            check_host(host, origin, site, allowed=self._allowed)
 
-    def viewer(self, request):
-        return None
+    def admit(self, request: HttpRequest) -> Caller:
+        """Raises Unauthenticated, and StoreError when the keys cannot be read."""
+        local = not request.peer or is_loopback(request.peer)
+        return authenticate(request.headers, self._keys, peer_is_loopback=local, loopback_open=self._loopback_open)
 
-    @staticmethod
-    def refuse_bind(config, keys):
-        pass
+    def viewer(self, request: HttpRequest) -> str | None:
+        """Whose figures the caller may see: its own tenant's, or None for all. Raises Unauthenticated."""
+        caller = self.admit(request)
+        return None if caller.key is None else caller.tenant
+
+
+def authenticate(headers: Headers, store: KeyStore, *, peer_is_loopback: bool, loopback_open: bool = True) -> Caller:
+    """Whose call it is. Raises Unauthenticated, and StoreError when the keys cannot be read.
+
+    A virtual key is taken as `Authorization: Bearer`, `x-api-key`, `api-key` or `x-pennyweight-key`, on every
+    protocol; what other key comes beside it is the caller's own. A caller on loopback needs none while
+    `loopback_open` or while there are none. From anywhere else a virtual key is needed always.
+    """
+    offered = tuple(_offered(headers))
+    for _, secret, _ in offered:
+        if secret.startswith(PREFIX):
+            key = store.find(secret)
+            if key is None:
+                raise Unauthenticated(
+                    "This Pennyweight key is unknown, revoked or expired. Ask for a new one: pennyweight keys add NAME."
+                )
+            return Caller(key.name, _credential(headers, offered), key)
+    if not peer_is_loopback:
+        raise Unauthenticated("A Pennyweight key is needed from another machine. Make one: pennyweight keys add NAME.")
+    if not loopback_open and store.any():
+        raise Unauthenticated(
+            "A Pennyweight key is needed (server.loopback_open is false). Make one: pennyweight keys add NAME."
+        )
+    return Caller("local", _credential(headers, offered))
+
+
+def _offered(headers: Headers) -> Iterable[tuple[str, str, str]]:
+    """Every key that came: its header, the key itself, and the header's whole value."""
+    for name, value in headers:
+        if name == "authorization":
+            scheme, _, token = value.strip().partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                yield name, token.strip(), value
+        elif name in ("x-api-key", "api-key", "x-goog-api-key", "x-pennyweight-key") and value.strip():
+            yield name, value.strip(), value
+
+
+_NO_KEYS = frozenset(
+    {"dummy", "none", "null", "no-key", "not-needed", "unused", "placeholder", "pennyweight"}
+    | {"sk-dummy", "sk-none", "sk-no-key-required", "sk-not-needed", "sk-placeholder"}
+)
+"""What people write where a client insists on a key."""
+
+
+def _credential(headers: Headers, offered: tuple[tuple[str, str, str], ...]) -> Credential | None:
+    """The caller's own provider key or subscription token, as it came."""
+    for name, secret, value in offered:
+        if name == "x-pennyweight-key" or secret.startswith(PREFIX) or secret.lower() in _NO_KEYS:
+            continue
+        chatgpt = secret.startswith("eyJ") and any(header == "chatgpt-account-id" for header, _ in headers)
+        return Credential(name, value, subscription=chatgpt or secret.startswith("sk-ant-oat"))
+    return None
+
+
+def check_host(
+    host: str | None, origin: str | None, sec_fetch_site: str | None, *, allowed: Iterable[str] = ()
+) -> None:
+    """Keeps web pages out: raises Forbidden for a Host that is a foreign name and for a foreign page's Origin.
+
+    A page that rebinds its own name to 127.0.0.1 sends that name as Host; an address cannot be rebound. A browser
+    tells the page's origin in Origin, which pages cannot forge. `allowed`: host names, or whole origins.
+    """
+    names = {name.lower() for name in allowed}
+    if host is None or not _is_ours(_hostname(host), names):
+        raise Forbidden(
+            f"The Host {host!r} is not this gateway's. Use its address, or add the name to server.allowed_hosts."
+        )
+    if origin is not None and origin.lower() not in names:
+        parts = urlsplit(origin)
+        # Other schemes are desktop applications and editors; pages of the web cannot send them.
+        foreign = origin == "null" or (parts.scheme in ("http", "https") and not _is_ours(parts.hostname or "", names))
+        if foreign:
+            raise Forbidden(f"Pages of {origin!r} may not call this gateway. Add it to server.allowed_origins.")
+    elif origin is None and sec_fetch_site == "cross-site":
+        raise Forbidden("Pages of other sites may not call this gateway.")
+
+
+def _hostname(host: str) -> str:
+    """The name in a Host header, its port and brackets taken off."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_ours(name: str, allowed: set[str]) -> bool:
+    name = name.lower()
+    if name in allowed or is_loopback(name):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def refuse_bind(host: str, *, keys_exist: bool) -> None:
+    """Raises ConfigError for an address that other machines can reach while there is no virtual key."""
+    if not is_loopback(host) and not keys_exist:
+        raise ConfigError(
+            f"Refusing to listen on {host!r}: other machines could spend your money. "
+            "Make a key first (pennyweight keys add NAME), or listen on 127.0.0.1."
+        )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pennyweight.errors import ConfigError, Forbidden, LimitReached, StoreError, Unauthenticated
-from pennyweight.gateway.auth import Caller, KeyStore, VirtualKey, authenticate, check_host, check_limit, refuse_bind
+from pennyweight.errors import ConfigError, Forbidden, StoreError, Unauthenticated
+from pennyweight.front.auth import Caller, authenticate, check_host, refuse_bind
+from pennyweight.stores.virtual_keys import KeyStore
 
 REAL = "sk-proj-0123456789abcdef"
 
@@ -184,18 +185,6 @@ def test_basic_authorization_is_no_key(store: KeyStore) -> None:
 
 
 # --- limits, pages, addresses ------------------------------------------------------------------------------
-
-
-def test_a_spent_limit_says_what_clients_understand() -> None:
-    key = VirtualKey("team", 0.0, daily_limit=5 * 10**12)
-    check_limit(key, 5 * 10**12 - 1)
-    check_limit(VirtualKey("free", 0.0), 10**18)
-    with pytest.raises(LimitReached) as caught:
-        check_limit(key, 5 * 10**12)
-    assert caught.value.status == 402
-    assert caught.value.message == (
-        "Daily limit reached for key team: $5.00 of $5.00 spent, resets tomorrow 00:00 UTC."
-    )
 
 
 @pytest.mark.parametrize(
