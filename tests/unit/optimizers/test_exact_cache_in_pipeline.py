@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from pennyweight.backends.coalesce import Coalesce
-from pennyweight.call import Call, Optimize, Outcome, Verdict
+from pennyweight.call import Answer, Call, Optimize, Outcome, Proposal, Verdict
+from pennyweight.errors import StreamCut
 from pennyweight.optimizers.exact_cache import Settings, build
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag, Mode
-from pennyweight.request import Usage, Wire
+from pennyweight.request import Done, Response, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts
@@ -26,11 +27,12 @@ CHAT_STREAM = (
 )
 ANTHROPIC = b'{"model":"m","max_tokens":9,"temperature":0,%s"messages":[{"role":"user","content":"hi"}]}'
 ANTHROPIC_STREAM = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"r","type":"message","role":"assistant","model":'
-    b'"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
-    b'\n\nevent: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
-    b'"Yes"}}\n\nevent: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"r","type":"message","role":"assistant",'
+    b'"model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
+    b'{"type":"text","text":""}}\n\nevent: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+    b'{"type":"text_delta","text":"Yes"}}\n\nevent: content_block_stop\ndata: '
+    b'{"type":"content_block_stop","index":0}\n\n',
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
     b'"usage":{"output_tokens":2}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n',
 )
@@ -95,9 +97,36 @@ def test_where_it_may_not_act_every_call_is_asked(optimize: Optimize, mode: Mode
 
 def test_a_cut_stream_is_not_kept() -> None:
     async def run() -> None:
-        house = House(Script(chunks=CHAT_STREAM[:1]))
+        house = House(Script(chunks=CHAT_STREAM[:1], cut=StreamCut("cut")))
         for _ in range(2):
-            await house.ask(make_call(CHAT % b'"stream":true,'))
+            with pytest.raises(StreamCut):
+                await house.ask(make_call(CHAT % b'"stream":true,'))
+            await house.pipeline.settle(house.outcomes[-1])
         assert len(house.upstream.calls) == 2
+
+    asyncio.run(run())
+
+
+def test_an_entry_that_cannot_be_replayed_is_a_miss() -> None:
+    class Poisoned:
+        name = "poisoned"
+
+        async def propose(self, call: Call) -> Proposal:
+            return Proposal(Answer(Response(Wire.OPENAI_CHAT, b"data: no JSON", Done())), saving=1, level="safe")
+
+        async def settle(self, outcome: Outcome) -> None:
+            pass
+
+        def wants_response(self, call: Call) -> bool:
+            return False
+
+    async def run() -> None:
+        outcomes: list[Outcome] = []
+        upstream = ScriptedBackend(Script(chunks=CHAT_STREAM))
+        pipeline = Pipeline([(Poisoned(), Flag())], upstream, submit=outcomes.append, clock=FakeClock())
+        async with await pipeline.open(make_call(CHAT % b'"stream":true,')) as reply:
+            assert await reply.read() == b"".join(CHAT_STREAM)
+        assert (len(upstream.calls), len(outcomes)) == (1, 1)
+        assert [(step.verdict, step.saving) for step in outcomes[0].call.trail] == [(Verdict.FAILED, 0)]
 
     asyncio.run(run())
