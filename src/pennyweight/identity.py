@@ -38,7 +38,7 @@ def identify(
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(_text(envelope.user)), "user"
+        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
         if not session:
             session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
         if not session and index is not None and request.operation is Operation.GENERATE:
@@ -97,16 +97,6 @@ def _value(text: str | None) -> str:
         return ""
     text = text.strip()
     return text if _PRINTABLE.fullmatch(text) else ""
-
-
-def _text(raw: msgspec.Raw | None) -> str:
-    """A field that should be a text, "" when it is anything else."""
-    if raw is None:
-        return ""
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
 
 
 def _metadata(envelope: Envelope) -> Mapping[str, Any]:

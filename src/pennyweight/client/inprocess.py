@@ -53,7 +53,7 @@ def open(source: Source = None, *, env: Mapping[str, str] = os.environ) -> Abstr
     if source is None or isinstance(source, str | Path):
         load = import_module("pennyweight.config").load
         source = load(Path(source) if source is not None else None, env)
-    built: AbstractAsyncContextManager[App] = import_module("pennyweight.app").build(source)
+    built: AbstractAsyncContextManager[App] = import_module("pennyweight.front.local").open_app(source)
     return built
 
 

@@ -15,7 +15,7 @@ from ..call import Answer, Call, Outcome, Proposal, Verdict
 from ..errors import BadRequest
 from ..money import PicoUSD
 from ..protocols import KV, Clock
-from ..request import Done, Operation, Request, Response, Usage, Wire
+from ..request import Charge, Done, Operation, Request, Response, Usage, Wire
 from ..wire.sameness import origin, repeatable
 
 __all__ = ["NOT_IN_KEY", "STATEFUL", "Book", "ExactCache", "Parts", "Settings", "build", "cache_key"]
@@ -64,8 +64,8 @@ class Settings(msgspec.Struct, frozen=True):
 class Book(Protocol):
     """What this cache needs of a price book."""
 
-    def cost(self, provider: str, model: str, usage: Usage, at: float) -> PicoUSD | None:
-        """What that usage costs at `at` (unix seconds); None when no price is known."""
+    def cost(self, charge: Charge) -> PicoUSD | None:
+        """What that bill comes to; None when no price is known."""
         ...
 
 
@@ -125,7 +125,7 @@ class ExactCache:
         if age_s >= min(self._settings.ttl_s, wishes.max_age_s):
             return None
         usage = entry.usage
-        saving = self._book.cost(call.target.provider, call.target.model, usage, call.at) if usage is not None else None
+        saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
         headers = (("x-pennyweight-cache", "hit"), ("age", str(int(age_s))))
         response = Response(entry.wire, entry.raw, Done(usage, entry.finish_reason), headers=headers)
         return Proposal(

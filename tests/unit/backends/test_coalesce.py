@@ -7,7 +7,7 @@ import pytest
 from pennyweight.backends.coalesce import Coalesce, share_key
 from pennyweight.call import Call, Credential
 from pennyweight.errors import StreamCut, Unreachable
-from pennyweight.request import Operation, Reply, Wire
+from pennyweight.request import Operation, Reply, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 STEADY = b'{"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}'
@@ -200,6 +200,27 @@ def test_callers_that_leave_before_it_opens_cancel_it() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (await coalesce.open(make_call(STEADY))).content == b"new"
+
+    asyncio.run(run())
+
+
+def test_an_answer_without_usage_is_left_to_one_caller_to_count() -> None:
+    async def run() -> None:
+        class Telling(ScriptedBackend):
+            async def open(self, call: Call) -> Reply:
+                reply = await super().open(call)
+                reply.output_text = lambda: "told so far"
+                return reply
+
+        coalesce = Coalesce(Telling(Script(chunks=(b"a",), usage=None)))
+        first, second = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        for reply in (first, second):
+            await _end(reply)
+        assert first.done is not None
+        assert first.done.usage is None
+        assert first.output_text is not None
+        assert second.done is not None
+        assert second.done.usage == Usage()
 
     asyncio.run(run())
 

@@ -293,7 +293,7 @@ def test_a_damaged_or_old_entry_is_a_miss(damage) -> None:  # type: ignore[no-un
 
 def test_an_answer_without_a_known_price_saves_tokens() -> None:
     class NoBook:
-        def cost(self, provider: str, model: str, usage: Usage, at: float) -> None:
+        def cost(self, charge: Charge) -> None:
             return None
 
     _, parts, _ = stored()
