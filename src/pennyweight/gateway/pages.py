@@ -21,6 +21,7 @@ from ..front.http import HttpRequest, HttpResponse
 from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .clawrouter_pages import ClawRouterPages
 from .metrics import Metrics
 
 __all__ = ["Pages"]
@@ -42,6 +43,7 @@ class Pages:
         self._app = app
         self._gate = gate
         self._metrics = metrics
+        self._clawrouter = ClawRouterPages(app, gate)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -56,7 +58,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page
+        return page or self._clawrouter.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
