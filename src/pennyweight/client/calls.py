@@ -86,8 +86,8 @@ class Events:
 class AsyncClient:
     """Calls through an App in this process: `async with AsyncClient() as client: await client.chat(...)`.
 
-    `source`: what to go through, see Source. Bodies are the protocol's own fields. With `stream=True` a call gives Events, else an Answer. Refusals and failures raise RequestError and
-    BackendError with the upstream's words.
+    `source`: what to go through, see Source. Bodies are the protocol's own fields. With `stream=True` a call gives
+    Events, else an Answer. Refusals and failures raise RequestError and BackendError with the upstream's words.
     """
 
     def __init__(self, source: Source = None, *, headers: dict[str, str] | None = None) -> None:

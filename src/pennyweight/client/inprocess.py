@@ -61,7 +61,7 @@ Source = None | str | Path | Config | App | Callable[[], AbstractAsyncContextMan
 an App that is open already and stays so, or a function that opens an Entrance."""
 
 
-def open(source: None | str | Path | Config = None) -> AbstractAsyncContextManager[App]:
+def open(source: str | Path | Config | None = None) -> AbstractAsyncContextManager[App]:
     """The App itself: `async with pennyweight.open("pennyweight.toml") as app`. Raises ConfigError, StoreError."""
     if not isinstance(source, Config):
         source = load(Path(source) if source is not None else find(os.environ), os.environ)
