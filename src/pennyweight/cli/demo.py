@@ -30,7 +30,7 @@ from ..replay.demo import demo_session
 from ..request import Charge, Usage, Wire
 from ..testing.http import post
 from ..testing.provider import ReplayProvider, provider_keys
-from ..text.tokenizers import BPETokenizer
+from ..text.tokenizers import BpeTokenizer
 
 _PROVIDERS = {Wire.ANTHROPIC_MESSAGES: "anthropic", Wire.OPENAI_CHAT: "openai", Wire.OPENAI_RESPONSES: "openai"}
 
@@ -77,7 +77,7 @@ def command(as_json: bool, leave: bool, port: int, optimize: str) -> None:
 async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize: str) -> None:
     calls = demo_session()
     answered = [(call.wire, call.body, call.answer) for call in calls if call.answer is not None]
-    provider = ReplayProvider(answered, count=BPETokenizer().count, cost=_list_price(open_book()))
+    provider = ReplayProvider(answered, count=BpeTokenizer().count, cost=_list_price(open_book()))
     async with provider:
         overrides = {"port": port, "data_dir": folder, "optimize": optimize}
         # Only the replay provider's address and keys: whatever keys this machine has stay out of it.

@@ -25,7 +25,7 @@ from ..money import PicoUSD, format_usd
 from ..replay.bodies import wire_of
 from ..request import Charge, Request, Usage, Wire
 from ..testing.prefix_cache import blocks
-from ..text.tokenizers import BPETokenizer
+from ..text.tokenizers import BpeTokenizer
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ async def _explain(request: Request, config: Config) -> Explained:
 
 
 def _estimate(app: App, call: Call, answered_by: str) -> Explained:
-    count = BPETokenizer().count
+    count = BpeTokenizer().count
     request = call.request
     tokens = sum(count(text) for block in blocks(request.wire, request.body) for text in block.texts)
     limits = [request.body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]

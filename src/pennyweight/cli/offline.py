@@ -14,7 +14,7 @@ from ..app import App, build
 from ..config import Config, find, load
 from ..prices.catalogue import FILE_NAME
 from ..replay.offline import Engine, TapeClock
-from ..text.tokenizers import BPETokenizer
+from ..text.tokenizers import BpeTokenizer
 
 __all__ = ["engine", "loaded", "opened"]
 
@@ -43,6 +43,6 @@ def engine(app: App, clock: TapeClock) -> Engine:
         resolve=app.resolve,
         identify=lambda request: app.identify(request, "local"),
         cost=app.accounts.cost,
-        count=BPETokenizer().count,
+        count=BpeTokenizer().count,
         advance=clock.wind,
     )

@@ -274,7 +274,7 @@ def _look(lens: Lens, message: dict[str, Any], number: int) -> None:
     role, content = message.get("role"), message.get("content")
     listed = isinstance(content, list)
     own = [] if listed else text_parts(content, "messages", number, "content")
-    for index, block in enumerate(content if listed else ()):
+    for index, block in enumerate(content if isinstance(content, list) else ()):
         kind = block.get("type") if isinstance(block, dict) else None
         if kind is None or kind == "text":
             texts = part_text(block, "messages", number, "content", index)
