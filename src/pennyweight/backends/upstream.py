@@ -110,6 +110,9 @@ class Upstream:
             opened.chunks, opened.content = _once(opened.content), None
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
+        if streams and opened.content is not None:
+            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
+            opened = Opened(opened.status, opened.headers, chunks=_once(opened.content))
         if opened.content is not None:
             done = self._whole(call, request, opened.content, headers, ok=ok)
             return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
