@@ -18,7 +18,7 @@ __all__ = ["files", "load"]
 def load(path: str | Path) -> list[dict[str, Any]]:
     """The records of a file in order, each with its full `body`: the values and the key order that the client sent."""
     path = Path(path)
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")  # noqa: SIM115
     records: list[dict[str, Any]] = []
     with opened as lines:
         for line in lines:

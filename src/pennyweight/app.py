@@ -45,7 +45,7 @@ from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
-from .text.tokenizers import BPETokenizer
+from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "build"]
@@ -131,7 +131,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
         kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
-        tokenizer = BPETokenizer()
+        tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)

@@ -38,7 +38,7 @@ def identify(
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(_text(envelope.user)), "user"
+        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
         if not session:
             session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
         if not session and index is not None and request.operation is Operation.GENERATE:
@@ -97,16 +97,6 @@ def _value(text: str | None) -> str:
         return ""
     text = text.strip()
     return text if _PRINTABLE.fullmatch(text) else ""
-
-
-def _text(raw: msgspec.Raw | None) -> str | None:
-    """A JSON string's value; None for anything else."""
-    if raw is None or not bytes(raw).startswith(b'"'):
-        return None
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 def _metadata(envelope: Envelope) -> Mapping[str, Any]:

@@ -203,6 +203,20 @@ def test_a_cut_message_tells_its_input_and_is_not_complete() -> None:
     assert tap.output_text() == '"message_stop"'
 
 
+def test_the_newest_of_several_deltas_counts_and_texts_that_are_event_names_do_not() -> None:
+    stream = named(
+        start(input_tokens=10, output_tokens=1),
+        delta(None, output_tokens=4),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_stop"}},
+        delta("end_turn", output_tokens=9),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_delta"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "error"}},
+    )
+    done = Done(Usage(input_tokens=10, output_tokens=9), "end_turn", complete=False)
+    assert tapped(Wire.ANTHROPIC_MESSAGES, stream) == done
+    assert tapped(Wire.ANTHROPIC_MESSAGES, stream, named(STOP)).complete
+
+
 def test_an_anthropic_error_event_is_no_clean_end() -> None:
     broken = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     stream = named(start(input_tokens=10, output_tokens=1), broken)
@@ -295,6 +309,7 @@ def test_ollama_counts_are_in_its_last_line() -> None:
     assert tapped(Wire.OLLAMA, stream) == Done(Usage(output_tokens=3), "stop")
     assert not tapped(Wire.OLLAMA, stream[:-20]).complete
     assert not tapped(Wire.OLLAMA, json.dumps(line) + '\n{"error": "gone"}\n').complete
+    assert not tapped(Wire.OLLAMA, '{"error": "gone", "done": true}\n').complete
     with pytest.raises(ValueError, match="cut"):
         ollama.fold(json.dumps(line).encode())
 

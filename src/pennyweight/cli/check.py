@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
+from ..app import OPTIMIZERS
 from ..config import Config, Problem, Provider, find, inspect, is_loopback
 from ..errors import PennyweightError
-from ..front.auth import refuse_bind
+from ..front.auth import Gate
+from ..prices import read_overrides
 from ..stores.virtual_keys import KeyStore
 
 __all__ = ["command", "examine"]
@@ -43,23 +45,24 @@ def examine(config: Config) -> list[Problem]:
     problems = []
     store = KeyStore(config.data_dir)
     try:
-        refuse_bind(config.server.host, keys_exist=store.any())
+        Gate.refuse_bind(config, store)
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
     if not _writable(config.data_dir):
         problems.append(Problem(f"The data directory {config.data_dir} cannot be written.", "Choose another: --data."))
-    known = {entry.name for entry in entry_points(group="pennyweight.optimizers")} | _BUILT_IN
+    known = {entry.name for entry in entry_points(group="pennyweight.optimizers")} | set(OPTIMIZERS)
     for index, rule in enumerate(config.optimizers):
         if rule.use not in known:
             message = f"optimizers[{index}].use {rule.use!r} is not installed."
             problems.append(Problem(message, f"There are: {', '.join(sorted(known))}."))
+    try:
+        read_overrides(config.prices)
+    except PennyweightError as error:
+        problems.append(Problem(error.message, ""))
     if not any(provider.configured for provider in config.providers.values()):
         message = "No provider has a key: only callers on this machine that bring their own are answered."
         problems.append(Problem(message, "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or another.", "warning"))
     return problems
-
-
-_BUILT_IN = frozenset({"exact_cache"})
 
 
 def _writable(directory: Path) -> bool:

@@ -14,18 +14,11 @@ import msgspec
 from ..call import Credential
 from ..config import Config, is_loopback
 from ..errors import ConfigError, Forbidden, Unauthenticated
-from ..request import Headers
+from ..request import Headers, get_header
 from ..stores.virtual_keys import PREFIX, KeyStore, VirtualKey
 from .http import HttpRequest
 
-__all__ = [
-    "CREDENTIAL_HEADERS",
-    "Caller",
-    "Gate",
-    "authenticate",
-    "check_host",
-    "refuse_bind",
-]
+__all__ = ["CREDENTIAL_HEADERS", "Caller", "Gate", "authenticate", "check_host", "refuse_bind"]
 
 CREDENTIAL_HEADERS = frozenset(
     {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-pennyweight-key", "proxy-authorization", "cookie"}
@@ -42,35 +35,43 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
 
 
 class Gate:
-    """The checks of one configuration, for each request: which host and page it is for, and whose it is."""
+    """The rules below for one configuration and its keys."""
 
     def __init__(self, config: Config, keys: KeyStore) -> None:
         self._keys = keys
         self._loopback_open = config.server.loopback_open
-        self._allowed = (*config.server.allowed_hosts, *config.server.allowed_origins)
+        self._allowed = frozenset(
+            name.lower() for name in (*config.server.allowed_hosts, *config.server.allowed_origins)
+        )
 
     def check_host(self, request: HttpRequest) -> None:
-        """Raises Forbidden. A call from this process (no peer) has no page behind it."""
+        """Raises Forbidden for a Host or a page that is not ours. A call inside this process has neither."""
         if request.peer:
-            host = origin = site = None
-            for name, value in request.headers:
-                if name == "host":
-                    host = value
-                elif name == "origin":
-                    origin = value
-                elif name == "sec-fetch-site":
-                    site = value
-            check_host(host, origin, site, allowed=self._allowed)
+            headers = request.headers
+            origin, site = get_header(headers, "origin"), get_header(headers, "sec-fetch-site")
+            check_host(get_header(headers, "host"), origin, site, allowed=self._allowed)
 
-    def admit(self, request: HttpRequest) -> Caller:
-        """Raises Unauthenticated, and StoreError when the keys cannot be read."""
-        local = not request.peer or is_loopback(request.peer)
-        return authenticate(request.headers, self._keys, peer_is_loopback=local, loopback_open=self._loopback_open)
+    def admit(self, request: HttpRequest) -> tuple[str, Credential | None]:
+        """The tenant and what the caller brought for the provider. Raises Unauthenticated, StoreError."""
+        caller = self._caller(request)
+        return caller.tenant, caller.credential
 
     def viewer(self, request: HttpRequest) -> str | None:
-        """Whose figures the caller may see: its own tenant's, or None for all. Raises Unauthenticated."""
-        caller = self.admit(request)
-        return None if caller.key is None else caller.tenant
+        """Whose receipts the caller may see: its own tenant's, None for everybody's. Raises Unauthenticated."""
+        caller = self._caller(request)
+        return caller.key.name if caller.key is not None else None
+
+    def _caller(self, request: HttpRequest) -> Caller:
+        near = not request.peer or is_loopback(request.peer)
+        return authenticate(
+            request.headers, self._keys, peer_is_loopback=near, loopback_open=self._loopback_open or not request.peer
+        )
+
+    @staticmethod
+    def refuse_bind(config: Config, keys: KeyStore) -> None:
+        """Raises ConfigError for an address that other machines can reach while there is no virtual key."""
+        if not is_loopback(config.server.host):
+            refuse_bind(config.server.host, keys_exist=keys.any())
 
 
 def authenticate(headers: Headers, store: KeyStore, *, peer_is_loopback: bool, loopback_open: bool = True) -> Caller:

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import get_args
 
 from ..app import App
-from ..call import Call, Optimize, Step
+from ..call import Call, Credential, Optimize, Step
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
 from ..request import Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec
-from .auth import CREDENTIAL_HEADERS, Caller, Gate
+from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
 from .usage_cost import wants_cost, with_cost
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Pages = Callable[[HttpRequest], Page | None]
 
+_CREDENTIALS = CREDENTIAL_HEADERS | {"host"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -63,8 +64,8 @@ class Front:
             return error_response(wire_of(request.path), broken)
 
     async def _call(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
-        caller = self._gate.admit(request)
-        call = self._make(request, endpoint, caller)
+        tenant, credential = self._gate.admit(request)
+        call = self._make(request, endpoint, tenant, credential)
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
@@ -77,13 +78,13 @@ class Front:
             reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
 
-    def _make(self, http: HttpRequest, endpoint: Endpoint, caller: Caller) -> Call:
+    def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
         app = self.app
         raw = http.body
         request = Request(
             endpoint.wire,
             raw,
-            tuple([h for h in http.headers if h[0] not in CREDENTIAL_HEADERS and h[0] != "host"]),
+            tuple([h for h in http.headers if h[0] not in _CREDENTIALS]),
             endpoint.path,
             http.query,
             http.method,
@@ -97,14 +98,14 @@ class Front:
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
         return Call(
             id="call_" + secrets.token_hex(12),
-            identity=app.identify(request, caller.tenant),
+            identity=app.identify(request, tenant),
             original=request,
             request=request,
             target=resolved,
             at=app.clock.now(),
             optimize=self._optimize(http.headers, endpoint),
             risk_left=app.config.pipeline.risk,
-            credential=caller.credential,
+            credential=credential,
         )
 
     def _optimize(self, headers: Headers, endpoint: Endpoint) -> Optimize:

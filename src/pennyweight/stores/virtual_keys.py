@@ -1,4 +1,4 @@
-"""Virtual keys: a tenant's name, its limit and a keyed hash; the key itself is told once and never stored."""
+"""Virtual keys in a SQLite file, kept as keyed hashes: each is a tenant, with a daily limit and an expiry if wanted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..money import PicoUSD
 __all__ = ["PREFIX", "KeyStore", "VirtualKey"]
 
 PREFIX = "pw-"
-"""What every virtual key starts with."""
+"""What every virtual key begins with."""
 
 
 class VirtualKey(msgspec.Struct, frozen=True):
@@ -54,15 +54,15 @@ class KeyStore:
         self._monotonic = monotonic
         self._refresh_s = refresh_s
         self._keys: Mapping[bytes, VirtualKey] = {}
-        self._limits: Mapping[str, PicoUSD | None] = {}
+        self._by_name: Mapping[str, VirtualKey] = {}
         self._secret: bytes | None = None
         self._looked_at = float("-inf")
         self._stamp: tuple[int, int, int] | None = None
 
     def add(self, name: str, *, daily_usd: str | float | None = None, expires_at: float | None = None) -> str:
         """A new key for that name, told this once. Raises ConfigError for a name that is taken or no name."""
-        if not name.strip() or len(name) > 100 or not name.isprintable():
-            raise ConfigError(f"The name {name!r} will not do. Use 1 to 100 printable characters.")
+        if not name.strip() or len(name) > 100 or not name.isprintable() or name == "local":
+            raise ConfigError(f"The name {name!r} will not do. Use 1 to 100 printable characters, and not 'local'.")
         limit = None if daily_usd is None else _pico(daily_usd)
         if expires_at is not None and expires_at <= self._now():
             raise ConfigError("The key would expire in the past. Give a later time.")
@@ -112,10 +112,16 @@ class KeyStore:
             return None
         return found
 
-    def daily_limit(self, name: str) -> PicoUSD | None:
-        """What the key of that name may spend in a UTC day; None without a limit."""
+    def daily_limit(self, tenant: str) -> PicoUSD | None:
+        """What the key of that name may cost in a UTC day; None for no limit, or for who has no key."""
         self._refresh()
-        return self._limits.get(name)
+        key = self._by_name.get(tenant)
+        return key.daily_limit if key is not None else None
+
+    def close(self) -> None:
+        """Nothing is held open between look-ups; afterwards nobody is known."""
+        self._keys, self._by_name = {}, {}
+        self._looked_at = float("inf")
 
     @staticmethod
     def _hash(key: str, secret: bytes) -> bytes:
@@ -128,7 +134,7 @@ class KeyStore:
         try:
             status = self._path.stat()
         except FileNotFoundError:
-            self._keys, self._limits, self._stamp, self._looked_at = {}, {}, None, now
+            self._keys, self._by_name, self._stamp, self._looked_at = {}, {}, None, now
             return
         except OSError as error:
             raise StoreError(f"{self._path} cannot be read: {error.strerror}.") from error
@@ -136,7 +142,7 @@ class KeyStore:
         # Two changes within one tick of the file system's clock leave one time: a fresh file is read again.
         if stamp != self._stamp or self._now() - status.st_mtime < 2.0:
             self._keys = self._load()
-            self._limits = {key.name: key.daily_limit for key in self._keys.values()}
+            self._by_name = {key.name: key for key in self._keys.values()}
             self._secret = self._read_secret()
             self._stamp = stamp
         self._looked_at = now

@@ -306,25 +306,27 @@ def view(request: Request) -> View:
     body, lens = request.body, Lens()
     instructions = body.get("instructions")
     if not isinstance(instructions, str | None):
-        raise BadRequest(f"'instructions' must be a string, not {json_type(instructions)}.")
+        raise BadRequest(f"instructions must be a string, not {json_type(instructions)}.")
     lens.system([instructions or ""])
-    for number, tool in enumerate(items(body.get("tools"), "'tools'")):
-        inner = items(tool.get("tools"), f"tools[{number}].tools") if tool.get("type") == "namespace" else [tool]
+    for number, tool in enumerate(items(body.get("tools"), "tools")):
+        inner = items(tool.get("tools"), "tools", number, "tools") if tool.get("type") == "namespace" else [tool]
         for part in inner:
             lens.tool(part.get("name") or part.get("type"), part)
     given = body.get("input")
     if isinstance(given, str):
         lens.user([given])
-    else:
-        for number, item in enumerate(items(given, "'input'")):
-            _look(lens, item, f"input[{number}]")
+        return lens.view()
+    if not isinstance(given, list | None):
+        raise BadRequest(f"input must be a string or a list of items, not {json_type(given)}.")
+    for number, item in enumerate(items(given, "input")):
+        _look(lens, item, number)
     return lens.view()
 
 
-def _look(lens: Lens, item: dict[str, Any], where: str) -> None:
+def _look(lens: Lens, item: dict[str, Any], number: int) -> None:
     match item.get("type") or "message":
         case "message":
-            texts = text_parts(item.get("content"), f"{where}.content")
+            texts = text_parts(item.get("content"), "input", number, "content")
             match item.get("role"):
                 case "system" | "developer":
                     lens.system(texts)
@@ -333,11 +335,11 @@ def _look(lens: Lens, item: dict[str, Any], where: str) -> None:
                 case _:
                     lens.say(texts)
         case "reasoning":
-            lens.say(text_parts(item.get("summary"), f"{where}.summary"))
-            lens.say(text_parts(item.get("content"), f"{where}.content"))
+            lens.say(text_parts(item.get("summary"), "input", number, "summary"))
+            lens.say(text_parts(item.get("content"), "input", number, "content"))
         case str(kind) if kind.endswith("_call_output"):
             output = item.get("output")
-            lens.say(text_parts(output, f"{where}.output") if not isinstance(output, dict) else [])
+            lens.say(text_parts(output, "input", number, "output") if not isinstance(output, dict) else [])
         case str(kind) if kind.endswith("_call"):
             lens.call(item.get("name") or kind, item.get("arguments", item.get("input", item.get("action"))))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
 
-from pennyweight.errors import ConfigError, Forbidden, StoreError, Unauthenticated
-from pennyweight.front.auth import Caller, authenticate, check_host, refuse_bind
+from pennyweight.config import load
+from pennyweight.errors import ConfigError, Forbidden, Unauthenticated
+from pennyweight.front.auth import Caller, Gate, authenticate, check_host, refuse_bind
+from pennyweight.front.http import HttpRequest
 from pennyweight.stores.virtual_keys import KeyStore
 
 REAL = "sk-proj-0123456789abcdef"
@@ -36,82 +37,6 @@ def store(tmp_path: Path, times: Times) -> KeyStore:
 
 def ask(store: KeyStore, *headers: tuple[str, str], loopback: bool = True, loopback_open: bool = True) -> Caller:
     return authenticate(headers, store, peer_is_loopback=loopback, loopback_open=loopback_open)
-
-
-# --- the store ---------------------------------------------------------------------------------------------
-
-
-def test_a_key_is_found_until_it_is_revoked(store: KeyStore) -> None:
-    key = store.add("team", daily_usd="2.50")
-    found = store.find(key)
-    assert key.startswith("pw-")
-    assert found is not None
-    assert (found.name, found.daily_limit) == ("team", 2_500_000_000_000)
-    assert store.find(key[:-1]) is None
-    store.revoke("team")
-    assert store.find(key) is None
-    assert not store.any()
-
-
-def test_nothing_is_written_before_the_first_key(store: KeyStore, tmp_path: Path) -> None:
-    assert not store.any()
-    assert store.find("pw-x") is None
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_only_a_keyed_hash_is_stored_and_only_the_owner_may_read(store: KeyStore, tmp_path: Path) -> None:
-    key = store.add("team")
-    for path in tmp_path.iterdir():
-        assert key.encode() not in path.read_bytes()
-        assert key[3:].encode() not in path.read_bytes()
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["keys.db", "keys.secret"]
-
-
-def test_another_process_is_heard_within_a_second(store: KeyStore, tmp_path: Path, times: Times) -> None:
-    key = store.add("team")
-    assert store.find(key) is not None
-    other = KeyStore(tmp_path, now=times, monotonic=times)
-    other.revoke("team")
-    times.seconds += 0.9
-    assert store.find(key) is None
-    second = other.add("second")
-    times.seconds += 0.9
-    assert store.find(second) is not None
-
-
-def test_an_expired_key_is_unknown(store: KeyStore, times: Times) -> None:
-    key = store.add("guest", expires_at=times.seconds + 10)
-    assert store.find(key) is not None
-    times.seconds += 10
-    assert store.find(key) is None
-    assert store.any()
-
-
-def test_names_are_unique_and_mistakes_are_explained(store: KeyStore, times: Times) -> None:
-    store.add("team")
-    with pytest.raises(ConfigError, match="named 'team' already"):
-        store.add("team")
-    with pytest.raises(ConfigError, match=r"no key named 'taem'. There are: team\."):
-        store.revoke("taem")
-    for bad in ("", " ", "a\n", "x" * 101):
-        with pytest.raises(ConfigError, match="will not do"):
-            store.add(bad)
-    for usd in ("-1", "0", "nan", "inf", "five", "1e9"):
-        with pytest.raises(ConfigError, match="daily limit"):
-            store.add("other", daily_usd=usd)
-    with pytest.raises(ConfigError, match="past"):
-        store.add("other", expires_at=times.seconds - 1)
-
-
-def test_in_doubt_nobody_gets_in(tmp_path: Path, times: Times) -> None:
-    key = KeyStore(tmp_path, now=times, monotonic=times).add("team")
-    (tmp_path / "keys.secret").write_bytes(b"short")
-    with pytest.raises(StoreError, match="damaged"):
-        KeyStore(tmp_path, now=times, monotonic=times).find(key)
-    (tmp_path / "keys.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreError):
-        KeyStore(tmp_path, now=times, monotonic=times).find(key)
 
 
 # --- a request ---------------------------------------------------------------------------------------------
@@ -184,7 +109,7 @@ def test_basic_authorization_is_no_key(store: KeyStore) -> None:
     assert ask(store, ("authorization", "Basic YTpi")).credential is None
 
 
-# --- limits, pages, addresses ------------------------------------------------------------------------------
+# --- pages, addresses ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -226,3 +151,40 @@ def test_other_machines_are_let_in_only_with_keys(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_loopback_needs_no_keys(host: str) -> None:
     refuse_bind(host, keys_exist=False)
+
+
+# --- the gate ----------------------------------------------------------------------------------------------
+
+
+def http(*headers: tuple[str, str], peer: str = "127.0.0.1") -> HttpRequest:
+    return HttpRequest("GET", "/", "", headers, b"", peer)
+
+
+def test_the_gate_asks_who_and_shows_each_its_own(store: KeyStore, tmp_path: Path) -> None:
+    gate = Gate(load(None, {}, {"data_dir": tmp_path}), store)
+    key = store.add("team", daily_usd=1)
+    assert gate.viewer(http()) is None
+    assert gate.viewer(http(("x-api-key", key))) == "team"
+    assert gate.admit(http(("x-api-key", key), peer="10.0.0.1"))[0] == "team"
+    for peer in ("10.0.0.1", "::ffff:10.0.0.1", "nonsense"):
+        with pytest.raises(Unauthenticated):
+            gate.viewer(http(peer=peer))
+    assert gate.admit(http(peer="::ffff:127.0.0.1"))[0] == "local"
+    assert store.daily_limit("team") == 10**12
+    assert store.daily_limit("local") is None
+
+
+def test_a_call_inside_the_process_is_near_and_has_no_host(store: KeyStore, tmp_path: Path) -> None:
+    gate = Gate(load(None, {}, {"data_dir": tmp_path}), store)
+    gate.check_host(http(peer=""))
+    assert gate.admit(http(peer=""))[0] == "local"
+    with pytest.raises(Forbidden):
+        gate.check_host(http(("host", "evil.example")))
+
+
+def test_the_gate_refuses_an_open_address_without_keys(store: KeyStore, tmp_path: Path) -> None:
+    config = load(None, {}, {"data_dir": tmp_path, "host": "0.0.0.0"})
+    with pytest.raises(ConfigError, match="Refusing"):
+        Gate.refuse_bind(config, store)
+    store.add("team")
+    Gate.refuse_bind(config, store)
