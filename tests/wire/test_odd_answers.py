@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.wire.bodies import MESSAGE
 
 from pennyweight.request import Done, Usage, Wire
 from pennyweight.wire import anthropic_messages, codec, ollama, openai_chat, openai_responses
@@ -245,8 +246,6 @@ def test_input_json_arrives_in_pieces_and_an_unknown_delta_grows_its_block() -> 
 
 
 def test_blocks_are_opened_filled_and_closed_in_order_without_gaps() -> None:
-    from .bodies import MESSAGE
-
     events = [
         json.loads(chunk.split(b"data: ")[1]) for chunk in anthropic_messages.unfold(json.dumps(MESSAGE).encode())
     ]

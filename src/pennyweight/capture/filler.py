@@ -21,7 +21,7 @@ __all__ = ["MARKERS", "Filler"]
 MARKERS = re.compile(
     r"<!-- /?openclaw:attempt:(?:STABLE|DYNAMIC) -->"
     r"|<<<(?:BEGIN|END)_OPENCLAW_INTERNAL_CONTEXT>>>"
-    r"|Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?"
+    r"|Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?(?: \|)?"
     r"|\[OpenClaw heartbeat poll\]"
     r"|Follow the heartbeat monitor scratch context"
     r"|Pre-compaction memory flush"

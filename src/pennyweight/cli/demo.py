@@ -150,24 +150,13 @@ def _figures(line: Line) -> dict[str, Any]:
 
 
 def _print(result: Result) -> None:
+    lines = result.sessions if len(result.sessions) == 1 else (*result.sessions, result.total)
     table = Table(title=f"A recorded OpenClaw session, --optimize {result.optimize}", title_justify="left")
     table.add_column("session")
-    for name in ("calls", "input", "cached", "output", "before", "after", "saved", "added p50", "p99"):
-        table.add_column(name, justify="right")
-    for line in (*result.sessions, *((result.total,) if len(result.sessions) > 1 else ())):
-        saved = format_usd(line.saved, exact=True)
-        table.add_row(
-            line.key,
-            f"{line.calls:,}",
-            f"{line.input_tokens:,}",
-            f"{line.cached_tokens:,}",
-            f"{line.output_tokens:,}",
-            format_usd(line.baseline, exact=True),
-            format_usd(line.cost, exact=True),
-            f"{saved} {line.basis}".strip(),
-            f"{line.added_p50_ms:.2f} ms",
-            f"{line.added_p99_ms:.2f} ms",
-        )
+    for line in lines:
+        table.add_column(line.key, justify="right")
+    for name, shown in _ROWS:
+        table.add_row(name, *(shown(line) for line in lines))
     console = Console()
     console.print(table)
     if result.balances:
@@ -175,6 +164,19 @@ def _print(result: Result) -> None:
         console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)
     note = "Answers were scripted when the session was recorded: the figures show that the books are right, not what"
     console.print(f"{note} you will save. Source and licence: {_licence()}", highlight=False, soft_wrap=True)
+
+
+_ROWS: tuple[tuple[str, Callable[[Line], str]], ...] = (
+    ("calls", lambda line: f"{line.calls:,}"),
+    ("input tokens", lambda line: f"{line.input_tokens:,}"),
+    ("cached tokens", lambda line: f"{line.cached_tokens:,}"),
+    ("output tokens", lambda line: f"{line.output_tokens:,}"),
+    ("cost before", lambda line: format_usd(line.baseline, exact=True)),
+    ("cost after", lambda line: format_usd(line.cost, exact=True)),
+    ("saved", lambda line: f"{format_usd(line.saved, exact=True)} {line.basis}".strip()),
+    ("added latency p50", lambda line: f"{line.added_p50_ms:.2f} ms"),
+    ("added latency p99", lambda line: f"{line.added_p99_ms:.2f} ms"),
+)
 
 
 def _licence() -> str:

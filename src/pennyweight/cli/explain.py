@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from ..replay.bodies import wire_of
 from ..request import Charge, Request, Usage, Wire
 from ..testing.prefix_cache import blocks
 from ..text.tokenizers import BpeTokenizer
+from .offline import opened
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -88,8 +91,19 @@ def _request(path: Path, wire: str, headers: tuple[str, ...]) -> Request:
     return Request(found, raw, pairs, PATHS[found])
 
 
+@asynccontextmanager
+async def _app(config: Config) -> AsyncIterator[App]:
+    """Over the gateway's own data, where there is any: what its caches hold is part of the answer."""
+    if (config.data_dir / "pennyweight.db").exists():
+        async with build(config) as app:
+            yield app
+    else:
+        async with opened(config) as (app, _):
+            yield app
+
+
 async def _explain(request: Request, config: Config) -> Explained:
-    async with build(config) as app:
+    async with _app(config) as app:
         target = app.resolve(request.model, request.wire)
         identity = app.identify(request, "local")
         call = Call("explain", identity, request, request, target, time.time(), config.optimize)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..config import Config
-from ..money import format_usd
+from ..money import PicoUSD, format_usd
 from ..replay.offline import Line, Replay, Totals, accepted, run, total
 from ..replay.readers import Recorded, read
 from .offline import engine, loaded, opened
@@ -85,9 +87,9 @@ def _figures(totals: Totals) -> dict[str, Any]:
         "input_tokens": totals.input_tokens,
         "cached_tokens": totals.cached_tokens,
         "output_tokens": totals.output_tokens,
-        "baseline_usd": totals.baseline / 1e12,
-        "cost_usd": totals.cost / 1e12,
-        "saved_usd": totals.saved / 1e12,
+        "baseline_usd": totals.baseline / 1e12 if totals.priced else None,
+        "cost_usd": totals.cost / 1e12 if totals.priced else None,
+        "saved_usd": totals.saved / 1e12 if totals.priced else None,
         "saved_basis": "estimated" if totals.saved else "",
         "counted_calls": totals.counted,
         "unpriced_calls": totals.unpriced,
@@ -104,23 +106,21 @@ def _sessions(replayed: Replay) -> dict[str, list[Line]]:
 
 def _print(replayed: Replay, config: Config) -> None:
     everything = total(replayed.lines)
-    table = Table(title=f"Replayed with --optimize {config.optimize}", title_justify="left")
-    table.add_column("session", overflow="ellipsis", max_width=40)
+    table = Table(title=f"Replayed with --optimize {config.optimize}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("session", overflow="ellipsis", no_wrap=True)
     for name in ("calls", "input", "cached", "output", "before", "after", "saved"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     rows = [(name, total(lines)) for name, lines in _sessions(replayed).items()]
     if len(rows) > 1:
         rows.append(("total", everything))
     for name, figures in rows:
         table.add_row(
-            name,
+            escape(name),
             f"{figures.calls:,}",
             f"{figures.input_tokens:,}",
             f"{figures.cached_tokens:,}",
             f"{figures.output_tokens:,}",
-            format_usd(figures.baseline),
-            format_usd(figures.cost),
-            f"{format_usd(figures.saved)} estimated" if figures.saved else "$0.00",
+            *((_short(figures.baseline), _short(figures.cost), _short(figures.saved)) if figures.priced else _UNPRICED),
         )
     console = Console()
     console.print(table)
@@ -128,8 +128,19 @@ def _print(replayed: Replay, config: Config) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
+_UNPRICED = ("unpriced", "unpriced", "")
+
+
+def _short(amount: PicoUSD) -> str:
+    """To four digits after the point, so that a table fits; --json has all of them."""
+    return f"${amount / 1e12:,.4f}"
+
+
 def _notes(everything: Totals, replayed: Replay) -> list[str]:
-    notes = [f"{name} accepted for {count} calls." for name, count in accepted(replayed.lines).items()]
+    notes = []
+    if everything.saved:
+        notes.append(f"Saved: {format_usd(everything.saved, exact=True)}, estimated from recorded traffic.")
+    notes += [f"{name} accepted for {count} calls." for name, count in accepted(replayed.lines).items()]
     if everything.counted:
         notes.append(
             f"{everything.counted} of {everything.calls} calls had no recorded usage: their tokens are counted (o200k) "

@@ -81,6 +81,10 @@ class Totals(msgspec.Struct, frozen=True):
     answered: int = 0
 
     @property
+    def priced(self) -> int:
+        return self.calls - self.unpriced
+
+    @property
     def saved(self) -> PicoUSD:
         return self.baseline - self.cost
 

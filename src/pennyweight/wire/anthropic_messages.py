@@ -129,7 +129,11 @@ def _texts(data: bytes) -> Iterator[str]:
 
 
 def tap() -> Tap:
-    """Complete when `message_stop` was seen and no error event."""
+    """Complete when `message_stop` was seen and no error event.
+
+    Of a stream cut before its `message_delta`, usage has the true input and an output that is only what
+    `message_start` begins with: count `output_text` instead.
+    """
     return StreamTap(_Facts())
 
 
@@ -272,9 +276,9 @@ def view(request: Request) -> View:
 def _look(lens: Lens, message: dict[str, Any], number: int) -> None:
     """A message's own text goes to its role; tool results in a user's message are no user text."""
     role, content = message.get("role"), message.get("content")
-    listed = isinstance(content, list)
-    own = [] if listed else text_parts(content, "messages", number, "content")
-    for index, block in enumerate(content if isinstance(content, list) else ()):
+    blocks: list[Any] = content if isinstance(content, list) else []
+    own = [] if blocks else text_parts(content, "messages", number, "content")
+    for index, block in enumerate(blocks):
         kind = block.get("type") if isinstance(block, dict) else None
         if kind is None or kind == "text":
             texts = part_text(block, "messages", number, "content", index)

@@ -82,7 +82,8 @@ def _texts(line: bytes) -> Iterator[str]:
     message = said.get("message")
     for place in (message if isinstance(message, dict) else {}, said):
         yield from (text for key in ("thinking", "content", "response") if isinstance(text := place.get(key), str))
-    for call in (message.get("tool_calls") or ()) if isinstance(message, dict) else ():
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             yield str(function.get("name") or "")

@@ -141,7 +141,8 @@ def _texts(data: bytes) -> Iterator[str]:
         if not isinstance(delta, dict):
             continue
         yield from (text for key in _TEXT_KEYS if isinstance(text := delta.get(key), str))
-        for call in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
             part = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
             if isinstance(part, dict):
                 yield from (text for key in ("name", "arguments", "input") if isinstance(text := part.get(key), str))

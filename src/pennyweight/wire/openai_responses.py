@@ -159,6 +159,9 @@ def fold(stream: bytes) -> bytes:
 
 
 def _fold(stream: bytes) -> bytes:
+    whole = _whole(stream)
+    if whole is not None:
+        return whole
     finished: dict[int, Any] = {}
     for given in sse.events(stream):
         if given.data.strip() == b"[DONE]":
@@ -175,6 +178,34 @@ def _fold(stream: bytes) -> bytes:
             case "response.failed" | "response.cancelled" | "error":
                 raise ValueError("The stream ended in an error event.")
     raise ValueError("The stream was cut: there is no response.completed.")
+
+
+class _Final(msgspec.Struct):
+    type: str
+    response: msgspec.Raw
+
+
+class _Output(msgspec.Struct):
+    output: list[msgspec.Raw] | None = None
+
+
+_final = msgspec.json.Decoder(_Final)
+_output = msgspec.json.Decoder(_Output)
+
+
+def _whole(stream: bytes) -> bytes | None:
+    """The answer as its bytes stand in the last event, if the usual last event is there and has its output."""
+    stream = sse.normal(stream)
+    at = stream.rfind(b'"response.completed"')
+    if at < 0:
+        return None
+    try:
+        final = _final.decode(sse.around(stream, at)[1])
+        if final.type == "response.completed" and _output.decode(final.response).output:
+            return bytes(final.response)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    return None
 
 
 def unfold(body: bytes, *, include_usage: bool = True) -> list[bytes]:

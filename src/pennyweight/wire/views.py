@@ -82,7 +82,7 @@ def text_parts(content: Any, *where: Place) -> list[str]:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             texts.append(text)
-        elif part is not None:
+        else:
             texts += part_text(part, *where, number)
     return texts
 
@@ -91,6 +91,8 @@ def part_text(part: Any, *where: Place) -> list[str]:
     """The text of one part, if it has one. Raises BadRequest."""
     if isinstance(part, str):
         return [part]
+    if part is None:
+        return []
     if not isinstance(part, dict):
         raise BadRequest(f"{_named(where)} must be an object, not {json_type(part)}.")
     for key in ("text", "refusal"):

@@ -314,6 +314,43 @@ def test_one_chunk_larger_than_the_buffer_cuts_nobody() -> None:
     asyncio.run(run())
 
 
+def test_one_chunk_behind_is_never_too_far() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        script = Script(chunks=(b"x" * 1000, b"y"), before_chunks=(None, gate))
+        coalesce = Coalesce(ScriptedBackend(script), buffer_bytes=10)
+        reader, slower = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        assert reader.chunks is not None
+        stream = aiter(reader.chunks)
+        await anext(stream)
+        await _settle()
+        gate.set()
+        assert await anext(stream) == b"y"
+        await _settle()
+        assert await _end(slower) == b"x" * 1000 + b"y"
+        await reader.aclose()
+
+    asyncio.run(run())
+
+
+def test_who_comes_when_the_start_is_gone_gets_an_answer_of_its_own() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(chunks=(b"a" * 20, b"b"), before_chunks=(None, gate)))
+        coalesce = Coalesce(inner, buffer_bytes=10)
+        first = await coalesce.open(make_call(STEADY))
+        assert first.chunks is not None
+        await anext(aiter(first.chunks))
+        await _settle()
+        second = await coalesce.open(make_call(STEADY))
+        gate.set()
+        assert await _end(second) == b"a" * 20 + b"b"
+        await first.aclose()
+        assert len(inner.calls) == 2
+
+    asyncio.run(run())
+
+
 def test_closing_it_stops_what_is_under_way() -> None:
     async def run() -> None:
         inner = ScriptedBackend(Script(chunks=(b"a", b"b"), before_chunks=(None, asyncio.Event())))

@@ -218,6 +218,8 @@ def test_unhappy_outcomes_are_not_kept() -> None:
         msgspec.structs.replace(good, done=Done(USAGE, "stop", complete=False)),
         outcome(make_call(BODY), finish=None),
         outcome(make_call(BODY), raw=b"x" * (2**20 + 1)),
+        outcome(make_call(BODY), raw=b"<html>"),
+        outcome(make_call(BODY), raw=b'{"choices":3}'),
         outcome(moved),
     ):
         parts = ContractParts()

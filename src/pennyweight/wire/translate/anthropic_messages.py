@@ -108,7 +108,7 @@ def _read_system(value: object, losses: Losses) -> list[Message]:
     parts: list[Part] = []
     for part in _read_blocks(blocks, "system", losses):
         if isinstance(part, Text) and part.text.startswith(_BILLING):
-            losses.add(part.at, f"{_BILLING}: a billing line for Anthropic alone, no model reads it")
+            losses.add(f"{part.at}({_BILLING})", "a billing line for Anthropic alone, no model reads it")
         else:
             parts.append(part)
     return [Message("system", tuple(parts), at="system")] if parts else []
@@ -171,7 +171,7 @@ def _read_block(block: Fields) -> Part | None:
             texts = flat(p for p in _read_blocks(block.take("content"), "", block.losses, block) if isinstance(p, Text))
             part = Text(source + texts, at, cache)
         case _:
-            block.losses.add(at, f"a block of type {kind or 'unknown'}: only Anthropic has it")
+            block.losses.add(f"{at}({kind})", f"a block of type {kind or 'unknown'}: only Anthropic has it")
             return None
     block.rest("only Anthropic has this field")
     return part
@@ -225,7 +225,7 @@ def _read_tool(raw: object, index: int, losses: Losses) -> Tool | None:
     fields = Fields(raw, f"tools[{index}]", losses)
     kind, name = fields.text("type"), fields.text("name")
     if kind not in ("", "custom"):
-        losses.add(fields.at, f"the built-in tool {kind}: only Anthropic has it")
+        losses.add(f"{fields.at}({kind})", f"the built-in tool {kind}: only Anthropic has it")
         return None
     strict = fields.take("strict")
     tool = Tool(
@@ -386,7 +386,7 @@ def _write_thinking_block(part: Thinking, losses: Losses) -> dict[str, Any] | No
     if signature and not open_envelope(signature, "openai"):
         text = (sealed or {}).get("thinking", part.text)
         return {"type": "thinking", "thinking": text, "signature": signature}
-    losses.add(part.at, "reasoning without Anthropic's signature: Anthropic refuses it")
+    losses.add(f"{part.at}(reasoning)", "reasoning without Anthropic's signature: Anthropic refuses it")
     return None
 
 
@@ -472,6 +472,7 @@ def _write_settings(body: dict[str, Any], params: dict[str, Param], losses: Loss
 def _write_thinking(body: dict[str, Any], ask: Ask, params: dict[str, Param], model: str, losses: Losses) -> None:
     effort, own = params.pop("effort", None), params.pop("thinking", None)
     summary = params.pop("summary", None)
+    params.pop("encrypted", None)  # Anthropic's thinking is always signed, and goes back inside that field
     if effort is None and own is None:
         if summary is not None:
             losses.add(summary.at, "no reasoning was asked for")

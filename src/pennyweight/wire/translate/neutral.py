@@ -179,6 +179,19 @@ class Thinking(msgspec.Struct, frozen=True):
     encrypted: str = ""
     id: str = ""
 
+    @property
+    def proof(self) -> str:
+        """The name of the opaque field that it came with; "" when it is plain text."""
+        return (
+            "signature"
+            if self.signature
+            else "data"
+            if self.redacted
+            else "encrypted_content"
+            if self.encrypted
+            else ""
+        )
+
 
 class ToolCall(msgspec.Struct, frozen=True):
     """`arguments`: JSON text of an object; of a custom tool any text."""

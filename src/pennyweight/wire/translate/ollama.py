@@ -283,8 +283,8 @@ def _fill(written: dict[str, Any], parts: tuple[Part, ...], losses: Losses) -> d
             case Refusal(text=text):
                 written["content"] += text
             case Thinking():
-                if part.signature or part.redacted or part.encrypted:
-                    losses.add(part.at, "signed or encrypted reasoning: only its text was sent")
+                if part.proof:
+                    losses.add(f"{part.at}.{part.proof}", "this target cannot check it; the reasoning's text was sent")
                 if part.text:
                     written["thinking"] = written.get("thinking", "") + part.text
             case ToolCall():

@@ -162,7 +162,7 @@ def read_tool(fields: Fields) -> Tool | None:
         )
         inner.rest(ONLY)
     else:
-        fields.losses.add(fields.at, f"the built-in tool {kind}: only its own provider has it")
+        fields.losses.add(f"{fields.at}({kind})", f"the built-in tool {kind}: only its own provider has it")
         return None
     fields.rest(ONLY)
     return tool
@@ -287,7 +287,9 @@ def _read_part(fields: Fields) -> Part | None:
             part = Audio(inner.text("data"), inner.text("format"), at)
             inner.rest(ONLY)
         case _:
-            fields.losses.add(at, f"a content part of type {kind or 'unknown'}: only its own provider has it")
+            fields.losses.add(
+                f"{at}({kind})", f"a content part of type {kind or 'unknown'}: only its own provider has it"
+            )
             return None
     fields.rest(ONLY)
     return part
@@ -487,10 +489,8 @@ def _write_assistant(message: Message, losses: Losses) -> dict[str, Any]:
     out: dict[str, Any] = {"role": "assistant", "content": joined(message.parts, "") or None}
     thoughts = [part for part in message.parts if isinstance(part, Thinking)]
     for thought in thoughts:
-        if thought.signature or thought.redacted or thought.encrypted:
-            losses.add(
-                thought.at, "signed or encrypted reasoning: this target cannot verify it, only its text was sent"
-            )
+        if thought.proof:
+            losses.add(f"{thought.at}.{thought.proof}", "this target cannot check it; the reasoning's text was sent")
     if text := "\n".join(thought.text for thought in thoughts if thought.text):
         out["reasoning_content"] = text
     if refusal := "".join(part.text for part in message.parts if isinstance(part, Refusal)):

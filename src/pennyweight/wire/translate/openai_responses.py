@@ -120,7 +120,9 @@ def _read_settings(body: Fields, params: dict[str, Param]) -> None:
     for wanted in body.items("include"):
         if wanted == _LOGPROBS:
             params["logprobs"] = Param(True, "include")
-        elif wanted != _ENCRYPTED:  # reasoning always comes back in a form that can be sent again
+        elif wanted == _ENCRYPTED:
+            params["encrypted"] = Param(True, "include.reasoning.encrypted_content")
+        else:
             body.losses.add(f"include.{wanted}", ONLY)
 
 
@@ -151,7 +153,7 @@ def _read_item(item: Fields, out: list[Message]) -> None:
         case "item_reference":
             raise BadRequest(f"{item.at} refers to an item kept at another provider: send the item itself.")
         case _:
-            item.losses.add(item.at, f"an item of type {kind}: only Responses has it")
+            item.losses.add(f"{item.at}({kind})", f"an item of type {kind}: only Responses has it")
             return
     item.rest(ONLY)
 
@@ -221,7 +223,7 @@ def _read_part(fields: Fields) -> Part | None:
             inner = fields.inner("input_audio")
             part = Audio(inner.text("data"), inner.text("format"), at)
         case _:
-            fields.losses.add(at, f"a content part of type {kind or 'unknown'}: only Responses has it")
+            fields.losses.add(f"{at}({kind})", f"a content part of type {kind or 'unknown'}: only Responses has it")
             return None
     fields.rest(ONLY)
     return part
@@ -249,7 +251,7 @@ def _read_tool(fields: Fields, out: list[Tool], namespace: str = "") -> None:
             )
         )
     else:
-        fields.losses.add(fields.at, f"the built-in tool {kind}: only its own provider has it")
+        fields.losses.add(f"{fields.at}({kind})", f"the built-in tool {kind}: only its own provider has it")
         return
     fields.rest(ONLY)
 
@@ -419,7 +421,9 @@ def _write_thinking(part: Thinking, losses: Losses) -> dict[str, Any] | None:
     encrypted = part.encrypted or (opened or {}).get("encrypted", "")
     own = part.id or (opened or {}).get("id", "") or f"rs_{digest(encrypted)}"
     if not encrypted:
-        losses.add(part.at, "reasoning that OpenAI did not encrypt itself: OpenAI takes only its own back")
+        losses.add(
+            f"{part.at}(reasoning)", "reasoning that OpenAI did not encrypt itself: OpenAI takes only its own back"
+        )
         return None
     summary = [{"type": "summary_text", "text": part.text}] if part.text else []
     return {"type": "reasoning", "id": own, "summary": summary, "encrypted_content": encrypted}
