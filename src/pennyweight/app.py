@@ -45,7 +45,7 @@ from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
-from .text.tokenizers import BPETokenizer
+from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "build"]
@@ -131,11 +131,10 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
         kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
-        tokenizer = BPETokenizer()
+        tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        stack.callback(keys.close)
         parts = Parts(kv, time, accounts, tokenizer)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share)) for rule in config.optimizers
@@ -257,7 +256,7 @@ def _upstream(provider: Provider, clock: Clock) -> Upstream:
 def _compose(
     config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
 ) -> Backend:
-    """The backends around the providers, innermost first. A wrapper that this configuration has no use for is left out."""
+    """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
     for name, provider in config.providers.items():

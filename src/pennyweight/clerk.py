@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     batch_s: float = 0.05  # how long receipts gather before they are written
     portion: int = 16  # receipts made before other tasks of the event loop get their turn
+    portion_s: float = 0.0005  # and as soon as making them took so long
     limit: int = 10_000  # receipts waiting; past it new ones are lost, and counted
     unsettled_limit: int = 1_000  # outcomes hold whole bodies, so fewer of them may wait for optimizers
     retry_s: float = 0.1  # wait after the first failed write; doubles
@@ -161,7 +162,10 @@ class Clerk:
                 await self._hurry.wait()
 
     def _make_some(self) -> None:
+        enough = self._clock.monotonic() + self._settings.portion_s
         for _ in range(min(self._settings.portion, len(self._inbox))):
+            if self._clock.monotonic() > enough:
+                break
             outcome = self._inbox.popleft()
             try:
                 self._pending.append(self._receipt(outcome))

@@ -1,7 +1,6 @@
 """Whose call it is: session, agent, task and skill from what clients already send, cheapest sign first.
 
-Reads headers, a few top-level fields and the edges of a few messages; the conversation is never built. Every sign is
-one that a real client was seen to send.
+Reads headers, a few top-level fields and the edges of a few messages; the conversation is never built.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def identify(
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(_text(envelope.user)), "user"
+        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
         if not session:
             session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
         if not session and index is not None and request.operation is Operation.GENERATE:
@@ -82,7 +81,7 @@ def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, 
             return found, name
     if envelope is not None and envelope.metadata is not None and (found := _claude_session(envelope)):
         return found, "metadata.user_id"
-    for name in ("session-id", "session_id"):  # Codex; with an underscore before 0.90
+    for name in ("session-id", "session_id"):  # Codex; some versions write an underscore
         if found := _value(headers.get(name)):
             return found, name
     return "", ""
@@ -99,16 +98,6 @@ def _value(text: str | None) -> str:
     return text if _PRINTABLE.fullmatch(text) else ""
 
 
-def _text(raw: msgspec.Raw | None) -> str:
-    """A field that should be a text, "" when it is anything else."""
-    if raw is None:
-        return ""
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-
-
 def _metadata(envelope: Envelope) -> Mapping[str, Any]:
     if envelope.metadata is None:
         return {}
@@ -122,7 +111,7 @@ def _metadata(envelope: Envelope) -> Mapping[str, Any]:
 
 
 def _claude_session(envelope: Envelope) -> str:
-    """Claude Code's user_id is JSON with a session_id; before 2.1 it was "user_…_account_…_session_<uuid>"."""
+    """Claude Code's user_id is JSON with a session_id; older ones send "user_…_account_…_session_<uuid>"."""
     user_id = _metadata(envelope).get("user_id", "")
     if user_id.startswith("{"):
         try:

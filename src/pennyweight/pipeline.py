@@ -96,14 +96,17 @@ class Pipeline:
         started = self._clock.monotonic()
         call, answer = await self.consult(call)
         added_s = self._clock.monotonic() - started
-        if answer is not None:
-            reply = replay(call, answer)
+        reply = _replayed(call, answer) if answer is not None else None
+        if reply is not None:
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False)
             reply.trail = call.trail
             reply.on_end.append(watch)
             if reply.chunks is not None:
                 reply.chunks = watch.relay(reply.chunks)
             return reply
+        if answer is not None:
+            failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
+            call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
         try:
@@ -143,6 +146,15 @@ def replay(call: Call, response: Response) -> Reply:
     return Reply(response.status, headers, wire=response.wire, chunks=_each(chunks), done=done)
 
 
+def _replayed(call: Call, response: Response) -> Reply | None:
+    """The same, or None for a stored answer that cannot be replayed: the upstream is asked then."""
+    try:
+        return replay(call, response)
+    except Exception as error:  # noqa: BLE001 - a damaged store must never cost a request
+        log.warning("stored answer is unreadable", extra={"wire": response.wire, "error": type(error).__name__})
+        return None
+
+
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
@@ -176,10 +188,12 @@ class _Watch:
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
+        self._streamed = False
 
     async def relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks as they pass; notes when the first came, whether the end did, and keeps them if asked."""
         kept = self._kept
+        self._streamed = True  # also when the caller then reads it whole, which leaves the stream's bytes in `content`
         try:
             async for chunk in chunks:
                 if self._ttft_s is None:
@@ -200,7 +214,7 @@ class _Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
-        whole = reply.content is not None
+        whole = reply.content is not None and not self._streamed
         response = None
         self._call = self._call.note(*reply.notes) if reply.notes else self._call
         if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
@@ -214,7 +228,7 @@ class _Watch:
         raw = reply.content
         if get_header(reply.headers, "content-encoding") is not None:
             return None
-        if raw is None:
+        if raw is None or self._streamed:
             try:
                 raw = codec(reply.wire).fold(b"".join(self._kept or ()))
             except ValueError:

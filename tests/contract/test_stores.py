@@ -16,6 +16,7 @@ from pennyweight.ledger.reading import receipts
 from pennyweight.protocols import KV, Clock, Ledger
 from pennyweight.stores.memory import MemoryKV, MemoryLedger
 from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger
+from pennyweight.stores.tiered import Tiered
 from pennyweight.testing.contracts import KV_CHECKS, LEDGER_CHECKS, ReadAll, sample_receipt
 
 
@@ -28,6 +29,12 @@ async def memory_kv(clock: Clock) -> AsyncIterator[KV]:
 async def sqlite_kv(clock: Clock) -> AsyncIterator[KV]:
     async with sqlite_database() as database:
         yield SQLiteKV(database, clock=clock)
+
+
+@asynccontextmanager
+async def tiered_kv(clock: Clock) -> AsyncIterator[KV]:
+    async with sqlite_database() as database:
+        yield Tiered([MemoryKV(clock=clock), SQLiteKV(database, clock=clock)])
 
 
 @asynccontextmanager
@@ -62,7 +69,7 @@ async def sqlite_ledger() -> AsyncIterator[tuple[Ledger, ReadAll]]:
 
 
 @pytest.mark.parametrize("check", KV_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("open_kv", [memory_kv, sqlite_kv])
+@pytest.mark.parametrize("open_kv", [memory_kv, sqlite_kv, tiered_kv])
 def test_kv(check, open_kv) -> None:
     asyncio.run(check(open_kv))
 

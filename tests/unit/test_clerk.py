@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -105,7 +106,7 @@ def test_a_failing_ledger_delays_and_heals() -> None:
         async with clerk_for(ledger) as clerk:
             for n in range(10):
                 clerk.submit(outcome(str(n)))
-            await until(lambda: clerk.counters.last_error)
+            await until(lambda: len(ledger.batches) >= 3)
             assert (clerk.counters.queued, clerk.counters.written) == (10, 0)
             assert clerk.counters.last_error == "disk full"
             ledger.broken = False
@@ -260,3 +261,24 @@ def test_the_event_loop_is_never_held_for_long(count: int) -> None:
         return turns
 
     assert asyncio.run(run()) > count / Settings().portion
+
+
+def test_receipts_that_take_long_to_make_are_made_one_by_one() -> None:
+    """Counting the tokens of a long prompt is such a case: other calls get their turn after each."""
+    clock = FakeClock()
+
+    def slow(finished: Outcome) -> Receipt:
+        clock.advance(0.001)
+        return to_receipt(finished)
+
+    async def run() -> int:
+        async with clerk_for(MemoryLedger(), receipt=slow, clock=clock) as clerk:
+            for n in range(32):
+                clerk.submit(outcome(str(n)))
+            left = [32]
+            while left[-1]:
+                await asyncio.sleep(0)
+                left.append(len(clerk._inbox))
+            return max(before - after for before, after in pairwise(left))
+
+    assert asyncio.run(run()) == 1

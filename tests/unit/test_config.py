@@ -353,3 +353,30 @@ def test_the_memo_of_a_resolver_is_bounded() -> None:
     for number in range(5000):
         resolver(f"model-{number}", CHAT)
     assert len(resolver._memo) <= 4096
+
+
+def test_the_example_file_says_the_defaults() -> None:
+    example = Path(__file__).parents[2] / "pennyweight.example.toml"
+    config, found = inspect(example, {})
+    assert found == []
+    assert config is not None
+    plain = load(None, {})
+    for section in ("server", "optimize", "pipeline", "ledger", "capture", "optimizers", "data_dir"):
+        assert getattr(config, section) == getattr(plain, section), section
+
+
+def test_the_commented_examples_work_too(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "pennyweight.example.toml"
+    lines = []
+    for line in example.read_text().splitlines():
+        bare = line.removeprefix("# ")
+        is_setting = bare.startswith("[") or (" = " in bare and bare.split(" = ")[0].replace("_", "").isalnum())
+        lines.append(bare if is_setting else line)
+    config = load(
+        written(tmp_path, "\n".join(lines)), dict.fromkeys(("MY_OPENAI_KEY", "LAB_KEY", "OPENROUTER_API_KEY"), KEY)
+    )
+    assert config.providers["lab"].timeouts.connect_s == 10.0
+    assert [rule.model for rule in config.routes] == ["claude-*", "fast"]
+    assert config.prices[0]["model"] == "our-model*"
+    assert config.providers["ollama"].num_ctx == 32768
+    assert not config.providers["openai"].moved

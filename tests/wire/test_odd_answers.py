@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.wire.bodies import MESSAGE
 
 from pennyweight.request import Done, Usage, Wire
 from pennyweight.wire import anthropic_messages, codec, ollama, openai_chat, openai_responses
@@ -203,6 +204,20 @@ def test_a_cut_message_tells_its_input_and_is_not_complete() -> None:
     assert tap.output_text() == '"message_stop"'
 
 
+def test_the_newest_of_several_deltas_counts_and_texts_that_are_event_names_do_not() -> None:
+    stream = named(
+        start(input_tokens=10, output_tokens=1),
+        delta(None, output_tokens=4),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_stop"}},
+        delta("end_turn", output_tokens=9),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_delta"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "error"}},
+    )
+    done = Done(Usage(input_tokens=10, output_tokens=9), "end_turn", complete=False)
+    assert tapped(Wire.ANTHROPIC_MESSAGES, stream) == done
+    assert tapped(Wire.ANTHROPIC_MESSAGES, stream, named(STOP)).complete
+
+
 def test_an_anthropic_error_event_is_no_clean_end() -> None:
     broken = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     stream = named(start(input_tokens=10, output_tokens=1), broken)
@@ -231,8 +246,6 @@ def test_input_json_arrives_in_pieces_and_an_unknown_delta_grows_its_block() -> 
 
 
 def test_blocks_are_opened_filled_and_closed_in_order_without_gaps() -> None:
-    from .bodies import MESSAGE
-
     events = [
         json.loads(chunk.split(b"data: ")[1]) for chunk in anthropic_messages.unfold(json.dumps(MESSAGE).encode())
     ]
@@ -295,6 +308,7 @@ def test_ollama_counts_are_in_its_last_line() -> None:
     assert tapped(Wire.OLLAMA, stream) == Done(Usage(output_tokens=3), "stop")
     assert not tapped(Wire.OLLAMA, stream[:-20]).complete
     assert not tapped(Wire.OLLAMA, json.dumps(line) + '\n{"error": "gone"}\n').complete
+    assert not tapped(Wire.OLLAMA, '{"error": "gone", "done": true}\n').complete
     with pytest.raises(ValueError, match="cut"):
         ollama.fold(json.dumps(line).encode())
 

@@ -11,10 +11,9 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from tests.wire.bodies import CHAT, MESSAGE, RESPONSES
 
 from pennyweight.wire import anthropic_messages, openai_chat, openai_responses
-
-from .bodies import CHAT, MESSAGE, RESPONSES
 
 
 class Cut(httpx2.SyncByteStream):

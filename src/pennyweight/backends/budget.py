@@ -16,7 +16,7 @@ from ..call import Call
 from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, UpstreamTimeout
 from ..money import PicoUSD
 from ..protocols import KV, Backend, Clock
-from ..request import Charge, Reply
+from ..request import Charge, Operation, Reply
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ class Budget:
     """A Backend that holds every tenant to its daily limit.
 
     limit(tenant): PicoUSD a day, None without a limit. worst_case(call): the most it can cost, None without a price.
-    cost(charge): what one bill came to, None without a price.
+    cost(charge): what one bill came to, None without a price. count(call, reply): what an answer came to whose usage
+    the provider did not tell, by its text; None when that is not known either: then the worst case counts.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Budget:
         limit: Callable[[str], PicoUSD | None],
         worst_case: Callable[[Call], PicoUSD | None],
         cost: Callable[[Charge], PicoUSD | None],
+        count: Callable[[Call, Reply], PicoUSD | None] = lambda _call, _reply: None,
     ) -> None:
         self._inner = inner
         self._kv = kv
@@ -48,6 +50,7 @@ class Budget:
         self._limit = limit
         self._worst_case = worst_case
         self._cost = cost
+        self._count = count
         self._doors: dict[str, asyncio.Lock] = {}
         self._held: dict[str, PicoUSD] = {}  # by day's key: reserved by calls of this process that still run
         self._settling: set[asyncio.Task[None]] = set()
@@ -78,7 +81,7 @@ class Budget:
         except BaseException:
             self._release(day, worst)  # the caller left: what it cost is not known, so it counts in full
             raise
-        reply.on_end.append(lambda ended: self._ended(day, worst, ended))
+        reply.on_end.append(lambda ended: self._ended(day, worst, call, ended))
         return reply
 
     async def spent(self, tenant: str) -> PicoUSD:
@@ -108,17 +111,22 @@ class Budget:
             retry_after_s=_until_midnight_s(self._clock.now()),
         )
 
-    def _ended(self, day: str, worst: PicoUSD, reply: Reply) -> None:
-        task = asyncio.ensure_future(self._settle(day, worst, self._billed(reply, worst)))
+    def _ended(self, day: str, worst: PicoUSD, call: Call, reply: Reply) -> None:
+        task = asyncio.ensure_future(self._settle(day, worst, self._billed(call, reply, worst)))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    def _billed(self, reply: Reply, worst: PicoUSD) -> PicoUSD:
-        """What the charges come to. An end that nobody told, or a charge without a price, counts as the worst case."""
-        if reply.done is None:
-            return worst if reply.ok else 0
-        costs = [self._cost(charge) for charge in reply.done.charges]
-        return worst if None in costs else sum(cost for cost in costs if cost is not None)
+    def _billed(self, call: Call, reply: Reply, worst: PicoUSD) -> PicoUSD:
+        """What a finished call comes to; the worst case where that is not known."""
+        done = reply.done
+        if done is not None and done.charges:
+            costs = [self._cost(charge) for charge in done.charges]
+            return worst if None in costs else sum(cost for cost in costs if cost is not None)
+        told = done is not None and done.usage is not None  # and no charges: it was shared or replayed
+        if told or not reply.ok or call.request.operation not in (Operation.GENERATE, Operation.EMBED):
+            return 0
+        counted = self._count(call, reply)
+        return worst if counted is None else counted
 
     async def _settle(self, day: str, worst: PicoUSD, billed: PicoUSD) -> None:
         self._release(day, worst)

@@ -17,7 +17,7 @@ import msgspec
 from ..call import Call, Step, Verdict
 from ..errors import StreamCut, Unreachable
 from ..protocols import Backend
-from ..request import Done, Operation, Reply
+from ..request import Done, Operation, Reply, Usage
 from ..wire.sameness import origin, repeatable
 
 __all__ = ["Coalesce", "share_key"]
@@ -182,7 +182,7 @@ class _Flight:
         if done is None:
             return
         for position, member in enumerate(self._members):
-            member.done = done if position == 0 else msgspec.structs.replace(done, charges=())
+            member.done = done if position == 0 else _unbilled(done)
 
     # --- the callers' side --------------------------------------------------------------------------------
 
@@ -210,6 +210,7 @@ class _Flight:
             done=member.done,
             close=close,
         )
+        reply.output_text = head.output_text
         reply.notes.extend(head.notes)
         if follows:
             reply.notes.append(Step("coalesce", Verdict.ACCEPTED, why=f"shares the answer of call {self._call_id}"))
@@ -250,7 +251,7 @@ class _Flight:
         finally:
             self._members.remove(member)
             if not self._ended:
-                member.done = Done(complete=False)
+                member.done = _unbilled(Done(complete=False))
             self._room.set()
 
     async def stop(self) -> None:
@@ -258,3 +259,8 @@ class _Flight:
         self._land()
         self.task.cancel()
         await asyncio.wait((self.task,))
+
+
+def _unbilled(done: Done) -> Done:
+    """The end for one who does not pay. A usage that nobody told is 0 for it, not unknown: nothing is left to count."""
+    return msgspec.structs.replace(done, charges=(), usage=done.usage if done.usage is not None else Usage())

@@ -106,8 +106,13 @@ class Upstream:
         ok = 200 <= opened.status < 300
         kind = get_header(headers, "content-type") or ""
         streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
+        if opened.content is not None and streams:  # a stream so short that it is all here
+            opened.chunks, opened.content = _once(opened.content), None
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
+        if streams and opened.content is not None:
+            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
+            opened = Opened(opened.status, opened.headers, chunks=_once(opened.content))
         if opened.content is not None:
             done = self._whole(call, request, opened.content, headers, ok=ok)
             return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
@@ -186,6 +191,10 @@ def _suffix(request: Request) -> str:
             path = path[len(ours) - 1 :]
             break
     return f"{path}?{request.query}" if request.query else path
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def _read(opened: Opened) -> Opened:

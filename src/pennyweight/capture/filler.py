@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,7 @@ __all__ = ["MARKERS", "Filler"]
 MARKERS = re.compile(
     r"<!-- /?openclaw:attempt:(?:STABLE|DYNAMIC) -->"
     r"|<<<(?:BEGIN|END)_OPENCLAW_INTERNAL_CONTEXT>>>"
-    r"|Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?"
+    r"|Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?(?: \|)?"
     r"|\[OpenClaw heartbeat poll\]"
     r"|Follow the heartbeat monitor scratch context"
     r"|Pre-compaction memory flush"
@@ -42,9 +43,7 @@ class Filler:
     """Fillers under one salt. The same salt gives the same filler for the same text; another salt, another one."""
 
     def __init__(self, salt: bytes = b"") -> None:
-        import bpe_openai  # the token table costs 60 MB and half a second: only who redacts pays for it
-
-        self._encoding: Any = bpe_openai.get_encoding("o200k_base")
+        self._encoding: Any = _o200k()
         self._salt = salt
         self._words = tuple(self._vocabulary())
         self.text = lru_cache(maxsize=100_000)(self._text)
@@ -138,3 +137,12 @@ class Filler:
                     word = f" {onset}{vowel}{coda}"
                     if self.count(word) == 1:
                         yield word
+
+
+def _o200k() -> Any:
+    """The token table costs 60 MB and half a second: only who redacts pays for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # bpe_openai reads its tables in a way of yesterday
+        import bpe_openai
+
+        return bpe_openai.get_encoding("o200k_base")

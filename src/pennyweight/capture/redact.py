@@ -7,7 +7,8 @@ counts as prose, so a field that a provider adds tomorrow is filled and not leak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -188,16 +189,29 @@ def _arguments(value: Any, filler: Filler) -> Any:
             return filler.text(value)
         if not isinstance(parsed, dict | list):
             return filler.text(value)
-        compact = msgspec.json.encode(parsed).decode()
-        filled = _fit_json(parsed, _strings(parsed, filler), filler)
-        encoded = msgspec.json.encode(filled).decode()
-        return _pad(encoded, filler.count(value) - filler.count(compact))
+        write = _writer(value, parsed)
+        return write(_fit_json(parsed, _strings(parsed, filler), filler, write))
     return _fit_json(value, _strings(value, filler), filler)
 
 
-def _pad(encoded: str, tokens: int) -> str:
-    """JSON text that was written with white space is some tokens longer: spread spaces after its first brace."""
-    return encoded[:1] + " \n" * tokens + encoded[1:] if tokens > 0 else encoded
+def _compact(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _writer(text: str, parsed: Any) -> Callable[[Any], str]:
+    """How `text` was written: the white space and escapes of common JSON libraries; compact where it was none."""
+    for write in _WRITERS:
+        if write(parsed) == text:
+            return write
+    return _compact
+
+
+_WRITERS: tuple[Callable[[Any], str], ...] = (
+    _compact,
+    lambda value: json.dumps(value, ensure_ascii=False),
+    json.dumps,
+    lambda value: json.dumps(value, ensure_ascii=False, indent=2),
+)
 
 
 def _strings(value: Any, filler: Filler) -> Any:
@@ -210,22 +224,18 @@ def _strings(value: Any, filler: Filler) -> Any:
     return value
 
 
-def _fit_json(original: Any, filled: Any, filler: Filler) -> Any:
-    """`filled` with its longest filler lengthened or cut: as many tokens of compact JSON as `original`."""
-    wanted = filler.count(msgspec.json.encode(original).decode())
+def _fit_json(original: Any, filled: Any, filler: Filler, write: Callable[[Any], str] = _compact) -> Any:
+    """`filled` with its longest filler lengthened or cut: as many tokens of JSON as `original`, written by `write`."""
+    wanted = filler.count(write(original))
     for _ in range(8):
-        missing = wanted - filler.count(msgspec.json.encode(filled).decode())
+        missing = wanted - filler.count(write(filled))
         if missing == 0:
             break
         path, text = _longest(filled, original, (), (None, ""))
         if path is None:
             break
-        words = text.split(" ")[1:]
-        if missing < 0:
-            words = words[: max(len(words) + missing, 1)]
-        else:
-            words += [w.strip() for w in filler.words(text, missing)]
-        filled = _put(filled, path, " " + " ".join(words))
+        shorter = text.rsplit(" ", -missing)[0] if missing < 0 else ""
+        filled = _put(filled, path, shorter or text + "".join(filler.words(text, missing)))
     return filled
 
 
@@ -233,9 +243,9 @@ _Found = tuple[tuple[str | int, ...] | None, str]
 
 
 def _longest(filled: Any, original: Any, path: tuple[str | int, ...], best: _Found) -> _Found:
-    """The place and text of the longest string that was filled with plain words."""
+    """The place and text of the longest string that was filled with words and no marker."""
     if isinstance(filled, str):
-        plain = filled != original and filled.startswith(" ") and filled.replace(" ", "").isalpha()
+        plain = filled != original and filled.startswith(" ") and filled.replace(" ", "").replace("\n", "").isalpha()
         return (path, filled) if plain and len(filled) > len(best[1]) else best
     if isinstance(filled, Mapping):
         for key, item in filled.items():

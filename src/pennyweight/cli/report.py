@@ -18,13 +18,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..call import Receipt
+from ..config import find, load
 from ..errors import NotFound
 from ..ledger.flat import line_json, receipt_json, summary_json
 from ..ledger.reading import receipt as read_receipt
 from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
-from ..money import PicoUSD
+from ..money import format_usd
 
-__all__ = ["command", "default_data_dir"]
+__all__ = ["command"]
 
 FILE = "pennyweight.db"
 EMPTY = (
@@ -32,14 +33,6 @@ EMPTY = (
     "or see it work with `pennyweight demo`."
 )
 BAR = 12  # characters of the longest bar
-
-
-def default_data_dir() -> Path:
-    """$PENNYWEIGHT_DATA, else the XDG data folder."""
-    chosen = os.environ.get("PENNYWEIGHT_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "pennyweight"
 
 
 @click.command()
@@ -69,7 +62,7 @@ def command(
     pennyweight report --by skill --csv        for a spreadsheet
     pennyweight report --call ID               one receipt
     """
-    path = (data or default_data_dir()) / FILE
+    path = (data or load(find(os.environ), os.environ).data_dir) / FILE
     console = _console()
     if call_id is not None:
         found = read_receipt(path, call_id)
@@ -189,12 +182,12 @@ def _money_cells(line: Line) -> list[str]:
             "-",
         ]
     more = "[yellow] + ?[/]" if line.unpriced_calls else ""
-    saved = usd(line.saved)
+    saved = format_usd(line.saved)
     if line.baseline > 0 and line.saved:
         saved += f" ({line.saved / line.baseline:.0%})"
     colour = "green" if line.saved > 0 else "red" if line.saved < 0 else "dim"
     known = line.basis or ("cost of optimizing" if line.saved else "-")
-    return [usd(line.cost) + more, usd(line.baseline) + more, f"[{colour}]{saved}[/]", known]
+    return [format_usd(line.cost) + more, format_usd(line.baseline) + more, f"[{colour}]{saved}[/]", known]
 
 
 def _notes(result: Summary) -> list[str]:
@@ -203,7 +196,7 @@ def _notes(result: Summary) -> list[str]:
     if total.replayed_calls:
         notes.append(f"{total.replayed_calls:,} answers replayed: {tokens(total.replayed_tokens)} tokens not consumed.")
     if total.spent:
-        notes.append(f"Optimizing cost {usd(total.spent)}; it is inside the cost, so the saving is net of it.")
+        notes.append(f"Optimizing cost {format_usd(total.spent)}; it is inside the cost, so the saving is net of it.")
     if total.failed_calls:
         notes.append(f"{total.failed_calls:,} calls failed.")
     if total.subscription_calls:
@@ -212,7 +205,7 @@ def _notes(result: Summary) -> list[str]:
     if result.unpriced:
         notes.append(f"[yellow]{total.unpriced_calls:,} calls are unpriced and not in the money above:[/]")
         for u in result.unpriced:
-            spent = f", optimizing cost {usd(u.spent)}" if u.spent else ""
+            spent = f", optimizing cost {format_usd(u.spent)}" if u.spent else ""
             name = escape(f"{u.provider}/{u.model}")
             notes.append(f"  {name}: {u.calls:,} calls, {tokens(u.tokens)} tokens{spent}")
         notes.append("  add a price: see docs/prices.md")
@@ -233,8 +226,8 @@ def _earned_table(earned: tuple[Earned, ...]) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for e in earned:
-        counts = (f"{e.asked:,}", f"{e.accepted:,}", usd(e.saving), usd(e.spent))
-        table.add_row(escape(e.optimizer), *counts, f"{e.shadowed:,}", usd(e.shadow_saving), f"{e.failed:,}")
+        counts = (f"{e.asked:,}", f"{e.accepted:,}", format_usd(e.saving), format_usd(e.spent))
+        table.add_row(escape(e.optimizer), *counts, f"{e.shadowed:,}", format_usd(e.shadow_saving), f"{e.failed:,}")
     return table
 
 
@@ -254,7 +247,7 @@ def _print_receipt(console: Console, r: Receipt) -> None:
         trail.add_column(name)
     for step in r.trail:
         why = step.why + (f" [{step.error}]" if step.error else "")
-        money = (usd(step.saving), usd(step.spent)) if step.saving or step.spent else ("", "")
+        money = (format_usd(step.saving), format_usd(step.spent)) if step.saving or step.spent else ("", "")
         trail.add_row(escape(step.optimizer), step.verdict.value, *money, f"{step.risk:g}", escape(why))
     console.print()
     console.print(trail)
@@ -287,23 +280,13 @@ def _facts(r: Receipt) -> list[tuple[str, str]]:
         facts.append(("cost", "unpriced: add a price, see docs/prices.md" if r.pricing == "unpriced" else r.pricing))
     else:
         facts += [
-            ("cost", f"{usd(r.cost)} ({r.pricing}; {r.cost} pico-dollars)"),
-            ("untouched", usd(r.baseline)),
-            ("saved", f"{usd(r.baseline - r.cost)} {r.basis}"),
+            ("cost", f"{format_usd(r.cost)} ({r.pricing}; {r.cost} pico-dollars)"),
+            ("untouched", format_usd(r.baseline)),
+            ("saved", f"{format_usd(r.baseline - r.cost)} {r.basis}"),
         ]
     first = "" if r.ttft_s is None else f"first byte after {r.ttft_s * 1000:.0f} ms, "
     facts.append(("time", f"{first}all after {r.latency_s * 1000:.0f} ms, {r.added_s * 1000:.2f} ms of it ours"))
     return facts
-
-
-def usd(pico: PicoUSD) -> str:
-    """For people: cents from a dollar on, four digits below, six below a cent."""
-    sign, pico = ("-", -pico) if pico < 0 else ("", pico)
-    digits = 2 if pico >= 10**12 else 4 if pico >= 10**10 else 6
-    if 0 < pico < 500_000:
-        return f"{sign}<$0.000001"
-    whole, rest = divmod((pico + 10 ** (12 - digits) // 2) // 10 ** (12 - digits), 10**digits)
-    return f"{sign}${whole:,}.{rest:0{digits}d}" if pico else "$0"
 
 
 def tokens(count: int) -> str:

@@ -6,7 +6,7 @@ All three go through the same App as the gateway does: optimizers, budgets, rece
 from __future__ import annotations
 
 from .calls import Answer, AsyncClient, Client, Events, SyncEvents
-from .inprocess import App, Body, Source, open
+from .inprocess import Body, Entrance, Source, open
 from .sdk import wrap
 
-__all__ = ["Answer", "App", "AsyncClient", "Body", "Client", "Events", "Source", "SyncEvents", "open", "wrap"]
+__all__ = ["Answer", "AsyncClient", "Body", "Client", "Entrance", "Events", "Source", "SyncEvents", "open", "wrap"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..request import Headers, get_header
 from ..wire.sse import Splitter
-from .inprocess import App, Body, LoopThread, Reply, Source, close_body, open
+from .inprocess import Body, Entrance, LoopThread, Reply, Source, close_body, entrance
 
 __all__ = ["Answer", "AsyncClient", "Client", "Events", "SyncEvents"]
 
@@ -86,27 +86,24 @@ class Events:
 class AsyncClient:
     """Calls through an App in this process: `async with AsyncClient() as client: await client.chat(...)`.
 
-    `source`: what to open, see `open`; or `app`, one that is open already and stays so. Bodies are the protocol's own
-    fields. With `stream=True` a call gives Events, else an Answer. Refusals and failures raise RequestError and
-    BackendError with the upstream's words.
+    `source`: what to go through, see Source. Bodies are the protocol's own fields. With `stream=True` a call gives
+    Events, else an Answer. Refusals and failures raise RequestError and BackendError with the upstream's words.
     """
 
-    def __init__(self, source: Source = None, *, app: App | None = None, headers: dict[str, str] | None = None) -> None:
-        self._opening: AbstractAsyncContextManager[App] | None = None if app else open(source)
-        self._app = app
+    def __init__(self, source: Source = None, *, headers: dict[str, str] | None = None) -> None:
+        self._opening = entrance(source)
+        self._app: Entrance | None = None
         self._headers = tuple((name.lower(), value) for name, value in (headers or {}).items())
 
     async def __aenter__(self) -> Self:
-        if self._opening is not None:
-            self._app = await self._opening.__aenter__()
+        self._app = await self._opening.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._opening is not None:
-            self._app = None
-            await self._opening.__aexit__(kind, error, trace)
+        self._app = None
+        await self._opening.__aexit__(kind, error, trace)
 
     @overload
     async def chat(self, *, stream: Literal[True], **body: Any) -> Events: ...
@@ -193,7 +190,8 @@ class Client:
 
     def __init__(self, source: Source = None, *, headers: dict[str, str] | None = None) -> None:
         self._loop = LoopThread(source)
-        self._client = AsyncClient(app=self._loop.app, headers=headers)
+        self._client = AsyncClient(lambda: nullcontext(self._loop.app), headers=headers)
+        self._loop.run(self._client.__aenter__())
 
     def __enter__(self) -> Self:
         return self

@@ -9,18 +9,34 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
-from contextlib import AbstractAsyncContextManager, suppress
-from importlib import import_module
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ..app import App, build
 from ..call import Receipt
+from ..config import Config, find, load
 from ..errors import ConfigError
+from ..front.auth import Gate
+from ..front.front import Front
+from ..front.http import HttpRequest
+from ..ledger.reading import receipt
 from ..request import Headers
 
-__all__ = ["App", "Body", "BodyReader", "LoopThread", "Reply", "Source", "TaskOwner", "close_body", "open"]
+__all__ = [
+    "Body",
+    "BodyReader",
+    "Entrance",
+    "LoopThread",
+    "Reply",
+    "Source",
+    "TaskOwner",
+    "close_body",
+    "entrance",
+    "open",
+]
 
 T = TypeVar("T")
 
@@ -30,8 +46,8 @@ Body = bytes | AsyncIterator[bytes]
 Reply = tuple[int, Headers, Body]
 
 
-class App(Protocol):
-    """What clients need of a Pennyweight App. Errors come as replies in the caller's protocol, like over HTTP."""
+class Entrance(Protocol):
+    """What clients ask. Errors come as replies in the caller's protocol, like over HTTP."""
 
     async def respond(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> Reply: ...
 
@@ -40,21 +56,76 @@ class App(Protocol):
         ...
 
 
-Source = None | str | Path | Callable[[], AbstractAsyncContextManager[App]] | object
-"""What to open: None for the configuration that `pennyweight serve` would find, a path to a TOML file, a Config, or a
-function that gives an App's context manager."""
+Source = None | str | Path | Config | App | Callable[[], AbstractAsyncContextManager[Entrance]]
+"""What to go through: None for the configuration that `pennyweight serve` would find, a path to a TOML file, a Config,
+an App that is open already and stays so, or a function that opens an Entrance."""
 
 
-def open(source: Source = None, *, env: Mapping[str, str] = os.environ) -> AbstractAsyncContextManager[App]:
-    """The App itself: `async with pennyweight.open("pennyweight.toml") as app`. Raises ConfigError."""
-    if callable(source):
-        opened: AbstractAsyncContextManager[App] = source()
-        return opened
-    if source is None or isinstance(source, str | Path):
-        load = import_module("pennyweight.config").load
-        source = load(Path(source) if source is not None else None, env)
-    built: AbstractAsyncContextManager[App] = import_module("pennyweight.app").build(source)
-    return built
+def open(source: str | Path | Config | None = None) -> AbstractAsyncContextManager[App]:
+    """The App itself: `async with pennyweight.open("pennyweight.toml") as app`. Raises ConfigError, StoreError."""
+    if not isinstance(source, Config):
+        source = load(Path(source) if source is not None else find(os.environ), os.environ)
+    return build(source)
+
+
+@asynccontextmanager
+async def entrance(source: Source) -> AsyncIterator[Entrance]:
+    """Whatever `source` opens, until the block ends."""
+    if isinstance(source, App):
+        yield _AppEntrance(source)
+    elif callable(source):
+        async with source() as given:
+            yield given
+    else:
+        async with open(source) as app:
+            yield _AppEntrance(app)
+
+
+class _AppEntrance:
+    """The front that the gateway serves over HTTP, without the HTTP."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._front = Front(app, Gate(app.config, app.keys))
+
+    async def respond(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> Reply:
+        response = await self._front.respond(HttpRequest(method, path, query, headers, body, peer=""))
+        if not isinstance(response.body, bytes):
+            return response.status, response.headers, _Streamed(response.body, response.close)
+        if response.close is not None:
+            await response.close()
+        return response.status, response.headers, response.body
+
+    async def receipt(self, call_id: str) -> Receipt | None:
+        await self._app.clerk.flush(_RECEIPT_S)
+        return await asyncio.to_thread(receipt, self._app.config.data_dir / "pennyweight.db", call_id)
+
+
+_RECEIPT_S = 1.0  # how long a receipt may take to be written; the clerk's batches come every 0.2 s
+
+
+class _Streamed:
+    """The chunks of an answer; the answer is closed at their end, at an error, and by `aclose`, whichever is first."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None) -> None:
+        self._chunks = chunks
+        self._close = close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        close, self._close = self._close, None
+        if close is not None:
+            await close()
+            await close_body(self._chunks)
 
 
 async def close_body(body: Body) -> None:
@@ -73,12 +144,12 @@ class TaskOwner:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._ready: asyncio.Future[App] | None = None
+        self._ready: asyncio.Future[Entrance] | None = None
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
         self._closed = False
 
-    async def app(self) -> App:
+    async def app(self) -> Entrance:
         """Raises ConfigError after `aclose`, or when another running loop has the App."""
         if self._closed:
             raise ConfigError("This client is closed; wrap the SDK's client again.")
@@ -92,9 +163,9 @@ class TaskOwner:
         assert self._ready is not None
         return await asyncio.shield(self._ready)
 
-    async def _own(self, ready: asyncio.Future[App], leave: asyncio.Event) -> None:
+    async def _own(self, ready: asyncio.Future[Entrance], leave: asyncio.Event) -> None:
         try:
-            async with open(self._source) as app:
+            async with entrance(self._source) as app:
                 ready.set_result(app)
                 await leave.wait()
         except Exception as error:
@@ -119,11 +190,13 @@ class LoopThread:
     """
 
     def __init__(self, source: Source) -> None:
+        if isinstance(source, App):
+            raise ConfigError("An open App belongs to its event loop; give a synchronous client the configuration.")
         self._source = source
         self._started = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave: asyncio.Event | None = None
-        self._app: App | None = None
+        self._app: Entrance | None = None
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="pennyweight", daemon=True)
         self._thread.start()
@@ -133,7 +206,7 @@ class LoopThread:
         atexit.register(self.close)
 
     @property
-    def app(self) -> App:
+    def app(self) -> Entrance:
         if self._app is None:
             raise ConfigError("This client is closed; make a new one.")
         return self._app
@@ -196,7 +269,7 @@ class LoopThread:
 
     async def _own(self) -> None:
         self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
-        async with open(self._source) as self._app:
+        async with entrance(self._source) as self._app:
             self._started.set()
             await self._leave.wait()
 

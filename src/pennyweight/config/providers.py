@@ -90,7 +90,8 @@ def _provider(name: str, table: ProviderTable | None, env: Mapping[str, str]) ->
     base_url, named_by = _base_url(name, written, env)
     urls = _urls(name, known, written, base_url, named_by)
     keys = _keys(name, known, written, env)
-    moved = base_url is not None or written.urls is not None
+    home = {wire: known.root + path for wire, path in known.paths.items()} if known else {}
+    moved = any(url != home.get(wire) for wire, url in urls.items())
     local = all(is_loopback(url) for url in urls.values())
     auth: Auth = written.auth or (known.auth if known else "bearer")
     if auth == "none" and keys:
@@ -109,7 +110,7 @@ def _provider(name: str, table: ProviderTable | None, env: Mapping[str, str]) ->
         usd_per_hour=written.usd_per_hour,
         local=(name == "ollama" and local) or written.usd_per_hour is not None,
         moved=moved,
-        configured=bool(keys) or moved or table is not None,
+        configured=bool(keys) or base_url is not None or table is not None,
     )
 
 
@@ -219,6 +220,8 @@ def _keys(name: str, known: Known | None, written: ProviderTable, env: Mapping[s
 
 def is_loopback(url: str) -> bool:
     """Whether an address or a host name is this machine."""
+    if url in ("127.0.0.1", "::1", "localhost"):  # nearly every request asks this
+        return True
     host = urlsplit(url).hostname if "://" in url else url.strip("[]")
     if host is None:
         return False

@@ -18,8 +18,10 @@ from ..app import App
 from ..errors import Forbidden, NotFound
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
-from ..ledger.report import Query, Summary, receipt, summary
+from ..ledger.reading import receipt
+from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .clawrouter_pages import ClawRouterPages
 from .metrics import Metrics
 
 __all__ = ["Pages"]
@@ -41,6 +43,7 @@ class Pages:
         self._app = app
         self._gate = gate
         self._metrics = metrics
+        self._clawrouter = ClawRouterPages(app, gate)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -55,7 +58,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page
+        return page or self._clawrouter.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
@@ -133,17 +136,21 @@ def _usd(pico: int | None) -> str | None:
     return None if pico is None else format_usd(pico, exact=True).lstrip("$")
 
 
+_NO_CALLS = "<tr><td colspan=8>No calls yet. Point a client here: <code>pennyweight connect</code></td></tr>"
+
+
 def _page(found: Summary, app: App, ledger: str) -> str:
     total = found.total
     counters = app.clerk.counters
     rows = "".join(
         f"<tr><td>{html.escape(line.key or '(none)')}</td><td>{line.calls:,}</td><td>{line.input_tokens:,}</td>"
         f"<td>{line.cached_tokens:,}</td><td>{line.output_tokens:,}</td><td>{format_usd(line.cost)}</td>"
-        f"<td>{format_usd(line.baseline)}</td><td>{format_usd(line.saved)} <small>{html.escape(line.basis)}</small></td></tr>"
+        f"<td>{format_usd(line.baseline)}</td><td>{format_usd(line.saved)} <small>{html.escape(line.basis)}</small>"
+        "</td></tr>"
         for line in found.lines
     )
     unpriced = "".join(
-        f"<li>{html.escape(u.provider)}/{html.escape(u.model)}: {u.calls:,} calls, {u.tokens:,} tokens, no price known</li>"
+        f"<li>{html.escape(u.provider)}/{html.escape(u.model)}: {u.calls:,} calls, {u.tokens:,} tokens</li>"
         for u in found.unpriced
     )
     trouble = (
@@ -160,14 +167,14 @@ h1{{font-size:1.4rem}} table{{border-collapse:collapse;width:100%}} td,th{{paddi
 td:first-child,th:first-child{{text-align:left}} tr{{border-bottom:1px solid #dde}} small{{color:#667}}
 .bad{{color:#a00}} dl{{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}} dd{{margin:0}}
 </style><h1>Pennyweight {__version__}</h1>{trouble}
-<dl><dt>Calls</dt><dd>{total.calls:,} ({total.replayed_calls:,} answered from the cache, {total.failed_calls:,} failed)</dd>
+<dl><dt>Calls</dt><dd>{total.calls:,}: {total.replayed_calls:,} from the cache, {total.failed_calls:,} failed</dd>
 <dt>Cost</dt><dd>{format_usd(total.cost)}, untouched it would be {format_usd(total.baseline)}</dd>
 <dt>Saved</dt><dd>{format_usd(total.saved)} <small>{html.escape(total.basis)}</small></dd>
 <dt>Added latency</dt><dd>p50 {total.added_p50_ms:.2f} ms, p99 {total.added_p99_ms:.2f} ms</dd>
 <dt>Optimize</dt><dd>{app.config.optimize}</dd><dt>Providers</dt><dd>{providers}</dd>
 <dt>Ledger</dt><dd>{html.escape(ledger)} <small>{counters.queued} waiting, {counters.lost} lost</small></dd></dl>
 <table><thead><tr><th>Model<th>Calls<th>Input<th>Cached<th>Output<th>Cost<th>Untouched<th>Saved</thead>
-<tbody>{rows or "<tr><td colspan=8>No calls yet. Point a client here: <code>pennyweight connect</code></td></tr>"}</tbody></table>
+<tbody>{rows or _NO_CALLS}</tbody></table>
 {"<h2>Without a price</h2><ul>" + unpriced + "</ul>" if unpriced else ""}
 <p><small>Also: <a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a>, <a href="/v1/models">/v1/models</a>,
 <code>pennyweight report</code></small></p></html>"""

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..app import App, build
 from ..config import Config
 from ..errors import ConfigError, StoreError
-from ..front.auth import Gate
+from ..front.auth import Gate, refuse_bind
 from ..front.endpoints import wire_of
 from ..front.front import Front
 from ..front.http import HttpRequest, HttpResponse
@@ -76,7 +76,7 @@ class Gateway:
         """Raises ConfigError, StoreError, or OSError when the address is taken."""
         config = self._load()
         self._now = await self._generation(config)
-        Gate.refuse_bind(config, self._now.app.keys)
+        refuse_bind(config.server.host, keys_exist=self._now.app.keys.any())
         limits = Limits(
             max_body_bytes=config.server.max_body_bytes,
             max_header_bytes=config.server.max_header_bytes,

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ..money import PicoUSD
-from .reading import reading
+from .reading import reading, receipt
 
-__all__ = ["BY", "By", "Earned", "Line", "Query", "Summary", "Unpriced", "summary"]
+__all__ = ["BY", "By", "Earned", "Line", "Query", "Summary", "Unpriced", "receipt", "summary"]
 
 By = Literal["day", "week", "month", "model", "agent", "session", "task", "skill", "tenant", "housekeeping"]
 BY: tuple[By, ...] = get_args(By)

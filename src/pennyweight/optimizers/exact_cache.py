@@ -15,7 +15,8 @@ from ..call import Answer, Call, Outcome, Proposal, Verdict
 from ..errors import BadRequest
 from ..money import PicoUSD
 from ..protocols import KV, Clock
-from ..request import Done, Operation, Request, Response, Usage, Wire
+from ..request import Charge, Done, Operation, Request, Response, Usage, Wire
+from ..wire import codec
 from ..wire.sameness import origin, repeatable
 
 __all__ = ["NOT_IN_KEY", "STATEFUL", "Book", "ExactCache", "Parts", "Settings", "build", "cache_key"]
@@ -64,8 +65,8 @@ class Settings(msgspec.Struct, frozen=True):
 class Book(Protocol):
     """What this cache needs of a price book."""
 
-    def cost(self, provider: str, model: str, usage: Usage, at: float) -> PicoUSD | None:
-        """What that usage costs at `at` (unix seconds); None when no price is known."""
+    def cost(self, charge: Charge) -> PicoUSD | None:
+        """What that bill comes to; None when no price is known."""
         ...
 
 
@@ -125,7 +126,7 @@ class ExactCache:
         if age_s >= min(self._settings.ttl_s, wishes.max_age_s):
             return None
         usage = entry.usage
-        saving = self._book.cost(call.target.provider, call.target.model, usage, call.at) if usage is not None else None
+        saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
         headers = (("x-pennyweight-cache", "hit"), ("age", str(int(age_s))))
         response = Response(entry.wire, entry.raw, Done(usage, entry.finish_reason), headers=headers)
         return Proposal(
@@ -145,7 +146,7 @@ class ExactCache:
         if not done.complete or len(response.raw) > self._settings.max_answer_bytes:
             return
         ends = _FINISHED | _CALLED_TOOLS if self._settings.tool_calls else _FINISHED
-        if done.finish_reason not in ends:
+        if done.finish_reason not in ends or not _replayable(response):
             return
         # An answer that another target gave in need must not speak for this one when it is well again.
         if any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in outcome.call.trail):
@@ -210,6 +211,15 @@ def _leans_outside(request: Request, fields: dict[str, msgspec.Raw]) -> bool:
     if request.wire is Wire.OPENAI_RESPONSES and "prompt" in fields and bytes(fields["prompt"]) not in _NOTHING:
         return True
     return request.model.endswith(":online")  # OpenRouter: with a web search
+
+
+def _replayable(response: Response) -> bool:
+    """Whether it can be given again as a stream; a whole body that is odd may not be. Takes time: not for `propose`."""
+    try:
+        codec(response.wire).unfold(response.raw)
+    except Exception:  # noqa: BLE001 - whatever it trips over
+        return False
+    return True
 
 
 class _Wishes(msgspec.Struct, frozen=True):

@@ -50,6 +50,7 @@ class Database:
     def __init__(self, path: Path, *, busy_s: float = 0.25) -> None:
         self.path = path
         self._busy_s = busy_s
+        self._closed = False
         self._writer = _Worker(path, self._open, "pennyweight-write")
         self._reader = _Worker(path, self._open, "pennyweight-read")
 
@@ -69,11 +70,14 @@ class Database:
         return await self._run(self._reader, work)
 
     async def close(self) -> None:
-        """Wait for what was asked for, fold the log into the file, and close."""
+        """Wait for what was asked for, fold the log into the file, and close. Safe to call again."""
+        self._closed = True
         await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self._writer.close)
 
     async def _run(self, worker: _Worker, work: Work[T]) -> T:
+        if self._closed:
+            raise StoreError(f"The database {self.path} is closed.")
         try:
             return await asyncio.get_running_loop().run_in_executor(worker.threads, worker.run, work)
         except _UNSTORABLE as error:
@@ -138,7 +142,8 @@ class _Worker:
             raise
 
     def close(self) -> None:
-        self.threads.submit(self._drop).result()
+        with contextlib.suppress(RuntimeError):  # it was closed before
+            self.threads.submit(self._drop).result()
         self.threads.shutdown()
 
     def _drop(self) -> None:

@@ -44,6 +44,14 @@ class SQLiteLedger:
         if receipts:
             await self._database.write(insert)
 
+    async def forget(self, before: float) -> int:
+        """Delete the receipts of calls before that moment (unix seconds); how many. A little at a time."""
+        sql = "DELETE FROM receipts WHERE rowid IN (SELECT rowid FROM receipts WHERE at < ? LIMIT 1000)"
+        forgotten = 0
+        while count := await self._database.write(lambda connection: connection.execute(sql, (before,)).rowcount):
+            forgotten += count
+        return forgotten
+
 
 def _row(r: Receipt) -> tuple[object, ...]:
     """The receipt as the values of `_COLUMNS`."""

@@ -35,8 +35,9 @@ class Tiered:
                 self._skipped(depth, error)
                 continue
             if value is not None:
-                for upper in self._tiers[:depth]:
-                    await upper.put(key, value, ttl_s=self._fill_ttl_s)
+                if not _may_be_counter(value):  # a copy of one would not see the next `add`
+                    for upper in self._tiers[:depth]:
+                        await upper.put(key, value, ttl_s=self._fill_ttl_s)
                 return value
         if failed == len(self._tiers):
             raise StoreError("No tier of the store answers.")
@@ -62,3 +63,7 @@ class Tiered:
 
     def _skipped(self, depth: int, error: StoreError) -> None:
         log.warning("a store tier failed", extra={"tier": depth, "error": type(error).__name__})
+
+
+def _may_be_counter(value: bytes) -> bool:
+    return value.removeprefix(b"-").isdigit()

@@ -88,6 +88,8 @@ async def check_counts(open_kv: OpenKV) -> None:
         _same(await kv.add("n", -7), -2, "an amount below zero")
         _same(await kv.add("n", 10**30), 10**30 - 2, "a number beyond 64 bits")
         _same(await kv.get("n"), b"%d" % (10**30 - 2), "a counter as bytes")
+        _same(await kv.add("n", 2), 10**30, "an add after it was read")
+        _same(await kv.get("n"), b"%d" % 10**30, "a counter that was read before")
         await kv.put("bytes", b"not a number")
         try:
             await kv.add("bytes", 1)

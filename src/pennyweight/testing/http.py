@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on loopback, for providers that exist only in a test or a demo.
+"""A small HTTP/1.1 server on loopback, for providers that exist only in a test or a demo, and a client for it.
 
 It does what a test needs and a real server would forbid: an answer cut in the middle, one that never comes, a wrong
 content length. It also sees at once when the caller leaves.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
 import httptools
 
-__all__ = ["Exchange", "LoopbackServer"]
+__all__ = ["Exchange", "LoopbackServer", "post"]
 
 
 class Exchange:
@@ -182,3 +182,45 @@ _REASONS = {
     429: "Too Many Requests",
     500: "Error",
 }
+
+
+class _Answer:
+    """Collects an answer for httptools."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+async def post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    """One POST over a connection of its own: status, headers, and the whole body of the answer.
+
+    Raises ConnectionError when the answer ends early.
+    """
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        sent = {"host": f"{host}:{port}", **headers, "content-length": str(len(body)), "connection": "close"}
+        lines = [f"POST {path} HTTP/1.1", *(f"{key}: {value}" for key, value in sent.items())]
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
+        await writer.drain()
+        answer = _Answer()
+        parser = httptools.HttpResponseParser(answer)
+        while not answer.complete:
+            data = await reader.read(65_536)
+            if not data:
+                raise ConnectionError("The answer ended early.")
+            parser.feed_data(data)
+        return parser.get_status_code(), answer.headers, answer.body
+    finally:
+        writer.close()

@@ -203,8 +203,8 @@ def _read(part: Any, texts: list[str]) -> int:
     for key in _READ:
         if key in part:
             images += _read(part[key], texts)
-    calls = _list(part.get("tool_calls"))
-    texts += [msgspec.json.encode(call.get("function") or call.get("custom") or call).decode() for call in calls]
+    for call in _list(part.get("tool_calls")):
+        images += _read({"type": "_call", **(call.get("function") or call.get("custom") or {})}, texts)
     if isinstance(part.get("name"), str) and kind.endswith(("tool_use", "_call")):
         texts.append(part["name"])
     for key in ("input", "arguments", "action"):

@@ -14,7 +14,7 @@ import msgspec
 from ..request import Done, Request, Wire
 from . import Tap, View, sse
 from .taps import StreamTap, loads, shaped, tiered
-from .views import Lens, items, text_parts
+from .views import Lens, items, part_text, text_parts
 
 __all__ = ["error", "error_event", "error_type", "fold", "read", "stream_type", "tap", "unfold", "view"]
 
@@ -129,7 +129,11 @@ def _texts(data: bytes) -> Iterator[str]:
 
 
 def tap() -> Tap:
-    """Complete when `message_stop` was seen and no error event."""
+    """Complete when `message_stop` was seen and no error event.
+
+    Of a stream cut before its `message_delta`, usage has the true input and an output that is only what
+    `message_start` begins with: count `output_text` instead.
+    """
     return StreamTap(_Facts())
 
 
@@ -261,36 +265,39 @@ def _delta(kind: str, key: str, text: Any) -> list[dict[str, Any]]:
 def view(request: Request) -> View:
     """System text is the `system` field and messages of role system (mid-conversation); raises BadRequest."""
     body, lens = request.body, Lens()
-    lens.system(text_parts(body.get("system"), "'system'"))
-    for tool in items(body.get("tools"), "'tools'"):
+    lens.system(text_parts(body.get("system"), "system"))
+    for tool in items(body.get("tools"), "tools"):
         lens.tool(tool.get("name") or tool.get("type"), tool)
-    for number, message in enumerate(items(body.get("messages"), "'messages'")):
-        _look(lens, message, f"messages[{number}]")
+    for number, message in enumerate(items(body.get("messages"), "messages")):
+        _look(lens, message, number)
     return lens.view()
 
 
-def _look(lens: Lens, message: dict[str, Any], where: str) -> None:
+def _look(lens: Lens, message: dict[str, Any], number: int) -> None:
     """A message's own text goes to its role; tool results in a user's message are no user text."""
     role, content = message.get("role"), message.get("content")
-    own = text_parts(content, f"{where}.content")
-    spoken = role not in ("user", "system")
-    for number, block in enumerate(content if isinstance(content, list) else ()):
-        match block.get("type") if isinstance(block, dict) else None:
-            case "text" if spoken:
-                lens.say([block.get("text") or ""])
-            case "thinking" if isinstance(block.get("thinking"), str):
-                lens.say([block["thinking"]])
-            case "tool_use" | "server_tool_use" | "mcp_tool_use":
-                lens.call(block.get("name"), block.get("input"))
-            case str(kind) if kind.endswith("tool_result") and isinstance(block.get("content"), str | list):
-                lens.say(text_parts(block["content"], f"{where}.content[{number}].content"))
-    match role:
-        case "system":
-            lens.system(own)
-        case "user":
-            lens.user(own)
-        case _ if isinstance(content, str):
-            lens.say(own)
+    blocks: list[Any] = content if isinstance(content, list) else []
+    own = [] if blocks else text_parts(content, "messages", number, "content")
+    for index, block in enumerate(blocks):
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind is None or kind == "text":
+            texts = part_text(block, "messages", number, "content", index)
+            if role in ("user", "system"):
+                own += texts
+            else:
+                lens.say(texts)
+        elif kind == "thinking":
+            lens.say(text_parts(block.get("thinking"), "messages", number, "content", index, "thinking"))
+        elif kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
+            lens.call(block.get("name"), block.get("input"))
+        elif isinstance(kind, str) and kind.endswith("tool_result") and isinstance(block.get("content"), str | list):
+            lens.say(text_parts(block["content"], "messages", number, "content", index, "content"))
+    if role == "user":
+        lens.user(own)
+    elif role == "system":
+        lens.system(own)
+    else:
+        lens.say(own)
 
 
 # --- errors -----------------------------------------------------------------------------------------------

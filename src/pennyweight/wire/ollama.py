@@ -82,7 +82,8 @@ def _texts(line: bytes) -> Iterator[str]:
     message = said.get("message")
     for place in (message if isinstance(message, dict) else {}, said):
         yield from (text for key in ("thinking", "content", "response") if isinstance(text := place.get(key), str))
-    for call in (message.get("tool_calls") or ()) if isinstance(message, dict) else ():
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             yield str(function.get("name") or "")
@@ -181,21 +182,21 @@ def _lines(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def view(request: Request) -> View:
     """A chat, a prompt with its `system`, or the texts to embed (as the user's). Raises BadRequest."""
     body, lens = request.body, Lens()
-    lens.system(text_parts(body.get("system"), "'system'"))
-    for tool in items(body.get("tools"), "'tools'"):
+    lens.system(text_parts(body.get("system"), "system"))
+    for tool in items(body.get("tools"), "tools"):
         function = tool.get("function")
         lens.tool(function.get("name") if isinstance(function, dict) else tool.get("name"), tool)
-    for number, message in enumerate(items(body.get("messages"), "'messages'")):
-        _look(lens, message, f"messages[{number}]")
-    lens.user(text_parts(body.get("prompt"), "'prompt'"))
-    lens.say(text_parts(body.get("suffix"), "'suffix'"))
-    for text in text_parts(body.get("input"), "'input'"):
+    for number, message in enumerate(items(body.get("messages"), "messages")):
+        _look(lens, message, number)
+    lens.user(text_parts(body.get("prompt"), "prompt"))
+    lens.say(text_parts(body.get("suffix"), "suffix"))
+    for text in text_parts(body.get("input"), "input"):
         lens.user([text])
     return lens.view()
 
 
-def _look(lens: Lens, message: dict[str, Any], where: str) -> None:
-    texts = text_parts(message.get("content"), f"{where}.content")
+def _look(lens: Lens, message: dict[str, Any], number: int) -> None:
+    texts = text_parts(message.get("content"), "messages", number, "content")
     match message.get("role"):
         case "system" | "developer":
             lens.system(texts)
@@ -204,7 +205,7 @@ def _look(lens: Lens, message: dict[str, Any], where: str) -> None:
         case _:
             lens.say([thought] if isinstance(thought := message.get("thinking"), str) else [])
             lens.say(texts)
-            for call in items(message.get("tool_calls"), f"{where}.tool_calls"):
+            for call in items(message.get("tool_calls"), "messages", number, "tool_calls"):
                 function = call.get("function")
                 function = function if isinstance(function, dict) else {}
                 lens.call(function.get("name"), function.get("arguments"))

@@ -141,7 +141,8 @@ def _texts(data: bytes) -> Iterator[str]:
         if not isinstance(delta, dict):
             continue
         yield from (text for key in _TEXT_KEYS if isinstance(text := delta.get(key), str))
-        for call in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
             part = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
             if isinstance(part, dict):
                 yield from (text for key in ("name", "arguments", "input") if isinstance(text := part.get(key), str))
@@ -337,21 +338,21 @@ def filled(usage: dict[str, Any]) -> dict[str, Any]:
 def view(request: Request) -> View:
     """A chat, or the texts of an embeddings request (as the user's). Raises BadRequest."""
     body, lens = request.body, Lens()
-    for number, tool in enumerate(items(body.get("tools"), "'tools'")):
+    for number, tool in enumerate(items(body.get("tools"), "tools")):
         part = tool.get("function") or tool.get("custom") or tool
         if not isinstance(part, dict):
             raise BadRequest(f"tools[{number}].function must be an object, not {json_type(part)}.")
         lens.tool(part.get("name") or tool.get("type"), tool)
-    for function in items(body.get("functions"), "'functions'"):
+    for function in items(body.get("functions"), "functions"):
         lens.tool(function.get("name"), function)
-    for number, message in enumerate(items(body.get("messages"), "'messages'")):
-        _look(lens, message, f"messages[{number}]")
+    for number, message in enumerate(items(body.get("messages"), "messages")):
+        _look(lens, message, number)
     _look_at_input(lens, body.get("input"))
     return lens.view()
 
 
-def _look(lens: Lens, message: dict[str, Any], where: str) -> None:
-    texts = text_parts(message.get("content"), f"{where}.content")
+def _look(lens: Lens, message: dict[str, Any], number: int) -> None:
+    texts = text_parts(message.get("content"), "messages", number, "content")
     match message.get("role"):
         case "system" | "developer":
             lens.system(texts)
@@ -361,7 +362,7 @@ def _look(lens: Lens, message: dict[str, Any], where: str) -> None:
             reasoning = (message.get("reasoning_content"), message.get("reasoning"))
             lens.say(text for text in reasoning if isinstance(text, str))
             lens.say(texts)
-            for call in items(message.get("tool_calls"), f"{where}.tool_calls"):
+            for call in items(message.get("tool_calls"), "messages", number, "tool_calls"):
                 part = call.get("function") or call.get("custom")
                 part = part if isinstance(part, dict) else {}
                 lens.call(part.get("name"), part.get("arguments", part.get("input")))
@@ -379,7 +380,7 @@ def _look_at_input(lens: Lens, value: Any) -> None:
             if isinstance(text, str):
                 lens.user([text])
     elif value is not None:
-        raise BadRequest(f"'input' must be a string or a list, not {json_type(value)}.")
+        raise BadRequest(f"input must be a string or a list, not {json_type(value)}.")
 
 
 # --- errors -----------------------------------------------------------------------------------------------

@@ -159,6 +159,9 @@ def fold(stream: bytes) -> bytes:
 
 
 def _fold(stream: bytes) -> bytes:
+    whole = _whole(stream)
+    if whole is not None:
+        return whole
     finished: dict[int, Any] = {}
     for given in sse.events(stream):
         if given.data.strip() == b"[DONE]":
@@ -175,6 +178,34 @@ def _fold(stream: bytes) -> bytes:
             case "response.failed" | "response.cancelled" | "error":
                 raise ValueError("The stream ended in an error event.")
     raise ValueError("The stream was cut: there is no response.completed.")
+
+
+class _Final(msgspec.Struct):
+    type: str
+    response: msgspec.Raw
+
+
+class _Output(msgspec.Struct):
+    output: list[msgspec.Raw] | None = None
+
+
+_final = msgspec.json.Decoder(_Final)
+_output = msgspec.json.Decoder(_Output)
+
+
+def _whole(stream: bytes) -> bytes | None:
+    """The answer as its bytes stand in the last event, if the usual last event is there and has its output."""
+    stream = sse.normal(stream)
+    at = stream.rfind(b'"response.completed"')
+    if at < 0:
+        return None
+    try:
+        final = _final.decode(sse.around(stream, at)[1])
+        if final.type == "response.completed" and _output.decode(final.response).output:
+            return bytes(final.response)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    return None
 
 
 def unfold(body: bytes, *, include_usage: bool = True) -> list[bytes]:
@@ -306,25 +337,27 @@ def view(request: Request) -> View:
     body, lens = request.body, Lens()
     instructions = body.get("instructions")
     if not isinstance(instructions, str | None):
-        raise BadRequest(f"'instructions' must be a string, not {json_type(instructions)}.")
+        raise BadRequest(f"instructions must be a string, not {json_type(instructions)}.")
     lens.system([instructions or ""])
-    for number, tool in enumerate(items(body.get("tools"), "'tools'")):
-        inner = items(tool.get("tools"), f"tools[{number}].tools") if tool.get("type") == "namespace" else [tool]
+    for number, tool in enumerate(items(body.get("tools"), "tools")):
+        inner = items(tool.get("tools"), "tools", number, "tools") if tool.get("type") == "namespace" else [tool]
         for part in inner:
             lens.tool(part.get("name") or part.get("type"), part)
     given = body.get("input")
     if isinstance(given, str):
         lens.user([given])
-    else:
-        for number, item in enumerate(items(given, "'input'")):
-            _look(lens, item, f"input[{number}]")
+        return lens.view()
+    if not isinstance(given, list | None):
+        raise BadRequest(f"input must be a string or a list of items, not {json_type(given)}.")
+    for number, item in enumerate(items(given, "input")):
+        _look(lens, item, number)
     return lens.view()
 
 
-def _look(lens: Lens, item: dict[str, Any], where: str) -> None:
+def _look(lens: Lens, item: dict[str, Any], number: int) -> None:
     match item.get("type") or "message":
         case "message":
-            texts = text_parts(item.get("content"), f"{where}.content")
+            texts = text_parts(item.get("content"), "input", number, "content")
             match item.get("role"):
                 case "system" | "developer":
                     lens.system(texts)
@@ -333,11 +366,11 @@ def _look(lens: Lens, item: dict[str, Any], where: str) -> None:
                 case _:
                     lens.say(texts)
         case "reasoning":
-            lens.say(text_parts(item.get("summary"), f"{where}.summary"))
-            lens.say(text_parts(item.get("content"), f"{where}.content"))
+            lens.say(text_parts(item.get("summary"), "input", number, "summary"))
+            lens.say(text_parts(item.get("content"), "input", number, "content"))
         case str(kind) if kind.endswith("_call_output"):
             output = item.get("output")
-            lens.say(text_parts(output, f"{where}.output") if not isinstance(output, dict) else [])
+            lens.say(text_parts(output, "input", number, "output") if not isinstance(output, dict) else [])
         case str(kind) if kind.endswith("_call"):
             lens.call(item.get("name") or kind, item.get("arguments", item.get("input", item.get("action"))))
 

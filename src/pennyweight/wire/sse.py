@@ -6,8 +6,6 @@ line counts, and `data` stays bytes, so that a character cut by the network is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 __all__ = ["Event", "Splitter", "around", "encode", "events", "normal"]
@@ -73,8 +71,8 @@ class Splitter:
 
 def events(stream: bytes) -> list[Event]:
     """All events of a stream that is at hand, but for those that say nothing (some servers keep a line open so)."""
-    splitter = Splitter()
-    return [event for event in splitter.feed(stream) + splitter.close() if event.data.strip()]
+    blocks = normal(stream.removeprefix(b"\xef\xbb\xbf")).split(b"\n\n")
+    return [event for block in blocks if (event := _event(block)).data.strip()]
 
 
 def encode(data: bytes, name: str = "") -> bytes:
@@ -100,10 +98,17 @@ def around(stream: bytes, at: int) -> tuple[int, bytes]:
     block = stream[start:] if end < 0 else stream[start:end]
     if block.startswith(b"data:") and b"\n" not in block:
         return start, block[5:]
-    return start, b"\n".join(_data(block))
+    return start, _event(block).data
 
 
-def _data(block: bytes) -> Iterator[bytes]:
+def _event(block: bytes) -> Event:
+    """The event of the lines between two blank ones."""
+    data, name = [], ""
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):
-            yield line[5:].removeprefix(b" ")
+            data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            name = line[6:].removeprefix(b" ").decode("utf-8", "replace")
+        elif line == b"data":
+            data.append(b"")
+    return Event(b"\n".join(data), name)

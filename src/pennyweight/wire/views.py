@@ -13,7 +13,7 @@ import msgspec
 from ..errors import BadRequest
 from . import View
 
-__all__ = ["Lens", "compact", "items", "json_type", "text_parts"]
+__all__ = ["Lens", "compact", "items", "json_type", "part_text", "text_parts"]
 
 
 class Lens:
@@ -41,7 +41,7 @@ class Lens:
     def user(self, texts: Iterable[str]) -> None:
         said = [text for text in texts if text]
         if said:
-            self._users.append("\n".join(said))
+            self._users.append("\n".join(said) if len(said) > 1 else said[0])
             self._texts += said
 
     def say(self, texts: Iterable[str]) -> None:
@@ -65,44 +65,60 @@ class Lens:
         )
 
 
-def text_parts(content: Any, where: str) -> list[str]:
+Place = str | int
+"""A step to a place in a body: a key or an index. Put together only when an error has to name it."""
+
+
+def text_parts(content: Any, *where: Place) -> list[str]:
     """The texts of a string, a list of parts, or nothing; images and the like have none. Raises BadRequest."""
-    if content is None:
-        return []
     if isinstance(content, str):
         return [content]
+    if content is None:
+        return []
     if not isinstance(content, list):
-        raise BadRequest(f"{where} must be a string or a list of parts, not {json_type(content)}.")
+        raise BadRequest(f"{_named(where)} must be a string or a list of parts, not {json_type(content)}.")
     texts = []
     for number, part in enumerate(content):
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict):
-            texts += _text(part, f"{where}[{number}]")
-        elif part is not None:
-            raise BadRequest(f"{where}[{number}] must be an object, not {json_type(part)}.")
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            texts.append(text)
+        else:
+            texts += part_text(part, *where, number)
     return texts
 
 
-def _text(part: dict[str, Any], where: str) -> list[str]:
+def part_text(part: Any, *where: Place) -> list[str]:
+    """The text of one part, if it has one. Raises BadRequest."""
+    if isinstance(part, str):
+        return [part]
+    if part is None:
+        return []
+    if not isinstance(part, dict):
+        raise BadRequest(f"{_named(where)} must be an object, not {json_type(part)}.")
     for key in ("text", "refusal"):
         value = part.get(key)
         if isinstance(value, str):
             return [value]
         if value is not None:
-            raise BadRequest(f"{where}.{key} must be a string, not {json_type(value)}.")
+            raise BadRequest(f"{_named(where)}.{key} must be a string, not {json_type(value)}.")
     return []
 
 
-def items(value: Any, where: str) -> list[dict[str, Any]]:
+def _named(where: tuple[Place, ...]) -> str:
+    """messages[3].content"""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in where)
+    return "".join(steps).removeprefix(".")
+
+
+def items(value: Any, *where: Place) -> list[dict[str, Any]]:
     """A list of objects, or nothing. Raises BadRequest."""
     if value is None:
         return []
     if not isinstance(value, list):
-        raise BadRequest(f"{where} must be a list, not {json_type(value)}.")
+        raise BadRequest(f"{_named(where)} must be a list, not {json_type(value)}.")
     for number, item in enumerate(value):
         if not isinstance(item, dict):
-            raise BadRequest(f"{where}[{number}] must be an object, not {json_type(item)}.")
+            raise BadRequest(f"{_named(where)}[{number}] must be an object, not {json_type(item)}.")
     return value
 
 

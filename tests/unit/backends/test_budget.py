@@ -11,7 +11,7 @@ from pennyweight.backends.budget import Budget
 from pennyweight.call import Call
 from pennyweight.errors import BadRequest, LimitReached, StoreError, Unreachable, UpstreamTimeout
 from pennyweight.money import PicoUSD
-from pennyweight.request import Charge, Reply, Usage
+from pennyweight.request import Charge, Done, Reply, Usage
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 DOLLAR = 10**12
@@ -209,6 +209,42 @@ def test_what_failures_count(script: Script, counted: int) -> None:
         with contextlib.suppress(Unreachable, UpstreamTimeout):
             await spend(wrapper)
         assert await wrapper.spent("X") == counted * CENT
+
+    asyncio.run(run())
+
+
+def test_a_stream_left_without_usage_counts_by_its_text_or_in_full() -> None:
+    async def run() -> None:
+        script = Script(usage=None, chunks=(b"a",))
+        wrapper = budget(ScriptedBackend(script))
+        await (await wrapper.open(make_call(tenant="X"))).aclose()
+        await wrapper.aclose()
+        assert await wrapper.spent("X") == 50 * CENT
+        counting = Budget(
+            ScriptedBackend(script),
+            BreakableKV(),
+            FakeClock(NOON),
+            limit=lambda _tenant: DOLLAR,
+            worst_case=lambda _call: 50 * CENT,
+            cost=cost,
+            count=lambda _call, _reply: 3 * CENT,
+        )
+        await (await counting.open(make_call(tenant="X"))).aclose()
+        await counting.aclose()
+        assert await counting.spent("X") == 3 * CENT
+
+    asyncio.run(run())
+
+
+def test_a_shared_or_replayed_answer_costs_nothing() -> None:
+    class Replayed(ScriptedBackend):
+        async def open(self, call: Call) -> Reply:
+            return Reply(200, (), wire=call.target.wire, content=b"{}", done=Done(Usage(10), "stop"))
+
+    async def run() -> None:
+        wrapper = budget(Replayed())
+        await spend(wrapper)
+        assert await wrapper.spent("X") == 0
 
     asyncio.run(run())
 

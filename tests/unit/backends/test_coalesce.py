@@ -7,7 +7,7 @@ import pytest
 from pennyweight.backends.coalesce import Coalesce, share_key
 from pennyweight.call import Call, Credential
 from pennyweight.errors import StreamCut, Unreachable
-from pennyweight.request import Operation, Reply, Wire
+from pennyweight.request import Operation, Reply, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 STEADY = b'{"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}'
@@ -204,6 +204,27 @@ def test_callers_that_leave_before_it_opens_cancel_it() -> None:
     asyncio.run(run())
 
 
+def test_an_answer_without_usage_is_left_to_one_caller_to_count() -> None:
+    async def run() -> None:
+        class Telling(ScriptedBackend):
+            async def open(self, call: Call) -> Reply:
+                reply = await super().open(call)
+                reply.output_text = lambda: "told so far"
+                return reply
+
+        coalesce = Coalesce(Telling(Script(chunks=(b"a",), usage=None)))
+        first, second = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        for reply in (first, second):
+            await _end(reply)
+        assert first.done is not None
+        assert first.done.usage is None
+        assert first.output_text is not None
+        assert second.done is not None
+        assert second.done.usage == Usage()
+
+    asyncio.run(run())
+
+
 def test_an_error_goes_to_all() -> None:
     async def run() -> None:
         gate = asyncio.Event()
@@ -289,6 +310,43 @@ def test_one_chunk_larger_than_the_buffer_cuts_nobody() -> None:
         coalesce = Coalesce(ScriptedBackend(Script(chunks=(b"x" * 1000, b"y"))), buffer_bytes=10)
         replies = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(3)))
         assert await asyncio.gather(*(_end(r) for r in replies)) == [b"x" * 1000 + b"y"] * 3
+
+    asyncio.run(run())
+
+
+def test_one_chunk_behind_is_never_too_far() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        script = Script(chunks=(b"x" * 1000, b"y"), before_chunks=(None, gate))
+        coalesce = Coalesce(ScriptedBackend(script), buffer_bytes=10)
+        reader, slower = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(2)))
+        assert reader.chunks is not None
+        stream = aiter(reader.chunks)
+        await anext(stream)
+        await _settle()
+        gate.set()
+        assert await anext(stream) == b"y"
+        await _settle()
+        assert await _end(slower) == b"x" * 1000 + b"y"
+        await reader.aclose()
+
+    asyncio.run(run())
+
+
+def test_who_comes_when_the_start_is_gone_gets_an_answer_of_its_own() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(chunks=(b"a" * 20, b"b"), before_chunks=(None, gate)))
+        coalesce = Coalesce(inner, buffer_bytes=10)
+        first = await coalesce.open(make_call(STEADY))
+        assert first.chunks is not None
+        await anext(aiter(first.chunks))
+        await _settle()
+        second = await coalesce.open(make_call(STEADY))
+        gate.set()
+        assert await _end(second) == b"a" * 20 + b"b"
+        await first.aclose()
+        assert len(inner.calls) == 2
 
     asyncio.run(run())
 

@@ -218,6 +218,8 @@ def test_unhappy_outcomes_are_not_kept() -> None:
         msgspec.structs.replace(good, done=Done(USAGE, "stop", complete=False)),
         outcome(make_call(BODY), finish=None),
         outcome(make_call(BODY), raw=b"x" * (2**20 + 1)),
+        outcome(make_call(BODY), raw=b"<html>"),
+        outcome(make_call(BODY), raw=b'{"choices":3}'),
         outcome(moved),
     ):
         parts = ContractParts()
@@ -293,7 +295,7 @@ def test_a_damaged_or_old_entry_is_a_miss(damage) -> None:  # type: ignore[no-un
 
 def test_an_answer_without_a_known_price_saves_tokens() -> None:
     class NoBook:
-        def cost(self, provider: str, model: str, usage: Usage, at: float) -> None:
+        def cost(self, charge: Charge) -> None:
             return None
 
     _, parts, _ = stored()

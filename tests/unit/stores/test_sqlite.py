@@ -189,6 +189,19 @@ def test_a_full_disk_refuses_a_batch_whole_and_heals_when_there_is_room(tmp_path
     assert count(path) == 501
 
 
+def test_a_closed_database_says_so_and_leaves_one_file(tmp_path: Path) -> None:
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt()])
+        await database.close()
+        await database.close()
+        with pytest.raises(StoreError, match="is closed"):
+            await ledger.append([sample_receipt()])
+
+    with_database(tmp_path / FILE, work)
+    assert [entry.name for entry in tmp_path.iterdir()] == [FILE]
+
+
 def test_two_databases_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / FILE
 
@@ -202,6 +215,19 @@ def test_two_databases_share_a_file(tmp_path: Path) -> None:
             await other.close()
 
     with_database(path, work, busy_s=5)
+
+
+def test_receipts_before_a_moment_can_be_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt(str(n), at=float(n)) for n in range(2500)])
+        assert await ledger.forget(2400.0) == 2400
+        assert await ledger.forget(2400.0) == 0
+
+    with_database(path, work)
+    assert [r.at for r in receipts(path)] == [float(n) for n in range(2400, 2500)]
 
 
 def test_ten_thousand_receipts_take_seconds_not_minutes(tmp_path: Path) -> None:

@@ -142,18 +142,18 @@ def test_nothing_said_is_an_empty_view(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("wire", "body", "words"),
     [
-        (Wire.OPENAI_CHAT, {"messages": "hi"}, "'messages' must be a list, not a string"),
-        (Wire.OPENAI_CHAT, {"messages": [1]}, r"'messages'\[0\] must be an object, not a number"),
+        (Wire.OPENAI_CHAT, {"messages": "hi"}, "messages must be a list, not a string"),
+        (Wire.OPENAI_CHAT, {"messages": [1]}, r"messages\[0\] must be an object, not a number"),
         (Wire.OPENAI_CHAT, {"messages": [{"role": "user", "content": 1}]}, r"messages\[0\].content must be a string"),
         (Wire.OPENAI_CHAT, {"messages": [{"content": [{"text": 1}]}]}, r"content\[0\].text must be a string"),
-        (Wire.OPENAI_CHAT, {"tools": {}}, "'tools' must be a list, not an object"),
+        (Wire.OPENAI_CHAT, {"tools": {}}, "tools must be a list, not an object"),
         (Wire.OPENAI_CHAT, {"tools": [{"function": "f"}]}, r"tools\[0\].function must be an object"),
-        (Wire.OPENAI_CHAT, {"input": True}, "'input' must be a string or a list, not a boolean"),
-        (Wire.OPENAI_RESPONSES, {"input": 3}, "'input' must be a list"),
-        (Wire.OPENAI_RESPONSES, {"instructions": []}, "'instructions' must be a string, not a list"),
-        (Wire.ANTHROPIC_MESSAGES, {"system": {}}, "'system' must be a string or a list of parts"),
-        (Wire.ANTHROPIC_MESSAGES, {"messages": [{"content": [3]}]}, r"content\[0\] must be an object"),
-        (Wire.OLLAMA, {"prompt": 3}, "'prompt' must be a string"),
+        (Wire.OPENAI_CHAT, {"input": True}, "input must be a string or a list, not a boolean"),
+        (Wire.OPENAI_RESPONSES, {"input": 3}, "input must be a string or a list of items, not a number"),
+        (Wire.OPENAI_RESPONSES, {"instructions": []}, "instructions must be a string, not a list"),
+        (Wire.ANTHROPIC_MESSAGES, {"system": {}}, "system must be a string or a list of parts"),
+        (Wire.ANTHROPIC_MESSAGES, {"messages": [{"content": ["a", 3]}]}, r"content\[1\] must be an object"),
+        (Wire.OLLAMA, {"prompt": 3}, "prompt must be a string"),
     ],
 )
 def test_a_wrong_type_is_named_with_its_place(wire: Wire, body: dict[str, Any], words: str) -> None:

@@ -104,7 +104,8 @@ def openclaw(to: Gateway, env: Mapping[str, str], home: Path) -> Setup:
         settings[provider] = {"baseUrl": url, "api": api} | to.key_as("apiKey")
         if not anthropic:
             settings[provider]["models"] = [{"id": n, "compat": {"supportsPromptCacheKey": True}} for n in names]
-        defaults[provider] = {"apiKey": _PLACEHOLDER, "models": [models[name] for name in names]}
+        entries = [models[name] for name in names]
+        defaults[provider] = {"baseUrl": url, "api": api, "apiKey": _PLACEHOLDER, "models": entries}
     clawrouter = {"models": {"providers": {"clawrouter": {"baseUrl": to.root, "apiKey": to.key_or_placeholder}}}}
     return _json_setup(
         _path(env, "OPENCLAW_CONFIG_PATH", state / "openclaw.json"),

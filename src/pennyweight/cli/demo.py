@@ -1,0 +1,193 @@
+"""`pennyweight demo`: a recorded agent session through a real gateway, answered by the replay provider."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from ..capture.format import PATHS, Recorded
+from ..config import load
+from ..errors import PennyweightError
+from ..gateway.run import Gateway, open_gateway
+from ..ledger.report import Line, Query, summary
+from ..money import PicoUSD, format_usd
+from ..prices import PriceBook, open_book
+from ..replay.demo import demo_session
+from ..request import Charge, Usage, Wire
+from ..testing.http import post
+from ..testing.provider import ReplayProvider, provider_keys
+from ..text.tokenizers import BpeTokenizer
+
+_PROVIDERS = {Wire.ANTHROPIC_MESSAGES: "anthropic", Wire.OPENAI_CHAT: "openai", Wire.OPENAI_RESPONSES: "openai"}
+
+
+class DemoFailed(PennyweightError):
+    """A recorded call was not answered, or the books do not balance."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What the gateway's ledger says of the session, and what the provider charges for it."""
+
+    total: Line
+    sessions: tuple[Line, ...]
+    invoice: PicoUSD
+    optimize: str
+
+    @property
+    def balances(self) -> bool:
+        """Whether ledger and invoice agree to the pico-dollar. What optimizers spent is not the provider's to bill."""
+        return self.total.cost - self.total.spent == self.invoice and not self.total.unpriced_calls
+
+
+@click.command(epilog="Try: pennyweight demo --json --exit")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--exit", "leave", is_flag=True, help="End when the session is over; else the gateway goes on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway. Default: a free one.")
+@click.option("--optimize", type=click.Choice(["off", "safe", "max"]), default="safe", show_default=True)
+def command(as_json: bool, leave: bool, port: int, optimize: str) -> None:
+    """Play a recorded coding session of an OpenClaw agent (21 calls) through a gateway, and show the bill.
+
+    Needs no key and no network: a provider on this machine answers as recorded, keeps a model of the provider's prompt
+    cache and bills at list prices. The table's figures are the gateway's own ledger, held against that invoice.
+    """
+    with TemporaryDirectory(prefix="pennyweight-demo-") as folder:
+        main = _demo(Path(folder), as_json=as_json, leave=leave, port=port, optimize=optimize)
+        if sys.platform == "win32":
+            asyncio.run(main)
+        else:
+            import uvloop
+
+            uvloop.run(main)
+
+
+async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize: str) -> None:
+    calls = demo_session()
+    answered = [(call.wire, call.body, call.answer) for call in calls if call.answer is not None]
+    provider = ReplayProvider(answered, count=BpeTokenizer().count, cost=_list_price(open_book()))
+    async with provider:
+        overrides = {"port": port, "data_dir": folder, "optimize": optimize}
+        # Only the replay provider's address and keys: whatever keys this machine has stay out of it.
+        config = load(None, provider_keys(provider.url), overrides)
+        async with open_gateway(lambda: config) as gateway:
+            result = await _play(calls, gateway, provider, folder, optimize)
+            click.echo(json.dumps(as_object(result)) if as_json else "", nl=as_json)
+            if not as_json:
+                _print(result)
+            if not result.balances:
+                raise DemoFailed(
+                    f"The ledger says {format_usd(result.total.cost, exact=True)}, the provider's invoice "
+                    f"{format_usd(result.invoice, exact=True)}. Please report this."
+                )
+            if not leave:
+                click.echo(f"The gateway goes on at {gateway.url}/ (its status page). Ctrl-C ends it.", err=True)
+                await _until_told()
+
+
+def _list_price(book: PriceBook) -> Callable[[Wire, str, Usage, float], PicoUSD | None]:
+    def cost(wire: Wire, model: str, usage: Usage, at: float) -> PicoUSD | None:
+        return book.cost(Charge(_PROVIDERS.get(wire, "openai"), model, usage, at))
+
+    return cost
+
+
+async def _play(
+    calls: list[Recorded], gateway: Gateway, provider: ReplayProvider, folder: Path, optimize: str
+) -> Result:
+    """Sends each call as its client did, one after the other. Raises DemoFailed for one that was not answered."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("playing", total=len(calls))
+        for number, call in enumerate(calls, 1):
+            body = msgspec.json.encode(call.body)
+            status, _, answer = await post(gateway.url, call.path or PATHS[call.wire], call.headers, body)
+            if status != 200:
+                raise DemoFailed(f"Call {number} was answered {status}: {answer[:300].decode(errors='replace')}")
+            progress.advance(task)
+    await gateway.app.clerk.flush()
+    ledger = summary(folder / "pennyweight.db", Query(by="session"))
+    return Result(ledger.total, ledger.lines, provider.invoice()[0], optimize)
+
+
+def as_object(result: Result) -> dict[str, Any]:
+    """The result as it is printed by --json. Money in US dollars."""
+    sessions = [{"session": line.key, **_figures(line)} for line in result.sessions]
+    return {
+        **_figures(result.total),
+        "optimize": result.optimize,
+        "invoice_usd": result.invoice / 1e12,
+        "ledger_equals_invoice": result.balances,
+        "sessions": sessions,
+    }
+
+
+def _figures(line: Line) -> dict[str, Any]:
+    return {
+        "calls": line.calls,
+        "input_tokens": line.input_tokens,
+        "cached_tokens": line.cached_tokens,
+        "output_tokens": line.output_tokens,
+        "baseline_usd": line.baseline / 1e12,
+        "cost_usd": line.cost / 1e12,
+        "saved_usd": line.saved / 1e12,
+        "saved_basis": line.basis,
+        "added_ms_p50": line.added_p50_ms,
+        "added_ms_p99": line.added_p99_ms,
+    }
+
+
+def _print(result: Result) -> None:
+    lines = result.sessions if len(result.sessions) == 1 else (*result.sessions, result.total)
+    table = Table(title=f"A recorded OpenClaw session, --optimize {result.optimize}", title_justify="left")
+    table.add_column("session")
+    for line in lines:
+        table.add_column(line.key, justify="right")
+    for name, shown in _ROWS:
+        table.add_row(name, *(shown(line) for line in lines))
+    console = Console()
+    console.print(table)
+    if result.balances:
+        amount = format_usd(result.invoice, exact=True)
+        console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)
+    note = "Answers were scripted when the session was recorded: the figures show that the books are right, not what"
+    console.print(f"{note} you will save. Source and licence: {_licence()}", highlight=False, soft_wrap=True)
+
+
+_ROWS: tuple[tuple[str, Callable[[Line], str]], ...] = (
+    ("calls", lambda line: f"{line.calls:,}"),
+    ("input tokens", lambda line: f"{line.input_tokens:,}"),
+    ("cached tokens", lambda line: f"{line.cached_tokens:,}"),
+    ("output tokens", lambda line: f"{line.output_tokens:,}"),
+    ("cost before", lambda line: format_usd(line.baseline, exact=True)),
+    ("cost after", lambda line: format_usd(line.cost, exact=True)),
+    ("saved", lambda line: f"{format_usd(line.saved, exact=True)} {line.basis}".strip()),
+    ("added latency p50", lambda line: f"{line.added_p50_ms:.2f} ms"),
+    ("added latency p99", lambda line: f"{line.added_p99_ms:.2f} ms"),
+)
+
+
+def _licence() -> str:
+    return str(files("pennyweight.replay") / "data" / "README.md")
+
+
+async def _until_told() -> None:
+    """Until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM"):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+            loop.add_signal_handler(getattr(signal, name), stop.set)
+    await stop.wait()

@@ -1,0 +1,48 @@
+"""An App that asks nobody: for `replay` and `explain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from ..app import App, build
+from ..config import Config, find, load
+from ..prices.catalogue import FILE_NAME
+from ..replay.offline import Engine, TapeClock
+from ..text.tokenizers import BpeTokenizer
+
+__all__ = ["engine", "loaded", "opened"]
+
+
+def loaded(config_path: Path | None, data: Path | None, optimize: str | None) -> Config:
+    """The configuration that `serve` would use. Raises ConfigError."""
+    return load(config_path or find(os.environ), os.environ, {"data_dir": data, "optimize": optimize})
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
+    """The App of that configuration over an empty data folder: it starts with nothing cached and leaves nothing."""
+    with TemporaryDirectory(prefix="pennyweight-replay-") as folder:
+        prices = config.data_dir / FILE_NAME
+        if prices.is_file():  # what `prices update` left counts here too
+            (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
+        clock = TapeClock()
+        async with build(msgspec.structs.replace(config, data_dir=Path(folder)), clock=clock) as app:
+            yield app, clock
+
+
+def engine(app: App, clock: TapeClock) -> Engine:
+    return Engine(
+        consult=app.pipeline.consult,
+        settle=app.pipeline.settle,
+        resolve=app.resolve,
+        identify=lambda request: app.identify(request, "local"),
+        cost=app.accounts.cost,
+        count=BpeTokenizer().count,
+        advance=clock.wind,
+    )

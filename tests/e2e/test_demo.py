@@ -1,0 +1,69 @@
+"""The demo as a user runs it: its own process, a real gateway, HTTP, and books that balance to the pico-dollar."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "pennyweight", "demo"]
+# A real key in the environment must not be used, nor be asked for.
+ENV = {
+    **os.environ,
+    "ANTHROPIC_API_KEY": "sk-ant-not-used",
+    "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+    "COLUMNS": "100",
+}
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=ENV, check=False)
+
+
+@pytest.mark.parametrize("optimize", ["off", "safe", "max"])
+def test_json(optimize: str) -> None:
+    done = demo("--json", "--exit", "--optimize", optimize)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["calls"] == 21
+    assert found["input_tokens"] == pytest.approx(585_388, rel=0.01)
+    assert found["cached_tokens"] == pytest.approx(537_511, rel=0.01)
+    assert found["output_tokens"] == pytest.approx(1_100, rel=0.01)
+    assert found["baseline_usd"] == pytest.approx(0.3565203, rel=0.01)
+    assert found["cost_usd"] <= found["baseline_usd"]
+    assert found["saved_usd"] == pytest.approx(found["baseline_usd"] - found["cost_usd"])
+    assert found["ledger_equals_invoice"] is True
+    assert 0 < found["added_ms_p50"] <= found["added_ms_p99"] < 1_000
+    (session,) = found["sessions"]
+    assert session["session"] == "rc1"
+    assert {name: session[name] for name in session if name != "session"} == {
+        name: found[name] for name in session if name != "session"
+    }
+
+
+def test_table() -> None:
+    done = demo("--exit")
+    assert done.returncode == 0, done.stderr
+    for shown in ("585,388", "537,511", "1,100", "$0.3565203", "agree to the pico-dollar", "p99"):
+        assert shown in done.stdout
+
+
+def test_it_leaves_a_gateway_running_until_told_to_end() -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"goes on at (http://127\.0\.0\.1:\d+/)", line):
+                with urllib.request.urlopen(found[1], timeout=10) as page:
+                    assert page.status == 200
+                break
+        else:
+            pytest.fail("no address was told")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
