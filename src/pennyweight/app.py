@@ -28,9 +28,10 @@ from .backends.rotation import Keys
 from .backends.transport import Http1, origin
 from .backends.upstream import Dispatch, Upstream
 from .call import Call, Identity, Outcome, Receipt, Target
+from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clock import SystemClock
-from .config import Config, Provider, Resolver
+from .config import Capture, Config, Provider, Resolver
 from .errors import ConfigError, NotFound
 from .identity import identify
 from .ledger.accounts import Account, Accounts
@@ -165,8 +166,21 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
                 watcher(made)
             return made
 
-        clerk = Clerk(ledger, receipt, settle=lambda outcome: pipeline.settle(outcome), clock=time)
-        pipeline = Pipeline(optimizers, budget, submit=clerk.submit, clock=time, propose_s=config.pipeline.propose_s)
+        recorder = Recorder(config.data_dir, clock=time, always=_always_recorded(config.capture))
+
+        async def settle(outcome: Outcome) -> None:
+            await pipeline.settle(outcome)
+            await recorder.take(outcome)
+
+        clerk = Clerk(ledger, receipt, settle=settle, clock=time)
+        pipeline = Pipeline(
+            optimizers,
+            budget,
+            submit=clerk.submit,
+            clock=time,
+            propose_s=config.pipeline.propose_s,
+            keep=recorder.wants,
+        )
         await stack.enter_async_context(clerk)
         yield App(
             config,
@@ -183,6 +197,11 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             kv=kv,
             watchers=watchers,
         )
+
+
+def _always_recorded(capture: Capture) -> Rule | None:
+    """The configuration's own rule; `pennyweight capture` sets another beside it."""
+    return Rule(sessions=capture.sessions or ("*",), redact=capture.redact) if capture.enabled else None
 
 
 def _prices(config: Config) -> PriceBook:

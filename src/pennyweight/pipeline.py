@@ -43,6 +43,7 @@ class Pipeline:
 
     `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
     bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    `keep` says which calls' answers somebody besides the optimizers wants to see in the Outcome (captures).
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Pipeline:
         submit: Callable[[Outcome], None],
         clock: Clock,
         propose_s: float = 0.05,
+        keep: Callable[[Call], bool] = lambda _call: False,
     ) -> None:
         self._optimizers = tuple(optimizers)
         self._backend = backend
         self._submit = submit
         self._clock = clock
         self._propose_s = propose_s
+        self._keep = keep
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
         """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
@@ -98,7 +101,7 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
         if reply is not None:
-            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False)
+            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=self._keep(call))
             reply.trail = call.trail
             reply.on_end.append(watch)
             if reply.chunks is not None:
@@ -107,7 +110,8 @@ class Pipeline:
         if answer is not None:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
-        keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        learns = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        keep = learns or self._keep(call)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
         try:
             reply = await self._backend.open(call)
