@@ -28,9 +28,9 @@ from .backends.rotation import Keys
 from .backends.transport import Http1, origin
 from .backends.upstream import Dispatch, Upstream
 from .call import Call, Identity, Outcome, Receipt, Target
+from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
-from .capture import Recorder, Rule
 from .clock import SystemClock
 from .config import Config, Provider, Resolver
 from .errors import ConfigError, NotFound
@@ -85,7 +85,6 @@ class App:
         budget: Budget,
         database: Database,
         kv: KV,
-        recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Callable[[Receipt], None]],
     ) -> None:
         self.config = config
