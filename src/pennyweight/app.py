@@ -28,7 +28,9 @@ from .backends.rotation import Keys
 from .backends.transport import Http1, origin
 from .backends.upstream import Dispatch, Upstream
 from .call import Call, Identity, Outcome, Receipt, Target
+from .capture import Recorder, Rule
 from .clerk import Clerk
+from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
 from .config import Config, Provider, Resolver
 from .errors import ConfigError, NotFound
@@ -38,7 +40,7 @@ from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
 from .policy import Flag
 from .prefix import SessionIndex
-from .prices import PriceBook, PriceOverride, open_book
+from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.memory import MemoryKV
@@ -154,9 +156,11 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             limit=keys.daily_limit,
             worst_case=_worst_case(accounts, tokenizer),
             cost=accounts.cost,
+            count=accounts.counted,
         )
         stack.push_async_callback(budget.aclose)
 
+        recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Callable[[Receipt], None]] = []
 
         def receipt(outcome: Outcome) -> Receipt:
@@ -165,8 +169,18 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
                 watcher(made)
             return made
 
-        clerk = Clerk(ledger, receipt, settle=lambda outcome: pipeline.settle(outcome), clock=time)
-        pipeline = Pipeline(optimizers, budget, submit=clerk.submit, clock=time, propose_s=config.pipeline.propose_s)
+        clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
+        clerk = Clerk(
+            ledger, receipt, settle=lambda outcome: pipeline.settle(outcome), clock=time, settings=clerk_settings
+        )
+        pipeline = Pipeline(
+            optimizers,
+            budget,
+            submit=clerk.submit,
+            clock=time,
+            propose_s=config.pipeline.propose_s,
+            observers=(recorder,),
+        )
         await stack.enter_async_context(clerk)
         yield App(
             config,
@@ -186,18 +200,21 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
 
 
 def _prices(config: Config) -> PriceBook:
-    try:
-        overrides = msgspec.convert(config.prices, list[PriceOverride], strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"[[prices]] is not valid: {error}. See docs/prices.md.") from None
-    return open_book(config.data_dir, overrides=overrides)
+    return open_book(
+        config.data_dir,
+        overrides=read_overrides(config.prices),
+        local=LOCAL | {name for name, provider in config.providers.items() if provider.local},
+        names={name: provider.prices for name, provider in config.providers.items()},
+    )
+
+
+def _capture_rule(config: Config) -> Rule:
+    capture = config.capture
+    return Rule(sessions=capture.sessions or ("*",), redact=capture.redact) if capture.enabled else Rule()
 
 
 def _accounts(config: Config) -> dict[str, Account]:
-    return {
-        name: Account(provider.prices, provider.local, _per_hour(provider))
-        for name, provider in config.providers.items()
-    }
+    return {name: Account(provider.local, _per_hour(provider)) for name, provider in config.providers.items()}
 
 
 def _per_hour(provider: Provider) -> PicoUSD | None:

@@ -16,7 +16,7 @@ from .errors import BadRequest
 from .prefix import SessionIndex, items
 from .request import Envelope, Operation, Request
 
-__all__ = ["housekeeping", "identify"]
+__all__ = ["SIGNS", "housekeeping", "identify"]
 
 
 def identify(
@@ -182,6 +182,9 @@ _OPENCLAW_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
     (b"Read HEARTBEAT.md if it exists", "heartbeat"),
     (b"Pre-compaction memory flush", "memory_flush"),
 )
+
+SIGNS = tuple(sign.decode() for sign, _ in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
+"""The clients' constant phrases that housekeeping is told by; redaction keeps them."""
 
 
 def housekeeping(request: Request, *, openclaw: bool | None = None) -> Housekeeping | None:

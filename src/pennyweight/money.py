@@ -126,6 +126,8 @@ class Price(msgspec.Struct, frozen=True):
     @property
     def free(self) -> bool:
         """Whether nothing that this price covers costs anything."""
+        if self.rates.input or self.rates.output:
+            return False
         every = [self.rates, *(b.rates for b in self.bands)]
         every += [r for t in self.tiers for r in (t.rates, *(b.rates for b in t.bands))]
         return all(not any((r.input, r.output, r.read, r.write_5m, r.write_1h, r.per_call)) for r in every)
@@ -136,6 +138,8 @@ FREE = Price(rates=Rates(input=0, output=0))
 
 def in_force(periods: Sequence[Price], at: float) -> Price | None:
     """The price that holds at `at`: of several, the one that began last, then the one that ends first."""
+    if len(periods) == 1 and periods[0].since is None and periods[0].until is None:
+        return periods[0]
     current = [p for p in periods if (p.since is None or p.since <= at) and (p.until is None or at < p.until)]
     if not current:
         return None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
 from .errors import PennyweightError
 from .policy import Flag
-from .protocols import Backend, Clock, Optimizer
+from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, get_header
 from .wire import codec
 
@@ -53,12 +54,14 @@ class Pipeline:
         submit: Callable[[Outcome], None],
         clock: Clock,
         propose_s: float = 0.05,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._optimizers = tuple(optimizers)
         self._backend = backend
         self._submit = submit
         self._clock = clock
         self._propose_s = propose_s
+        self._observers = tuple(observers)
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
         """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
@@ -73,7 +76,7 @@ class Pipeline:
             if mode == "off":
                 continue
             try:
-                proposal = await _within(optimizer.propose(call), deadline)
+                proposal = await _proposed(optimizer.propose(call), deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 call = call.note(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -98,7 +101,8 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
         if reply is not None:
-            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=False)
+            keep = any(observer.wants(call) for observer in self._observers)
+            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             reply.trail = call.trail
             reply.on_end.append(watch)
             if reply.chunks is not None:
@@ -108,6 +112,7 @@ class Pipeline:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        keep = keep or any(observer.wants(call) for observer in self._observers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
         try:
             reply = await self._backend.open(call)
@@ -121,7 +126,9 @@ class Pipeline:
         return reply
 
     async def settle(self, outcome: Outcome) -> None:
-        """Let the optimizers learn from a finished call. The clerk calls this."""
+        """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
+        for observer in self._observers:
+            await observer.take(outcome)
         if outcome.call.optimize == "off":
             return
         for optimizer, _flag in self._optimizers:
@@ -163,10 +170,39 @@ async def _each(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _within(work: Awaitable[T], deadline: float) -> T:
-    """The result of `work`, or TimeoutError at the loop time `deadline`."""
+async def _proposed(work: Coroutine[Any, Any, T], deadline: float) -> T:
+    """The result of `work`, or TimeoutError at the loop time `deadline`.
+
+    Most proposals need no waiting, and a timer costs more than they do: it is set only for one that has to wait.
+    """
+    try:
+        waiting = work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
     async with asyncio.timeout_at(deadline):
-        return await work
+        return cast(T, await _Begun(work, waiting))
+
+
+class _Begun:
+    """A coroutine that already waits for `waiting`, to be awaited to its end."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:
+        self._work = work
+        self._waiting = waiting
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waiting, work = self._waiting, self._work
+        while True:
+            try:
+                value = yield waiting
+            except BaseException as error:  # noqa: BLE001 - handed on to where it belongs
+                step = partial(work.throw, error)
+            else:
+                step = partial(work.send, value)
+            try:
+                waiting = step()
+            except StopIteration as done:
+                return done.value
 
 
 def _spend(call: Call, risk: float) -> Call:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from .call import Call, Outcome, Proposal, Receipt
 from .request import Reply
 
-__all__ = ["KV", "Backend", "Clock", "Ledger", "Optimizer", "Tokenizer"]
+__all__ = ["KV", "Backend", "Clock", "Ledger", "Observer", "Optimizer", "Tokenizer"]
 
 
 @runtime_checkable
@@ -22,11 +22,21 @@ class Optimizer(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def propose(self, call: Call) -> Proposal | None: ...
+    def propose(self, call: Call) -> Coroutine[Any, Any, Proposal | None]: ...
 
     async def settle(self, outcome: Outcome) -> None: ...
 
     def wants_response(self, call: Call) -> bool: ...
+
+
+class Observer(Protocol):
+    """Sees finished calls whatever their optimize level, and changes none: the recorder of captures is one."""
+
+    def wants(self, call: Call) -> bool:
+        """Whether `take` needs the whole answer."""
+        ...
+
+    async def take(self, outcome: Outcome) -> None: ...
 
 
 class Backend(Protocol):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.wire.translate.bodies import ANSWERS, PAIRS, REQUESTS
 
+from pennyweight.errors import BackendError, BadRequest
 from pennyweight.request import Request, Wire
 from pennyweight.wire import translate
 
@@ -96,3 +99,30 @@ def test_any_tool_name_and_call_id_fits_and_comes_back(names: list[str]) -> None
         len(block["id"]) <= 128 and block["id"].replace("_", "a").replace("-", "a").isalnum() for block in blocks
     )
     assert [out.memo.renamed.get(tool["name"], tool["name"]) for tool in sent["tools"]] == names
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | WORDS
+JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2), max_leaves=3)
+
+
+def replaced(body: Any, steps: list[int], junk: Any) -> Any:
+    """The body with one place, found by following `steps`, put out of shape."""
+    if not steps or not body or not isinstance(body, dict | list):
+        return junk
+    keys = list(body) if isinstance(body, dict) else list(range(len(body)))
+    key = keys[steps[0] % len(keys)]
+    copy = body.copy()
+    copy[key] = replaced(body[key], steps[1:], junk)
+    return copy
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.integers(0, 20), min_size=1, max_size=5), junk=JUNK)
+def test_a_misshapen_body_is_refused_or_crosses(source: Wire, target: Wire, steps: list[int], junk: Any) -> None:
+    raw = json.dumps(replaced(REQUESTS[source], steps, junk)).encode()
+    with contextlib.suppress(BadRequest):
+        translate.request(Request(source, raw), target, model="m")
+    answered = json.dumps(replaced(ANSWERS[source], steps, junk)).encode()
+    with contextlib.suppress(BackendError):
+        translate.response(answered, source, target, model="m")

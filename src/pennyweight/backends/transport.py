@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import httptools
 import msgspec
 
-from ..errors import BackendError, ConfigError, StreamCut, Unreachable, UpstreamTimeout
+from ..errors import BackendError, ConfigError, NotConnected, StreamCut, Unreachable, UpstreamTimeout
 from ..request import Headers
 
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
@@ -348,15 +348,15 @@ class Http1:
                     await self._tunnel(connection, where, proxy)
                 return connection
         except TimeoutError:
-            raise UpstreamTimeout(
-                f"{where.host} did not accept a connection in {self._connect_timeout_s:g} s."
-            ) from None
+            raise NotConnected(f"{where.host} did not accept a connection in {self._connect_timeout_s:g} s.") from None
         except ssl.SSLError as error:
-            raise Unreachable(
+            raise NotConnected(
                 f"No secure connection to {where.host}: {error.reason or type(error).__name__}."
             ) from None
         except OSError:
-            raise Unreachable(f"No connection to {where.authority}. Is the address right, and is it running?") from None
+            raise NotConnected(
+                f"No connection to {where.authority}. Is the address right, and is it running?"
+            ) from None
 
     async def _tunnel(self, connection: _Connection, where: Origin, proxy: _Proxy) -> None:
         """Ask the proxy for a tunnel, then speak TLS through it."""
@@ -365,14 +365,14 @@ class Http1:
         await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         if connection.status != 200 or connection.transport is None:
             connection.end()
-            raise Unreachable(f"The proxy refused a tunnel to {name} (status {connection.status}).")
+            raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:
             connection._timer.cancel()
         upgraded = await connection.loop.start_tls(
             connection.transport, connection, self._context(), server_hostname=where.host
         )
         if upgraded is None:
-            raise Unreachable(f"The proxy closed the tunnel to {name}.")
+            raise NotConnected(f"The proxy closed the tunnel to {name}.")
         connection.transport = upgraded
 
     def _context(self) -> ssl.SSLContext:

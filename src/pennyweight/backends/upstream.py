@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
+import msgspec
+
 from ..call import Call
 from ..errors import AuthFailed, NotFound
 from ..protocols import Backend, Clock
@@ -138,15 +140,21 @@ class Upstream:
     def _stream(self, call: Call, request: Request, opened: Opened, headers: Headers) -> Reply:
         tap = codec(request.wire).tap()
         side = _decoder(headers)
+        ended = False
 
         async def relay() -> AsyncIterator[bytes]:
             assert opened.chunks is not None
             async for chunk in opened.chunks:
                 tap.feed(side(chunk) if side else chunk)
                 yield chunk
+            nonlocal ended
+            ended = True
 
         async def close() -> None:
-            reply.done = self._charged(call, tap.done())
+            done = tap.done()
+            if ended and not done.complete and getattr(tap, "finished", False):
+                done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
+            reply.done = self._charged(call, done)
             if opened.close is not None:
                 await opened.close()
 

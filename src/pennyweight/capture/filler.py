@@ -16,23 +16,23 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from ..identity import SIGNS
+
 __all__ = ["MARKERS", "Filler"]
 
 MARKERS = re.compile(
-    r"<!-- /?openclaw:attempt:(?:STABLE|DYNAMIC) -->"
-    r"|<<<(?:BEGIN|END)_OPENCLAW_INTERNAL_CONTEXT>>>"
-    r"|Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?(?: \|)?"
-    r"|\[OpenClaw heartbeat poll\]"
-    r"|Follow the heartbeat monitor scratch context"
-    r"|Pre-compaction memory flush"
-    r"|You are a context summarization assistant"
-    r"|compacted into the following summary:"
-    r"|x-anthropic-billing-header: cc_version=[\w.]+; cc_entrypoint=[\w-]+;?"
-    r"|You are Claude Code, Anthropic's official CLI for Claude"
-    r"|<system-reminder>|</system-reminder>"
-    r"|You are a title generator"
-    r"|Generate a title for this conversation:?"
-    r"|<\|PENNYWEIGHT[^|]*\|>"
+    "|".join(
+        (
+            r"<!-- /?openclaw:attempt:(?:STABLE|DYNAMIC) -->",
+            r"<<<(?:BEGIN|END)_OPENCLAW_INTERNAL_CONTEXT>>>",
+            r"Runtime: agent=\S+(?: \| session=\S+)?(?: \| sessionId=\S+)?(?: \|)?",
+            r"\[OpenClaw heartbeat poll\]",
+            r"compacted into the following summary:",
+            r"x-anthropic-billing-header: cc_version=[\w.]+; cc_entrypoint=[\w-]+;?",
+            r"</?system-reminder>",
+            *(re.escape(sign) for sign in SIGNS),
+        )
+    )
 )
 """What identity and housekeeping rules look for (the clients' own constant phrases; none holds a user's text)."""
 

@@ -56,7 +56,11 @@ def examine(config: Config) -> list[Problem]:
             message = f"optimizers[{index}].use {rule.use!r} is not installed."
             problems.append(Problem(message, f"There are: {', '.join(sorted(known))}."))
     try:
-        read_overrides(config.prices)
+        for number, override in enumerate(read_overrides(config.prices), start=1):
+            if override.provider and override.provider not in config.providers:
+                message = f"[[prices]] entry {number} is for provider {override.provider!r}, which is not there."
+                remedy = f"There are: {', '.join(sorted(config.providers))}; or leave provider out for any."
+                problems.append(Problem(message, remedy, "warning"))
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
     if not any(provider.configured for provider in config.providers.values()):

@@ -85,7 +85,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    batch_s: float = 0.2  # receipts wait at most this long to be written
+    batch_s: float = 0.1  # receipts wait at most this long to be written
     queue: int = 10_000  # receipts held while the database is down; more are counted and dropped
     keep_days: int | None = None  # None: for ever
 

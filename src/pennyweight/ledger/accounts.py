@@ -10,12 +10,12 @@ from typing import Literal
 
 import msgspec
 
-from ..call import Outcome, Receipt
+from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
 from ..money import PicoUSD, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
-from ..request import Charge, Operation, Usage
+from ..request import Charge, Done, Operation, Reply, Usage
 from ..wire import codec
 from .receipts import make
 
@@ -23,15 +23,14 @@ __all__ = ["Account", "Accounts", "counted"]
 
 
 class Account(msgspec.Struct, frozen=True):
-    """How one provider is billed. `prices`: its name in the price book. `usd_per_hour`: of a machine of one's own."""
+    """How one provider is billed. `usd_per_hour`: of a machine of one's own."""
 
-    prices: str = ""
     local: bool = False
     usd_per_hour: PicoUSD | None = None
 
 
 class Accounts:
-    """Protocol: `ledger.receipts.Book`. Knows the operator's providers and their names in the book."""
+    """Protocol: `ledger.receipts.Book`. Knows which providers run on the operator's machines."""
 
     def __init__(self, book: PriceBook, accounts: Mapping[str, Account], tokenizer: Tokenizer) -> None:
         self._book = book
@@ -41,13 +40,12 @@ class Accounts:
     def cost(self, charge: Charge) -> PicoUSD | None:
         if self._account(charge).local:
             return 0
-        return self._book.cost(self._listed(charge))
+        return self._book.cost(charge)
 
     def kind(self, charge: Charge) -> Literal["priced", "unpriced", "local", "free"]:
         if self._account(charge).local:
             return "local"
-        listed = self._listed(charge)
-        price = self._book.price(listed.provider, listed.model, listed.at)
+        price = self._book.price(charge.provider, charge.model, charge.at)
         if price is None:
             return "unpriced"
         return "free" if price.free else "priced"
@@ -61,12 +59,17 @@ class Accounts:
         cost = hourly_cost(account.usd_per_hour, outcome.latency_s)
         return msgspec.structs.replace(receipt, cost=cost + receipt.spent, baseline=cost)
 
+    def counted(self, call: Call, reply: Reply) -> PicoUSD | None:
+        """What an answer came to whose usage nobody told, by its texts; None when nothing can be counted."""
+        done = reply.done or Done(complete=False)
+        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
+        costs = [self.cost(charge) for charge in counted(outcome, self._tokenizer).done.charges]
+        if not costs or any(cost is None for cost in costs):
+            return None
+        return sum(cost for cost in costs if cost is not None)
+
     def _account(self, charge: Charge) -> Account:
         return self._accounts.get(charge.provider) or Account()
-
-    def _listed(self, charge: Charge) -> Charge:
-        name = self._account(charge).prices
-        return charge if not name or name == charge.provider else msgspec.structs.replace(charge, provider=name)
 
 
 def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
@@ -76,7 +79,11 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     """
     call, done = outcome.call, outcome.done
     answered = 200 <= outcome.status < 300 and outcome.output_text is not None
-    if done.usage is not None or done.charges or not answered or call.request.operation is not Operation.GENERATE:
+    if not answered or call.request.operation is not Operation.GENERATE:
+        return outcome
+    if done.usage is not None:
+        return outcome if done.complete else _as_streamed(outcome, tokenizer)
+    if done.charges:
         return outcome
     try:
         texts = codec(call.request.wire).view(call.request).texts
@@ -91,3 +98,16 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     charge = Charge(call.target.provider, call.target.model, usage, call.at)
     done = msgspec.structs.replace(done, usage=usage, charges=(charge,))
     return msgspec.structs.replace(outcome, done=done)
+
+
+def _as_streamed(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
+    """A stream that broke off before its last word on usage: Anthropic tells the output at the end."""
+    done = outcome.done
+    assert done.usage is not None
+    assert outcome.output_text is not None
+    streamed = tokenizer.count(outcome.output_text())
+    if streamed <= done.usage.output_tokens:
+        return outcome
+    usage = msgspec.structs.replace(done.usage, output_tokens=streamed, counted=True)
+    charges = tuple(msgspec.structs.replace(c, usage=usage) if c.usage == done.usage else c for c in done.charges)
+    return msgspec.structs.replace(outcome, done=msgspec.structs.replace(done, usage=usage, charges=charges))

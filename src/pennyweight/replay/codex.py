@@ -21,7 +21,8 @@ _LINES = frozenset({"session_meta", "response_item", "event_msg", "turn_context"
 
 
 def fits(rows: Rows) -> bool:
-    return all(row.get("type") in _LINES and "payload" in row for _, row in rows[:3])
+    first = rows[0][1]
+    return first.get("type") in _LINES and "payload" in first
 
 
 def load(rows: Rows, name: str) -> list[Recorded]:

@@ -40,7 +40,8 @@ def load(rows: Rows, name: str) -> list[Recorded]:
             session = str(row.get("id", name))
             continue
         entry = str(row.get("id", ""))
-        before = histories.get(str(row.get("parentId") or last), ())
+        parent = row.get("parentId") if "parentId" in row else last  # the first version of the format had no tree
+        before = histories.get(str(parent), ())
         message = row.get("message")
         if row.get("type") == "compaction":
             before = _compact(before, row)
@@ -140,10 +141,14 @@ def _texts(message: Mapping[str, Any]) -> list[dict[str, str]]:
 def _usage(block: Any) -> Usage | None:
     if not isinstance(block, Mapping) or not isinstance(block.get("input"), int):
         return None
-    read, write = int(block.get("cacheRead") or 0), int(block.get("cacheWrite") or 0)
+    read, write, hour, output, reasoning = (
+        int(block.get(key) or 0) for key in ("cacheRead", "cacheWrite", "cacheWrite1h", "output", "reasoning")
+    )
     return Usage(
         input_tokens=block["input"] + read + write,
         cache_read_tokens=read,
-        cache_write_5m_tokens=write,
-        output_tokens=int(block.get("output") or 0),
+        cache_write_5m_tokens=max(write - hour, 0),
+        cache_write_1h_tokens=min(hour, write),  # a part of cacheWrite
+        output_tokens=output,
+        reasoning_tokens=reasoning,
     )

@@ -11,6 +11,7 @@ import pytest
 from pennyweight.capture.filler import MARKERS, Filler
 from pennyweight.capture.format import Recorded
 from pennyweight.capture.redact import redact, redact_body
+from pennyweight.identity import SIGNS, identify
 from pennyweight.request import Wire
 from pennyweight.testing.prefix_cache import PrefixCache, blocks
 
@@ -247,19 +248,33 @@ def test_a_common_head_stays_common() -> None:
     assert common > 0.9 * len(short)
 
 
-def test_lines_that_tell_sessions_apart_stay() -> None:
-    for marker in (
-        "[OpenClaw heartbeat poll]",
-        "Follow the heartbeat monitor scratch context",
-        "Pre-compaction memory flush",
-        "You are a context summarization assistant",
-        "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>",
-    ):
-        text = f"{marker} for Winterbottom's payroll.\nMore confidential words."
-        filled = FILLER.text(text)
-        assert filled.startswith(marker)
-        assert not prose(filled) & prose(text)
-        assert FILLER.count(filled) == FILLER.count(text)
+@pytest.mark.parametrize("marker", ["[OpenClaw heartbeat poll]", "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", *SIGNS])
+def test_lines_that_tell_sessions_and_chores_apart_stay(marker: str) -> None:
+    text = f"{marker} for Winterbottom's payroll.\nMore confidential words."
+    filled = FILLER.text(text)
+    assert filled.startswith(marker)
+    assert not prose(filled) & prose(text)
+    assert FILLER.count(filled) == FILLER.count(text)
+
+
+def test_identity_and_housekeeping_are_what_they_were() -> None:
+    body = {
+        "model": "gpt-5.5",
+        "messages": [
+            {
+                "role": "system",
+                "content": "An engineer that generates concise, one-line Git commit messages",
+            },
+            {"role": "user", "content": PROSE},
+        ],
+    }
+    for wire, one, chore in ((Wire.OPENAI_CHAT, body, "commit_message"), (Wire.ANTHROPIC_MESSAGES, ANTHROPIC, None)):
+        call = Recorded(session="s", wire=wire, body=one)
+        before, after = identify(call.request), identify(redact(call, FILLER).request)
+        assert before == after
+        assert after.housekeeping == chore
+    assert after.session == "x"
+    assert after.agent == "main"
 
 
 def test_credentials_are_not_among_the_headers() -> None:

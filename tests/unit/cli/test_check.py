@@ -64,6 +64,13 @@ def test_optimizers_and_prices_must_be_real(tmp_path: Path) -> None:
     assert "[[prices]] entry 1" in result.output
 
 
+def test_a_price_for_nobody_is_a_warning(tmp_path: Path) -> None:
+    text = '[[prices]]\nprovider = "opnai"\nmodel = "m"\ninput = 1\noutput = 2\n'
+    result = run(tmp_path, text, OPENAI_API_KEY=KEY)
+    assert result.exit_code == 0
+    assert "entry 1 is for provider 'opnai', which is not there" in result.output
+
+
 def test_no_provider_is_a_warning(tmp_path: Path) -> None:
     body = told(run(tmp_path, "", "--json"))
     assert body["ok"] is True

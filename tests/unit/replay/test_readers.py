@@ -154,6 +154,7 @@ def answer(*content: dict[str, Any], api: str, output: int = 5, **more: Any) -> 
         "output": output,
         "cacheRead": 800,
         "cacheWrite": 90,
+        "cacheWrite1h": 20,
         "totalTokens": 905,
         "cost": {"total": 1},
     }
@@ -182,7 +183,7 @@ def test_openclaw_over_anthropic(tmp_path: Path) -> None:
     calls = read(lines(tmp_path / "s.jsonl", *openclaw("anthropic-messages")))
     assert [call.session for call in calls] == ["oc-1"] * 3
     assert all(call.wire is Wire.ANTHROPIC_MESSAGES for call in calls)
-    assert calls[0].usage == Usage(900, 800, 90, 0, 5)
+    assert calls[0].usage == Usage(900, 800, 70, 20, 5)
     assert calls[0].answer["content"][1] == {"type": "tool_use", "id": "c1", "name": "ls", "input": {"path": "."}}
     assert calls[1].body["messages"][2]["content"][0]["tool_use_id"] == "c1"
     assert [message["role"] for message in calls[2].body["messages"]] == ["user", "assistant", "user"]
@@ -284,3 +285,41 @@ def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         read(tmp_path / "nowhere.jsonl")
+
+
+def test_a_second_branch_of_an_openclaw_session_begins_where_it_left(tmp_path: Path) -> None:
+    rows = openclaw("anthropic-messages")
+    other = entry("z", None, {"role": "user", "content": "Anew."})
+    said_then = entry("y", "z", answer({"type": "text", "text": "New."}, api="anthropic-messages"))
+    calls = read(lines(tmp_path / "s.jsonl", *rows, other, said_then))
+    assert texts(calls[-1]) == [[{"type": "text", "text": "Anew."}]]
+
+
+def test_claude_code_requests_are_made_whole_where_the_transcript_has_their_parts(tmp_path: Path) -> None:
+    shape = {"system": [{"type": "text", "text": "S"}], "tools": [{"name": "Read", "input_schema": {}}]}
+    blob = {"role": "user", "content": [{"type": "text", "text": "Fix it."}]}
+    params = {"model": "claude-opus-4-5", "max_tokens": 9, "betas": ["b"]}
+    mark = {"type": "ephemeral"}
+    common = {"type": "api-request", "sessionId": "sess-1", "shapeHash": "h", "params": params}
+    marks = [{"path": ["system", 0], "value": mark}, {"path": ["messages", 7], "value": mark}]
+    rows = [dict(row) for row in CLAUDE[1:7]]
+    rows[2] |= {"requestRef": "r1"}
+    rows[3] |= {"requestRef": "r1"}
+    rows[5] |= {"requestRef": "r2"}
+    parts = [
+        {"type": "api-request-shape", "shapeHash": "h", "shape": shape},
+        {"type": "api-request-blob", "hash": "m1", "message": blob},
+        common | {"id": "r1", "keep": 0, "tail": ["m1"], "cacheControl": marks},
+        common | {"id": "r2", "base": "r1", "keep": 1, "tail": ["m2", "m3"], "cacheControl": []},
+    ]
+    first, second = read(lines(tmp_path / "t.jsonl", *parts, *rows))
+    assert first.body == {
+        "model": "claude-opus-4-5",
+        "max_tokens": 9,
+        "system": [{"type": "text", "text": "S", "cache_control": mark}],
+        "tools": shape["tools"],
+        "messages": [blob],
+    }
+    assert second.body["system"] == shape["system"]
+    assert [message["role"] for message in second.body["messages"]] == ["user", "assistant", "user"]
+    assert second.body["messages"][1]["content"] == first.answer["content"]

@@ -61,6 +61,21 @@ def request(request: Request, target: Wire, *, model: str, anthropic_version: st
         raise NotFound(
             f"{request.path or request.operation} cannot be asked of an upstream that speaks {target.value}."
         )
+    version = anthropic_version or _VERSION
+    try:
+        body, memo = _cross(request, target, losses, model, version)
+    except _MISSHAPEN as wrong:
+        what = f"The request body is not of its protocol, {request.wire.value}"
+        raise BadRequest(f"{what}: a field has a wrong type ({type(wrong).__name__}).") from None
+    sent = _sent(request, target, body, _PATHS[target], version, losses)
+    return Translated(sent, losses.all(), memo)
+
+
+# What reading a field of a wrong type raises, where no reader named the field before.
+_MISSHAPEN = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
+
+
+def _cross(request: Request, target: Wire, losses: Losses, model: str, version: str) -> tuple[dict[str, Any], Memo]:
     ask = _parse(request, losses)
     memo = Memo()
     if target is not Wire.OPENAI_RESPONSES:
@@ -69,10 +84,7 @@ def request(request: Request, target: Wire, *, model: str, anthropic_version: st
     ask, renamed = fit_names(ask, _NAME_LIMIT[target])
     generate = request.wire is Wire.OLLAMA and request.path.endswith("/generate")
     memo = msgspec.structs.replace(memo, renamed=renamed, generate=generate)
-    version = anthropic_version or _VERSION
-    body = _write(ask, target, losses, model, version)
-    sent = _sent(request, target, body, _PATHS[target], version, losses)
-    return Translated(sent, losses.all(), memo)
+    return _write(ask, target, losses, model, version), memo
 
 
 def response(
@@ -106,6 +118,8 @@ def response(
         answer = _parse_answer(raw, source, losses)
     except BadRequest as wrong:
         raise Unreachable(f"The upstream's answer is not of its protocol: {wrong.message}") from None
+    except _MISSHAPEN:
+        raise Unreachable(f"The upstream's answer is not of its protocol, {source.value}.") from None
     parts = tuple(as_custom(part, memo) if isinstance(part, ToolCall) else part for part in answer.parts)
     answer = msgspec.structs.replace(
         answer, parts=parts, model=answer.model or model, created=answer.created or int(at)

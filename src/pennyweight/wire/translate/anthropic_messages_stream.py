@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from ...request import Usage, Wire
+from ..sse import encode
 from . import failures, media
 from .anthropic_messages import FINISH, read_usage, stop_reason, thinking_block, usage_block
-from .events import event
 from .fit import json_object
 from .neutral import Memo, Thinking
 from .pieces import (
@@ -150,7 +150,7 @@ class MessagesWriter:
             case Ended():
                 return self._end()
             case Failed(failure=failure):
-                return event(msgspec.json.encode(failures.body(failure, 500, Wire.ANTHROPIC_MESSAGES)), "error")
+                return encode(msgspec.json.encode(failures.body(failure, 500, Wire.ANTHROPIC_MESSAGES)), "error")
             case _:
                 pass
         return b""
@@ -231,4 +231,4 @@ class MessagesWriter:
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    return event(msgspec.json.encode({"type": kind, **fields}), kind)
+    return encode(msgspec.json.encode({"type": kind, **fields}), kind)

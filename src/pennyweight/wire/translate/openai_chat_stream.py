@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from ...request import Usage, Wire
+from ..sse import encode
 from ..usage import decode
 from . import failures, media
-from .events import event
 from .fit import digest
 from .neutral import Finish, Memo, Thinking
 from .openai_chat import FINISH, finish_reason, reasoning_detail, usage_block
@@ -144,7 +144,7 @@ class ChatWriter:
             case Ended():
                 return self._end()
             case Failed(failure=failure):
-                return event(msgspec.json.encode(failures.body(failure, 500, Wire.OPENAI_CHAT)))
+                return encode(msgspec.json.encode(failures.body(failure, 500, Wire.OPENAI_CHAT)))
             case BlockEnd():
                 return b""
 
@@ -161,12 +161,12 @@ class ChatWriter:
         chunk = {**self._head, "choices": [choice]}
         if self._include_usage:
             chunk["usage"] = None
-        return event(msgspec.json.encode(chunk))
+        return encode(msgspec.json.encode(chunk))
 
     def _end(self) -> bytes:
         out = b"" if self._finish is not None else self._chunk({}, finish_reason("stop", bool(self._calls)))
         if self._include_usage:
-            out += event(
+            out += encode(
                 msgspec.json.encode({**self._head, "choices": [], "usage": usage_block(self._usage or Usage())})
             )
-        return out + event(b"[DONE]")
+        return out + encode(b"[DONE]")

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from ...request import Usage, Wire
+from ..sse import encode
 from ..usage import decode
 from . import failures
-from .events import event
 from .fit import digest, json_object
 from .neutral import Finish, Memo, Thinking
 from .openai_responses import finish_of, finished, frame, reasoning_item
@@ -199,7 +199,7 @@ class ResponsesWriter:
     def _event(self, kind: str, **fields: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._number, **fields}
         self._number += 1
-        return event(msgspec.json.encode(body), kind)
+        return encode(msgspec.json.encode(body), kind)
 
     def _add(self, kind: str, prefix: str, base: dict[str, Any]) -> tuple[_Item, bytes]:
         place = len(self._items)

@@ -8,9 +8,10 @@ import msgspec
 
 from ...errors import StreamCut, Unreachable
 from ...request import Wire
+from ..sse import Event, Splitter
 from .anthropic_messages_stream import MessagesReader, MessagesWriter
-from .events import SSE, Lines
 from .fit import as_custom, json_object
+from .lines import Lines
 from .neutral import Memo, ToolCall
 from .ollama_stream import OllamaReader, OllamaWriter
 from .openai_chat_stream import ChatReader, ChatWriter
@@ -50,7 +51,7 @@ class StreamTranslator:
         at: float = 0.0,
     ) -> None:
         memo = memo or Memo()
-        self._cut: SSE | Lines = Lines() if source is Wire.OLLAMA else SSE()
+        self._cut: Splitter | Lines = Lines() if source is Wire.OLLAMA else Splitter()
         self._reader = _reader(source)
         self._writer = _writer(target, model, include_usage, int(at), memo)
         self._restore = _Restore(memo)
@@ -73,7 +74,7 @@ class StreamTranslator:
         """What is still owed to the caller. Raises StreamCut if the upstream never said that it was done."""
         if self._over:
             return b""
-        found = self._cut.feed(b"\n") if isinstance(self._cut, Lines) else self._cut.rest()
+        found = self._cut.feed(b"\n") if isinstance(self._cut, Lines) else self._cut.close()
         out = self._translate(_named(found))
         if not self._over:
             raise StreamCut("The upstream ended its stream before it was complete; ask again.")
@@ -147,8 +148,8 @@ class _Restore:
         return out
 
 
-def _named(found: list[bytes] | list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    return [("", item) if isinstance(item, bytes) else item for item in found]
+def _named(found: list[bytes] | list[Event]) -> list[tuple[str, bytes]]:
+    return [(item.name, item.data) if isinstance(item, Event) else ("", item) for item in found]
 
 
 def _reader(wire: Wire) -> Reader:
