@@ -48,6 +48,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_headers: int = 200
     read_timeout_s: float = 60.0  # from the first byte of a request to its last, renewed by progress
     idle_timeout_s: float = 120.0  # between requests on a kept connection
+    request_timeout_s: float = 900.0  # from a whole request to the end of its answer, a stream's too
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
@@ -71,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._queue: deque[HttpRequest | Refused] = deque()
         self._task: asyncio.Task[None] | None = None
         self._late_at = 0.0  # loop time; 0: no bound
+        self._overdue = False
+        self._answering = False  # the head of the answer is on its way
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._keep_alive = True
@@ -208,7 +211,11 @@ class Connection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """End a wait that has lasted too long. The server asks all connections now and then: no timers per request."""
-        if self._transport is None or self._task is not None or not self._late_at or now < self._late_at:
+        if self._transport is None or not self._late_at or now < self._late_at:
+            return
+        if self._task is not None:
+            self._overdue = True
+            self._task.cancel()
             return
         if self._header_bytes and self._refused is None:
             self._refuse(Refused(408, "timeout_error", "The request did not arrive in time."))
@@ -221,23 +228,26 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._queue.append(request)
         if self._task is None:
-            self._disarm()
             self._task = self._loop.create_task(self._serve())
 
     async def _serve(self) -> None:
         try:
             while self._queue:
                 request = self._queue.popleft()
+                self._answering = False
+                self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
-                    path = self._url.decode("latin-1").partition("?")[0]
-                    response = self._server.refuse(path, request.status, request.kind, request.message)
+                    response = self._server.refuse(self._path(), request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
                 response = await self._server.respond(request)
                 await self._send(response, request.method)
         except asyncio.CancelledError:
             self._keep_alive = False
-            if self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
+            if self._overdue and not self._answering and self._transport is not None:
+                message = f"The call took longer than {self._limits.request_timeout_s:g} s (server.request_timeout_s)."
+                await self._send(self._server.refuse(self._path(), 504, "timeout_error", message), "POST")
+            elif self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
                 self._transport.abort()
             raise
         except PennyweightError as error:  # an answer under way broke off: cut it, so that the caller can tell
@@ -290,7 +300,11 @@ class Connection(asyncio.Protocol):
         if not plain:
             self._write(b"0\r\n\r\n")
 
+    def _path(self) -> str:
+        return self._url.decode("latin-1").partition("?")[0]
+
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
+        self._answering = True
         lines = [_HEADS.get(response.status) or _HEADS[500]]
         lines += [f"{name}: {value}" for name, value in response.headers if name not in _HOP]
         if length is not None:
@@ -350,7 +364,8 @@ class Server:
         now = self.loop.time()
         for connection in list(self.connections):
             connection.check(now)
-        every_s = min(1.0, self.limits.read_timeout_s / 4, self.limits.idle_timeout_s / 4)
+        limits = self.limits
+        every_s = min(1.0, *(t / 4 for t in (limits.read_timeout_s, limits.idle_timeout_s, limits.request_timeout_s)))
         self._sweeper = self.loop.call_later(every_s, self._sweep)
 
     async def stop(self, *, drain_s: float = 30.0) -> None:
