@@ -1,7 +1,7 @@
 """Measures what the gateway costs and adds, beside direct, nginx and other gateways in one run.
 
 CPU is the gateway's own, all threads and children, from the scheduler. Targets are visited in random order, round by
-round; figures are medians over rounds and ratios of medians within the run, because absolute times hold for one machine.
+round; figures are medians over rounds and ratios of medians within the run: absolute times hold for one machine only.
 """
 
 from __future__ import annotations

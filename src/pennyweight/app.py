@@ -6,6 +6,8 @@ serves it over HTTP, `AsyncClient` calls it directly, the CLI explains and repla
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,7 +37,7 @@ from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
 from .config import Config, Provider, Resolver
-from .errors import ConfigError, NotFound
+from .errors import ConfigError, NotFound, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .money import PicoUSD, parse_usd
@@ -56,6 +58,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "build"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
+    "billing_header": "pennyweight.optimizers.billing_header:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -184,6 +187,9 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             observers=(recorder,),
         )
         await stack.enter_async_context(clerk)
+        if config.ledger.keep_days is not None:
+            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
+            stack.callback(forgetting.cancel)
         yield App(
             config,
             clock=time,
@@ -199,6 +205,14 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             kv=kv,
             watchers=watchers,
         )
+
+
+async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
+    """Once a day, delete the receipts that are older than the operator wants to keep."""
+    while True:
+        with contextlib.suppress(StoreError):  # tomorrow is another day
+            await ledger.forget(clock.now() - keep_days * 86_400)
+        await asyncio.sleep(86_400)
 
 
 def _prices(config: Config) -> PriceBook:

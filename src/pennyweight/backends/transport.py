@@ -108,7 +108,8 @@ class _Connection(asyncio.Protocol):
             raise Unreachable("The upstream closed the connection.")
         self.transport.write(data)
         self._last = self.loop.time()
-        self._timer = self.loop.call_later(self._read_timeout_s, self._check_silence)
+        if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
+            self._timer = self.loop.call_later(self._read_timeout_s, self._check_silence)
         if self._drained is not None:
             await self._drained
         while not self.head_done:
@@ -143,9 +144,6 @@ class _Connection(asyncio.Protocol):
 
     def end(self) -> bool:
         """Stop the exchange; whether the connection can be used again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self.transport is None:
             return False
         if self.complete and self._keep_alive and self.error is None:
@@ -154,9 +152,10 @@ class _Connection(asyncio.Protocol):
         return False
 
     def _check_silence(self) -> None:
+        self._timer = None
+        if self.complete or self.transport is None:
+            return  # idle; the next exchange sets it again
         left = self._last + self._read_timeout_s - self.loop.time()
-        if self.complete:
-            return
         if left > 0.001:
             self._timer = self.loop.call_later(left, self._check_silence)
         else:
@@ -205,6 +204,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._until_close and self.head_done and exc is None:
@@ -368,6 +370,7 @@ class Http1:
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:
             connection._timer.cancel()
+            connection._timer = None
         upgraded = await connection.loop.start_tls(
             connection.transport, connection, self._context(), server_hostname=where.host
         )
