@@ -13,12 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from .backends.ask_usage import AskUsage
-from .backends.billing_line import BillingLine
 from .backends.budget import Budget
 from .backends.coalesce import Coalesce
 from .backends.cooldown import Cooldown
@@ -297,10 +295,6 @@ def _compose(
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     backend: Backend = AskUsage(Dispatch(by_name))
-    messages = {name for name, provider in config.providers.items() if Wire.ANTHROPIC_MESSAGES in provider.urls}
-    anthropic = {name for name in messages if name == "anthropic" or _is_anthropic(config.providers[name])}
-    if messages - anthropic:
-        backend = BillingLine(backend, anthropic)
     if at_once:
         backend = Limits(backend, at_once)
     backend = Crossing(backend)
@@ -315,11 +309,6 @@ def _compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
     return backend
-
-
-def _is_anthropic(provider: Provider) -> bool:
-    hosts = [urlsplit(url).hostname or "" for url in provider.urls.values()]
-    return any(host == "anthropic.com" or host.endswith(".anthropic.com") for host in hosts)
 
 
 def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
