@@ -19,6 +19,7 @@ import httptools
 import msgspec
 
 from ..errors import BackendError, ConfigError, NotConnected, StreamCut, Unreachable, UpstreamTimeout
+from ..flow import Flow
 from ..request import Headers
 
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
@@ -53,7 +54,7 @@ class Opened(msgspec.Struct, eq=False):
     status: int
     headers: Headers
     content: bytes | None = None
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: Flow | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -72,13 +73,16 @@ _MAX_HEADER_BYTES = 1 << 18
 class _Connection(asyncio.Protocol):
     """One connection to an upstream, used for one exchange at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, chunk_timeout_s: float) -> None:
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.used = False
         self._read_timeout_s = read_timeout_s
+        self._chunk_timeout_s = chunk_timeout_s
+        self._held_back = False
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._reset("GET")
@@ -109,7 +113,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
-            self._timer = self.loop.call_later(self._read_timeout_s, self._check_silence)
+            self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
         if self._drained is not None:
             await self._drained
         while not self.head_done:
@@ -125,9 +129,35 @@ class _Connection(asyncio.Protocol):
                 yield chunk
             if self.complete:
                 return
-            if self._buffered <= 0 and self.transport is not None:
-                self.transport.resume_reading()
+            self.go_on()
             await self._wait()
+
+    async def pour(self, sink: Callable[[bytes], None]) -> None:
+        """What is left of the body into `sink`, each chunk in the callback that received it. Raises StreamCut."""
+        while self.chunks:
+            chunk = self.chunks.popleft()
+            self._buffered -= len(chunk)
+            sink(chunk)
+        if self.complete:
+            return
+        self._sink = sink
+        self.go_on()
+        try:
+            while not self.complete:
+                await self._wait()
+        finally:
+            self._sink = None
+
+    def hold(self) -> None:
+        if not self.complete and not self._held_back and self.transport is not None:
+            self._held_back = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self._held_back and self.transport is not None:
+            self._held_back = False
+            self._last = self.loop.time()
+            self.transport.resume_reading()
 
     async def _wait(self) -> None:
         if self.complete or self.chunks:
@@ -155,11 +185,12 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         if self.complete or self.transport is None:
             return  # idle; the next exchange sets it again
-        left = self._last + self._read_timeout_s - self.loop.time()
+        limit = self._chunk_timeout_s if self.head_done else self._read_timeout_s
+        left = limit if self._held_back else self._last + limit - self.loop.time()  # held back: the silence is ours
         if left > 0.001:
-            self._timer = self.loop.call_later(left, self._check_silence)
+            self._timer = self.loop.call_later(min(left, self._chunk_timeout_s), self._check_silence)
         else:
-            self._fail(UpstreamTimeout(f"The upstream sent nothing for {self._read_timeout_s:g} s."))
+            self._fail(UpstreamTimeout(f"The upstream sent nothing for {limit:g} s."))
 
     def _fail(self, error: BackendError) -> None:
         if self.error is None and not self.complete:
@@ -188,16 +219,33 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
-            return
+            self._keep_alive = False
+            if not self.complete:  # else the answer is whole, and only the connection is of no more use
+                self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
+                return
         if self._parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
+            if self._sink is not None:
+                self._pass_on(chunk, self._sink)
+                return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
-            if self._buffered > _MAX_BUFFERED_BYTES and self.transport is not None:
+            full = self._buffered > _MAX_BUFFERED_BYTES and not self.complete  # a whole answer leaves a reading one
+            if full and not self._held_back and self.transport is not None:
+                self._held_back = True
                 self.transport.pause_reading()
         self._wake()
+
+    def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
+        try:
+            sink(chunk)
+        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if self.complete:
+            self._wake()
 
     def eof_received(self) -> None:
         return None
@@ -228,12 +276,16 @@ class _Connection(asyncio.Protocol):
         self._drained = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
+            return
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
         self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            raise ValueError("a second answer")
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             self.headers.clear()
@@ -247,19 +299,24 @@ class _Connection(asyncio.Protocol):
             self._until_close = not framed and status not in (204, 304)
 
     def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
+        if not self.complete:
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         if self.head_done:
             self.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
+            if self._held_back and self.transport is not None:
+                self._held_back = False
+                self.transport.resume_reading()
 
 
 class Http1:
     """The transport over connections kept per origin.
 
-    `read_timeout_s` bounds the silence between two reads; long answers are not bounded. `proxies`: scheme to proxy URL
-    ("http", "https"), with the hosts of `no_proxy` (suffixes) asked directly.
+    `read_timeout_s` bounds the silence before an answer begins, `chunk_timeout_s` that between two reads of it (None:
+    the same); long answers are not bounded. `proxies`: scheme to proxy URL ("http", "https"), with the hosts of
+    `no_proxy` (suffixes) asked directly. `tls`: what to trust; None: what the machine trusts.
     """
 
     def __init__(
@@ -267,17 +324,20 @@ class Http1:
         *,
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 600.0,
+        chunk_timeout_s: float | None = None,
         idle_s: float = 50.0,
         proxies: Mapping[str, str] | None = None,
         no_proxy: tuple[str, ...] = ("localhost", "127.0.0.1", "::1"),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._chunk_timeout_s = chunk_timeout_s if chunk_timeout_s is not None else read_timeout_s
         self._idle_s = idle_s
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
         self._idle: dict[Origin, list[_Connection]] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
 
     async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
@@ -306,10 +366,15 @@ class Http1:
             self._release(where, held)
             return Opened(held.status, answer, content=content)
 
-        async def close() -> None:
-            self._release(where, held)
+        released = False
 
-        return Opened(held.status, answer, chunks=held.body(), close=close)
+        async def close() -> None:
+            nonlocal released
+            if not released:  # twice in the pool, it would carry two exchanges at once
+                released = True
+                self._release(where, held)
+
+        return Opened(held.status, answer, chunks=Flow(held), close=close)
 
     async def aclose(self) -> None:
         for kept in self._idle.values():
@@ -332,8 +397,13 @@ class Http1:
 
     def _release(self, where: Origin, connection: _Connection) -> None:
         if connection.end():
-            connection.idle_since = connection.loop.time()
-            self._idle.setdefault(where, []).append(connection)
+            now = connection.idle_since = connection.loop.time()
+            kept = self._idle.setdefault(where, [])
+            while kept and now - kept[0].idle_since >= self._idle_s:  # the newest are used first, so the oldest pile up
+                oldest = kept.pop(0)
+                if oldest.transport is not None:
+                    oldest.transport.close()
+            kept.append(connection)
 
     async def _connect(self, where: Origin) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -342,12 +412,17 @@ class Http1:
             async with asyncio.timeout(self._connect_timeout_s):
                 host, port = (proxy.host, proxy.port) if proxy else (where.host, where.port)
                 direct_tls = self._context() if where.tls and proxy is None else None
-                connection = _Connection(loop, self._read_timeout_s)
+                connection = _Connection(loop, self._read_timeout_s, self._chunk_timeout_s)
                 await loop.create_connection(
                     lambda: connection, host, port, ssl=direct_tls, server_hostname=where.host if direct_tls else None
                 )
                 if proxy is not None and where.tls:
-                    await self._tunnel(connection, where, proxy)
+                    try:
+                        await self._tunnel(connection, where, proxy)
+                    except BaseException:
+                        if connection.end() and connection.transport is not None:
+                            connection.transport.abort()
+                        raise
                 return connection
         except TimeoutError:
             raise NotConnected(f"{where.host} did not accept a connection in {self._connect_timeout_s:g} s.") from None
@@ -366,7 +441,6 @@ class Http1:
         lines = [f"CONNECT {name} HTTP/1.1", f"host: {name}", *proxy.headers]
         await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         if connection.status != 200 or connection.transport is None:
-            connection.end()
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:
             connection._timer.cancel()
@@ -415,6 +489,6 @@ def _encode(where: Origin, method: str, target: str, headers: Headers, body: byt
     if body or method in ("POST", "PUT", "PATCH"):
         lines.append(f"content-length: {len(body)}")
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1:
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header holds a line break")
     return (head + "\r\n\r\n").encode("latin-1") + body

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -22,7 +23,9 @@ import httptools
 import msgspec
 
 from ..errors import PennyweightError
+from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse, Respond
+from ..request import get_header
 
 __all__ = ["Limits", "Server"]
 
@@ -32,9 +35,14 @@ log = logging.getLogger(__name__)
 class Refused(Exception):
     """A request that cannot be read; `kind` as in errors.py."""
 
+    path = ""
+
     def __init__(self, status: int, kind: str, message: str) -> None:
         self.status, self.kind, self.message = status, kind, message
 
+
+_Queued = tuple[HttpRequest | Refused, bool, bool]
+"""A request, whether the connection is kept after it, and whether it came as HTTP/1.0."""
 
 Refuse = Callable[[str, int, str, str], HttpResponse]
 """From (path, status, kind, message) to an answer in the protocol that this path speaks."""
@@ -69,13 +77,16 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._queue: deque[HttpRequest | Refused] = deque()
+        self._queue: deque[_Queued] = deque()
+        self._refused: Refused | None = None  # the first is the last: what follows it cannot be told apart
         self._task: asyncio.Task[None] | None = None
         self._late_at = 0.0  # loop time; 0: no bound
         self._overdue = False
         self._answering = False  # the head of the answer is on its way
+        self._asked = ""  # path of the request that is being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
+        self._held: Flow | None = None  # what is being poured to the caller
         self._keep_alive = True
         self._http_1_0 = False
         self._peer = ""
@@ -89,7 +100,6 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._refused: Refused | None = None
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -103,11 +113,15 @@ class Connection(asyncio.Protocol):
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        expects = False
         for name, value in self._headers:
             if name == "content-length" and int(value) > self._limits.max_body_bytes:
                 self._too_large()
-            elif name == "expect" and value.lower() == "100-continue" and self._transport and not self._refused:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            elif name == "expect" and value.lower() == "100-continue":
+                expects = True
+        # Not while an earlier answer is on its way: it would land in the middle of it.
+        if expects and self._refused is None and self._task is None and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         if self._refused is not None:
@@ -124,9 +138,9 @@ class Connection(asyncio.Protocol):
         path, _, query = self._url.decode("latin-1").partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
-        self._keep_alive = self._parser.should_keep_alive()
-        self._http_1_0 = self._parser.get_http_version() == "1.0"
-        self._push(HttpRequest(method, path, query, tuple(self._headers), body, self._peer))
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        self._push((request, keep_alive, self._parser.get_http_version() == "1.0"))
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
@@ -145,9 +159,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         if self._refused is None:
             self._refused = refused
+            refused.path = self._url.decode("latin-1").partition("?")[0]
             self._body.clear()
-            self._keep_alive = False
-            self._push(refused)
+            self._push((refused, False, False))
 
     # --- transport callbacks ---------------------------------------------------------------------------------------
 
@@ -165,7 +179,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._keep_alive = False
+            pass  # answered like any request, and the connection ends with it
         except httptools.HttpParserError as error:
             self._refuse(Refused(400, "invalid_request_error", f"This is not a valid HTTP/1.1 request: {error}."))
         except ValueError:
@@ -190,6 +204,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        if self._held is not None:
+            self._held.go_on()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -224,20 +240,22 @@ class Connection(asyncio.Protocol):
 
     # --- requests in, answers out ----------------------------------------------------------------------------------
 
-    def _push(self, request: HttpRequest | Refused) -> None:
+    def _push(self, queued: _Queued) -> None:
         self._header_bytes = 0
-        self._queue.append(request)
+        self._queue.append(queued)
         if self._task is None:
             self._task = self._loop.create_task(self._serve())
 
     async def _serve(self) -> None:
+        self._keep_alive = True
         try:
-            while self._queue:
-                request = self._queue.popleft()
+            while self._queue and self._keep_alive:
+                request, self._keep_alive, self._http_1_0 = self._queue.popleft()
                 self._answering = False
+                self._asked = request.path
                 self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
-                    response = self._server.refuse(self._path(), request.status, request.kind, request.message)
+                    response = self._server.refuse(request.path, request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
                 response = await self._server.respond(request)
@@ -246,16 +264,16 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if self._overdue and not self._answering and self._transport is not None:
                 message = f"The call took longer than {self._limits.request_timeout_s:g} s (server.request_timeout_s)."
-                await self._send(self._server.refuse(self._path(), 504, "timeout_error", message), "POST")
+                await self._send(self._server.refuse(self._asked, 504, "timeout_error", message), "POST")
             elif self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
                 self._transport.abort()
             raise
         except PennyweightError as error:  # an answer under way broke off: cut it, so that the caller can tell
             log.info("answer cut", extra={"error": type(error).__name__})
-            self._keep_alive = False
+            self._cut()
         except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback ever reaches a caller
             log.error("request failed", extra={"error": type(error).__name__})
-            self._keep_alive = False
+            self._cut()
         finally:
             self._task = None
             if self._transport is not None:
@@ -265,6 +283,15 @@ class Connection(asyncio.Protocol):
                         self._transport.resume_reading()
                 else:
                     self._finish()
+
+    def _cut(self) -> None:
+        """End the connection in a way that no caller can take for the end of the answer."""
+        self._keep_alive = False
+        if self._http_1_0 and self._transport is not None:  # no chunks to count: only a reset tells it from a close
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
 
     def _finish(self) -> None:
         """Close, but let a caller that is still sending a refused body read our answer first."""
@@ -278,8 +305,11 @@ class Connection(asyncio.Protocol):
     async def _send(self, response: HttpResponse, method: str) -> None:
         try:
             body = response.body
-            if isinstance(body, bytes):
-                self._write(self._head(response, length=len(body)) + (b"" if method == "HEAD" else body))
+            if isinstance(body, bytes) and method == "HEAD":
+                told = get_header(response.headers, "content-length")
+                self._write(self._head(response, length=int(told) if told and told.isdecimal() else len(body)))
+            elif isinstance(body, bytes):
+                self._write(self._head(response, length=len(body)) + body)
                 if self._paused:
                     await self._drain()
             else:
@@ -290,6 +320,32 @@ class Connection(asyncio.Protocol):
 
     async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes]) -> None:
         self._write(self._head(response, length=None))
+        if isinstance(body, Flow):
+            await self._pour(body)
+        else:
+            await self._each(body)
+        if not self._http_1_0:
+            self._write(b"0\r\n\r\n")
+
+    async def _pour(self, flow: Flow) -> None:
+        plain = self._http_1_0
+
+        def sink(chunk: bytes) -> None:
+            if not chunk:
+                return
+            self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            if self._paused:
+                flow.hold()  # the caller reads slower than the upstream writes
+
+        self._held = flow
+        try:
+            await flow.pour(sink)
+        finally:
+            self._held = None
+        if self._paused:
+            await self._drain()
+
+    async def _each(self, body: AsyncIterator[bytes]) -> None:
         plain = self._http_1_0
         async for chunk in body:
             if not chunk:
@@ -297,11 +353,6 @@ class Connection(asyncio.Protocol):
             self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 await self._drain()
-        if not plain:
-            self._write(b"0\r\n\r\n")
-
-    def _path(self) -> str:
-        return self._url.decode("latin-1").partition("?")[0]
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
         self._answering = True
