@@ -105,10 +105,10 @@ class Budget:
                 return
             total = await self._add(day, -worst)
             spent = total - self._held.get(day, 0)
+        # Without retry-after: Codex 0.169 would sleep until midnight, and OpenClaw would not show the text.
         raise LimitReached(
             f"Daily limit reached for key {tenant}: {_dollars(spent)} of {_dollars(limit)} spent, "
-            "resets tomorrow 00:00 UTC.",
-            retry_after_s=_until_midnight_s(self._clock.now()),
+            "resets tomorrow 00:00 UTC."
         )
 
     def _ended(self, day: str, worst: PicoUSD, call: Call, reply: Reply) -> None:
@@ -156,7 +156,3 @@ class Budget:
 def _dollars(amount: PicoUSD) -> str:
     """Rounded down to the cent, as the caller has not spent more."""
     return f"${max(amount, 0) // 10**10 / 100:.2f}"
-
-
-def _until_midnight_s(now: float) -> float:
-    return 86_400 - now % 86_400
