@@ -82,6 +82,7 @@ class Gateway:
             max_header_bytes=config.server.max_header_bytes,
             read_timeout_s=config.server.body_timeout_s,
             idle_timeout_s=config.server.idle_timeout_s,
+            max_connections=config.server.max_connections,
             request_timeout_s=config.server.request_timeout_s,
         )
         self._server = Server(self.respond, _refuse, limits=limits)
