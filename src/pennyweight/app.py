@@ -257,7 +257,12 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
 
 def _upstream(provider: Provider, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
-    transport = Http1(connect_timeout_s=provider.timeouts.connect_s, read_timeout_s=provider.timeouts.first_byte_s)
+    timeouts = provider.timeouts
+    transport = Http1(
+        connect_timeout_s=timeouts.connect_s,
+        read_timeout_s=timeouts.first_byte_s,
+        between_chunks_s=timeouts.between_chunks_s,
+    )
     hint = None
     if not provider.configured and provider.auth != "none":
         variable = f"{provider.name.upper()}_API_KEY"
@@ -319,7 +324,7 @@ def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
         limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
         asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
         n = body.get("n")
-        output = (min(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
+        output = (max(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
         counted = tokenizer.count("\n".join(codec(call.request.wire).view(call.request).texts))
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
         usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)

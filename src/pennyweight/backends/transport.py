@@ -72,12 +72,14 @@ _MAX_HEADER_BYTES = 1 << 18
 class _Connection(asyncio.Protocol):
     """One connection to an upstream, used for one exchange at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, between_chunks_s: float) -> None:
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.used = False
         self._read_timeout_s = read_timeout_s
+        self._between_chunks_s = between_chunks_s
+        self._check_s = min(read_timeout_s, between_chunks_s)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -95,6 +97,7 @@ class _Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._buffered = 0
         self._header_bytes = 0
+        self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
@@ -109,7 +112,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
-            self._timer = self.loop.call_later(self._read_timeout_s, self._check_silence)
+            self._timer = self.loop.call_later(self._check_s, self._check_silence)
         if self._drained is not None:
             await self._drained
         while not self.head_done:
@@ -155,11 +158,12 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         if self.complete or self.transport is None:
             return  # idle; the next exchange sets it again
-        left = self._last + self._read_timeout_s - self.loop.time()
-        if left > 0.001:
-            self._timer = self.loop.call_later(left, self._check_silence)
+        limit_s = self._between_chunks_s if self.head_done else self._read_timeout_s
+        left = self._last + limit_s - self.loop.time()
+        if self.chunks or left > 0.001:  # what waits in `chunks` was sent: it is our caller who is slow
+            self._timer = self.loop.call_later(max(min(left, self._check_s), 0.01), self._check_silence)
         else:
-            self._fail(UpstreamTimeout(f"The upstream sent nothing for {self._read_timeout_s:g} s."))
+            self._fail(UpstreamTimeout(f"The upstream sent nothing for {limit_s:g} s."))
 
     def _fail(self, error: BackendError) -> None:
         if self.error is None and not self.complete:
@@ -183,13 +187,19 @@ class _Connection(asyncio.Protocol):
         if self.complete:  # nothing was asked: whatever this is, the connection is of no use
             self._fail(Unreachable("The upstream sent data unasked."))
             return
+        self._unparsed_bytes += len(data)
         try:
             self._parser.feed_data(data)
+            # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
+            if self._unparsed_bytes > _MAX_HEADER_BYTES:
+                raise httptools.HttpParserError("a header without end")
         except httptools.HttpParserUpgrade:
             pass
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
-            return
+            if not self.complete:  # else it stands behind a whole answer, which is not wrong for it
+                self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
+                return
+            self._keep_alive = False
         if self._parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
@@ -227,11 +237,18 @@ class _Connection(asyncio.Protocol):
             self._drained.set_result(None)
         self._drained = None
 
+    def on_message_begin(self) -> None:
+        if self.complete:  # an answer that nobody asked for must not be taken for the next caller's
+            self._keep_alive = False
+            raise ValueError("an answer unasked")
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unparsed_bytes = 0
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if not self.head_done:  # a trailer must not pass for a header
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -246,7 +263,11 @@ class _Connection(asyncio.Protocol):
         else:
             self._until_close = not framed and status not in (204, 304)
 
+    def on_chunk_header(self) -> None:
+        self._unparsed_bytes = 0
+
     def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -258,7 +279,8 @@ class _Connection(asyncio.Protocol):
 class Http1:
     """The transport over connections kept per origin.
 
-    `read_timeout_s` bounds the silence between two reads; long answers are not bounded. `proxies`: scheme to proxy URL
+    `read_timeout_s` bounds the wait for an answer to begin and `between_chunks_s` (the same if None) the silence within
+    it; long answers are not bounded. `proxies`: scheme to proxy URL
     ("http", "https"), with the hosts of `no_proxy` (suffixes) asked directly.
     """
 
@@ -267,12 +289,14 @@ class Http1:
         *,
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 600.0,
+        between_chunks_s: float | None = None,
         idle_s: float = 50.0,
         proxies: Mapping[str, str] | None = None,
         no_proxy: tuple[str, ...] = ("localhost", "127.0.0.1", "::1"),
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._between_chunks_s = read_timeout_s if between_chunks_s is None else between_chunks_s
         self._idle_s = idle_s
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
@@ -342,7 +366,7 @@ class Http1:
             async with asyncio.timeout(self._connect_timeout_s):
                 host, port = (proxy.host, proxy.port) if proxy else (where.host, where.port)
                 direct_tls = self._context() if where.tls and proxy is None else None
-                connection = _Connection(loop, self._read_timeout_s)
+                connection = _Connection(loop, self._read_timeout_s, self._between_chunks_s)
                 await loop.create_connection(
                     lambda: connection, host, port, ssl=direct_tls, server_hostname=where.host if direct_tls else None
                 )
