@@ -17,7 +17,7 @@ from typing import Any
 from ..result import progress, report
 from .figures import TARGETS, figures, medians, skipped_figures
 from .peers import PEERS, Running, install, start
-from .tools import upstream
+from .tools import compiled, upstream
 from .visits import PLAN, measure
 
 EXAMPLES = """examples:
@@ -52,6 +52,7 @@ def main() -> int:
         targets={name: target for name, target in TARGETS.items() if name not in unmeasured},
         rounds=options.rounds,
         skipped=skipped,
+        load="C" if compiled() else "Python, for want of a C compiler: wall times are worse",
         cpu_us=_rounded(medians(visits, "cpu_us")),
         latency_ms_p50=_rounded(medians(visits, "latency_ms_p50")),
         gap_ms_p99=_rounded(medians(visits, "gap_ms_p99")),

@@ -19,6 +19,7 @@ import httptools
 import msgspec
 
 from ..errors import BackendError, ConfigError, NotConnected, StreamCut, Unreachable, UpstreamTimeout
+from ..flow import Flow
 from ..request import Headers
 
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
@@ -53,7 +54,7 @@ class Opened(msgspec.Struct, eq=False):
     status: int
     headers: Headers
     content: bytes | None = None
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: Flow | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -81,6 +82,7 @@ class _Connection(asyncio.Protocol):
         self._between_chunks_s = between_chunks_s
         self._check_s = min(read_timeout_s, between_chunks_s)
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._reset("GET")
@@ -131,6 +133,30 @@ class _Connection(asyncio.Protocol):
             if self._buffered <= 0 and self.transport is not None:
                 self.transport.resume_reading()
             await self._wait()
+
+    async def pour(self, sink: Callable[[bytes], None]) -> None:
+        """What is left of the body into `sink`, each chunk in the callback that received it. Raises StreamCut."""
+        while self.chunks:
+            chunk = self.chunks.popleft()
+            self._buffered -= len(chunk)
+            sink(chunk)
+        if self.complete:
+            return
+        self._sink = sink
+        self.go_on()
+        try:
+            while not self.complete:
+                await self._wait()
+        finally:
+            self._sink = None
+
+    def hold(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     async def _wait(self) -> None:
         if self.complete or self.chunks:
@@ -203,11 +229,24 @@ class _Connection(asyncio.Protocol):
         if self._parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
+            if self._sink is not None:
+                self._pass_on(chunk, self._sink)
+                return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
             if self._buffered > _MAX_BUFFERED_BYTES and self.transport is not None:
                 self.transport.pause_reading()
         self._wake()
+
+    def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
+        try:
+            sink(chunk)
+        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if self.complete:
+            self._wake()
 
     def eof_received(self) -> None:
         return None
@@ -333,7 +372,7 @@ class Http1:
         async def close() -> None:
             self._release(where, held)
 
-        return Opened(held.status, answer, chunks=held.body(), close=close)
+        return Opened(held.status, answer, chunks=Flow(held), close=close)
 
     async def aclose(self) -> None:
         for kept in self._idle.values():

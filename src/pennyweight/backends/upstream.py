@@ -6,12 +6,13 @@ Also `Dispatch`, the backend that hands a call to the provider its target names.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from ..call import Call
 from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
+from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec, translate
@@ -108,13 +109,11 @@ class Upstream:
         ok = 200 <= opened.status < 300
         kind = get_header(headers, "content-type") or ""
         streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
-        if opened.content is not None and streams:  # a stream so short that it is all here
-            opened.chunks, opened.content = _once(opened.content), None
+        if opened.content is not None and streams:
+            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
+            opened = Opened(opened.status, opened.headers, chunks=Flow(Ready([opened.content])))
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
-        if streams and opened.content is not None:
-            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
-            opened = Opened(opened.status, opened.headers, chunks=_once(opened.content))
         if opened.content is not None:
             if request.operation is not Operation.OTHER:
                 if 300 <= opened.status < 400:
@@ -152,26 +151,20 @@ class Upstream:
 
     def _stream(self, call: Call, request: Request, opened: Opened, headers: Headers) -> Reply:
         tap = codec(request.wire).tap()
-        side = _decoder(headers)
-        ended = False
-
-        async def relay() -> AsyncIterator[bytes]:
-            assert opened.chunks is not None
-            async for chunk in opened.chunks:
-                tap.feed(side(chunk) if side else chunk)
-                yield chunk
-            nonlocal ended
-            ended = True
+        flow = opened.chunks
+        assert flow is not None
+        decode = _decoder(headers)
+        flow.watch(tap.feed if decode is None else lambda chunk: tap.feed(decode(chunk)))
 
         async def close() -> None:
             done = tap.done()
-            if ended and not done.complete and getattr(tap, "finished", False):
+            if flow.ended and not done.complete and getattr(tap, "finished", False):
                 done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
             reply.done = self._charged(call, done)
             if opened.close is not None:
                 await opened.close()
 
-        reply = Reply(opened.status, headers, wire=request.wire, chunks=relay(), close=close)
+        reply = Reply(opened.status, headers, wire=request.wire, chunks=flow, close=close)
         reply.output_text = tap.output_text
         return reply
 
@@ -212,10 +205,6 @@ def _suffix(request: Request) -> str:
             path = path[len(ours) - 1 :]
             break
     return f"{path}?{request.query}" if request.query else path
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 async def _read(opened: Opened) -> Opened:
@@ -265,7 +254,7 @@ _OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language"
 
 
 def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
-    """For the side reader only: an upstream that compresses unasked is relayed as it is."""
+    """For the side reader only: an upstream that compresses unasked is relayed as it is. Never raises."""
     if get_header(headers, "content-encoding") not in ("gzip", "deflate"):
         return None
     inflate = zlib.decompressobj(wbits=47)
@@ -288,6 +277,4 @@ _MAX_INFLATED_BYTES = 64 << 20  # from one read of the network, or a whole answe
 
 def _plain(content: bytes, headers: Headers) -> bytes:
     decode = _decoder(headers)
-    if decode is None:
-        return content
-    return decode(content)
+    return content if decode is None else decode(content)

@@ -22,6 +22,7 @@ import httptools
 import msgspec
 
 from ..errors import PennyweightError
+from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse, Respond
 
 __all__ = ["Limits", "Server"]
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._answering = False  # the head of the answer is on its way
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
+        self._held: Flow | None = None  # what is being poured to the caller
         self._keep_alive = True
         self._http_1_0 = False
         self._peer = ""
@@ -263,6 +265,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        if self._held is not None:
+            self._held.go_on()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -382,6 +386,32 @@ class Connection(asyncio.Protocol):
         self._write(self._head(response, length=None))
         if method == "HEAD" or response.status in (204, 304):
             return
+        if isinstance(body, Flow):
+            await self._pour(body)
+        else:
+            await self._each(body)
+        if not self._http_1_0:
+            self._write(b"0\r\n\r\n")
+
+    async def _pour(self, flow: Flow) -> None:
+        plain = self._http_1_0
+
+        def sink(chunk: bytes) -> None:
+            if not chunk:
+                return  # it would be the end of a chunked body
+            self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            if self._paused:
+                flow.hold()  # the caller reads slower than the upstream writes
+
+        self._held = flow
+        try:
+            await flow.pour(sink)
+        finally:
+            self._held = None
+        if self._paused:
+            await self._drain()
+
+    async def _each(self, body: AsyncIterator[bytes]) -> None:
         plain = self._http_1_0
         async for chunk in body:
             if not chunk:
@@ -389,8 +419,6 @@ class Connection(asyncio.Protocol):
             self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 await self._drain()
-        if not plain:
-            self._write(b"0\r\n\r\n")
 
     def _path(self) -> str:
         return self._url.decode("latin-1").partition("?")[0]
