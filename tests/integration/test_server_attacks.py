@@ -20,7 +20,7 @@ async def echo(request: HttpRequest) -> HttpResponse:
     return HttpResponse(200, (("content-type", "text/plain"),), said.encode())
 
 
-def refuse(path: str, status: int, kind: str, message: str) -> HttpResponse:
+def refuse(request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
     return HttpResponse(status, (("content-type", "application/json"),), f'{{"{kind}": "{message}"}}'.encode())
 
 

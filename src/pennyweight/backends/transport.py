@@ -102,6 +102,7 @@ class _Connection(asyncio.Protocol):
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
+        self._held = False
         self._parser = httptools.HttpResponseParser(self)
 
     # --- an exchange -----------------------------------------------------------------------------------------------
@@ -151,10 +152,13 @@ class _Connection(asyncio.Protocol):
             self._sink = None
 
     def hold(self) -> None:
+        self._held = True
         if self.transport is not None:
             self.transport.pause_reading()
 
     def go_on(self) -> None:
+        self._held = False
+        self._last = self.loop.time()
         if self.transport is not None:
             self.transport.resume_reading()
 
@@ -186,7 +190,7 @@ class _Connection(asyncio.Protocol):
             return  # idle; the next exchange sets it again
         limit_s = self._between_chunks_s if self.head_done else self._read_timeout_s
         left = self._last + limit_s - self.loop.time()
-        if self.chunks or left > 0.001:  # what waits in `chunks` was sent: it is our caller who is slow
+        if self.chunks or self._held or left > 0.001:  # with an answer held or waiting here, our caller is the slow one
             self._timer = self.loop.call_later(max(min(left, self._check_s), 0.01), self._check_silence)
         else:
             self._fail(UpstreamTimeout(f"The upstream sent nothing for {limit_s:g} s."))

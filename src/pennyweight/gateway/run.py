@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from ..app import App, build
 from ..config import Config
-from ..errors import ConfigError, StoreError
+from ..errors import BadRequest, ConfigError, HeadersTooLarge, RequestError, RequestTimeout, StoreError, TooLarge
 from ..front.auth import Gate, refuse_bind
 from ..front.endpoints import wire_of
 from ..front.front import Front
@@ -27,6 +27,10 @@ __all__ = ["Gateway", "open_gateway", "run"]
 log = logging.getLogger(__name__)
 
 Load = Callable[[], Config]
+
+_UNREAD: Mapping[int, type[RequestError]] = {
+    error.status: error for error in (BadRequest, RequestTimeout, TooLarge, HeadersTooLarge)
+}
 
 
 class _Generation:
@@ -85,7 +89,7 @@ class Gateway:
             max_connections=config.server.max_connections,
             request_timeout_s=config.server.request_timeout_s,
         )
-        self._server = Server(self.respond, _refuse, limits=limits)
+        self._server = Server(self.respond, self._refuse, limits=limits)
         self.port = await self._server.start(config.server.host, config.server.port)
 
     async def stop(self) -> None:
@@ -117,6 +121,14 @@ class Gateway:
 
         response.close = closed
         return response
+
+    def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
+        """What could not even be read. The calls behind other refusals of the server leave their own receipts."""
+        unread = _UNREAD.get(status)
+        if unread is not None and self._now is not None:
+            return self._now.front.refused(request, unread(message))
+        body = codec(wire_of(request.path)).error(status, kind, message)
+        return HttpResponse(status, (("content-type", "application/json"),), body)
 
     async def reload(self) -> bool:
         """Swap in an App built from the configuration as it is now; an invalid one changes nothing."""
@@ -155,12 +167,6 @@ class Gateway:
             await stack.aclose()
             raise
         return _Generation(app, front, stack)
-
-
-def _refuse(path: str, status: int, kind: str, message: str) -> HttpResponse:
-    """What could not even be read, in the protocol that this path speaks."""
-    body = codec(wire_of(path)).error(status, kind, message)
-    return HttpResponse(status, (("content-type", "application/json"),), body)
 
 
 @asynccontextmanager

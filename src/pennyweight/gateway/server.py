@@ -37,8 +37,8 @@ class Refused(Exception):
         self.status, self.kind, self.message = status, kind, message
 
 
-Refuse = Callable[[str, int, str, str], HttpResponse]
-"""From (path, status, kind, message) to an answer in the protocol that this path speaks."""
+Refuse = Callable[[HttpRequest, int, str, str], HttpResponse]
+"""From (what is known of the request, status, kind, message) to an answer in the protocol that its path speaks."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -315,7 +315,7 @@ class Connection(asyncio.Protocol):
                 self._answering = False
                 self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
-                    response = self._server.refuse(self._path(), request.status, request.kind, request.message)
+                    response = self._server.refuse(self._begun(), request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
                 response = await self._server.respond(request)
@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if self._overdue and not self._answering and self._transport is not None:
                 message = f"The call took longer than {self._limits.request_timeout_s:g} s (server.request_timeout_s)."
-                await self._send(self._server.refuse(self._path(), 504, "timeout_error", message), "POST")
+                await self._send(self._server.refuse(self._begun(), 504, "timeout_error", message), "POST")
             elif self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
                 self._transport.abort()
             raise
@@ -420,8 +420,10 @@ class Connection(asyncio.Protocol):
             if self._paused:
                 await self._drain()
 
-    def _path(self) -> str:
-        return self._url.decode("latin-1").partition("?")[0]
+    def _begun(self) -> HttpRequest:
+        """What is known of a request that is not whole."""
+        path, _, query = self._url.decode("latin-1").partition("?")
+        return HttpRequest("POST", path, query, tuple(self._headers), b"", self._peer)
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
         self._answering = True
