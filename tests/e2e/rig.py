@@ -65,6 +65,7 @@ class Process:
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         command = [sys.executable, "-m", "pennyweight", "serve", "--port", "0", "--data", str(self.data), "--verbose"]
         command += ["--config", str(self.config)] if config is not None else []
+        self._log_from = self._log.stat().st_size if self._log.exists() else 0  # an earlier process may have written
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *arguments],
@@ -88,7 +89,7 @@ class Process:
 
     @property
     def log(self) -> str:
-        return self._log.read_text("utf-8", "replace")
+        return self._log.read_bytes()[self._log_from :].decode("utf-8", "replace")
 
     def wait_log(self, text: str, timeout_s: float = 5.0) -> None:
         deadline = time.monotonic() + timeout_s

@@ -92,6 +92,11 @@ class Gateway:
         self._server = Server(self.respond, self._refuse, limits=limits)
         self.port = await self._server.start(config.server.host, config.server.port)
 
+    def cut(self) -> None:
+        """Do not wait for the streams that a stop is draining."""
+        if self._server is not None:
+            self._server.cut()
+
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop(drain_s=self.app.config.server.drain_s)
@@ -137,6 +142,9 @@ class Gateway:
         except (ConfigError, StoreError) as error:
             log.error("configuration not taken: %s", error)
             return False
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, what runs goes on
+            log.error("configuration not taken: %s", type(error).__name__)
+            return False
         old, self._now = self._now, fresh
         assert old is not None
         if (old.app.config.server.host, old.app.config.server.port) != (
@@ -181,14 +189,24 @@ async def open_gateway(load: Load) -> AsyncIterator[Gateway]:
 
 
 async def run(load: Load, *, ready: Callable[[Gateway], None], watch: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. SIGHUP or a changed `watch` file swaps in a new App."""
+    """Serve until SIGTERM or SIGINT; a second one cuts the streams that the first lets end. SIGHUP or a changed
+    `watch` file swaps in a new App."""
     stop, changed = asyncio.Event(), asyncio.Event()
+    running: list[Gateway] = []
+
+    def end() -> None:
+        if stop.is_set():
+            for gateway in running:
+                gateway.cut()
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    for name, event in (("SIGTERM", stop), ("SIGINT", stop), ("SIGHUP", changed)):
+    for name, act in (("SIGTERM", end), ("SIGINT", end), ("SIGHUP", changed.set)):
         if hasattr(signal, name):
             with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(getattr(signal, name), event.set)
+                loop.add_signal_handler(getattr(signal, name), act)
     async with open_gateway(load) as gateway, asyncio.TaskGroup() as tasks:
+        running.append(gateway)
         ready(gateway)
         reloading = tasks.create_task(_reload_on(gateway, changed))
         watching = tasks.create_task(_watch(watch, changed))

@@ -463,6 +463,7 @@ class Server:
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
         self.closing = False
+        self._cut = False
         self.loop: asyncio.AbstractEventLoop
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -490,6 +491,10 @@ class Server:
         every_s = min(1.0, *(t / 4 for t in (limits.read_timeout_s, limits.idle_timeout_s, limits.request_timeout_s)))
         self._sweeper = self.loop.call_later(every_s, self._sweep)
 
+    def cut(self) -> None:
+        """Let a stop that is draining wait no longer."""
+        self._cut = True
+
     async def stop(self, *, drain_s: float = 30.0) -> None:
         """Stop accepting, let what is in flight end within `drain_s`, then cut what is left."""
         self.closing = True
@@ -500,7 +505,7 @@ class Server:
         deadline = self.loop.time() + drain_s
         for connection in list(self.connections):
             connection.shut()
-        while any(c.busy for c in self.connections) and self.loop.time() < deadline:  # noqa: ASYNC110 - only at the end
+        while any(c.busy for c in self.connections) and self.loop.time() < deadline and not self._cut:  # noqa: ASYNC110 - only at the end
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             if connection._task is not None:
