@@ -257,11 +257,10 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
 
 def _upstream(provider: Provider, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
-    timeouts = provider.timeouts
     transport = Http1(
-        connect_timeout_s=timeouts.connect_s,
-        read_timeout_s=timeouts.first_byte_s,
-        between_chunks_s=timeouts.between_chunks_s,
+        connect_timeout_s=provider.timeouts.connect_s,
+        read_timeout_s=provider.timeouts.first_byte_s,
+        chunk_timeout_s=provider.timeouts.between_chunks_s,
     )
     hint = None
     if not provider.configured and provider.auth != "none":

@@ -73,14 +73,14 @@ _MAX_HEADER_BYTES = 1 << 18
 class _Connection(asyncio.Protocol):
     """One connection to an upstream, used for one exchange at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, between_chunks_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, chunk_timeout_s: float) -> None:
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.used = False
         self._read_timeout_s = read_timeout_s
-        self._between_chunks_s = between_chunks_s
-        self._check_s = min(read_timeout_s, between_chunks_s)
+        self._chunk_timeout_s = chunk_timeout_s
+        self._held_back = False
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -102,7 +102,6 @@ class _Connection(asyncio.Protocol):
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
-        self._held = False
         self._parser = httptools.HttpResponseParser(self)
 
     # --- an exchange -----------------------------------------------------------------------------------------------
@@ -115,7 +114,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
-            self._timer = self.loop.call_later(self._check_s, self._check_silence)
+            self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
         if self._drained is not None:
             await self._drained
         while not self.head_done:
@@ -131,8 +130,7 @@ class _Connection(asyncio.Protocol):
                 yield chunk
             if self.complete:
                 return
-            if self._buffered <= 0 and self.transport is not None:
-                self.transport.resume_reading()
+            self.go_on()
             await self._wait()
 
     async def pour(self, sink: Callable[[bytes], None]) -> None:
@@ -152,14 +150,14 @@ class _Connection(asyncio.Protocol):
             self._sink = None
 
     def hold(self) -> None:
-        self._held = True
-        if self.transport is not None:
+        if not self.complete and not self._held_back and self.transport is not None:
+            self._held_back = True
             self.transport.pause_reading()
 
     def go_on(self) -> None:
-        self._held = False
-        self._last = self.loop.time()
-        if self.transport is not None:
+        if self._held_back and self.transport is not None:
+            self._held_back = False
+            self._last = self.loop.time()
             self.transport.resume_reading()
 
     async def _wait(self) -> None:
@@ -188,12 +186,13 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         if self.complete or self.transport is None:
             return  # idle; the next exchange sets it again
-        limit_s = self._between_chunks_s if self.head_done else self._read_timeout_s
-        left = self._last + limit_s - self.loop.time()
-        if self.chunks or self._held or left > 0.001:  # with an answer held or waiting here, our caller is the slow one
-            self._timer = self.loop.call_later(max(min(left, self._check_s), 0.01), self._check_silence)
+        limit = self._chunk_timeout_s if self.head_done else self._read_timeout_s
+        ours = self._held_back or self.chunks  # what came is waiting here: the silence is our caller's
+        left = limit if ours else self._last + limit - self.loop.time()
+        if left > 0.001:
+            self._timer = self.loop.call_later(min(left, self._chunk_timeout_s), self._check_silence)
         else:
-            self._fail(UpstreamTimeout(f"The upstream sent nothing for {limit_s:g} s."))
+            self._fail(UpstreamTimeout(f"The upstream sent nothing for {limit:g} s."))
 
     def _fail(self, error: BackendError) -> None:
         if self.error is None and not self.complete:
@@ -226,10 +225,10 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            if not self.complete:  # else it stands behind a whole answer, which is not wrong for it
+            self._keep_alive = False
+            if not self.complete:  # else the answer is whole, and only the connection is of no more use
                 self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
                 return
-            self._keep_alive = False
         if self._parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
@@ -238,7 +237,9 @@ class _Connection(asyncio.Protocol):
                 return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
-            if self._buffered > _MAX_BUFFERED_BYTES and self.transport is not None:
+            full = self._buffered > _MAX_BUFFERED_BYTES and not self.complete  # a whole answer leaves a reading one
+            if full and not self._held_back and self.transport is not None:
+                self._held_back = True
                 self.transport.pause_reading()
         self._wake()
 
@@ -280,20 +281,18 @@ class _Connection(asyncio.Protocol):
             self._drained.set_result(None)
         self._drained = None
 
-    def on_message_begin(self) -> None:
-        if self.complete:  # an answer that nobody asked for must not be taken for the next caller's
-            self._keep_alive = False
-            raise ValueError("an answer unasked")
-
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
-        if not self.head_done:  # a trailer must not pass for a header
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
+            return
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            raise ValueError("a second answer")
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             self.headers.clear()
@@ -311,20 +310,24 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
-        self._parts.append(body)
+        if not self.complete:
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         if self.head_done:
             self.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
+            if self._held_back and self.transport is not None:
+                self._held_back = False
+                self.transport.resume_reading()
 
 
 class Http1:
     """The transport over connections kept per origin.
 
-    `read_timeout_s` bounds the wait for an answer to begin and `between_chunks_s` (the same if None) the silence within
-    it; long answers are not bounded. `proxies`: scheme to proxy URL
-    ("http", "https"), with the hosts of `no_proxy` (suffixes) asked directly.
+    `read_timeout_s` bounds the silence before an answer begins, `chunk_timeout_s` that between two reads of it (None:
+    the same); long answers are not bounded. `proxies`: scheme to proxy URL ("http", "https"), with the hosts of
+    `no_proxy` (suffixes) asked directly. `tls`: what to trust; None: what the machine trusts.
     """
 
     def __init__(
@@ -332,19 +335,20 @@ class Http1:
         *,
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 600.0,
-        between_chunks_s: float | None = None,
+        chunk_timeout_s: float | None = None,
         idle_s: float = 50.0,
         proxies: Mapping[str, str] | None = None,
         no_proxy: tuple[str, ...] = ("localhost", "127.0.0.1", "::1"),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._between_chunks_s = read_timeout_s if between_chunks_s is None else between_chunks_s
+        self._chunk_timeout_s = chunk_timeout_s if chunk_timeout_s is not None else read_timeout_s
         self._idle_s = idle_s
         self._proxies = dict(proxies or {})
         self._no_proxy = no_proxy
         self._idle: dict[Origin, list[_Connection]] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
 
     async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
@@ -373,8 +377,13 @@ class Http1:
             self._release(where, held)
             return Opened(held.status, answer, content=content)
 
+        released = False
+
         async def close() -> None:
-            self._release(where, held)
+            nonlocal released
+            if not released:  # twice in the pool, it would carry two exchanges at once
+                released = True
+                self._release(where, held)
 
         return Opened(held.status, answer, chunks=Flow(held), close=close)
 
@@ -399,8 +408,13 @@ class Http1:
 
     def _release(self, where: Origin, connection: _Connection) -> None:
         if connection.end():
-            connection.idle_since = connection.loop.time()
-            self._idle.setdefault(where, []).append(connection)
+            now = connection.idle_since = connection.loop.time()
+            kept = self._idle.setdefault(where, [])
+            while kept and now - kept[0].idle_since >= self._idle_s:  # the newest are used first, so the oldest pile up
+                oldest = kept.pop(0)
+                if oldest.transport is not None:
+                    oldest.transport.close()
+            kept.append(connection)
 
     async def _connect(self, where: Origin) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -409,12 +423,17 @@ class Http1:
             async with asyncio.timeout(self._connect_timeout_s):
                 host, port = (proxy.host, proxy.port) if proxy else (where.host, where.port)
                 direct_tls = self._context() if where.tls and proxy is None else None
-                connection = _Connection(loop, self._read_timeout_s, self._between_chunks_s)
+                connection = _Connection(loop, self._read_timeout_s, self._chunk_timeout_s)
                 await loop.create_connection(
                     lambda: connection, host, port, ssl=direct_tls, server_hostname=where.host if direct_tls else None
                 )
                 if proxy is not None and where.tls:
-                    await self._tunnel(connection, where, proxy)
+                    try:
+                        await self._tunnel(connection, where, proxy)
+                    except BaseException:
+                        if connection.end() and connection.transport is not None:
+                            connection.transport.abort()
+                        raise
                 return connection
         except TimeoutError:
             raise NotConnected(f"{where.host} did not accept a connection in {self._connect_timeout_s:g} s.") from None
@@ -433,7 +452,6 @@ class Http1:
         lines = [f"CONNECT {name} HTTP/1.1", f"host: {name}", *proxy.headers]
         await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         if connection.status != 200 or connection.transport is None:
-            connection.end()
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:
             connection._timer.cancel()
@@ -482,6 +500,6 @@ def _encode(where: Origin, method: str, target: str, headers: Headers, body: byt
     if body or method in ("POST", "PUT", "PATCH"):
         lines.append(f"content-length: {len(body)}")
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1:
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header holds a line break")
     return (head + "\r\n\r\n").encode("latin-1") + body

@@ -106,6 +106,8 @@ class Upstream:
 
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
         headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED)
+        if request.method == "HEAD":  # how long the body would be is all there is to tell
+            headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
         kind = get_header(headers, "content-type") or ""
         streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -24,6 +25,7 @@ import msgspec
 from ..errors import PennyweightError
 from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse, Respond
+from ..request import get_header
 
 __all__ = ["Limits", "Server"]
 
@@ -31,11 +33,16 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """A request that cannot be read; `kind` as in errors.py."""
+    """A request that cannot be read; `kind` as in errors.py, `begun` what is known of it."""
+
+    begun = HttpRequest("POST", "", "", (), b"", "")
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         self.status, self.kind, self.message = status, kind, message
 
+
+_Queued = tuple[HttpRequest | Refused, bool, bool]
+"""A request, whether the connection is kept after it, and whether it came as HTTP/1.0."""
 
 Refuse = Callable[[HttpRequest, int, str, str], HttpResponse]
 """From (what is known of the request, status, kind, message) to an answer in the protocol that its path speaks."""
@@ -50,8 +57,8 @@ class Limits(msgspec.Struct, frozen=True):
     read_timeout_s: float = 60.0  # for a whole request to arrive; a body gets more at `least_bytes_s`
     least_bytes_s: int = 16 * 2**10  # bytes per second: a body that comes slower than this is not waited for
     idle_timeout_s: float = 120.0  # between requests on a kept connection
-    max_connections: int = 4096
     request_timeout_s: float = 900.0  # from a whole request to the end of its answer, a stream's too
+    max_connections: int = 4096
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
@@ -73,11 +80,13 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._queue: deque[HttpRequest | Refused] = deque()
+        self._queue: deque[_Queued] = deque()
+        self._refused: Refused | None = None  # the first is the last: what follows it cannot be told apart
         self._task: asyncio.Task[None] | None = None
         self._late_at = 0.0  # loop time; 0: no bound
         self._overdue = False
         self._answering = False  # the head of the answer is on its way
+        self._asked = Refused.begun  # what is being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._held: Flow | None = None  # what is being poured to the caller
@@ -88,7 +97,6 @@ class Connection(asyncio.Protocol):
         self._reading_since = 0.0
         self._read_bytes = 0
         self._unparsed_bytes = 0  # fed since the parser last told us anything
-        self._refused: Refused | None = None
         self._linger_until = 0.0
         self._continue_due = False
         self._begin()
@@ -133,7 +141,7 @@ class Connection(asyncio.Protocol):
                 expects = self._parser.get_http_version() != "1.0"
         if expects and self._refused is None:
             self._continue_due = True
-            if self._task is None:  # else an answer is under way, and this must not stand in the middle of it
+            if self._task is None:  # not while an earlier answer is on its way: it would land in the middle of it
                 self._continue()
 
     def _continue(self) -> None:
@@ -162,9 +170,10 @@ class Connection(asyncio.Protocol):
         path, _, query = self._url.decode("latin-1").partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
-        self._http_1_0 = self._parser.get_http_version() == "1.0"
-        self._keep_alive = self._parser.should_keep_alive() and not self._http_1_0
-        self._push(HttpRequest(method, path, query, tuple(self._headers), body, self._peer))
+        old = self._parser.get_http_version() == "1.0"
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
+        request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        self._push((request, keep_alive, old))
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
@@ -189,9 +198,10 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         if self._refused is None:
             self._refused = refused
+            path, _, query = self._url.decode("latin-1").partition("?")
+            refused.begun = HttpRequest("POST", path, query, tuple(self._headers), b"", self._peer)
             self._body.clear()
-            self._keep_alive = False
-            self._push(refused)
+            self._push((refused, False, False))
 
     # --- transport callbacks ---------------------------------------------------------------------------------------
 
@@ -220,7 +230,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._keep_alive = False
+            pass  # answered like any request, and the connection ends with it
         except httptools.HttpParserError as error:
             self._refuse(Refused(400, "invalid_request_error", f"This is not a valid HTTP/1.1 request: {error}."))
         except ValueError:
@@ -302,20 +312,22 @@ class Connection(asyncio.Protocol):
 
     # --- requests in, answers out ----------------------------------------------------------------------------------
 
-    def _push(self, request: HttpRequest | Refused) -> None:
+    def _push(self, queued: _Queued) -> None:
         self._header_bytes = 0
-        self._queue.append(request)
+        self._queue.append(queued)
         if self._task is None:
             self._task = self._loop.create_task(self._serve())
 
     async def _serve(self) -> None:
+        self._keep_alive = True
         try:
-            while self._queue:
-                request = self._queue.popleft()
+            while self._queue and self._keep_alive:
+                request, self._keep_alive, self._http_1_0 = self._queue.popleft()
                 self._answering = False
+                self._asked = request.begun if isinstance(request, Refused) else request
                 self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
-                    response = self._server.refuse(self._begun(), request.status, request.kind, request.message)
+                    response = self._server.refuse(request.begun, request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
                 response = await self._server.respond(request)
@@ -324,16 +336,16 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
             if self._overdue and not self._answering and self._transport is not None:
                 message = f"The call took longer than {self._limits.request_timeout_s:g} s (server.request_timeout_s)."
-                await self._send(self._server.refuse(self._begun(), 504, "timeout_error", message), "POST")
+                await self._send(self._server.refuse(self._asked, 504, "timeout_error", message), "POST")
             elif self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
                 self._transport.abort()
             raise
         except PennyweightError as error:  # an answer under way broke off: cut it, so that the caller can tell
             log.info("answer cut", extra={"error": type(error).__name__})
-            self._keep_alive = False
+            self._cut()
         except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback ever reaches a caller
             log.error("request failed", extra={"error": type(error).__name__})
-            self._keep_alive = False
+            self._cut()
         finally:
             self._task = None
             if self._transport is not None:
@@ -346,6 +358,15 @@ class Connection(asyncio.Protocol):
                         self._transport.resume_reading()
                 else:
                     self._finish()
+
+    def _cut(self) -> None:
+        """End the connection in a way that no caller can take for the end of the answer."""
+        self._keep_alive = False
+        if self._http_1_0 and self._transport is not None:  # no chunks to count: only a reset tells it from a close
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
 
     def _finish(self) -> None:
         """Close, but let a caller that is still sending a refused body read our answer first."""
@@ -362,7 +383,6 @@ class Connection(asyncio.Protocol):
         connection and could take our answer with it."""
         if self._transport is None:
             return
-        self._disarm()
         left = min(2.0, self._linger_until - self._loop.time())
         if left > 0:
             self._arm(left)
@@ -372,8 +392,11 @@ class Connection(asyncio.Protocol):
     async def _send(self, response: HttpResponse, method: str) -> None:
         try:
             body = response.body
-            if isinstance(body, bytes):
-                self._write(self._head(response, length=len(body)) + (b"" if method == "HEAD" else body))
+            if isinstance(body, bytes) and method == "HEAD":
+                told = get_header(response.headers, "content-length")
+                self._write(self._head(response, length=int(told) if told and told.isdecimal() else len(body)))
+            elif isinstance(body, bytes):
+                self._write(self._head(response, length=len(body)) + body)
                 if self._paused:
                     await self._drain()
             else:
@@ -419,11 +442,6 @@ class Connection(asyncio.Protocol):
             self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 await self._drain()
-
-    def _begun(self) -> HttpRequest:
-        """What is known of a request that is not whole."""
-        path, _, query = self._url.decode("latin-1").partition("?")
-        return HttpRequest("POST", path, query, tuple(self._headers), b"", self._peer)
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
         self._answering = True
@@ -491,6 +509,9 @@ class Server:
         every_s = min(1.0, *(t / 4 for t in (limits.read_timeout_s, limits.idle_timeout_s, limits.request_timeout_s)))
         self._sweeper = self.loop.call_later(every_s, self._sweep)
 
+    def _busy(self) -> bool:
+        return any(connection.busy for connection in self.connections)
+
     def cut(self) -> None:
         """Let a stop that is draining wait no longer."""
         self._cut = True
@@ -505,7 +526,7 @@ class Server:
         deadline = self.loop.time() + drain_s
         for connection in list(self.connections):
             connection.shut()
-        while any(c.busy for c in self.connections) and self.loop.time() < deadline and not self._cut:  # noqa: ASYNC110 - only at the end
+        while self._busy() and self.loop.time() < deadline and not self._cut:  # noqa: ASYNC110 - only at the end
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             if connection._task is not None:
