@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ..call import Call
-from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, UpstreamTimeout
+from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, StreamCut, UpstreamTimeout
 from ..money import PicoUSD
 from ..protocols import KV, Backend, Clock
 from ..request import Charge, Operation, Reply
@@ -71,8 +71,8 @@ class Budget:
         await self._reserve(day, tenant, worst, limit)
         try:
             reply = await self._inner.open(call)
-        except UpstreamTimeout:
-            await self._settle(day, worst, worst)  # it may have answered, and billed, after we gave up
+        except (UpstreamTimeout, StreamCut):
+            await self._settle(day, worst, worst)  # it may have answered, and billed
             raise
         except PennyweightError as error:
             billed = 0 if isinstance(error, BackendError) else worst
