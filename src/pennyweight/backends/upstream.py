@@ -93,7 +93,7 @@ class Upstream:
 
     def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
         sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
-        if get_header(request.headers, "accept-encoding") is not None:
+        if "accept-encoding" in dict(request.headers):
             sent.append(("accept-encoding", "identity"))
         if call.credential is not None:
             sent.append((call.credential.header, call.credential.secret))

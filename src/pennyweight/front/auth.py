@@ -14,7 +14,7 @@ import msgspec
 from ..call import Credential
 from ..config import Config, is_loopback
 from ..errors import ConfigError, Forbidden, Unauthenticated
-from ..request import Headers, get_header
+from ..request import Headers
 from ..stores.virtual_keys import PREFIX, KeyStore, VirtualKey
 from .http import HttpRequest
 
@@ -47,9 +47,8 @@ class Gate:
     def check_host(self, request: HttpRequest) -> None:
         """Raises Forbidden for a Host or a page that is not ours. A call inside this process has neither."""
         if request.peer:
-            headers = request.headers
-            origin, site = get_header(headers, "origin"), get_header(headers, "sec-fetch-site")
-            check_host(get_header(headers, "host"), origin, site, allowed=self._allowed)
+            fields = request.fields
+            check_host(fields.get("host"), fields.get("origin"), fields.get("sec-fetch-site"), allowed=self._allowed)
 
     def admit(self, request: HttpRequest) -> tuple[str, Credential | None]:
         """The tenant and what the caller brought for the provider. Raises Unauthenticated, StoreError."""

@@ -19,7 +19,7 @@ from ..app import App
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
-from ..request import Done, Headers, Operation, Reply, Request, Wire, get_header, too_deep
+from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
@@ -57,7 +57,7 @@ class Front:
                 raise NotFound(
                     f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
                 )
-            if get_header(request.headers, "upgrade") is not None:
+            if "upgrade" in request.fields:
                 return _no_websocket(endpoint)
             return await self._call(request, endpoint)
         except PennyweightError as error:
@@ -83,7 +83,7 @@ class Front:
             response = error_response(endpoint.wire, error)
             response.headers += (("x-pennyweight-call", call.id),)
             return response
-        if wants_cost(request.headers, native=endpoint.native) and reply.ok:
+        if wants_cost(request.fields, native=endpoint.native) and reply.ok:
             reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
 
@@ -132,22 +132,22 @@ class Front:
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
+        now = app.clock.now()
         return Call(
-            id=_call_id(app.clock.now()),
+            id=_call_id(now),
             identity=app.identify(request, tenant),
             original=request,
             request=request,
             target=resolved,
-            at=app.clock.now(),
-            optimize=self._optimize(http.headers, endpoint),
+            at=now,
+            optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
             credential=credential,
         )
 
-    def _optimize(self, headers: Headers, endpoint: Endpoint) -> Optimize:
+    def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:
         if endpoint.operation is Operation.OTHER:
             return "off"
-        asked = get_header(headers, "x-pennyweight-optimize")
         if asked is None:
             return self.app.config.optimize
         for level in get_args(Optimize):
@@ -172,7 +172,8 @@ class Front:
         steps = [step for step in reply.trail if isinstance(step, Step)]
         if steps:
             saved = sum(step.saving - step.spent for step in steps if step.verdict == "accepted")
-            told += (("x-pennyweight-saved", format_usd(saved)), ("x-pennyweight-trail", _trail(steps)))
+            told += (("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),)
+            told += (("x-pennyweight-trail", _trail(steps)),)
         return told
 
 
