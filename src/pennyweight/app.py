@@ -32,8 +32,8 @@ from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
-from .config import Config, Provider, Resolver
-from .errors import ConfigError, NotFound
+from .config import Config, Provider, Proxies, Resolver
+from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .money import PicoUSD, parse_usd
@@ -127,7 +127,10 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
     """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used."""
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
         database = Database(config.data_dir / "pennyweight.db")
         stack.push_async_callback(database.close)
         ledger = SQLiteLedger(database)
@@ -142,7 +145,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share)) for rule in config.optimizers
         ]
 
-        upstreams = {name: _upstream(provider, time) for name, provider in config.providers.items()}
+        upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         resolver = Resolver(config)
@@ -233,20 +236,34 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"optimizers: {use!r} cannot be loaded: {error}. Install what it needs.") from None
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be loaded: {type(error).__name__}: {error}.") from error
+    for name in ("Settings", function):
+        if not hasattr(module, name):
+            raise ConfigError(f"optimizers: {use!r} is no optimizer: {module_name} has no {name!r}. See its docs.")
     try:
         values = msgspec.convert(settings, module.Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimizers: the settings of {use!r} are not valid: {error}.") from None
-    made: Optimizer = getattr(module, function)(values, parts)
+    try:
+        made = getattr(module, function)(values, parts)
+    except PennyweightError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be built: {type(error).__name__}: {error}.") from error
+    if not isinstance(made, Optimizer):
+        raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
 
 
-def _upstream(provider: Provider, clock: Clock) -> Upstream:
+def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
     transport = Http1(
         connect_timeout_s=provider.timeouts.connect_s,
         read_timeout_s=provider.timeouts.first_byte_s,
         chunk_timeout_s=provider.timeouts.between_chunks_s,
+        proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
+        no_proxy=proxies.direct,
     )
     hint = None
     if not provider.configured and provider.auth != "none":

@@ -16,6 +16,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from . import providers as known_providers
 from . import toml
+from .proxies import proxies
 from .settings import (
     Capture,
     Config,
@@ -24,6 +25,7 @@ from .settings import (
     PipelineSettings,
     Provider,
     ProviderTable,
+    Proxies,
     RouteRule,
     Server,
 )
@@ -137,6 +139,7 @@ class _Reading:
                 values[name] = self._list(kind, tree[name], name)
         values["prices"] = self._prices(tree.get("prices", []))
         values["providers"] = self._providers(tree.get("providers", {}), env)
+        values["proxies"] = self._proxies(env)
         values["optimize"] = self._optimize(tree, env, overrides)
         values["data_dir"] = _data_dir(tree, env, overrides)
         server = values["server"]
@@ -186,6 +189,13 @@ class _Reading:
                 built[name] = provider
         failed = len(good) != len(tables) or any(name not in built for name in [*good, *known_providers.ALWAYS])
         return None if failed else built
+
+    def _proxies(self, env: Mapping[str, str]) -> Proxies | None:
+        try:
+            return proxies(env)
+        except ConfigError as error:
+            self.problems.append(Problem(error.message, ""))
+            return None
 
     def _optimize(self, tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Any:
         value = overrides.get("optimize") or tree.get("optimize") or env.get("PENNYWEIGHT_OPTIMIZE") or "safe"

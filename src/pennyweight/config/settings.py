@@ -23,6 +23,7 @@ __all__ = [
     "PipelineSettings",
     "Provider",
     "ProviderTable",
+    "Proxies",
     "RouteRule",
     "Secret",
     "Server",
@@ -174,6 +175,17 @@ class Provider(msgspec.Struct, frozen=True):
         return f"{address}?{query}" if query else address
 
 
+class Proxies(msgspec.Struct, frozen=True):
+    """How providers are reached, from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY. This machine always directly.
+
+    `urls`: scheme of the provider's address to a proxy's address, which may hold a password. `direct`: host names,
+    which stand for the names below them too.
+    """
+
+    urls: dict[str, Secret] = {}
+    direct: tuple[str, ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True):
     """Everything that can be set. `source`: the file it was read from, None when there was none."""
 
@@ -187,4 +199,5 @@ class Config(msgspec.Struct, frozen=True):
     pipeline: PipelineSettings = PipelineSettings()
     ledger: LedgerSettings = LedgerSettings()
     capture: Capture = Capture()
+    proxies: Proxies = Proxies()
     source: Path | None = None
