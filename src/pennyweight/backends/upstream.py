@@ -79,7 +79,8 @@ class Upstream:
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
         request = _renamed(call)
-        where = self._urls[request.wire]
+        # What is passed on untouched may be asked of a provider under a protocol that is not the path's.
+        where = self._urls.get(request.wire) or self._urls[call.target.wire]
         target = where.prefix + _suffix(request)
         key = None if call.credential is not None else self._pick_key(call)
         opened = await self._transport.send(where, request.method, target, self._sent(call, request, key), request.raw)
@@ -108,13 +109,11 @@ class Upstream:
         ok = 200 <= opened.status < 300
         kind = get_header(headers, "content-type") or ""
         streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
-        if opened.content is not None and streams:  # a stream so short that it is all here
+        if opened.content is not None and streams:
+            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
             opened.chunks, opened.content = _once(opened.content), None
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
-        if streams and opened.content is not None:
-            # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
-            opened = Opened(opened.status, opened.headers, chunks=_once(opened.content))
         if opened.content is not None:
             done = self._whole(call, request, opened.content, headers, ok=ok)
             return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
@@ -132,7 +131,7 @@ class Upstream:
     def _whole(self, call: Call, request: Request, content: bytes, headers: Headers, *, ok: bool) -> Done:
         if not ok or request.operation is Operation.OTHER:
             return Done(complete=ok)
-        done = codec(request.wire).read(_plain(content, headers))
+        done = codec(request.wire).read(_decoder(headers)(content))
         if request.operation is Operation.COUNT:
             return Done(complete=done.complete)
         return self._charged(call, done)
@@ -145,7 +144,7 @@ class Upstream:
         async def relay() -> AsyncIterator[bytes]:
             assert opened.chunks is not None
             async for chunk in opened.chunks:
-                tap.feed(side(chunk) if side else chunk)
+                tap.feed(side(chunk))
                 yield chunk
             nonlocal ended
             ended = True
@@ -215,18 +214,19 @@ async def _read(opened: Opened) -> Opened:
     return Opened(opened.status, opened.headers, content=content)
 
 
-def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
-    """For the side reader only: an upstream that compresses unasked is relayed as it is."""
-    if get_header(headers, "content-encoding") in ("gzip", "deflate"):
-        return zlib.decompressobj(wbits=47).decompress
-    return None
+def _decoder(headers: Headers) -> Callable[[bytes], bytes]:
+    """For the side reader only: an upstream that compresses unasked is relayed as it is. What cannot be read is b""."""
+    encoding = (get_header(headers, "content-encoding") or "identity").lower()
+    if encoding == "identity":
+        return bytes
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return lambda _chunk: b""
+    stream = zlib.decompressobj(wbits=47)
 
+    def decode(chunk: bytes) -> bytes:
+        try:
+            return stream.decompress(chunk)
+        except zlib.error:
+            return b""
 
-def _plain(content: bytes, headers: Headers) -> bytes:
-    decode = _decoder(headers)
-    if decode is None:
-        return content
-    try:
-        return decode(content)
-    except zlib.error:
-        return b""
+    return decode

@@ -592,6 +592,8 @@ def test_a_proxy_that_never_answers_is_left(authority: Authority) -> None:
             http = Http1(connect_timeout_s=0.05, proxies=proxies, no_proxy=())
             with pytest.raises(NotConnected, match=r"0\.05 s"):
                 await ask(http, Origin("localhost", 1, True))
+            async with asyncio.timeout(1):
+                await there.gone.wait()
 
     asyncio.run(main())
 
