@@ -36,7 +36,7 @@ class LocalApp:
             if response.close is not None:
                 await response.close()
             return response.status, response.headers, response.body
-        return response.status, response.headers, _closing(response.body, response.close)
+        return response.status, response.headers, _Closing(response.body, response.close)
 
     async def receipt(self, call_id: str) -> Receipt | None:
         """The receipt of a finished call, what is still queued included; None if there is none of that id."""
@@ -44,11 +44,25 @@ class LocalApp:
         return await asyncio.to_thread(receipt, self.app.config.data_dir / "pennyweight.db", call_id)
 
 
-async def _closing(body: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in body:
-            yield chunk
-    finally:
+class _Closing:
+    """The chunks of an answer that is closed at its end, when it breaks off, or by `aclose`, even before the first."""
+
+    def __init__(self, body: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None) -> None:
+        self._body = body
+        self._close = close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._body)
+        except BaseException:  # the end of the stream is one too
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        close, self._close = self._close, None
         if close is not None:
             await close()
 
