@@ -1,147 +1,72 @@
-"""Crosses every recorded request over all protocol pairs and says what was lost, field by field.
-
-Every string of the request must then be in the translated body or be named as lost, so a loss that nobody
-named would be seen [`unnamed`]. `python -m bench.crossing --data PATH…`, files or folders of
-recordings as bench/recordings.py reads them.
-"""
+"""Crosses every pair of protocols with the same requests and tells what was lost, field by field, from the trails."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from bench.recordings import files, load
-from bench.result import progress, report
-from pennyweight.request import Request, Wire
-from pennyweight.wire import translate
+from pennyweight.request import Wire
 
-APIS = {
-    "chat": Wire.OPENAI_CHAT,
-    "responses": Wire.OPENAI_RESPONSES,
-    "anthropic": Wire.ANTHROPIC_MESSAGES,
-    "ollama": Wire.OLLAMA,
-}
-# A model of each maker; which settings a target takes depends on it.
-MODELS = {
-    Wire.OPENAI_CHAT: "gpt-5.5",
-    Wire.OPENAI_RESPONSES: "gpt-5.5",
-    Wire.ANTHROPIC_MESSAGES: "claude-sonnet-4-6",
-    Wire.OLLAMA: "qwen3:8b",
-}
-TARGETS = {"unnamed": "== 0", "refused": "== 0"}
+from .faithful_cases import PATHS, Case, same_answer
+from .process import gateway
+from .rawhttp import Caller, Upstream
+
+__all__ = ["cross"]
+
+_PROVIDER = """[providers.only_{wire}]
+base_url = "{base}"
+wires = ["{wire}"]
+api_key = "sk-bench"
+"""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.crossing", description=__doc__)
-    parser.add_argument("--data", nargs="+", required=True, help="recordings: files or folders")
-    args = parser.parse_args()
-    figures: Counter[str] = Counter({"requests": 0, "crossings": 0, "clean": 0, "refused": 0, "unnamed": 0})
-    lost: dict[str, Counter[tuple[str, str]]] = {}
-    missing: Counter[str] = Counter()
-    for path in files(args.data):
-        records = load(path)
-        progress(f"{path.name}: {len(records)} requests")
-        for record in records:
-            figures["requests"] += 1
-            cross(record, figures, lost, missing)
-    figures["lost_fields"] = len({(pair, path) for pair, counts in lost.items() for path, _ in counts})
-    return report(
-        "crossing",
-        figures=figures,
-        targets=TARGETS,
-        data=args.data,
-        lost={pair: rows(counts) for pair, counts in sorted(lost.items())},
-        unnamed=dict(missing.most_common(20)),
-    )
+async def cross(provider: Upstream, cases: Sequence[Case]) -> dict[str, Any]:
+    """`{"anthropic_messages > openai_chat": {"requests", "answered", "lost": {field: times}, "failed": {how: times}}}`.
 
-
-def cross(
-    record: dict[str, Any],
-    figures: Counter[str],
-    lost: dict[str, Counter[tuple[str, str]]],
-    missing: Counter[str],
-) -> None:
-    source = APIS[record["api"]]
-    raw = json.dumps(record["body"], ensure_ascii=False, separators=(",", ":")).encode()
-    request = Request(source, raw, path=record["path"])
-    for target in Wire:
-        if target is source:
-            continue
-        figures["crossings"] += 1
-        pair = f"{source.value} to {target.value}"
-        try:
-            there = translate.request(request, target, model=MODELS[target])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a figure here
-            figures["refused"] += 1
-            missing[f"{pair}: {type(error).__name__}"] += 1
-            continue
-        counts = lost.setdefault(pair, Counter())
-        for loss in there.lost:
-            counts[loss.path, loss.reason] += loss.count
-        figures["clean"] += not there.lost
-        unnamed = unfound(record["body"], there)
-        figures["unnamed"] += len(unnamed)
-        missing.update(f"{pair}: {place}" for place in unnamed)
-
-
-def rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [{"field": path, "reason": reason, "count": n} for (path, reason), n in counts.most_common()]
-
-
-def unfound(body: dict[str, Any], there: translate.Translated) -> list[str]:
-    """Places of strings in the source body that neither the target body has nor a loss names."""
-    have = "\n".join(text for _, text in strings(there.request.body))
-    named = tuple(loss.path for loss in there.lost)
-    out: list[str] = []
-    for places, text in strings(body):
-        if len(text) < 12 or text in have:  # shorter ones are mostly the protocol's own words
-            continue
-        if any(place.startswith(named) or place in IMPLIED or place.endswith(".type") for place in places):
-            continue
-        if f"({text.partition(':')[0]})" not in "".join(named):  # a loss that is named by what the text begins with
-            out.append(places[0])
-    return out
-
-
-# The upstream's model is another; ids of items mean nothing elsewhere (calls and results have `call_id`); Anthropic's
-# thinking always comes signed, so it need not be asked for.
-IMPLIED = {"model", "input[].id", "include[]"}
-REASONING = ("thinking", "redacted_thinking")
-
-
-def strings(value: Any, *places: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every string of a body with its place: list indices left out, and once more with the `type` of each object.
-
-    Arguments in JSON count as what they hold.
+    Answered: status 200 and a body, or a stream with a clean end, in the caller's protocol.
     """
-    here = places or ("",)
-    if isinstance(value, str):
-        inner = parsed(value) if here[0].endswith("arguments") else None
-        if inner is None:
-            yield here, value
+    base = f"http://127.0.0.1:{provider.port}"
+    toml = "".join(_PROVIDER.format(wire=wire.value, base=f"{base}/v1") for wire in PATHS)
+    told: dict[str, Any] = {}
+    with gateway({}, toml=toml, optimize="off") as ours:
+        caller = Caller(ours.port)
+        for source in PATHS:
+            for target in PATHS:
+                if source is not target:
+                    sent = [case for case in cases if case.wire is source and case.recorded]
+                    told[f"{source.value} > {target.value}"] = await _pair(provider, caller, sent, target)
+        caller.close()
+    return told
+
+
+async def _pair(provider: Upstream, caller: Caller, cases: Sequence[Case], target: Wire) -> dict[str, Any]:
+    lost: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    answered = 0
+    for case in cases:
+        value = json.loads(case.body)
+        value["model"] = f"only_{target.value}/{value['model']}"
+        body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        provider.next = same_answer(case, target)
+        path = urlsplit(case.target).path
+        came = await caller.send("POST", path, (*case.headers, ("authorization", "Bearer sk-bench")), body)
+        provider.take()
+        if came.status == 200 and came.clean and came.body:
+            answered += 1
         else:
-            yield from strings(inner, *here)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from strings(item, *(f"{place}.{key}" if place else key for place in here))
-    elif isinstance(value, list):
-        for item in value:
-            kind = item.get("type") if isinstance(item, dict) else None
-            word = "reasoning" if kind in REASONING else kind
-            yield from strings(item, *(f"{place}[]" for place in here), *(f"{place}[]({word})" for place in here))
+            failed[f"{came.status} {came.body[:120].decode(errors='replace')}"] += 1
+        lost.update(await _lost(caller, dict(came.headers)))
+    return {"requests": len(cases), "answered": answered, "lost": dict(lost), "failed": dict(failed)}
 
 
-def parsed(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+async def _lost(caller: Caller, headers: Mapping[str, str]) -> set[str]:
+    call = headers.get("x-pennyweight-call")
+    if call is None:
+        return set()
+    told = await caller.send("GET", f"/pennyweight/calls/{call}", (), b"")
+    if told.status != 200:
+        return set()
+    return {step.get("why", "") for step in json.loads(told.body).get("trail", ()) if step.get("verdict") == "lost"}

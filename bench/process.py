@@ -140,10 +140,11 @@ def cpu_s(pid: int) -> float:
 
 
 def memory_mb(pid: int) -> float:
-    """Proportional set size of the process tree in megabytes (10^6 bytes): shared pages are counted once."""
-    total = 0
-    for one in tree(pid):
+    """Resident megabytes (10^6 bytes) of the process; with children proportional sizes, so nothing is counted twice."""
+    total, pids = 0, tree(pid)
+    word = "Rss" if len(pids) == 1 else "Pss"
+    for one in pids:
         with suppress(OSError):
-            match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
+            match = re.search(rf"^{word}:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
             total += int(match[1]) if match else 0
     return total * 1024 / 1e6

@@ -1,7 +1,7 @@
 """Measures what the gateway costs and adds, beside direct, nginx and other gateways in one run.
 
 CPU is the gateway's own, all threads and children, from the scheduler. Targets are visited in random order, round by
-round; figures are medians over rounds and ratios of medians within the run, because absolute times hold for one machine.
+round; figures are medians over rounds and ratios of medians within the run: absolute times hold for one machine only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ..result import progress, report
 from .figures import TARGETS, figures, medians, skipped_figures
 from .peers import PEERS, Running, install, start
-from .tools import upstream
+from .tools import compiled, upstream
 from .visits import PLAN, measure
 
 EXAMPLES = """examples:
@@ -52,6 +52,7 @@ def main() -> int:
         targets={name: target for name, target in TARGETS.items() if name not in unmeasured},
         rounds=options.rounds,
         skipped=skipped,
+        load="C" if compiled() else "Python, for want of a C compiler: wall times are worse",
         cpu_us=_rounded(medians(visits, "cpu_us")),
         latency_ms_p50=_rounded(medians(visits, "latency_ms_p50")),
         gap_ms_p99=_rounded(medians(visits, "gap_ms_p99")),

@@ -44,7 +44,6 @@ def request(port: int, path: str, content: bytes, headers: Mapping[str, str] = {
     """The bytes of a request as the OpenAI Python SDK sends it."""
     lines = {
         "host": f"127.0.0.1:{port}",
-        "accept-encoding": "gzip, deflate",
         "connection": "keep-alive",
         "accept": "application/json",
         "content-type": "application/json",

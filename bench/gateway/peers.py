@@ -135,6 +135,7 @@ def _litellm(upstream: int, folder: Path) -> Iterator[Running]:
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_TELEMETRY": "False",
         "LITELLM_LOG": "ERROR",
+        "LITELLM_MASTER_KEY": "sk-bench-0000000000000000",  # it refuses to start without; the load sends it
     }
     arguments = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
     with started([command, *arguments], environment=environment, folder=folder) as process:

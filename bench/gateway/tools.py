@@ -1,4 +1,7 @@
-"""The fake upstream and the load, both in C: compiled once into the cache folder, so that neither is the bottleneck."""
+"""The fake upstream and the load, both in C: compiled once into the cache folder, so that neither is the bottleneck.
+
+Without a compiler `plain.py` takes their place.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +19,7 @@ from typing import Any
 
 from .bodies import ANSWER, STREAM
 
-__all__ = ["CACHE", "Upstream", "load", "upstream"]
+__all__ = ["CACHE", "Upstream", "compiled", "load", "upstream"]
 
 CACHE = Path.home() / ".cache" / "pennyweight-bench"
 _HERE = Path(__file__).resolve().parent
@@ -75,13 +79,17 @@ def load(
 
 
 def _tool(name: str) -> list[str]:
-    """The command of a C tool, compiled where this source has not been yet. Raises RuntimeError without a compiler."""
+    """The command of a C tool, compiled where this source has not been yet; without a compiler the Python one."""
     source = _HERE / f"{name}.c"
     binary = CACHE / "tools" / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not binary.exists():
         compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
         if compiler is None:
-            raise RuntimeError("no C compiler found: install gcc, which compiles the bench's upstream and load")
+            return [sys.executable, "-m", f"{__package__}.plain", name]
         binary.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([compiler, "-O2", "-o", str(binary), str(source)], check=True)
     return [str(binary)]
+
+
+def compiled() -> bool:
+    return _tool("load")[0] != sys.executable

@@ -6,6 +6,8 @@ serves it over HTTP, `AsyncClient` calls it directly, the CLI explains and repla
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,6 +56,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "build"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
+    "billing_header": "pennyweight.optimizers.billing_header:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -185,6 +188,9 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             observers=(recorder,),
         )
         await stack.enter_async_context(clerk)
+        if config.ledger.keep_days is not None:
+            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
+            stack.callback(forgetting.cancel)
         yield App(
             config,
             clock=time,
@@ -200,6 +206,14 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             kv=kv,
             watchers=watchers,
         )
+
+
+async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
+    """Once a day, delete the receipts that are older than the operator wants to keep."""
+    while True:
+        with contextlib.suppress(StoreError):  # tomorrow is another day
+            await ledger.forget(clock.now() - keep_days * 86_400)
+        await asyncio.sleep(86_400)
 
 
 def _prices(config: Config) -> PriceBook:
@@ -327,7 +341,7 @@ def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
         asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
         n = body.get("n")
         output = (min(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
-        counted = tokenizer.count("\n".join(codec(call.request.wire).view(call.request).texts))
+        counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
         usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
         return accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at))

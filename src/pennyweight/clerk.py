@@ -154,6 +154,7 @@ class Clerk:
             while self._inbox:
                 self._make_some()
                 await asyncio.sleep(0)
+            self._made.set()  # once for all that gathered: few large transactions cost far less than many small ones
 
     async def _gather(self) -> None:
         """Let a batch come together, unless somebody waits."""
@@ -178,7 +179,6 @@ class Clerk:
             else:
                 self._unlearnt += 1
                 self._complain("optimizers learn too slowly: outcomes skipped")
-        self._made.set()
         self._learn.set()
 
     async def _write_all(self) -> None:
@@ -223,6 +223,7 @@ class Clerk:
         while True:
             await self._learn.wait()
             self._learn.clear()
+            turn = 0
             while self._unsettled:
                 outcome = self._unsettled.popleft()
                 self._settling = 1
@@ -233,7 +234,9 @@ class Clerk:
                     self._complain("optimizers failed to learn", error)
                 finally:
                     self._settling = 0
-                await asyncio.sleep(0)
+                turn += 1
+                if turn % self._settings.portion == 0:
+                    await asyncio.sleep(0)
 
     async def _pause(self, seconds: float) -> None:
         """Wait before trying again; a stop or a flush cuts it short."""

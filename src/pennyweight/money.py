@@ -215,12 +215,18 @@ def format_usd(amount: PicoUSD, *, exact: bool = False) -> str:
         dollars, rest = divmod(amount, PICO)
         return f"{sign}${dollars}.{f'{rest:012d}'.rstrip('0'):0<2}"
     if amount >= PICO:
-        cents = whole(Fraction(amount, PICO // 100))
+        cents = _nearest(amount, PICO // 100)
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
-    micros = whole(Fraction(amount, 10**6))
+    micros = _nearest(amount, 10**6)
     if amount and not micros:
         return f"{sign}<$0.000001"
     return f"{sign}${micros // 10**6}.{f'{micros % 10**6:06d}'.rstrip('0'):0<2}"
+
+
+def _nearest(amount: int, unit: int) -> int:
+    """`amount` in whole units, a half to the even one."""
+    count, rest = divmod(amount, unit)
+    return count + (2 * rest > unit or (2 * rest == unit and count % 2 == 1))
 
 
 def _or(value: float | None, default: float) -> float:

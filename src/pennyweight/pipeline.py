@@ -12,6 +12,7 @@ import msgspec
 
 from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
 from .errors import PennyweightError
+from .flow import Flow, Ready
 from .policy import Flag
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, get_header
@@ -105,8 +106,7 @@ class Pipeline:
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             reply.trail = call.trail
             reply.on_end.append(watch)
-            if reply.chunks is not None:
-                reply.chunks = watch.relay(reply.chunks)
+            watch.follow(reply)
             return reply
         if answer is not None:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
@@ -121,8 +121,7 @@ class Pipeline:
             raise
         reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
-        if reply.chunks is not None:
-            reply.chunks = watch.relay(reply.chunks)
+        watch.follow(reply)
         return reply
 
     async def settle(self, outcome: Outcome) -> None:
@@ -150,7 +149,7 @@ def replay(call: Call, response: Response) -> Reply:
     include_usage = asked is not None and b'"include_usage"' in bytes(asked) and b"true" in bytes(asked)
     chunks = wire.unfold(response.raw, include_usage=include_usage)
     headers += (("content-type", wire.stream_type()), ("cache-control", "no-cache"))
-    return Reply(response.status, headers, wire=response.wire, chunks=_each(chunks), done=done)
+    return Reply(response.status, headers, wire=response.wire, chunks=Flow(Ready(chunks)), done=done)
 
 
 def _replayed(call: Call, response: Response) -> Reply | None:
@@ -163,11 +162,6 @@ def _replayed(call: Call, response: Response) -> Reply | None:
 
 
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
-
-
-async def _each(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
 
 
 async def _proposed(work: Coroutine[Any, Any, T], deadline: float) -> T:
@@ -224,18 +218,29 @@ class _Watch:
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
+        self._flow: Flow | None = None
         self._streamed = False
 
-    async def relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The chunks as they pass; notes when the first came, whether the end did, and keeps them if asked."""
-        kept = self._kept
-        self._streamed = True  # also when the caller then reads it whole, which leaves the stream's bytes in `content`
+    def follow(self, reply: Reply) -> None:
+        """See the chunks of the reply as they pass."""
+        # Also when the caller then reads it whole, which leaves the stream's bytes in `content`.
+        self._streamed = reply.chunks is not None
+        if isinstance(reply.chunks, Flow):
+            self._flow = reply.chunks
+            reply.chunks.watch(self._see)
+        elif reply.chunks is not None:
+            reply.chunks = self._relay(reply.chunks)
+
+    def _see(self, chunk: bytes) -> None:
+        if self._ttft_s is None:
+            self._ttft_s = self._pipeline._clock.monotonic() - self._started
+        if self._kept is not None:
+            self._kept.append(chunk)
+
+    async def _relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
             async for chunk in chunks:
-                if self._ttft_s is None:
-                    self._ttft_s = self._pipeline._clock.monotonic() - self._started
-                if kept is not None:
-                    kept.append(chunk)
+                self._see(chunk)
                 yield chunk
             self._finished = True
         except PennyweightError as error:
@@ -250,6 +255,8 @@ class _Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
+        if self._flow is not None:
+            self._finished, self._error = self._flow.ended, self._flow.error
         whole = reply.content is not None and not self._streamed
         response = None
         self._call = self._call.note(*reply.notes) if reply.notes else self._call

@@ -115,9 +115,16 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     method: str = "POST"
     operation: Operation = Operation.GENERATE
 
-    @cached_property
+    @property
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
+        # By hand: functools.cached_property takes a lock until Python 3.12, and every call comes here several times.
+        found: Envelope | None = self.__dict__.get("_envelope")
+        if found is None:
+            found = self.__dict__["_envelope"] = self._decoded()
+        return found
+
+    def _decoded(self) -> Envelope:
         try:
             return _envelope.decode(self.raw)
         except msgspec.ValidationError as error:

@@ -380,3 +380,9 @@ def test_the_commented_examples_work_too(tmp_path: Path) -> None:
     assert config.prices[0]["model"] == "our-model*"
     assert config.providers["ollama"].num_ctx == 32768
     assert not config.providers["openai"].moved
+
+
+def test_a_provider_at_the_gateways_own_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="in circles"):
+        load(None, {"OPENAI_BASE_URL": "http://127.0.0.1:8787/v1"})
+    assert load(None, {"OPENAI_BASE_URL": "http://127.0.0.1:8788/v1"})

@@ -19,6 +19,7 @@ import httptools
 import msgspec
 
 from ..errors import BackendError, ConfigError, NotConnected, StreamCut, Unreachable, UpstreamTimeout
+from ..flow import Flow
 from ..request import Headers
 
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
@@ -53,7 +54,7 @@ class Opened(msgspec.Struct, eq=False):
     status: int
     headers: Headers
     content: bytes | None = None
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: Flow | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -81,6 +82,7 @@ class _Connection(asyncio.Protocol):
         self._chunk_timeout_s = chunk_timeout_s
         self._held_back = False
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._reset("GET")
@@ -110,7 +112,8 @@ class _Connection(asyncio.Protocol):
             raise Unreachable("The upstream closed the connection.")
         self.transport.write(data)
         self._last = self.loop.time()
-        self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
+        if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
+            self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
         if self._drained is not None:
             await self._drained
         while not self.head_done:
@@ -126,11 +129,35 @@ class _Connection(asyncio.Protocol):
                 yield chunk
             if self.complete:
                 return
-            if self._held_back and self.transport is not None:
-                self._held_back = False
-                self._last = self.loop.time()
-                self.transport.resume_reading()
+            self.go_on()
             await self._wait()
+
+    async def pour(self, sink: Callable[[bytes], None]) -> None:
+        """What is left of the body into `sink`, each chunk in the callback that received it. Raises StreamCut."""
+        while self.chunks:
+            chunk = self.chunks.popleft()
+            self._buffered -= len(chunk)
+            sink(chunk)
+        if self.complete:
+            return
+        self._sink = sink
+        self.go_on()
+        try:
+            while not self.complete:
+                await self._wait()
+        finally:
+            self._sink = None
+
+    def hold(self) -> None:
+        if not self.complete and not self._held_back and self.transport is not None:
+            self._held_back = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self._held_back and self.transport is not None:
+            self._held_back = False
+            self._last = self.loop.time()
+            self.transport.resume_reading()
 
     async def _wait(self) -> None:
         if self.complete or self.chunks:
@@ -147,9 +174,6 @@ class _Connection(asyncio.Protocol):
 
     def end(self) -> bool:
         """Stop the exchange; whether the connection can be used again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self.transport is None:
             return False
         if self.complete and self._keep_alive and self.error is None:
@@ -158,8 +182,9 @@ class _Connection(asyncio.Protocol):
         return False
 
     def _check_silence(self) -> None:
-        if self.complete:
-            return
+        self._timer = None
+        if self.complete or self.transport is None:
+            return  # idle; the next exchange sets it again
         limit = self._chunk_timeout_s if self.head_done else self._read_timeout_s
         left = limit if self._held_back else self._last + limit - self.loop.time()  # held back: the silence is ours
         if left > 0.001:
@@ -201,6 +226,9 @@ class _Connection(asyncio.Protocol):
         if self._parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
+            if self._sink is not None:
+                self._pass_on(chunk, self._sink)
+                return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
             full = self._buffered > _MAX_BUFFERED_BYTES and not self.complete  # a whole answer leaves a reading one
@@ -209,11 +237,24 @@ class _Connection(asyncio.Protocol):
                 self.transport.pause_reading()
         self._wake()
 
+    def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
+        try:
+            sink(chunk)
+        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if self.complete:
+            self._wake()
+
     def eof_received(self) -> None:
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._until_close and self.head_done and exc is None:
@@ -333,7 +374,7 @@ class Http1:
                 released = True
                 self._release(where, held)
 
-        return Opened(held.status, answer, chunks=held.body(), close=close)
+        return Opened(held.status, answer, chunks=Flow(held), close=close)
 
     async def aclose(self) -> None:
         for kept in self._idle.values():
@@ -403,6 +444,7 @@ class Http1:
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:
             connection._timer.cancel()
+            connection._timer = None
         upgraded = await connection.loop.start_tls(
             connection.transport, connection, self._context(), server_hostname=where.host
         )

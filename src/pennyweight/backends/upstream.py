@@ -6,12 +6,13 @@ Also `Dispatch`, the backend that hands a call to the provider its target names.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from ..call import Call
 from ..errors import AuthFailed, NotFound
+from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec
@@ -106,12 +107,14 @@ class Upstream:
 
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
         headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED)
+        if request.method == "HEAD":  # how long the body would be is all there is to tell
+            headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
         kind = get_header(headers, "content-type") or ""
         streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
         if opened.content is not None and streams:
             # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
-            opened.chunks, opened.content = _once(opened.content), None
+            opened = Opened(opened.status, opened.headers, chunks=Flow(Ready([opened.content])))
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
         if opened.content is not None:
@@ -131,33 +134,27 @@ class Upstream:
     def _whole(self, call: Call, request: Request, content: bytes, headers: Headers, *, ok: bool) -> Done:
         if not ok or request.operation is Operation.OTHER:
             return Done(complete=ok)
-        done = codec(request.wire).read(_decoder(headers)(content))
+        done = codec(request.wire).read(_plain(content, headers))
         if request.operation is Operation.COUNT:
             return Done(complete=done.complete)
         return self._charged(call, done)
 
     def _stream(self, call: Call, request: Request, opened: Opened, headers: Headers) -> Reply:
         tap = codec(request.wire).tap()
-        side = _decoder(headers)
-        ended = False
-
-        async def relay() -> AsyncIterator[bytes]:
-            assert opened.chunks is not None
-            async for chunk in opened.chunks:
-                tap.feed(side(chunk))
-                yield chunk
-            nonlocal ended
-            ended = True
+        flow = opened.chunks
+        assert flow is not None
+        decode = _decoder(headers)
+        flow.watch(tap.feed if decode is None else lambda chunk: tap.feed(decode(chunk)))
 
         async def close() -> None:
             done = tap.done()
-            if ended and not done.complete and getattr(tap, "finished", False):
+            if flow.ended and not done.complete and getattr(tap, "finished", False):
                 done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
             reply.done = self._charged(call, done)
             if opened.close is not None:
                 await opened.close()
 
-        reply = Reply(opened.status, headers, wire=request.wire, chunks=relay(), close=close)
+        reply = Reply(opened.status, headers, wire=request.wire, chunks=flow, close=close)
         reply.output_text = tap.output_text
         return reply
 
@@ -200,10 +197,6 @@ def _suffix(request: Request) -> str:
     return f"{path}?{request.query}" if request.query else path
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
 async def _read(opened: Opened) -> Opened:
     assert opened.chunks is not None
     try:
@@ -214,19 +207,24 @@ async def _read(opened: Opened) -> Opened:
     return Opened(opened.status, opened.headers, content=content)
 
 
-def _decoder(headers: Headers) -> Callable[[bytes], bytes]:
-    """For the side reader only: an upstream that compresses unasked is relayed as it is. What cannot be read is b""."""
+def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
+    """For the side reader only: an upstream that compresses unasked is relayed as it is. Never raises."""
     encoding = (get_header(headers, "content-encoding") or "identity").lower()
     if encoding == "identity":
-        return bytes
+        return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         return lambda _chunk: b""
-    stream = zlib.decompressobj(wbits=47)
+    inflate = zlib.decompressobj(wbits=47)
 
     def decode(chunk: bytes) -> bytes:
         try:
-            return stream.decompress(chunk)
+            return inflate.decompress(chunk)
         except zlib.error:
             return b""
 
     return decode
+
+
+def _plain(content: bytes, headers: Headers) -> bytes:
+    decode = _decoder(headers)
+    return content if decode is None else decode(content)

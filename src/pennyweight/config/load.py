@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -217,6 +218,13 @@ class _Reading:
                     )
         for name, provider in config.providers.items():
             for url in dict.fromkeys(provider.urls.values()):
+                parts = urlsplit(url)
+                if known_providers.is_loopback(parts.hostname or "") and parts.port == config.server.port:
+                    message = (
+                        f"providers.{name} is at {url}, where the gateway itself listens: a call would go in circles."
+                    )
+                    remedy = "Unset the *_BASE_URL that points clients at the gateway where the gateway itself runs."
+                    self.report(("providers", name, "base_url"), message, remedy)
                 if known_providers.plain_http(url):
                     message = f"providers.{name} is reached over plain http at {url}: keys and prompts go unencrypted."
                     self.report(("providers", name, "base_url"), message, "Use https, or a tunnel.", "warning")

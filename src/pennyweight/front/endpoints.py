@@ -49,6 +49,8 @@ def find(request: HttpRequest) -> Endpoint | None:
             return known
     if path.startswith(_NATIVE):
         return _native(request)
+    if path == "/models" or path.startswith("/models/"):
+        path = f"/v1{path}"
     if path.startswith("/v1/"):
         wire = Wire.ANTHROPIC_MESSAGES if _speaks_anthropic(request) else Wire.OPENAI_CHAT
         return Endpoint(wire, Operation.OTHER, path)

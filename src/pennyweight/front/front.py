@@ -7,8 +7,8 @@ in the shape of the caller's own protocol. This module knows no socket.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
+from random import getrandbits
 from typing import get_args
 
 from ..app import App
@@ -159,7 +159,7 @@ def _no_websocket(endpoint: Endpoint) -> HttpResponse:
 
 def _call_id(now: float) -> str:
     """Ids sort by time, so that the ledger's index grows at its end."""
-    return f"call_{int(now * 1000):011x}{secrets.token_hex(8)}"
+    return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
 def _check_utf8(raw: bytes) -> None:

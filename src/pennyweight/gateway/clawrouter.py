@@ -18,7 +18,7 @@ from ..config import Config, Provider
 from ..money import PicoUSD, Rates
 from ..request import Headers, Wire, get_header
 
-__all__ = ["Spent", "catalog", "listed_models", "request_id", "usage"]
+__all__ = ["Spent", "catalog", "conversing", "request_id", "usage"]
 
 Pricing = Callable[[str, str], Rates | None]
 """The rates in force of a provider's model, by their names; None: no price is known."""
@@ -142,35 +142,9 @@ def request_id(headers: Headers) -> Headers:
     return (("x-request-id", sent),) if sent is not None and _REQUEST_ID.fullmatch(sent) else ()
 
 
-class _Listed(msgspec.Struct):
-    id: str
-
-
-class _Listing(msgspec.Struct):
-    data: list[_Listed] = []
-
-
-class _Tag(msgspec.Struct):
-    name: str
-
-
-class _Tags(msgspec.Struct):
-    models: list[_Tag] = []
-
-
 _NOT_CHAT = re.compile(r"embed|whisper|tts|dall-e|image|moderation|audio|realtime|transcribe|rerank|sora|speech")
 
 
-def listed_models(wire: Wire, body: bytes) -> list[str]:
-    """The models in a provider's own list (`/v1/models`, Ollama's `/api/tags`) that can hold a conversation.
-
-    [] when the answer is no such list.
-    """
-    try:
-        if wire is Wire.OLLAMA:
-            names = [tag.name for tag in msgspec.json.decode(body, type=_Tags).models]
-        else:
-            names = [row.id for row in msgspec.json.decode(body, type=_Listing).data]
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-    return [name for name in names if not _NOT_CHAT.search(name.lower())]
+def conversing(models: Iterable[str]) -> list[str]:
+    """Those that can hold a conversation, by their names."""
+    return [name for name in models if not _NOT_CHAT.search(name.lower())]

@@ -23,6 +23,8 @@ from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .clawrouter_pages import ClawRouterPages
 from .metrics import Metrics
+from .model_lists import ModelLists
+from .models import ModelPages
 
 __all__ = ["Pages"]
 
@@ -43,7 +45,9 @@ class Pages:
         self._app = app
         self._gate = gate
         self._metrics = metrics
-        self._clawrouter = ClawRouterPages(app, gate)
+        lists = ModelLists(app)
+        self._models = ModelPages(app, gate, lists)
+        self._clawrouter = ClawRouterPages(app, gate, lists)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -58,7 +62,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._clawrouter.find(request)
+        return page or self._clawrouter.find(request) or self._models.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})

@@ -82,6 +82,7 @@ class Gateway:
             max_header_bytes=config.server.max_header_bytes,
             read_timeout_s=config.server.body_timeout_s,
             idle_timeout_s=config.server.idle_timeout_s,
+            request_timeout_s=config.server.request_timeout_s,
         )
         self._server = Server(self.respond, _refuse, limits=limits)
         self.port = await self._server.start(config.server.host, config.server.port)

@@ -23,7 +23,9 @@ import httptools
 import msgspec
 
 from ..errors import PennyweightError
+from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse, Respond
+from ..request import get_header
 
 __all__ = ["Limits", "Server"]
 
@@ -54,12 +56,11 @@ class Limits(msgspec.Struct, frozen=True):
     max_headers: int = 200
     read_timeout_s: float = 60.0  # from the first byte of a request to its last, renewed by progress
     idle_timeout_s: float = 120.0  # between requests on a kept connection
+    request_timeout_s: float = 900.0  # from a whole request to the end of its answer, a stream's too
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
-_HEADS: dict[int, bytes] = {
-    status: f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n".encode() for status in range(200, 600)
-}
+_HEADS: dict[int, str] = {status: f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}" for status in range(200, 600)}
 # Framing is ours; the rest of a response's headers belong to whoever answered.
 _HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "proxy-connection", "te"}
@@ -79,9 +80,13 @@ class Connection(asyncio.Protocol):
         self._queue: deque[_Queued] = deque()
         self._refused: Refused | None = None  # the first is the last: what follows it cannot be told apart
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._late_at = 0.0  # loop time; 0: no bound
+        self._overdue = False
+        self._answering = False  # the head of the answer is on its way
+        self._asked = ""  # path of the request that is being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
+        self._held: Flow | None = None  # what is being poured to the caller
         self._keep_alive = True
         self._http_1_0 = False
         self._peer = ""
@@ -199,6 +204,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        if self._held is not None:
+            self._held.go_on()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -213,17 +220,18 @@ class Connection(asyncio.Protocol):
         return self._task is not None
 
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(seconds, self._late)
+        self._late_at = self._loop.time() + seconds
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._late_at = 0.0
 
-    def _late(self) -> None:
-        self._timer = None
-        if self._transport is None or self._task is not None:
+    def check(self, now: float) -> None:
+        """End a wait that has lasted too long. The server asks all connections now and then: no timers per request."""
+        if self._transport is None or not self._late_at or now < self._late_at:
+            return
+        if self._task is not None:
+            self._overdue = True
+            self._task.cancel()
             return
         if self._header_bytes and self._refused is None:
             self._refuse(Refused(408, "timeout_error", "The request did not arrive in time."))
@@ -236,7 +244,6 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._queue.append(queued)
         if self._task is None:
-            self._disarm()
             self._task = self._loop.create_task(self._serve())
 
     async def _serve(self) -> None:
@@ -244,6 +251,9 @@ class Connection(asyncio.Protocol):
         try:
             while self._queue and self._keep_alive:
                 request, self._keep_alive, self._http_1_0 = self._queue.popleft()
+                self._answering = False
+                self._asked = request.path
+                self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
                     response = self._server.refuse(request.path, request.status, request.kind, request.message)
                     await self._send(response, "POST")
@@ -252,7 +262,10 @@ class Connection(asyncio.Protocol):
                 await self._send(response, request.method)
         except asyncio.CancelledError:
             self._keep_alive = False
-            if self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
+            if self._overdue and not self._answering and self._transport is not None:
+                message = f"The call took longer than {self._limits.request_timeout_s:g} s (server.request_timeout_s)."
+                await self._send(self._server.refuse(self._asked, 504, "timeout_error", message), "POST")
+            elif self._transport is not None:  # cancelled by a shutdown, not by the caller's leaving
                 self._transport.abort()
             raise
         except PennyweightError as error:  # an answer under way broke off: cut it, so that the caller can tell
@@ -285,15 +298,18 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if self._refused is not None and self._transport.can_write_eof():
             self._transport.write_eof()
-            self._timer = self._loop.call_later(2.0, self._transport.close)
+            self._loop.call_later(2.0, self._transport.close)
         else:
             self._transport.close()
 
     async def _send(self, response: HttpResponse, method: str) -> None:
         try:
             body = response.body
-            if isinstance(body, bytes):
-                self._write(self._head(response, length=len(body)) + (b"" if method == "HEAD" else body))
+            if isinstance(body, bytes) and method == "HEAD":
+                told = get_header(response.headers, "content-length")
+                self._write(self._head(response, length=int(told) if told and told.isdecimal() else len(body)))
+            elif isinstance(body, bytes):
+                self._write(self._head(response, length=len(body)) + body)
                 if self._paused:
                     await self._drain()
             else:
@@ -304,6 +320,32 @@ class Connection(asyncio.Protocol):
 
     async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes]) -> None:
         self._write(self._head(response, length=None))
+        if isinstance(body, Flow):
+            await self._pour(body)
+        else:
+            await self._each(body)
+        if not self._http_1_0:
+            self._write(b"0\r\n\r\n")
+
+    async def _pour(self, flow: Flow) -> None:
+        plain = self._http_1_0
+
+        def sink(chunk: bytes) -> None:
+            if not chunk:
+                return
+            self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            if self._paused:
+                flow.hold()  # the caller reads slower than the upstream writes
+
+        self._held = flow
+        try:
+            await flow.pour(sink)
+        finally:
+            self._held = None
+        if self._paused:
+            await self._drain()
+
+    async def _each(self, body: AsyncIterator[bytes]) -> None:
         plain = self._http_1_0
         async for chunk in body:
             if not chunk:
@@ -311,24 +353,22 @@ class Connection(asyncio.Protocol):
             self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 await self._drain()
-        if not plain:
-            self._write(b"0\r\n\r\n")
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
+        self._answering = True
         lines = [_HEADS.get(response.status) or _HEADS[500]]
-        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in response.headers if name not in _HOP]
+        lines += [f"{name}: {value}" for name, value in response.headers if name not in _HOP]
         if length is not None:
             if response.status not in (204, 304):
-                lines.append(b"content-length: %d\r\n" % length)
+                lines.append(f"content-length: {length}")
         elif self._http_1_0:
             self._keep_alive = False
         else:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append("transfer-encoding: chunked")
         if not self._keep_alive or self._server.closing:
             self._keep_alive = False
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+            lines.append("connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _write(self, data: bytes) -> None:
         if self._transport is None:
@@ -354,6 +394,7 @@ class Server:
         self.closing = False
         self.loop: asyncio.AbstractEventLoop
         self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(
         self, host: str, port: int, *, tls: ssl.SSLContext | None = None, sock: socket.socket | None = None
@@ -366,12 +407,23 @@ class Server:
             self._server = await self.loop.create_server(
                 lambda: Connection(self), host, port, ssl=tls, backlog=2048, reuse_address=True
             )
+        self._sweep()
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check(now)
+        limits = self.limits
+        every_s = min(1.0, *(t / 4 for t in (limits.read_timeout_s, limits.idle_timeout_s, limits.request_timeout_s)))
+        self._sweeper = self.loop.call_later(every_s, self._sweep)
 
     async def stop(self, *, drain_s: float = 30.0) -> None:
         """Stop accepting, let what is in flight end within `drain_s`, then cut what is left."""
         self.closing = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
         deadline = self.loop.time() + drain_s

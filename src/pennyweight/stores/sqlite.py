@@ -23,10 +23,14 @@ _COLUMNS = (
     "error", "abandoned",
 )
 # fmt: on
-_INSERT = (
-    f"INSERT INTO receipts ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+_ROW = f"({', '.join('?' * len(_COLUMNS))})"
+# Many rows in one statement: each statement gives up Python's lock and takes it back once, and the event loop's thread
+# wants it meanwhile. Row by row that handing to and fro cost as much as the writing (see bench/LOG.md).
+_INSERTS = {
+    rows: f"INSERT INTO receipts ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * rows)} "
     "ON CONFLICT (call_id) DO NOTHING"  # a batch whose commit was not heard of may be written again
-)
+    for rows in (64, 16, 4, 1)
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +43,12 @@ class SQLiteLedger:
 
     async def append(self, receipts: Sequence[Receipt]) -> None:
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany(_INSERT, map(_row, receipts))
+            at = 0
+            for size, statement in _INSERTS.items():
+                while len(receipts) - at >= size:
+                    values = [value for receipt in receipts[at : at + size] for value in _row(receipt)]
+                    connection.execute(statement, values)
+                    at += size
 
         if receipts:
             await self._database.write(insert)

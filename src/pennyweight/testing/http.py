@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import httptools
 
-__all__ = ["Exchange", "LoopbackServer", "post"]
+__all__ = ["Exchange", "LoopbackServer", "ask", "post"]
 
 
 class Exchange:
@@ -185,15 +185,19 @@ _REASONS = {
 
 
 class _Answer:
-    """Collects an answer for httptools."""
+    """Collects an answer for httptools. An answer to HEAD ends with its head, whatever length that tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.complete = False
+        self._has_body = method != "HEAD"
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.complete = not self._has_body
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -203,7 +207,14 @@ class _Answer:
 
 
 async def post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """One POST over a connection of its own: status, headers, and the whole body of the answer.
+    """One POST; see `ask`."""
+    return await ask("POST", url, path, headers, body)
+
+
+async def ask(
+    method: str, url: str, path: str, headers: Mapping[str, str], body: bytes = b""
+) -> tuple[int, dict[str, str], bytes]:
+    """One request over a connection of its own: status, headers, and the whole body of the answer.
 
     Raises ConnectionError when the answer ends early.
     """
@@ -211,10 +222,10 @@ async def post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> 
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         sent = {"host": f"{host}:{port}", **headers, "content-length": str(len(body)), "connection": "close"}
-        lines = [f"POST {path} HTTP/1.1", *(f"{key}: {value}" for key, value in sent.items())]
+        lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {value}" for key, value in sent.items())]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
         await writer.drain()
-        answer = _Answer()
+        answer = _Answer(method)
         parser = httptools.HttpResponseParser(answer)
         while not answer.complete:
             data = await reader.read(65_536)

@@ -5,6 +5,7 @@ Every wire is one module with the same functions, the protocol `Codec` below; `c
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -82,6 +83,10 @@ class Codec(Protocol):
         ...
 
 
+_MODULES = {wire: f"{__name__}.{wire.value}" for wire in Wire}
+
+
 def codec(wire: Wire) -> Codec:
     """The module of that wire, imported when first asked for."""
-    return cast(Codec, import_module(f"{__name__}.{wire.value}"))
+    name = _MODULES[wire]
+    return cast(Codec, sys.modules.get(name) or import_module(name))

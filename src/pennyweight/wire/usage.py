@@ -29,11 +29,9 @@ def decode(wire: Wire, block: Mapping[str, Any]) -> Usage:
 
 def _anthropic(block: Mapping[str, Any]) -> Usage:
     read = _n(block, "cache_read_input_tokens")
-    split = block.get("cache_creation")
-    if isinstance(split, Mapping) and split:
-        write_5m, write_1h = _n(split, "ephemeral_5m_input_tokens"), _n(split, "ephemeral_1h_input_tokens")
-    else:
-        write_5m, write_1h = _n(block, "cache_creation_input_tokens"), 0
+    split = _sub(block, "cache_creation")
+    write_5m, write_1h = _n(split, "ephemeral_5m_input_tokens"), _n(split, "ephemeral_1h_input_tokens")
+    write_5m += max(_n(block, "cache_creation_input_tokens") - write_5m - write_1h, 0)  # what no split accounts for
     return Usage(
         input_tokens=_n(block, "input_tokens") + read + write_5m + write_1h,
         cache_read_tokens=read,
@@ -53,7 +51,7 @@ def _openai(block: Mapping[str, Any], prompt: str, completion: str) -> Usage:
     return Usage(
         input_tokens=_n(block, input_key),
         cache_read_tokens=cached,
-        cache_write_5m_tokens=_n(details, "cache_write_tokens"),
+        cache_write_5m_tokens=_n(details, "cache_write_tokens") if details else 0,
         output_tokens=_n(block, output_key),
         reasoning_tokens=_n(_sub(block, f"{output_key}_details"), "reasoning_tokens"),
         tier=_tier(block),
@@ -65,12 +63,12 @@ _OTHER = {"completion_tokens": "output_tokens", "output_tokens": "completion_tok
 
 def _sub(block: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = block.get(key)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _n(block: Mapping[str, Any], key: str) -> int:
     value = block.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0  # bool is no count
 
 
 def _tier(block: Mapping[str, Any]) -> str:

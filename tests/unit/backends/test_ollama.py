@@ -7,9 +7,9 @@ import pytest
 
 from pennyweight.backends.ollama import Ollama, Settings
 from pennyweight.call import Call, Optimize
-from pennyweight.errors import ContextTooLong
+from pennyweight.errors import ContextTooLong, Unreachable
 from pennyweight.request import Operation, Wire
-from pennyweight.testing.backend import ScriptedBackend, make_call
+from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 SHORT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 
@@ -82,10 +82,48 @@ def test_what_fits_exactly_is_sent() -> None:
     assert len(inner.calls) == 1
 
 
-@pytest.mark.parametrize("settings", [Settings(num_ctx=150), Settings(models={"m": 150}), Settings(server_num_ctx=150)])
+@pytest.mark.parametrize("settings", [Settings(num_ctx=150), Settings(models={"m": 150})])
 def test_the_context_comes_from_the_settings_when_the_caller_says_none(settings: Settings) -> None:
     with pytest.raises(ContextTooLong, match="150 tokens"):
         asyncio.run(Ollama(ScriptedBackend(), settings, Words()).open(long(None)))
+
+
+def running(context_length: int, name: str = "m:latest") -> Script:
+    return Script(content=json.dumps({"models": [{"name": name, "context_length": context_length}]}).encode())
+
+
+def test_the_server_is_asked_for_the_context_that_nobody_set() -> None:
+    inner = ScriptedBackend(running(1500))
+    backend = Ollama(inner, Settings(), Words())
+    for _ in range(2):
+        with pytest.raises(ContextTooLong, match="1500 tokens"):
+            asyncio.run(backend.open(long(None, 2000)))
+    (asked,) = inner.calls
+    assert (asked.request.method, asked.request.path, asked.target) == ("GET", "/api/ps", long(None).target)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        running(4000),
+        running(1500, "another:latest"),
+        Script(status=404),
+        Script(content=b"<html>"),
+        Script(error=Unreachable("no connection")),
+    ],
+)
+def test_a_call_is_not_refused_on_a_guess(told: Script) -> None:
+    inner = ScriptedBackend(told, Script())
+    call = long(None, 2000)
+    reply = asyncio.run(Ollama(inner, Settings(), Words()).open(call))
+    assert inner.calls[1] is call
+    assert bool(reply.notes) is (told.content != running(4000).content)
+
+
+def test_a_short_prompt_asks_nothing() -> None:
+    inner = ScriptedBackend()
+    asyncio.run(Ollama(inner, Settings(), Words()).open(long(None, 20)))
+    assert len(inner.calls) == 1
 
 
 def test_tools_and_thinking_count_too() -> None:
@@ -105,7 +143,7 @@ def test_tools_and_thinking_count_too() -> None:
 
 def test_odd_bodies_are_left_to_ollama() -> None:
     for body in (b'{"options":3,"messages":[null,3,{"content":7}]}', b'{"messages":"x","prompt":7}', b"{}"):
-        assert sent(body, Settings(num_ctx=5, server_num_ctx=1)).startswith(b"{")
+        assert sent(body, Settings(num_ctx=5)).startswith(b"{")
 
 
 def test_other_wires_pass() -> None:

@@ -15,6 +15,7 @@ from pennyweight.backends.transport import Opened, Origin
 from pennyweight.backends.upstream import Dispatch, Upstream
 from pennyweight.call import Call, Credential, Target
 from pennyweight.errors import AuthFailed, NotFound, StreamCut
+from pennyweight.flow import Flow, Ready
 from pennyweight.request import Done, Headers, Operation, Reply, Usage, Wire
 from pennyweight.testing.backend import ScriptedBackend, make_call
 from pennyweight.testing.clock import FakeClock
@@ -34,6 +35,15 @@ STREAM = (
     b"data: [DONE]\n\n"
 )
 USAGE = Usage(input_tokens=7, output_tokens=2)
+
+
+class Cut(Ready):
+    """Chunks after which the upstream breaks off."""
+
+    async def body(self) -> AsyncIterator[bytes]:
+        async for chunk in super().body():
+            yield chunk
+        raise StreamCut("cut")
 
 
 class Recorded:
@@ -58,13 +68,8 @@ class Recorded:
         status, answered, content = self.answer
         if self.chunks is None:
             return Opened(status, answered, content=content)
-        return Opened(status, answered, chunks=self._stream(self.chunks), close=self.close)
-
-    async def _stream(self, chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-        if self.cut:
-            raise StreamCut("cut")
+        source = Cut(self.chunks) if self.cut else Ready(self.chunks)
+        return Opened(status, answered, chunks=Flow(source), close=self.close)
 
     async def close(self) -> None:
         self.closed += 1

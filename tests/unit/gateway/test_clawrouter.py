@@ -11,9 +11,8 @@ import pytest
 from pennyweight.config import Config, load, resolve
 from pennyweight.front.endpoints import find
 from pennyweight.front.http import HttpRequest
-from pennyweight.gateway.clawrouter import Spent, catalog, listed_models, request_id, usage
+from pennyweight.gateway.clawrouter import Spent, catalog, conversing, request_id, usage
 from pennyweight.money import Rates
-from pennyweight.request import Wire
 
 KEY = "sk-test-0123456789abcdef"
 RATES = Rates(input=3_000_000, output=15_000_000, cache_read=300_000, cache_write_5m=3_750_000)
@@ -125,9 +124,8 @@ def test_a_request_id_goes_back_when_it_is_one(sent: str, back: bool) -> None:
     assert request_id(()) == ()
 
 
-def test_models_are_read_from_the_providers_own_lists() -> None:
-    listing = b'{"object":"list","data":[{"id":"gpt-5.5"},{"id":"text-embedding-3-small"},{"id":"whisper-1"}]}'
-    assert listed_models(Wire.OPENAI_CHAT, listing) == ["gpt-5.5"]
-    assert listed_models(Wire.OLLAMA, b'{"models":[{"name":"llama3:8b"},{"name":"nomic-embed-text"}]}') == ["llama3:8b"]
-    for body in (b"", b"<html>", b"[]", b'{"data":[1]}', b"\xff"):
-        assert listed_models(Wire.OPENAI_CHAT, body) == []
+def test_only_models_that_converse_are_listed() -> None:
+    assert conversing(["gpt-5.5", "text-embedding-3-small", "whisper-1", "llama3:8b", "nomic-embed-text"]) == [
+        "gpt-5.5",
+        "llama3:8b",
+    ]

@@ -14,6 +14,7 @@ from pennyweight.errors import Unreachable
 from pennyweight.front.auth import Gate
 from pennyweight.front.http import HttpRequest
 from pennyweight.gateway.clawrouter_pages import ClawRouterPages
+from pennyweight.gateway.model_lists import ModelLists
 from pennyweight.prices import open_book
 from pennyweight.request import Reply
 from pennyweight.stores.virtual_keys import KeyStore
@@ -56,7 +57,7 @@ def build(tmp_path: Path, backend: Lists, **env: str) -> tuple[ClawRouterPages, 
     app: Any = SimpleNamespace(
         config=config, clock=Clock(), backend=backend, prices=open_book(), budget=Spending(), keys=keys
     )
-    return ClawRouterPages(app, Gate(config, keys)), app
+    return ClawRouterPages(app, Gate(config, keys), ModelLists(app)), app
 
 
 def get(pages: ClawRouterPages, path: str, *headers: tuple[str, str]) -> tuple[dict[str, Any], tuple[Any, ...]]:

@@ -1,0 +1,110 @@
+"""A body as it arrives: chunks that can be taken one by one, or poured straight into where they go.
+
+Pouring is what makes relaying cheap: each chunk is handed on in the callback that received it, and no task wakes up
+before the end. What only looks at the chunks (usage, first byte, a copy) is a watcher and costs one call per chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from .errors import PennyweightError
+
+__all__ = ["Flow", "Ready", "Source"]
+
+Sink = Callable[[bytes], None]
+
+
+class Source(Protocol):
+    """Where chunks come from. Raises StreamCut where the body breaks off."""
+
+    def body(self) -> AsyncIterator[bytes]: ...
+
+    async def pour(self, sink: Sink) -> None:
+        """Hand every chunk to `sink` as it comes, and return at the end."""
+        ...
+
+    def hold(self) -> None:
+        """Stop receiving: whoever drinks is full."""
+        ...
+
+    def go_on(self) -> None: ...
+
+
+class Flow:
+    """An AsyncIterator of chunks, or `pour` them: one of the two, once. `ended` and `error` tell how it came out."""
+
+    __slots__ = ("_iterator", "_source", "_watchers", "ended", "error")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._watchers: list[Sink] = []
+        self._iterator: AsyncIterator[bytes] | None = None
+        self.ended = False
+        self.error = ""  # the class of what broke it off
+
+    def watch(self, watcher: Sink) -> None:
+        """Show every chunk to `watcher`, which must neither change it nor raise."""
+        self._watchers.append(watcher)
+
+    def __aiter__(self) -> Flow:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = self._source.body()
+        try:
+            chunk = await anext(self._iterator)
+        except StopAsyncIteration:
+            self.ended = True
+            raise
+        except PennyweightError as error:
+            self.error = type(error).__name__
+            raise
+        for watcher in self._watchers:
+            watcher(chunk)
+        return chunk
+
+    async def pour(self, sink: Sink) -> None:
+        """Raises what breaks the body off, and what `sink` raises."""
+        watchers = tuple(self._watchers)
+
+        def all_of(chunk: bytes) -> None:
+            for watcher in watchers:
+                watcher(chunk)
+            sink(chunk)
+
+        try:
+            await self._source.pour(all_of)
+            self.ended = True
+        except PennyweightError as error:
+            self.error = type(error).__name__
+            raise
+
+    def hold(self) -> None:
+        self._source.hold()
+
+    def go_on(self) -> None:
+        self._source.go_on()
+
+
+class Ready:
+    """A Source of chunks that are all here."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+
+    async def body(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+    async def pour(self, sink: Sink) -> None:
+        for chunk in self._chunks:
+            sink(chunk)
+
+    def hold(self) -> None:
+        """They are in memory already."""
+
+    def go_on(self) -> None:
+        """See `hold`."""

@@ -1,0 +1,40 @@
+"""Usage blocks of the providers as one convention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pennyweight.request import Usage, Wire
+from pennyweight.wire.usage import decode
+
+
+@pytest.mark.parametrize(
+    ("split", "writes"),
+    [
+        (None, (100, 0)),
+        ({"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}, (100, 0)),
+        ({"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}, (60, 40)),
+        ({"ephemeral_1h_input_tokens": 30}, (70, 30)),
+    ],
+)
+def test_a_write_that_no_split_accounts_for_is_a_5_minute_write(split: Any, writes: tuple[int, int]) -> None:
+    block = {"input_tokens": 5, "cache_creation_input_tokens": 100, "cache_creation": split, "output_tokens": 1}
+    usage = decode(Wire.ANTHROPIC_MESSAGES, block)
+    assert (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == writes
+    assert usage.input_tokens == 105
+
+
+def test_what_is_no_count_counts_nothing() -> None:
+    block = {"prompt_tokens": True, "completion_tokens": "7", "prompt_tokens_details": None}
+    assert decode(Wire.OPENAI_CHAT, block) == Usage()
+
+
+def test_cached_tokens_wherever_a_compatible_server_puts_them() -> None:
+    for block in (
+        {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}},
+        {"prompt_tokens": 9, "cached_tokens": 4},
+        {"prompt_tokens": 9, "prompt_cache_hit_tokens": 4},
+    ):
+        assert decode(Wire.OPENAI_CHAT, block).cache_read_tokens == 4
