@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
@@ -52,13 +53,19 @@ from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
-__all__ = ["OPTIMIZERS", "App", "Parts", "build"]
+__all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
+
+
+Watcher = Callable[[Receipt, Outcome], None]
+"""Told of every finished call: its receipt, and the outcome that it was made from."""
+
+log = logging.getLogger(__name__)
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -88,7 +95,7 @@ class App:
         budget: Budget,
         database: Database,
         kv: KV,
-        watchers: list[Callable[[Receipt], None]],
+        watchers: list[Watcher],
     ) -> None:
         self.config = config
         self.clock = clock
@@ -167,12 +174,15 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
-        watchers: list[Callable[[Receipt], None]] = []
+        watchers: list[Watcher] = []
 
         def receipt(outcome: Outcome) -> Receipt:
             made = accounts.receipt(outcome)
             for watcher in watchers:
-                watcher(made)
+                try:
+                    watcher(made, outcome)
+                except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
+                    log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
             return made
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)

@@ -23,6 +23,7 @@ from .settings import (
     Config,
     LedgerSettings,
     OptimizerRule,
+    Otel,
     PipelineSettings,
     Provider,
     ProviderTable,
@@ -39,6 +40,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "pipeline": PipelineSettings,
     "ledger": LedgerSettings,
     "capture": Capture,
+    "otel": Otel,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -47,6 +49,7 @@ _TOP = [
     "ledger",
     "optimize",
     "optimizers",
+    "otel",
     "pipeline",
     "prices",
     "providers",
@@ -147,6 +150,7 @@ class _Reading:
         if server is not None:
             listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
             values["server"] = msgspec.structs.replace(server, **listen)
+        values["otel"] = self._otel(values["otel"], env)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, **usable)
@@ -197,6 +201,17 @@ class _Reading:
         except ConfigError as error:
             self.problems.append(Problem(error.message, ""))
             return None
+
+    def _otel(self, otel: Otel | None, env: Mapping[str, str]) -> Otel | None:
+        """With the address of the collector: the file's, OpenTelemetry's own variable, or the usual port here."""
+        if otel is None or not otel.enabled:
+            return otel
+        endpoint = otel.endpoint or env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or "http://127.0.0.1:4318"
+        if not endpoint.startswith(("http://", "https://")):
+            message = f"otel.endpoint {endpoint!r} is no http(s) address."
+            self.report(("otel", "endpoint"), message, "Use OTLP over HTTP, such as http://127.0.0.1:4318.")
+            return None
+        return msgspec.structs.replace(otel, endpoint=endpoint.rstrip("/"))
 
     def _optimize(self, tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Any:
         value = overrides.get("optimize") or tree.get("optimize") or env.get("PENNYWEIGHT_OPTIMIZE") or "safe"

@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "LedgerSettings",
     "OptimizerRule",
+    "Otel",
     "PipelineSettings",
     "Provider",
     "ProviderTable",
@@ -95,6 +96,14 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
     sessions: tuple[str, ...] = ()  # patterns with *; none: every session
     redact: bool = True
+
+
+class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces over OTLP. `endpoint`: of the collector, to which /v1/traces is appended; None: see `load`."""
+
+    enabled: bool = False
+    endpoint: str | None = None
+    service_name: str = "pennyweight"
 
 
 class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,5 +208,6 @@ class Config(msgspec.Struct, frozen=True):
     pipeline: PipelineSettings = PipelineSettings()
     ledger: LedgerSettings = LedgerSettings()
     capture: Capture = Capture()
+    otel: Otel = Otel()
     proxies: Proxies = Proxies()
     source: Path | None = None
