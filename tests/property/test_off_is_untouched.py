@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pennyweight.config import load
-from pennyweight.front.local import LocalApp, open_app
+from pennyweight.client.inprocess import Entrance, entrance
+from pennyweight.config import Config, load
 from pennyweight.testing.http import Exchange, LoopbackServer
 
 
@@ -39,8 +39,8 @@ class Raw:
 class Gateway:
     """The App in this process over that upstream."""
 
-    def __init__(self, runner: asyncio.Runner, local: LocalApp, raw: Raw) -> None:
-        self.runner, self.local, self.raw = runner, local, raw
+    def __init__(self, runner: asyncio.Runner, config: Config, local: Entrance, raw: Raw) -> None:
+        self.runner, self.config, self.local, self.raw = runner, config, local, raw
 
     def ask(self, path: str, body: bytes, query: str = "", optimize: str = "off") -> tuple[int, bytes]:
         headers = (("content-type", "application/json"), ("x-pennyweight-optimize", optimize))
@@ -63,14 +63,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
 
-        async def start() -> LocalApp:
+        async def start() -> tuple[Config, Entrance]:
             url = (await stack.enter_async_context(LoopbackServer(raw))).url
             env = {"PENNYWEIGHT_DATA": data, "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
             env |= {"OPENAI_BASE_URL": f"{url}/v1", "ANTHROPIC_BASE_URL": url}
-            return await stack.enter_async_context(open_app(load(None, env)))
+            config = load(None, env)
+            return config, await stack.enter_async_context(entrance(config))
 
         try:
-            yield Gateway(runner, runner.run(start()), raw)
+            config, local = runner.run(start())
+            yield Gateway(runner, config, local, raw)
         finally:
             runner.run(stack.aclose())
 
@@ -185,7 +187,7 @@ def test_what_is_of_no_protocol_passes_whatever_it_is(gateway: Gateway, body: by
 def test_the_data_folder_holds_no_prompt_and_no_answer(gateway: Gateway) -> None:
     gateway.raw.kind, gateway.raw.chunks, gateway.raw.status = "application/json", [b'{"secret-answer":1}'], 200
     gateway.ask("/v1/chat/completions", b'{"model":"m","messages":[{"role":"user","content":"secret-prompt"}]}')
-    gateway.runner.run(gateway.local.app.clerk.flush())
-    for file in gateway.local.app.config.data_dir.rglob("*"):
+    gateway.runner.run(gateway.local.receipt("written by then"))
+    for file in gateway.config.data_dir.rglob("*"):
         if file.is_file():
             assert b"secret-" not in file.read_bytes()
