@@ -125,12 +125,11 @@ REFUSALS = [
      b'"param":"messages","code":"context_length_exceeded"} }'),
     (400, b'{"type":"error","error":{"type":"invalid_request_error","message":"messages.1.role: system"},  "x":1}'),
     (401, b'{"error":"no"}'),
-    (403, b"<html>blocked</html>"),
     (404, b'{"error":{"message":"The model does not exist"}}'),
     (413, b'{"type":"error","error":{"type":"request_too_large","message":"too large"}}'),
     (422, b"[]"),
     (429, b'{"error":{"code":"insufficient_quota","message":"You exceeded your current quota"}}'),
-    (500, b""),
+    (500, b"{}"),
     (503, b'{"error":{"message":"busy"}}'),
     (529, b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}'),
 ]  # fmt: skip

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..call import Call
-from ..errors import AuthFailed, NotFound
+from ..call import Call, Step, Verdict
+from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
 from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
-from ..wire import codec
+from ..wire import codec, translate
 from .transport import Opened, Origin, Transport
 
 __all__ = ["Dispatch", "Upstream"]
@@ -117,7 +117,21 @@ class Upstream:
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
         if opened.content is not None:
+            if request.operation is not Operation.OTHER:
+                if 300 <= opened.status < 400:
+                    raise Unreachable(
+                        f"{self.name} answered {opened.status}, a redirect, which is not followed: it could lead "
+                        f"anywhere. Correct the base URL of {self.name}."
+                    )
+                broken = opened.status >= 500 and call.optimize != "off"  # a 4xx is the provider's word: verbatim
+                if broken and not _is_json(opened.content, headers):
+                    return _retold(request.wire, opened)
             done = self._whole(call, request, opened.content, headers, ok=ok)
+            if ok and done.usage is None and not done.complete and not _is_json(opened.content, headers):
+                raise StreamCut(
+                    f"{self.name} answered {opened.status} with what is {_named(opened.content)}. Is its base URL "
+                    "right? It may be down; try again."
+                )
             return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
         if not streams:
             return Reply(
@@ -206,6 +220,39 @@ async def _read(opened: Opened) -> Opened:
     return Opened(opened.status, opened.headers, content=content)
 
 
+def _is_json(content: bytes, headers: Headers) -> bool:
+    """Whether a body is an object or a list in JSON; one in a coding that we do not read passes for it."""
+    if get_header(headers, "content-encoding") not in (None, "", "identity", "gzip", "deflate"):
+        return True
+    try:
+        _raw.decode(_plain(content, headers))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    except RecursionError:
+        return True
+    return True
+
+
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
+
+
+def _named(content: bytes) -> str:
+    return "an HTML page and not JSON" if content.lstrip()[:1] == b"<" else "not JSON"
+
+
+def _retold(wire: Wire, opened: Opened) -> Reply:
+    """A failure that is no JSON (a proxy's page, a line of text, nothing) as the caller's protocol says it."""
+    content = translate.error(opened.status, opened.content or b"", wire, wire)
+    headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED and h[0] not in _OF_THE_BODY)
+    headers += (("content-type", "application/json"),)
+    reply = Reply(opened.status, headers, wire=wire, content=content, done=Done(complete=False))
+    reply.notes.append(Step("retold", Verdict.ACCEPTED, why="the upstream's failure was no JSON"))
+    return reply
+
+
+_OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language", "etag", "last-modified"})
+
+
 def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
     """For the side reader only: an upstream that compresses unasked is relayed as it is. Never raises."""
     if get_header(headers, "content-encoding") not in ("gzip", "deflate"):
@@ -213,12 +260,19 @@ def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
     inflate = zlib.decompressobj(wbits=47)
 
     def decode(chunk: bytes) -> bytes:
+        nonlocal inflate
         try:
-            return inflate.decompress(chunk)
-        except zlib.error:
+            plain = inflate.decompress(chunk, _MAX_INFLATED_BYTES)
+        except zlib.error:  # it is not what its header says: the caller's business, there is nothing to be read here
             return b""
+        if inflate.unconsumed_tail:
+            inflate = zlib.decompressobj(wbits=47)  # a bomb
+        return plain
 
     return decode
+
+
+_MAX_INFLATED_BYTES = 64 << 20  # from one read of the network, or a whole answer
 
 
 def _plain(content: bytes, headers: Headers) -> bytes:

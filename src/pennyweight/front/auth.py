@@ -140,10 +140,9 @@ def check_host(
             f"The Host {host!r} is not this gateway's. Use its address, or add the name to server.allowed_hosts."
         )
     if origin is not None and origin.lower() not in names:
-        parts = urlsplit(origin)
         # Other schemes are desktop applications and editors; pages of the web cannot send them.
-        foreign = origin == "null" or (parts.scheme in ("http", "https") and not _is_ours(parts.hostname or "", names))
-        if foreign:
+        scheme, _, rest = origin.lower().partition("://")
+        if origin == "null" or (scheme in ("http", "https") and not _is_ours(_hostname(rest), names)):
             raise Forbidden(f"Pages of {origin!r} may not call this gateway. Add it to server.allowed_origins.")
     elif origin is None and sec_fetch_site == "cross-site":
         raise Forbidden("Pages of other sites may not call this gateway.")

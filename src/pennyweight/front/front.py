@@ -6,16 +6,20 @@ in the shape of the caller's own protocol. This module knows no socket.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+import sys
 from collections.abc import Awaitable, Callable
 from random import getrandbits
 from typing import get_args
+from urllib.parse import unquote
 
 from ..app import App
-from ..call import Call, Credential, Optimize, Step
+from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
-from ..request import Headers, Operation, Reply, Request, Wire
+from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
@@ -58,6 +62,8 @@ class Front:
             return await self._call(request, endpoint)
         except PennyweightError as error:
             return error_response(wire_of(request.path), error)
+        except RecursionError:
+            return error_response(wire_of(request.path), _too_deep())
         except Exception as error:  # a bug of ours: no traceback and no text may reach the caller
             log.exception("request failed", extra={"error": type(error).__name__})
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
@@ -65,7 +71,10 @@ class Front:
 
     async def _call(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
         tenant, credential = self._gate.admit(request)
-        call = self._make(request, endpoint, tenant, credential)
+        try:
+            call = self._make(request, endpoint, tenant, credential)
+        except PennyweightError as error:
+            return self._no_call(request, endpoint, tenant, error)
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
@@ -77,6 +86,29 @@ class Front:
         if wants_cost(request.fields, native=endpoint.native) and reply.ok:
             reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
+
+    def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
+        """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
+        endpoint = find(request)
+        if endpoint is not None and endpoint.operation is not Operation.OTHER:
+            with contextlib.suppress(PennyweightError):
+                self._gate.check_host(request)
+                tenant, _ = self._gate.admit(request)
+                return self._no_call(request, endpoint, tenant, error)
+        return error_response(wire_of(request.path), error)
+
+    def _no_call(self, http: HttpRequest, endpoint: Endpoint, tenant: str, error: PennyweightError) -> HttpResponse:
+        """A request that never became a call leaves a receipt all the same: of what was refused, not of its body."""
+        request = Request(
+            endpoint.wire, b"{}", path=endpoint.path, query=http.query, method=http.method, operation=endpoint.operation
+        )
+        target = Target(endpoint.provider or "", "", endpoint.wire)
+        at = self.app.clock.now()
+        call = Call(_call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
+        self.app.clerk.submit(Outcome(call, Done(complete=False), error.status, "", error=type(error).__name__))
+        response = error_response(endpoint.wire, error)
+        response.headers += (("x-pennyweight-call", call.id),)
+        return response
 
     def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
         app = self.app
@@ -94,7 +126,11 @@ class Front:
         if endpoint.operation is not Operation.OTHER:
             if not raw.isascii():
                 _check_utf8(raw)
+            if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
+                raise _too_deep()
             model = request.model
+        elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
+            _check_path(endpoint.path)
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
         now = app.clock.now()
         return Call(
@@ -163,6 +199,20 @@ def _call_id(now: float) -> str:
     return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
+def _too_deep() -> BadRequest:
+    return BadRequest("The request body is nested too deeply. Flatten it; server.max_depth says how deep it may be.")
+
+
+_DEEP_PARSER = sys.version_info >= (3, 12)  # before, the interpreter's limit of 1,000 levels holds for the parser too
+
+
+def _check_path(path: str) -> None:
+    """A path may not climb out of the provider's base URL, however it is encoded."""
+    plain = unquote(unquote(path)).replace("\\", "/")
+    if any(part in (".", "..") for part in plain.split("/")):
+        raise BadRequest(f"The path {path[:200]!r} has '.' or '..' in it, which is not passed on. Write it out.")
+
+
 def _check_utf8(raw: bytes) -> None:
     try:
         raw.decode()
@@ -173,4 +223,7 @@ def _check_utf8(raw: bytes) -> None:
 def _trail(steps: list[Step]) -> str:
     """`exact_cache=abstained, translate=lost(top_k)`: names and verdicts, as a header can carry them."""
     told = [f"{s.optimizer}={s.verdict.value}" + (f"({s.why})" if s.verdict == "lost" else "") for s in steps]
-    return ", ".join(told).encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")[:2000]
+    return _UNPRINTABLE.sub("?", ", ".join(told))[:2000]
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
