@@ -153,7 +153,9 @@ def test_a_callers_own_key_passes_untouched_and_is_kept_nowhere(tmp_path: Path, 
             sent = upstream.seen[-1].headers
             assert headers.items() <= sent.items()
             assert not {"authorization", "x-api-key"} & (sent.keys() - headers.keys())
-        row = process.ask(f"/pennyweight/calls/{answered.headers['x-pennyweight-call']}", method="GET").json()
+        told = process.ask(f"/pennyweight/calls/{answered.headers['x-pennyweight-call']}", method="GET")
+        assert told.status == 200, told
+        row = told.json()
         assert row["pricing"] == "subscription"
         assert row["cost_usd"] is None
         assert row["usage"]["output_tokens"] == 900
@@ -185,8 +187,10 @@ def test_tenants_see_nothing_of_each_other(tmp_path: Path, upstream: Upstream) -
         for page in ("/", "/pennyweight/summary", "/v1/usage", "/metrics"):
             assert process.ask(page, method="GET").status == 401, page
         process.receipts(3)
-        seen = process.ask("/pennyweight/summary", method="GET", headers={"x-api-key": two}).json()
-        assert sum(line["calls"] for line in seen["lines"]) == 1, seen
+        summary = process.ask("/pennyweight/summary", method="GET", headers={"x-api-key": two})
+        assert summary.status == 200, summary
+        seen = summary.json()
+        assert seen["total"]["calls"] == 1, seen
         assert process.ask(CHAT.path, body).status == 401
         assert process.ask(CHAT.path, body, {"x-pennyweight-tenant": "one"}).status == 401
         with closing(sqlite3.connect(process.data / "pennyweight.db")) as connection:
