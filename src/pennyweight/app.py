@@ -301,7 +301,7 @@ def _compose(
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
         backend = Limits(backend, at_once)
-    backend = Crossing(backend)
+    backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes)
 
     def chain(call: Call) -> tuple[Target, ...]:

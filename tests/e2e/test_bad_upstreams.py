@@ -156,7 +156,6 @@ def receipt(process: Process, answered: Answered) -> dict[str, object]:
 REFUSED = {
     "html-200": (502, "HTML"),
     "html-502": (502, "HTML"),
-    "html-403": (403, "HTML"),
     "html-529": (529, "HTML"),
     "empty-500": (500, "500"),
     "text-503": (503, "upstream connect error"),

@@ -446,6 +446,16 @@ def test_tokens_are_counted_by_the_provider_and_cost_nothing(tmp_path: Path, pat
     run(tmp_path, says(200, b'{"input_tokens": 14 }'), test)
 
 
+def test_tokens_are_counted_for_models_of_others_too(tmp_path: Path) -> None:
+    async def test(running: Gateway, seen: list[Exchange]) -> None:
+        body = call("/v1/messages", model="gpt-5.5")
+        status, _, told = await post(running.url, "/v1/messages/count_tokens", MESSAGES_VERSION, body)
+        assert (status, seen) == (200, [])
+        assert 0 < json.loads(told)["input_tokens"] < 10
+
+    run(tmp_path, says(500, b""), test)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..call import Call
+from ..call import Call, Step, Verdict
 from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
 from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
@@ -126,7 +126,8 @@ class Upstream:
                         f"{self.name} answered {opened.status}, a redirect, which is not followed: it could lead "
                         f"anywhere. Correct the base URL of {self.name}."
                     )
-                if not ok and not _is_json(opened.content, headers):
+                broken = opened.status >= 500 and call.optimize != "off"  # a 4xx is the provider's word: verbatim
+                if broken and not _is_json(opened.content, headers):
                     return _retold(request.wire, opened)
             done = self._whole(call, request, opened.content, headers, ok=ok)
             if ok and done.usage is None and not done.complete and not _is_json(opened.content, headers):
@@ -248,16 +249,13 @@ def _named(content: bytes) -> str:
 
 
 def _retold(wire: Wire, opened: Opened) -> Reply:
-    """A refusal that is no JSON (a proxy's page, a line of text, nothing) as the caller's protocol says it."""
+    """A failure that is no JSON (a proxy's page, a line of text, nothing) as the caller's protocol says it."""
     content = translate.error(opened.status, opened.content or b"", wire, wire)
     headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED and h[0] not in _OF_THE_BODY)
-    return Reply(
-        opened.status,
-        (*headers, ("content-type", "application/json")),
-        wire=wire,
-        content=content,
-        done=Done(complete=False),
-    )
+    headers += (("content-type", "application/json"),)
+    reply = Reply(opened.status, headers, wire=wire, content=content, done=Done(complete=False))
+    reply.notes.append(Step("retold", Verdict.ACCEPTED, why="the upstream's failure was no JSON"))
+    return reply
 
 
 _OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language", "etag", "last-modified"})

@@ -587,7 +587,7 @@ def test_a_proxy_that_never_answers_is_left(authority: Authority) -> None:
             await reader.read(1)
             await reader.read()
 
-        async with upstream(silent) as (_there, via):
+        async with upstream(silent) as (_, via):
             proxies = {"https": f"http://127.0.0.1:{via.port}"}
             http = Http1(connect_timeout_s=0.05, proxies=proxies, no_proxy=())
             with pytest.raises(NotConnected, match=r"0\.05 s"):
