@@ -5,6 +5,7 @@ Also `Dispatch`, the backend that hands a call to the provider its target names.
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,8 @@ from ..wire import codec, translate
 from .transport import Opened, Origin, Transport
 
 __all__ = ["Dispatch", "Upstream"]
+
+log = logging.getLogger(__name__)
 
 PickKey = Callable[[Call], str | None]
 """Which of our keys a call uses; None when we have none."""
@@ -162,12 +165,17 @@ class Upstream:
         flow.watch(tap.feed if decode is None else lambda chunk: tap.feed(decode(chunk)))
 
         async def close() -> None:
-            done = tap.done()
-            if flow.ended and not done.complete and getattr(tap, "finished", False):
-                done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
-            reply.done = self._charged(call, done)
-            if opened.close is not None:
-                await opened.close()
+            try:
+                done = tap.done()
+                if flow.ended and not done.complete and getattr(tap, "finished", False):
+                    done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
+                reply.done = self._charged(call, done)
+            except Exception as error:  # noqa: BLE001 - a stream that cannot be read is closed and counted all the same
+                log.warning("a stream could not be read", extra={"wire": request.wire, "error": type(error).__name__})
+                reply.done = Done(complete=False)
+            finally:
+                if opened.close is not None:
+                    await opened.close()
 
         reply = Reply(opened.status, headers, wire=request.wire, chunks=flow, close=close)
         reply.output_text = tap.output_text
