@@ -157,7 +157,7 @@ def _runtime(envelope: Envelope) -> Mapping[str, str]:
 
 # --- housekeeping ------------------------------------------------------------------------------------------
 
-_HEAD = 700  # bytes: a sign stands at the beginning of its text, so quoted conversations do not look like one
+_HEAD = 400  # bytes: a sign stands at the beginning of its text, so quoted conversations do not look like one
 
 _SYSTEM_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
     (b"You are a context summarization assistant", "compaction"),  # OpenClaw

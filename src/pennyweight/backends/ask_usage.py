@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from ..call import Call, Step, Verdict
 from ..protocols import Backend
@@ -22,7 +23,7 @@ class AskUsage:
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         request = call.request
         if (
             call.optimize == "off"
@@ -31,8 +32,11 @@ class AskUsage:
             or not request.stream
             or request.envelope.stream_options is not None
         ):
-            return await self._inner.open(call)
-        asked = request.edit([Edit(("stream_options",), {"include_usage": True})])
+            return self._inner.open(call)
+        return self._asking(call)
+
+    async def _asking(self, call: Call) -> Reply:
+        asked = call.request.edit([Edit(("stream_options",), {"include_usage": True})])
         reply = await self._inner.open(call.sending(asked))
         reply.notes.append(_STEP)
         if reply.chunks is not None and reply.ok:

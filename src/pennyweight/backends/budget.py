@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 from ..call import Call
 from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, StreamCut, UpstreamTimeout
@@ -55,12 +56,13 @@ class Budget:
         self._held: dict[str, PicoUSD] = {}  # by day's key: reserved by calls of this process that still run
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises LimitReached, BadRequest for a model without a price, StoreError when the store is down."""
+        limit = self._limit(call.identity.tenant)
+        return self._inner.open(call) if limit is None else self._limited(call, limit)
+
+    async def _limited(self, call: Call, limit: PicoUSD) -> Reply:
         tenant = call.identity.tenant
-        limit = self._limit(tenant)
-        if limit is None:
-            return await self._inner.open(call)
         worst = self._worst_case(call)
         if worst is None:
             raise BadRequest(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -56,11 +57,12 @@ class Coalesce:
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
         self._flying: set[_Flight] = set()
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises what opening the upstream raised, to every caller."""
         key = share_key(call)
-        if key is None:
-            return await self._inner.open(call)
+        return self._inner.open(call) if key is None else self._shared(call, key)
+
+    async def _shared(self, call: Call, key: bytes) -> Reply:
         flight = self._inflight.get(key)
         if flight is not None:
             return await flight.join()

@@ -5,7 +5,8 @@ Where the target speaks the call's own protocol the call is handed on untouched,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any
 
 import msgspec
 
@@ -35,11 +36,15 @@ class Crossing:
         self._tokenizer = tokenizer
         self._anthropic_version = anthropic_version
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises BadRequest or NotFound for a call that cannot cross, and what `inner` raises."""
+        request, wire = call.request, call.target.wire
+        if request.wire is wire or request.operation is Operation.OTHER or _embeds_alike(request, wire):
+            return self._inner.open(call)
+        return self._cross(call)
+
+    async def _cross(self, call: Call) -> Reply:
         request, target = call.request, call.target
-        if request.wire is target.wire or request.operation is Operation.OTHER or _embeds_alike(request, target.wire):
-            return await self._inner.open(call)
         if request.operation is Operation.COUNT:
             return self._counted(request)
         translated = translate.request(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from ..call import Call
 from ..errors import Overloaded
@@ -26,11 +27,12 @@ class Limits:
         self._slots = {provider: _Slots(count) for provider, count in at_once.items()}
         self._wait_s = wait_s
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises Overloaded when no slot was free in time."""
         slots = self._slots.get(call.target.provider)
-        if slots is None:
-            return await self._inner.open(call)
+        return self._inner.open(call) if slots is None else self._queued(call, slots)
+
+    async def _queued(self, call: Call, slots: _Slots) -> Reply:
         try:
             async with asyncio.timeout(self._wait_s):
                 await slots.take()

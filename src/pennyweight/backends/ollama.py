@@ -9,7 +9,7 @@ runs the model with; a guess would refuse calls that fit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -41,13 +41,15 @@ class Ollama:
         self._loaded: dict[str, int] = {}  # context lengths as the server told them last
         self._told_at = float("-inf")
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises ContextTooLong for a prompt that does not fit."""
+        native = call.target.wire is Wire.OLLAMA and call.request.wire is Wire.OLLAMA
+        if not native or call.request.operation is not Operation.GENERATE:
+            return self._inner.open(call)
+        return self._fitted(call)
+
+    async def _fitted(self, call: Call) -> Reply:
         request = call.request
-        if call.target.wire is not Wire.OLLAMA or request.wire is not Wire.OLLAMA:
-            return await self._inner.open(call)
-        if request.operation is not Operation.GENERATE:
-            return await self._inner.open(call)
         options = request.body.get("options")
         asked = options.get("num_ctx") if isinstance(options, dict) else None
         untouched = call.optimize == "off" and call.original.wire is Wire.OLLAMA

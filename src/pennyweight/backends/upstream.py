@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 
@@ -194,13 +195,13 @@ class Dispatch:
     def __init__(self, backends: Mapping[str, Backend]) -> None:
         self._backends = dict(backends)
 
-    async def open(self, call: Call) -> Reply:
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         backend = self._backends.get(call.target.provider)
         if backend is None:
             raise NotFound(
                 f"There is no provider {call.target.provider!r}. Known: {', '.join(sorted(self._backends))}."
             )
-        return await backend.open(call)
+        return backend.open(call)
 
 
 def _renamed(call: Call) -> Request:

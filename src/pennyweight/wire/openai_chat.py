@@ -152,8 +152,66 @@ def _texts(data: bytes) -> Iterator[str]:
                 yield from (text for key in ("name", "arguments", "input") if isinstance(text := part.get(key), str))
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+_NO_DETAILS = _Details()
+
+
+class _Usage(msgspec.Struct):
+    """A usage block as OpenAI writes it; the fields of type Any are those by which another server is told."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    cached_tokens: Any = None
+    prompt_cache_hit_tokens: Any = None
+    service_tier: Any = None
+
+
+class _End(msgspec.Struct):
+    finish_reason: str
+
+
+class _Plain(msgspec.Struct):
+    """A whole answer of the common shape: one choice, the usage block where it belongs."""
+
+    usage: _Usage
+    choices: list[_End]
+    service_tier: Any = None
+    error: Any = None
+
+
+_plain = msgspec.json.Decoder(_Plain)
+
+
+def _read_plain(body: bytes) -> Done | None:
+    """The answer of the common shape in one pass; None for any other."""
+    try:
+        answer = _plain.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    usage = answer.usage
+    odd = answer.error or usage.cached_tokens or usage.prompt_cache_hit_tokens or usage.service_tier
+    if odd or len(answer.choices) != 1 or answer.service_tier not in (None, "default", "auto", "on_demand"):
+        return None
+    read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
+    counts = (usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens, usage.completion_tokens)
+    if min(counts) < 0 or written.reasoning_tokens < 0:
+        return None
+    told = Usage(counts[0], counts[1], counts[2], 0, counts[3], written.reasoning_tokens)
+    return Done(told, answer.choices[0].finish_reason)
+
+
 def read(body: bytes) -> Done:
     """Also reads embeddings answers, which have usage and no finish reason."""
+    plain = _read_plain(body)
+    if plain is not None:
+        return plain
     try:
         chunk = _chunk.decode(body)
     except msgspec.ValidationError:
