@@ -350,7 +350,7 @@ def test_headers_and_query_strings_reach_the_provider(tmp_path: Path, optimize: 
     ],
 )
 def test_both_ways_of_bringing_a_key(tmp_path: Path, ours: str, sent: dict[str, str], got: tuple[str, str]) -> None:
-    """The Anthropic SDK 2.x sends Bearer, older ones x-api-key; a placeholder is no key. Ours, if there is one, wins."""
+    """The Anthropic SDK 2.x sends Bearer, older ones x-api-key; a placeholder is none. Ours, if there is one, wins."""
 
     async def test(running: Gateway, seen: list[Exchange]) -> None:
         await post(running.url, "/v1/messages", sent, call("/v1/messages"))
