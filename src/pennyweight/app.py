@@ -123,6 +123,11 @@ class App:
         speaks = wire if wire in known.urls else known.wires[0]
         return Target(provider, model.removeprefix(f"{provider}/"), speaks)
 
+    def has_key(self, provider: str) -> bool:
+        """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""
+        known = self.config.providers.get(provider)
+        return known is not None and bool(known.keys)
+
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
 

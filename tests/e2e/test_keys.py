@@ -164,6 +164,16 @@ def test_a_callers_own_key_passes_untouched_and_is_kept_nowhere(tmp_path: Path, 
         assert secret.encode() not in written + everything_written(process)
 
 
+def test_a_callers_key_is_not_used_where_the_gateway_has_one(tmp_path: Path, upstream: Upstream) -> None:
+    with gateway(tmp_path, upstream) as process:
+        for protocol, header in ((CHAT, "authorization"), (MESSAGES, "x-api-key")):
+            for own in ({"authorization": f"Bearer {CALLER_KEY}"}, {"x-api-key": CALLER_KEY}):
+                assert process.ask(protocol.path, protocol.body("x"), own).status == 200
+                sent = upstream.seen[-1].headers
+                assert sent[header].removeprefix("Bearer ").startswith("sk-gateway-")
+                assert CALLER_KEY not in str(sent)
+
+
 def test_tenants_see_nothing_of_each_other(tmp_path: Path, upstream: Upstream) -> None:
     with gateway(tmp_path, upstream, config="[server]\nloopback_open = false\n") as process:
         one, two = add(process, "one"), add(process, "two")

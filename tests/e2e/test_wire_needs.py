@@ -339,23 +339,24 @@ def test_headers_and_query_strings_reach_the_provider(tmp_path: Path, optimize: 
 
 
 @pytest.mark.parametrize(
-    ("sent", "got"),
+    ("ours", "sent", "got"),
     [
-        ({"authorization": "Bearer sk-own"}, ("Bearer sk-own", "")),
-        ({"x-api-key": "sk-own"}, ("", "sk-own")),
-        ({"authorization": "Bearer sk-ant-oat01-x"}, ("Bearer sk-ant-oat01-x", "")),
-        ({"x-api-key": "pennyweight"}, ("", "sk-gateway")),
-        ({}, ("", "sk-gateway")),
+        ("", {"authorization": "Bearer sk-own"}, ("Bearer sk-own", "")),
+        ("", {"x-api-key": "sk-own"}, ("", "sk-own")),
+        ("", {"authorization": "Bearer sk-ant-oat01-x"}, ("Bearer sk-ant-oat01-x", "")),
+        ("sk-gateway", {"authorization": "Bearer sk-own"}, ("", "sk-gateway")),
+        ("sk-gateway", {"x-api-key": "pennyweight"}, ("", "sk-gateway")),
+        ("sk-gateway", {}, ("", "sk-gateway")),
     ],
 )
-def test_both_ways_of_bringing_a_key(tmp_path: Path, sent: dict[str, str], got: tuple[str, str]) -> None:
-    """The Anthropic SDK 2.x sends Bearer, older ones x-api-key; a placeholder is no key."""
+def test_both_ways_of_bringing_a_key(tmp_path: Path, ours: str, sent: dict[str, str], got: tuple[str, str]) -> None:
+    """The Anthropic SDK 2.x sends Bearer, older ones x-api-key; a placeholder is none. Ours, if there is one, wins."""
 
     async def test(running: Gateway, seen: list[Exchange]) -> None:
         await post(running.url, "/v1/messages", sent, call("/v1/messages"))
         assert (seen[0].header("authorization"), seen[0].header("x-api-key")) == got
 
-    run(tmp_path, says(200, b"{}"), test, env={"ANTHROPIC_API_KEY": "sk-gateway"})
+    run(tmp_path, says(200, b"{}"), test, env={"ANTHROPIC_API_KEY": ours} if ours else {})
 
 
 def test_a_virtual_key_never_leaves(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ class Front:
             at=now,
             optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
-            credential=credential,
+            credential=None if credential is not None and app.has_key(resolved.provider) else credential,
         )
 
     def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:

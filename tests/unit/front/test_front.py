@@ -110,7 +110,7 @@ def test_credentials_are_never_part_of_a_request(tmp_path: Path) -> None:
         assert response.status == 200
         (exchange,) = provider.got
         sent = dict(exchange.headers)
-        assert (sent["authorization"], sent["x-kept"]) == ("Bearer theirs", "1")
+        assert (sent["authorization"], sent["x-kept"]) == ("Bearer ours", "1")
         assert not {"x-api-key", "cookie"} & set(sent)
 
     drive(tmp_path, work)
