@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +52,6 @@ def gateway(
 
 def command_path() -> Path:
     """The `pennyweight` beside the Python that runs this, else the checkout's own."""
-    import sys
-
     beside = Path(sys.executable).parent / "pennyweight"
     return beside if beside.exists() else BIN / "pennyweight"
 
@@ -67,7 +66,6 @@ def started(
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=folder
         )
         process.log = log  # type: ignore[attr-defined]
-        children: list[int] = []
         try:
             yield process
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -24,8 +24,6 @@ TARGETS = {
     "added_ms_p50_agent": "<= 1.2",
     "gap_ms_p99_over_direct": "<= 1",
 }
-
-_NEEDS = {"tensorzero": "tensorzero", "litellm": "litellm"}
 
 
 def medians(visits: Visits, key: str) -> dict[str, dict[str, float]]:
@@ -62,19 +60,15 @@ def skipped_figures(skipped: Sequence[str]) -> set[str]:
     """The figures that cannot be had without these targets."""
     if "pennyweight" in skipped:
         return set(TARGETS)
-    parts = {
-        "nginx": "_x_nginx",
-        "direct": ("added_ms", "gap_ms"),
-        "tensorzero": "tensorzero_x",
-        "litellm": "litellm_x",
-    }
-    return {
-        name
-        for target in skipped
-        if target in parts
-        for name in TARGETS
-        if name.startswith(parts[target]) or (target == "nginx" and name.endswith("_x_nginx"))
-    }
+    return {name for name in TARGETS for target in skipped if target in _NEEDS and _NEEDS[target](name)}
+
+
+_NEEDS: Mapping[str, Callable[[str], bool]] = {
+    "direct": lambda name: name.startswith(("added_ms", "gap_ms")),
+    "nginx": lambda name: name.endswith("_x_nginx"),
+    "tensorzero": lambda name: name.startswith("tensorzero_x"),
+    "litellm": lambda name: name.startswith("litellm_x"),
+}
 
 
 def _ratios(

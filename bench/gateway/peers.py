@@ -10,8 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,7 +157,7 @@ def _portkey(upstream: int, folder: Path) -> Iterator[Running]:
         yield Running(port, process.pid, headers=headers)
 
 
-PEERS: Mapping[str, Callable[[int, Path], object]] = {
+PEERS: Mapping[str, Callable[[int, Path], AbstractContextManager[Running]]] = {
     "direct": _direct,
     "nginx": _nginx,
     "pennyweight": _pennyweight,
@@ -215,8 +216,6 @@ def _node() -> str:
 
 
 def _told_port(told: Path, process: subprocess.Popen[bytes]) -> int:
-    import time
-
     for _ in range(3000):
         if told.exists() and (url := told.read_text()):
             return int(url.rstrip("/").split("/openai")[0].rpartition(":")[2])

@@ -36,7 +36,7 @@ PLAN: Mapping[str, Visit] = {
     "hit_agent": Visit("agent", repeated=True),
     "latency_small": Visit("small", connections=1, interval_ms=25),
     "latency_agent": Visit("agent", connections=1, interval_ms=25),
-    "gap_small": Visit("small", stream=True, pace_ms=5, connections=2, interval_ms=300),
+    "gap_small": Visit("small", stream=True, pace_ms=5, connections=2, interval_ms=300, seconds=4),
 }
 
 

@@ -328,7 +328,7 @@ def _compose(
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
         backend = Limits(backend, at_once)
-    backend = Crossing(backend)
+    backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes)
 
     def chain(call: Call) -> tuple[Target, ...]:
@@ -350,7 +350,7 @@ def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
         limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
         asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
         n = body.get("n")
-        output = (min(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
+        output = (max(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
         usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)

@@ -8,6 +8,7 @@
     │   ├── Forbidden           403  a Host or Origin that is not ours
     │   ├── NotFound            404  no such path, no such model
     │   ├── TooLarge            413  body over the limit
+    │   ├── HeadersTooLarge     431  headers over the limit
     │   └── RequestTimeout      408  the caller did not send its body in time
     ├── BackendError            an upstream failed
     │   ├── RateLimited         429
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigError",
     "ContextTooLong",
     "Forbidden",
+    "HeadersTooLarge",
     "LimitReached",
     "NotConnected",
     "NotFound",
@@ -105,6 +107,10 @@ class RequestTimeout(RequestError):
 class TooLarge(RequestError):
     status = 413
     kind = "request_too_large"
+
+
+class HeadersTooLarge(RequestError):
+    status = 431
 
 
 class BackendError(PennyweightError):

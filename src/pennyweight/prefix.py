@@ -231,7 +231,7 @@ class SessionIndex:
         # The newest first: of two that could both go on, the one just spoken to.
         candidates = sorted(branches, key=lambda branch: (len(branch.contents), branch.seen_at), reverse=True)
         for branch in candidates:
-            if branch.answered and self._extends(branch, raws, first, whole=len(candidates) > 1):
+            if branch.answered and self._extends(branch, raws, first):
                 return branch
         for branch in candidates:
             if not branch.answered:  # asked again, or the first answer has come
@@ -239,26 +239,36 @@ class SessionIndex:
         if not answered:
             return None
         for branch in candidates:
-            if now - branch.seen_at <= self._linger_s and self._common(branch, raws) > first + 1:
+            if now - branch.seen_at <= self._linger_s and self._common(branch, raws, first) > first + 1:
                 return branch
         return None
 
-    def _extends(self, branch: _Branch, raws: Sequence[bytes | msgspec.Raw], first: int, *, whole: bool) -> bool:
-        """Whether the request begins with all that the branch holds. Where there is nothing to confuse it with, its
-        first and last two items stand for the rest (an answer is hardly ever the same twice)."""
+    def _extends(self, branch: _Branch, raws: Sequence[bytes | msgspec.Raw], first: int) -> bool:
+        """Whether the request begins with all that the branch holds. The first answer and the last three items stand
+        for the rest: an answer is hardly ever the same twice, and looking at all would cost the whole length."""
         tip = len(branch.contents)
         if tip > len(raws):
             return False
-        places = range(tip) if whole else {min(first + 1, tip - 1), max(tip - 2, 0), tip - 1}
+        places = (tip - 1, max(tip - 2, 0), max(tip - 3, 0), min(first + 1, tip - 1))  # the likeliest to differ first
         return all(self._content(raws[place]) == branch.contents[place] for place in places)
 
-    def _common(self, branch: _Branch, raws: Sequence[bytes | msgspec.Raw]) -> int:
-        common = 0
-        for raw, known in zip(raws, branch.contents, strict=False):
-            if self._content(raw) != known:
-                break
-            common += 1
-        return common
+    def _common(self, branch: _Branch, raws: Sequence[bytes | msgspec.Raw], first: int) -> int:
+        """How many items at the beginning are the same, at least. Looked for from the end, in growing steps: what
+        differs stands near the end, and where the first answer and two items running are equal, so is the rest."""
+        shorter = min(len(raws), len(branch.contents))
+
+        def same(place: int) -> bool:
+            return self._content(raws[place]) == branch.contents[place]
+
+        if shorter > first + 1 and not same(first + 1):
+            return first + 1
+        step, place = 1, shorter - 1
+        while place > 0:
+            if same(place) and same(place - 1):
+                return place + 1
+            place -= step
+            step *= 2
+        return int(shorter > 0 and same(0))
 
     def _open(
         self,
@@ -280,8 +290,8 @@ class SessionIndex:
     def _extend(self, branch: _Branch, raws: Sequence[bytes | msgspec.Raw], first: int, now: float) -> None:
         known = branch.contents
         keep = len(known)
-        if not (known and self._extends(branch, raws, first, whole=False)):
-            keep = self._common(branch, raws)
+        if not (known and self._extends(branch, raws, first)):
+            keep = self._common(branch, raws, first)
         branch.contents = known[:keep] + [self._content(raw) for raw in raws[keep:]]
         branch.answered = branch.answered or any(_is_answer(raw) for raw in raws[first + 1 :])
         branch.seen_at = now

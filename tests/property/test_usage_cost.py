@@ -187,11 +187,11 @@ def test_a_short_comment_is_not_held_back(book: Accounts) -> None:
 
 
 def test_who_is_told() -> None:
-    assert wants_cost((), native=True)
-    assert wants_cost((("x-clawrouter-client", "1"),), native=False)
-    assert wants_cost((("x-pennyweight-usage-cost", "True"),), native=False)
-    assert not wants_cost((("x-pennyweight-usage-cost", "0"),), native=False)
-    assert not wants_cost((), native=False)
+    assert wants_cost({}, native=True)
+    assert wants_cost({"x-clawrouter-client": "1"}, native=False)
+    assert wants_cost({"x-pennyweight-usage-cost": "True"}, native=False)
+    assert not wants_cost({"x-pennyweight-usage-cost": "0"}, native=False)
+    assert not wants_cost({}, native=False)
 
 
 def test_ollama_has_no_place_for_it(book: Accounts, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ..call import Call
-from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, UpstreamTimeout
+from ..errors import BackendError, BadRequest, LimitReached, PennyweightError, StoreError, StreamCut, UpstreamTimeout
 from ..money import PicoUSD
 from ..protocols import KV, Backend, Clock
 from ..request import Charge, Operation, Reply
@@ -71,8 +71,8 @@ class Budget:
         await self._reserve(day, tenant, worst, limit)
         try:
             reply = await self._inner.open(call)
-        except UpstreamTimeout:
-            await self._settle(day, worst, worst)  # it may have answered, and billed, after we gave up
+        except (UpstreamTimeout, StreamCut):
+            await self._settle(day, worst, worst)  # it may have answered, and billed
             raise
         except PennyweightError as error:
             billed = 0 if isinstance(error, BackendError) else worst
@@ -105,10 +105,10 @@ class Budget:
                 return
             total = await self._add(day, -worst)
             spent = total - self._held.get(day, 0)
+        # Without retry-after: Codex 0.169 would sleep until midnight, and OpenClaw would not show the text.
         raise LimitReached(
             f"Daily limit reached for key {tenant}: {_dollars(spent)} of {_dollars(limit)} spent, "
-            "resets tomorrow 00:00 UTC.",
-            retry_after_s=_until_midnight_s(self._clock.now()),
+            "resets tomorrow 00:00 UTC."
         )
 
     def _ended(self, day: str, worst: PicoUSD, call: Call, reply: Reply) -> None:
@@ -121,9 +121,13 @@ class Budget:
         done = reply.done
         if done is not None and done.charges:
             costs = [self._cost(charge) for charge in done.charges]
-            return worst if None in costs else sum(cost for cost in costs if cost is not None)
-        told = done is not None and done.usage is not None  # and no charges: it was shared or replayed
-        if told or not reply.ok or call.request.operation not in (Operation.GENERATE, Operation.EMBED):
+            if None in costs:
+                return worst
+            told = sum(cost for cost in costs if cost is not None)
+            # A stream that its caller left tells what it came to at its start; what was streamed since is billed too.
+            return told if done.complete else max(told, self._count(call, reply) or 0)
+        shared = done is not None and done.usage is not None  # and no charges: it was shared or replayed
+        if shared or not reply.ok or call.request.operation not in (Operation.GENERATE, Operation.EMBED):
             return 0
         counted = self._count(call, reply)
         return worst if counted is None else counted
@@ -156,7 +160,3 @@ class Budget:
 def _dollars(amount: PicoUSD) -> str:
     """Rounded down to the cent, as the caller has not spent more."""
     return f"${max(amount, 0) // 10**10 / 100:.2f}"
-
-
-def _until_midnight_s(now: float) -> float:
-    return 86_400 - now % 86_400

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
+import msgspec
+
 from ..call import Call, Step, Verdict
 from ..errors import BackendError
-from ..protocols import Backend
-from ..request import Headers, Operation, Reply, Request, Wire
+from ..protocols import Backend, Tokenizer
+from ..request import Done, Headers, Operation, Reply, Request, Wire
 from ..wire import codec, translate
 
 __all__ = ["Crossing"]
@@ -18,14 +20,19 @@ __all__ = ["Crossing"]
 _OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "etag"})
 
 
+_COUNTED = Step("translate", Verdict.ACCEPTED, why="counted here, with another tokenizer: the upstream cannot count")
+
+
 class Crossing:
     """A Backend over `inner`. What a target cannot carry becomes a LOST step in the reply's `notes`, field by field.
 
-    anthropic_version: the version that Anthropic upstreams are asked with.
+    anthropic_version: the version that Anthropic upstreams are asked with. A question for a count of tokens, which only
+    Anthropic answers, is answered here, about right: clients plan with it, and nobody is billed by it.
     """
 
-    def __init__(self, inner: Backend, *, anthropic_version: str = "2023-06-01") -> None:
+    def __init__(self, inner: Backend, tokenizer: Tokenizer, *, anthropic_version: str = "2023-06-01") -> None:
         self._inner = inner
+        self._tokenizer = tokenizer
         self._anthropic_version = anthropic_version
 
     async def open(self, call: Call) -> Reply:
@@ -33,6 +40,8 @@ class Crossing:
         request, target = call.request, call.target
         if request.wire is target.wire or request.operation is Operation.OTHER or _embeds_alike(request, target.wire):
             return await self._inner.open(call)
+        if request.operation is Operation.COUNT:
+            return self._counted(request)
         translated = translate.request(
             request, target.wire, model=target.model, anthropic_version=self._anthropic_version
         )
@@ -44,6 +53,13 @@ class Crossing:
             await inner.aclose()
             raise
         reply.notes = [*steps, *inner.notes, *reply.notes]
+        return reply
+
+    def _counted(self, request: Request) -> Reply:
+        tokens = self._tokenizer.count("\n".join(codec(request.wire).view(request).texts))
+        content = msgspec.json.encode({"input_tokens": max(tokens, 1)})
+        reply = Reply(200, (("content-type", "application/json"),), wire=request.wire, content=content, done=Done())
+        reply.notes.append(_COUNTED)
         return reply
 
 

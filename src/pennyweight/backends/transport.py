@@ -99,6 +99,7 @@ class _Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._buffered = 0
         self._header_bytes = 0
+        self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
@@ -186,7 +187,8 @@ class _Connection(asyncio.Protocol):
         if self.complete or self.transport is None:
             return  # idle; the next exchange sets it again
         limit = self._chunk_timeout_s if self.head_done else self._read_timeout_s
-        left = limit if self._held_back else self._last + limit - self.loop.time()  # held back: the silence is ours
+        ours = self._held_back or self.chunks  # what came is waiting here: the silence is our caller's
+        left = limit if ours else self._last + limit - self.loop.time()
         if left > 0.001:
             self._timer = self.loop.call_later(min(left, self._chunk_timeout_s), self._check_silence)
         else:
@@ -214,8 +216,12 @@ class _Connection(asyncio.Protocol):
         if self.complete:  # nothing was asked: whatever this is, the connection is of no use
             self._fail(Unreachable("The upstream sent data unasked."))
             return
+        self._unparsed_bytes += len(data)
         try:
             self._parser.feed_data(data)
+            # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
+            if self._unparsed_bytes > _MAX_HEADER_BYTES:
+                raise httptools.HttpParserError("a header without end")
         except httptools.HttpParserUpgrade:
             pass
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
@@ -276,11 +282,12 @@ class _Connection(asyncio.Protocol):
         self._drained = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
-            return
+        self._unparsed_bytes = 0
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
+        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
+            return
         self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
@@ -298,7 +305,11 @@ class _Connection(asyncio.Protocol):
         else:
             self._until_close = not framed and status not in (204, 304)
 
+    def on_chunk_header(self) -> None:
+        self._unparsed_bytes = 0
+
     def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
         if not self.complete:
             self._parts.append(body)
 

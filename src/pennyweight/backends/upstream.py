@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..call import Call
-from ..errors import AuthFailed, NotFound
+from ..call import Call, Step, Verdict
+from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
 from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
-from ..wire import codec
+from ..wire import codec, translate
 from .transport import Opened, Origin, Transport
 
 __all__ = ["Dispatch", "Upstream"]
@@ -94,7 +94,7 @@ class Upstream:
 
     def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
         sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
-        if get_header(request.headers, "accept-encoding") is not None:
+        if "accept-encoding" in dict(request.headers):
             sent.append(("accept-encoding", "identity"))
         if call.credential is not None:
             sent.append((call.credential.header, call.credential.secret))
@@ -118,7 +118,22 @@ class Upstream:
         if opened.content is None and not streams and request.operation is not Operation.OTHER:
             opened = await _read(opened)
         if opened.content is not None:
+            if request.operation is not Operation.OTHER:
+                if 300 <= opened.status < 400:
+                    raise Unreachable(
+                        f"{self.name} answered {opened.status}, a redirect, which is not followed: it could lead "
+                        f"anywhere. Correct the base URL of {self.name}."
+                    )
+                broken = opened.status >= 500 and call.optimize != "off"  # a 4xx is the provider's word: verbatim
+                if broken and not _is_json(opened.content, headers):
+                    return _retold(request.wire, opened)
             done = self._whole(call, request, opened.content, headers, ok=ok)
+            none = ok and done.usage is None and not done.complete and call.optimize != "off"
+            if none and not _is_json(opened.content, headers):
+                raise StreamCut(
+                    f"{self.name} answered {opened.status} with what is {_named(opened.content)}. Is its base URL "
+                    "right? It may be down; try again."
+                )
             return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
         if not streams:
             return Reply(
@@ -207,6 +222,39 @@ async def _read(opened: Opened) -> Opened:
     return Opened(opened.status, opened.headers, content=content)
 
 
+def _is_json(content: bytes, headers: Headers) -> bool:
+    """Whether a body is an object or a list in JSON; one in a coding that we do not read passes for it."""
+    if get_header(headers, "content-encoding") not in (None, "", "identity", "gzip", "deflate"):
+        return True
+    try:
+        _raw.decode(_plain(content, headers))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    except RecursionError:
+        return True
+    return True
+
+
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
+
+
+def _named(content: bytes) -> str:
+    return "an HTML page and not JSON" if content.lstrip()[:1] == b"<" else "not JSON"
+
+
+def _retold(wire: Wire, opened: Opened) -> Reply:
+    """A failure that is no JSON (a proxy's page, a line of text, nothing) as the caller's protocol says it."""
+    content = translate.error(opened.status, opened.content or b"", wire, wire)
+    headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED and h[0] not in _OF_THE_BODY)
+    headers += (("content-type", "application/json"),)
+    reply = Reply(opened.status, headers, wire=wire, content=content, done=Done(complete=False))
+    reply.notes.append(Step("retold", Verdict.ACCEPTED, why="the upstream's failure was no JSON"))
+    return reply
+
+
+_OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language", "etag", "last-modified"})
+
+
 def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
     """For the side reader only: an upstream that compresses unasked is relayed as it is. Never raises."""
     encoding = (get_header(headers, "content-encoding") or "identity").lower()
@@ -217,12 +265,19 @@ def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
     inflate = zlib.decompressobj(wbits=47)
 
     def decode(chunk: bytes) -> bytes:
+        nonlocal inflate
         try:
-            return inflate.decompress(chunk)
-        except zlib.error:
+            plain = inflate.decompress(chunk, _MAX_INFLATED_BYTES)
+        except zlib.error:  # it is not what its header says: the caller's business, there is nothing to be read here
             return b""
+        if inflate.unconsumed_tail:
+            inflate = zlib.decompressobj(wbits=47)  # a bomb
+        return plain
 
     return decode
+
+
+_MAX_INFLATED_BYTES = 64 << 20  # from one read of the network, or a whole answer
 
 
 def _plain(content: bytes, headers: Headers) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from ..call import Credential
 from ..config import Config, is_loopback
 from ..errors import ConfigError, Forbidden, Unauthenticated
-from ..request import Headers, get_header
+from ..request import Headers
 from ..stores.virtual_keys import PREFIX, KeyStore, VirtualKey
 from .http import HttpRequest
 
@@ -47,9 +47,8 @@ class Gate:
     def check_host(self, request: HttpRequest) -> None:
         """Raises Forbidden for a Host or a page that is not ours. A call inside this process has neither."""
         if request.peer:
-            headers = request.headers
-            origin, site = get_header(headers, "origin"), get_header(headers, "sec-fetch-site")
-            check_host(get_header(headers, "host"), origin, site, allowed=self._allowed)
+            fields = request.fields
+            check_host(fields.get("host"), fields.get("origin"), fields.get("sec-fetch-site"), allowed=self._allowed)
 
     def admit(self, request: HttpRequest) -> tuple[str, Credential | None]:
         """The tenant and what the caller brought for the provider. Raises Unauthenticated, StoreError."""
@@ -141,10 +140,9 @@ def check_host(
             f"The Host {host!r} is not this gateway's. Use its address, or add the name to server.allowed_hosts."
         )
     if origin is not None and origin.lower() not in names:
-        parts = urlsplit(origin)
         # Other schemes are desktop applications and editors; pages of the web cannot send them.
-        foreign = origin == "null" or (parts.scheme in ("http", "https") and not _is_ours(parts.hostname or "", names))
-        if foreign:
+        scheme, _, rest = origin.lower().partition("://")
+        if origin == "null" or (scheme in ("http", "https") and not _is_ours(_hostname(rest), names)):
             raise Forbidden(f"Pages of {origin!r} may not call this gateway. Add it to server.allowed_origins.")
     elif origin is None and sec_fetch_site == "cross-site":
         raise Forbidden("Pages of other sites may not call this gateway.")

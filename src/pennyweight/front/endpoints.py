@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..request import Operation, Wire, get_header
+from ..request import Operation, Wire
 from .http import HttpRequest
 
 __all__ = ["Endpoint", "find", "wire_of"]
@@ -82,4 +82,4 @@ def _native(request: HttpRequest) -> Endpoint | None:
 
 
 def _speaks_anthropic(request: HttpRequest) -> bool:
-    return get_header(request.headers, "anthropic-version") is not None
+    return "anthropic-version" in request.fields

@@ -6,16 +6,20 @@ in the shape of the caller's own protocol. This module knows no socket.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+import sys
 from collections.abc import Awaitable, Callable
 from random import getrandbits
 from typing import get_args
+from urllib.parse import unquote
 
 from ..app import App
-from ..call import Call, Credential, Optimize, Step
+from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
-from ..request import Headers, Operation, Reply, Request, Wire, get_header
+from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
@@ -53,11 +57,13 @@ class Front:
                 raise NotFound(
                     f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
                 )
-            if get_header(request.headers, "upgrade") is not None:
+            if "upgrade" in request.fields:
                 return _no_websocket(endpoint)
             return await self._call(request, endpoint)
         except PennyweightError as error:
             return error_response(wire_of(request.path), error)
+        except RecursionError:
+            return error_response(wire_of(request.path), _too_deep())
         except Exception as error:  # a bug of ours: no traceback and no text may reach the caller
             log.exception("request failed", extra={"error": type(error).__name__})
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
@@ -65,7 +71,10 @@ class Front:
 
     async def _call(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
         tenant, credential = self._gate.admit(request)
-        call = self._make(request, endpoint, tenant, credential)
+        try:
+            call = self._make(request, endpoint, tenant, credential)
+        except PennyweightError as error:
+            return self._no_call(request, endpoint, tenant, error)
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
@@ -74,9 +83,32 @@ class Front:
             response = error_response(endpoint.wire, error)
             response.headers += (("x-pennyweight-call", call.id),)
             return response
-        if wants_cost(request.headers, native=endpoint.native) and reply.ok:
+        if wants_cost(request.fields, native=endpoint.native) and reply.ok:
             reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
+
+    def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
+        """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
+        endpoint = find(request)
+        if endpoint is not None and endpoint.operation is not Operation.OTHER:
+            with contextlib.suppress(PennyweightError):
+                self._gate.check_host(request)
+                tenant, _ = self._gate.admit(request)
+                return self._no_call(request, endpoint, tenant, error)
+        return error_response(wire_of(request.path), error)
+
+    def _no_call(self, http: HttpRequest, endpoint: Endpoint, tenant: str, error: PennyweightError) -> HttpResponse:
+        """A request that never became a call leaves a receipt all the same: of what was refused, not of its body."""
+        request = Request(
+            endpoint.wire, b"{}", path=endpoint.path, query=http.query, method=http.method, operation=endpoint.operation
+        )
+        target = Target(endpoint.provider or "", "", endpoint.wire)
+        at = self.app.clock.now()
+        call = Call(_call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
+        self.app.clerk.submit(Outcome(call, Done(complete=False), error.status, "", error=type(error).__name__))
+        response = error_response(endpoint.wire, error)
+        response.headers += (("x-pennyweight-call", call.id),)
+        return response
 
     def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
         app = self.app
@@ -94,24 +126,28 @@ class Front:
         if endpoint.operation is not Operation.OTHER:
             if not raw.isascii():
                 _check_utf8(raw)
+            if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
+                raise _too_deep()
             model = request.model
+        elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
+            _check_path(endpoint.path)
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
+        now = app.clock.now()
         return Call(
-            id=_call_id(app.clock.now()),
+            id=_call_id(now),
             identity=app.identify(request, tenant),
             original=request,
             request=request,
             target=resolved,
-            at=app.clock.now(),
-            optimize=self._optimize(http.headers, endpoint),
+            at=now,
+            optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
             credential=credential,
         )
 
-    def _optimize(self, headers: Headers, endpoint: Endpoint) -> Optimize:
+    def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:
         if endpoint.operation is Operation.OTHER:
             return "off"
-        asked = get_header(headers, "x-pennyweight-optimize")
         if asked is None:
             return self.app.config.optimize
         for level in get_args(Optimize):
@@ -136,7 +172,8 @@ class Front:
         steps = [step for step in reply.trail if isinstance(step, Step)]
         if steps:
             saved = sum(step.saving - step.spent for step in steps if step.verdict == "accepted")
-            told += (("x-pennyweight-saved", format_usd(saved)), ("x-pennyweight-trail", _trail(steps)))
+            told += (("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),)
+            told += (("x-pennyweight-trail", _trail(steps)),)
         return told
 
 
@@ -162,6 +199,20 @@ def _call_id(now: float) -> str:
     return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
+def _too_deep() -> BadRequest:
+    return BadRequest("The request body is nested too deeply. Flatten it; server.max_depth says how deep it may be.")
+
+
+_DEEP_PARSER = sys.version_info >= (3, 12)  # before, the interpreter's limit of 1,000 levels holds for the parser too
+
+
+def _check_path(path: str) -> None:
+    """A path may not climb out of the provider's base URL, however it is encoded."""
+    plain = unquote(unquote(path)).replace("\\", "/")
+    if any(part in (".", "..") for part in plain.split("/")):
+        raise BadRequest(f"The path {path[:200]!r} has '.' or '..' in it, which is not passed on. Write it out.")
+
+
 def _check_utf8(raw: bytes) -> None:
     try:
         raw.decode()
@@ -172,4 +223,7 @@ def _check_utf8(raw: bytes) -> None:
 def _trail(steps: list[Step]) -> str:
     """`exact_cache=abstained, translate=lost(top_k)`: names and verdicts, as a header can carry them."""
     told = [f"{s.optimizer}={s.verdict.value}" + (f"({s.why})" if s.verdict == "lost" else "") for s in steps]
-    return ", ".join(told).encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")[:2000]
+    return _UNPRINTABLE.sub("?", ", ".join(told))[:2000]
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")

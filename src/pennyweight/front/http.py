@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -11,7 +11,7 @@ from ..request import Headers
 __all__ = ["HttpRequest", "HttpResponse", "Respond"]
 
 
-class HttpRequest(msgspec.Struct, frozen=True, eq=False):
+class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One request. Header names are lower case; `path` is percent-encoded as it came; `query` without its `?`."""
 
     method: str
@@ -20,6 +20,14 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False):
     headers: Headers
     body: bytes
     peer: str  # the client's address, "" for an in-process call
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The first value of each header. Built once: every call is asked for half a dozen."""
+        found: Mapping[str, str] | None = self.__dict__.get("_fields")
+        if found is None:
+            found = self.__dict__["_fields"] = dict(reversed(self.headers))
+        return found
 
 
 class HttpResponse(msgspec.Struct, eq=False):

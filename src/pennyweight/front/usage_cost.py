@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
@@ -11,7 +11,7 @@ from ..call import Call
 from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import format_usd
-from ..request import Charge, Headers, Reply, Usage, Wire, get_header, splice
+from ..request import Charge, Reply, Usage, Wire, get_header, splice
 from ..wire import codec
 
 __all__ = ["wants_cost", "with_cost"]
@@ -26,11 +26,11 @@ _FINAL: dict[Wire, tuple[tuple[bytes, ...], tuple[str, ...]]] = {
 }
 
 
-def wants_cost(headers: Headers, *, native: bool) -> bool:
+def wants_cost(fields: Mapping[str, str], *, native: bool) -> bool:
     """Whether the caller is told the cost: on ClawRouter's routes, to its clients, and to whoever asks by header."""
-    if native or get_header(headers, "x-clawrouter-client") is not None:
+    if native or "x-clawrouter-client" in fields:
         return True
-    return (get_header(headers, "x-pennyweight-usage-cost") or "").lower() in ("1", "true", "yes")
+    return fields.get("x-pennyweight-usage-cost", "").lower() in ("1", "true", "yes")
 
 
 def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:

@@ -17,6 +17,7 @@ import msgspec
 from ..config import Config, Provider
 from ..money import PicoUSD, Rates
 from ..request import Headers, Wire, get_header
+from .model_lists import Row, context_tokens, output_tokens
 
 __all__ = ["Spent", "catalog", "conversing", "request_id", "usage"]
 
@@ -34,8 +35,8 @@ class Spent(msgspec.Struct, frozen=True):
     limit: PicoUSD | None = None
 
 
-def catalog(config: Config, models: Mapping[str, Iterable[str]], pricing: Pricing) -> dict[str, Any]:
-    """The body of `GET /v1/catalog`. models: what each configured provider serves, by the provider's name.
+def catalog(config: Config, models: Mapping[str, Iterable[Row]], pricing: Pricing) -> dict[str, Any]:
+    """The body of `GET /v1/catalog`. models: what each configured provider lists, by the provider's name.
 
     Names that a route gives a model come first, as they are: OpenClaw keeps the first of two with one id.
     """
@@ -48,17 +49,16 @@ def catalog(config: Config, models: Mapping[str, Iterable[str]], pricing: Pricin
     }
 
 
-def _provider(config: Config, provider: Provider, models: Iterable[str], pricing: Pricing) -> dict[str, Any]:
+def _provider(config: Config, provider: Provider, listed: Iterable[Row], pricing: Pricing) -> dict[str, Any]:
     capabilities = _capabilities(provider)
-    rows = [
-        _model(rule.model, rule.rename or rule.model, capabilities, pricing(provider.name, rule.rename or rule.model))
-        for rule in config.routes
-        if rule.provider == provider.name and "*" not in rule.model
-    ]
-    rows += [
-        _model(f"{provider.name}/{model}", model, capabilities, pricing(provider.name, model))
-        for model in dict.fromkeys(models)
-    ]
+    models = {row["id"]: row for row in listed}
+    rows = []
+    for rule in config.routes:
+        if rule.provider == provider.name and "*" not in rule.model:
+            name = rule.rename or rule.model
+            rows.append(_model(rule.model, models.get(name, {"id": name}), capabilities, pricing(provider.name, name)))
+    for name, row in models.items():
+        rows.append(_model(f"{provider.name}/{name}", row, capabilities, pricing(provider.name, name)))
     messages = {"path": "/v1/messages", "requestFormat": "anthropic.messages", "methods": ["POST"]}
     return {
         "id": provider.name,
@@ -85,11 +85,36 @@ def _capabilities(provider: Provider) -> list[str]:
     return ["llm.messages"]
 
 
-def _model(id: str, upstream: str, capabilities: list[str], rates: Rates | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": id, "upstream": upstream, "displayName": id, "capabilities": capabilities}
-    if rates is not None:
-        row["pricing"] = _pricing(rates)
+def _model(id: str, listed: Row, capabilities: list[str], rates: Rates | None) -> dict[str, Any]:
+    name = listed["id"]
+    efforts = ["low", "medium", "high"] if _REASONS.search(name.lower()) else None
+    row: dict[str, Any] = {"id": id, "upstream": name, "displayName": id, "capabilities": capabilities}
+    if efforts is not None:
+        row["supportedReasoningEfforts"] = efforts
+    row["pricing"] = (_pricing(rates) if rates is not None else {}) | _limits(listed, reasons=efforts is not None)
     return row
+
+
+# OpenAI's models that take these three efforts. Without the field OpenClaw sends no `reasoning` at all, and so neither
+# asks for the encrypted reasoning that the next turn needs.
+_REASONS = re.compile(r"(?:^|/)(?!.*(?:chat|pro|o1-mini|o1-preview))(?:gpt-[5-9]|gpt-oss|o[1-9](?:-|$))")
+
+
+def _limits(listed: Row, *, reasons: bool) -> dict[str, int]:
+    """The context and the output that OpenClaw plans with, in tokens.
+
+    It takes 200,000 and 32,768 where we say nothing, and asks for that much output: more than many models give.
+    """
+    context, output = context_tokens(listed), output_tokens(listed)
+    most = min(output or (_LONG_OUTPUT if reasons else _OUTPUT), _LONG_OUTPUT)
+    if context is None:
+        return {"defaultMaxOutputTokens": most}
+    return {"maxInputTokens": min(context, _CONTEXT), "defaultMaxOutputTokens": max(1, min(most, context // 4))}
+
+
+_CONTEXT = 200_000  # below the bands in which long prompts cost more
+_OUTPUT = 8_192
+_LONG_OUTPUT = 32_768
 
 
 def _pricing(rates: Rates) -> dict[str, Any]:
@@ -145,6 +170,6 @@ def request_id(headers: Headers) -> Headers:
 _NOT_CHAT = re.compile(r"embed|whisper|tts|dall-e|image|moderation|audio|realtime|transcribe|rerank|sora|speech")
 
 
-def conversing(models: Iterable[str]) -> list[str]:
-    """Those that can hold a conversation, by their names."""
-    return [name for name in models if not _NOT_CHAT.search(name.lower())]
+def conversing(rows: Iterable[Row]) -> list[Row]:
+    """The models that can hold a conversation, by their names."""
+    return [row for row in rows if not _NOT_CHAT.search(row["id"].lower())]

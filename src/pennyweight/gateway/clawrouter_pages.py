@@ -38,7 +38,7 @@ class ClawRouterPages:
 
     async def _catalog(self, request: HttpRequest) -> HttpResponse:
         self._gate.admit(request)
-        models = {name: conversing(row["id"] for row in rows) for name, rows in (await self._lists.rows()).items()}
+        models = {name: conversing(rows) for name, rows in (await self._lists.rows()).items()}
         return _json(catalog(self._app.config, models, self._rates), request)
 
     async def _usage(self, request: HttpRequest) -> HttpResponse:

@@ -20,7 +20,7 @@ from ..request import Operation, Request, Wire
 if TYPE_CHECKING:
     from ..app import App
 
-__all__ = ["ModelLists", "Row", "body", "listed", "merged"]
+__all__ = ["ModelLists", "Row", "body", "context_tokens", "listed", "merged", "output_tokens"]
 
 Row = dict[str, Any]
 """A model as a provider lists it; `id` is always there."""
@@ -109,6 +109,23 @@ class _Tag(msgspec.Struct):
 
 class _Tags(msgspec.Struct):
     models: list[_Tag] = []
+
+
+def context_tokens(row: Row) -> int | None:
+    """How long a prompt may be, as OpenRouter, Groq, vLLM, Mistral or Anthropic list it; None: not told."""
+    return _first(row, "context_length", "context_window", "max_model_len", "max_context_length", "max_input_tokens")
+
+
+def output_tokens(row: Row) -> int | None:
+    """How long an answer may be, as OpenRouter, Groq or Anthropic list it; None: not told."""
+    top = row.get("top_provider")
+    of_top = _first(top, "max_completion_tokens") if isinstance(top, dict) else None
+    return of_top or _first(row, "max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def _first(row: Row, *names: str) -> int | None:
+    values = [row.get(name) for name in names]
+    return next((value for value in values if type(value) is int and value > 0), None)
 
 
 def merged(app: App, rows: Mapping[str, Iterable[Row]], wire: Wire) -> list[Row]:

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..app import App, Watcher, build
 from ..config import Config
-from ..errors import ConfigError, StoreError
+from ..errors import BadRequest, ConfigError, HeadersTooLarge, RequestError, RequestTimeout, StoreError, TooLarge
 from ..front.auth import Gate, refuse_bind
 from ..front.endpoints import wire_of
 from ..front.front import Front
@@ -31,6 +31,10 @@ __all__ = ["Gateway", "open_gateway", "run"]
 log = logging.getLogger(__name__)
 
 Load = Callable[[], Config]
+
+_UNREAD: Mapping[int, type[RequestError]] = {
+    error.status: error for error in (BadRequest, RequestTimeout, TooLarge, HeadersTooLarge)
+}
 
 
 class _Generation:
@@ -86,10 +90,16 @@ class Gateway:
             max_header_bytes=config.server.max_header_bytes,
             read_timeout_s=config.server.body_timeout_s,
             idle_timeout_s=config.server.idle_timeout_s,
+            max_connections=config.server.max_connections,
             request_timeout_s=config.server.request_timeout_s,
         )
-        self._server = Server(self.respond, _refuse, limits=limits)
+        self._server = Server(self.respond, self._refuse, limits=limits)
         self.port = await self._server.start(config.server.host, config.server.port)
+
+    def cut(self) -> None:
+        """Do not wait for the streams that a stop is draining."""
+        if self._server is not None:
+            self._server.cut()
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -121,12 +131,23 @@ class Gateway:
         response.close = closed
         return response
 
+    def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
+        """What could not even be read. The calls behind other refusals of the server leave their own receipts."""
+        unread = _UNREAD.get(status)
+        if unread is not None and self._now is not None:
+            return self._now.front.refused(request, unread(message))
+        body = codec(wire_of(request.path)).error(status, kind, message)
+        return HttpResponse(status, (("content-type", "application/json"),), body)
+
     async def reload(self) -> bool:
         """Swap in an App built from the configuration as it is now; an invalid one changes nothing."""
         try:
             fresh = await self._generation(self._load())
         except (ConfigError, StoreError) as error:
             log.error("configuration not taken: %s", error)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, what runs goes on
+            log.error("configuration not taken: %s", type(error).__name__)
             return False
         old, self._now = self._now, fresh
         assert old is not None
@@ -176,12 +197,6 @@ def _traces(config: Config) -> AbstractAsyncContextManager[Traces]:
     return open_traces(config.otel)
 
 
-def _refuse(path: str, status: int, kind: str, message: str) -> HttpResponse:
-    """What could not even be read, in the protocol that this path speaks."""
-    body = codec(wire_of(path)).error(status, kind, message)
-    return HttpResponse(status, (("content-type", "application/json"),), body)
-
-
 @asynccontextmanager
 async def open_gateway(load: Load) -> AsyncIterator[Gateway]:
     """A gateway that listens, until the block ends."""
@@ -194,14 +209,24 @@ async def open_gateway(load: Load) -> AsyncIterator[Gateway]:
 
 
 async def run(load: Load, *, ready: Callable[[Gateway], None], watch: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. SIGHUP or a changed `watch` file swaps in a new App."""
+    """Serve until SIGTERM or SIGINT; a second one cuts the streams that the first lets end. SIGHUP or a changed
+    `watch` file swaps in a new App."""
     stop, changed = asyncio.Event(), asyncio.Event()
+    running: list[Gateway] = []
+
+    def end() -> None:
+        if stop.is_set():
+            for gateway in running:
+                gateway.cut()
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    for name, event in (("SIGTERM", stop), ("SIGINT", stop), ("SIGHUP", changed)):
+    for name, act in (("SIGTERM", end), ("SIGINT", end), ("SIGHUP", changed.set)):
         if hasattr(signal, name):
             with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(getattr(signal, name), event.set)
+                loop.add_signal_handler(getattr(signal, name), act)
     async with open_gateway(load) as gateway, asyncio.TaskGroup() as tasks:
+        running.append(gateway)
         ready(gateway)
         reloading = tasks.create_task(_reload_on(gateway, changed))
         watching = tasks.create_task(_watch(watch, changed))

@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """A request that cannot be read; `kind` as in errors.py."""
+    """A request that cannot be read; `kind` as in errors.py, `begun` what is known of it."""
 
-    path = ""
+    begun = HttpRequest("POST", "", "", (), b"", "")
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         self.status, self.kind, self.message = status, kind, message
@@ -44,8 +44,8 @@ class Refused(Exception):
 _Queued = tuple[HttpRequest | Refused, bool, bool]
 """A request, whether the connection is kept after it, and whether it came as HTTP/1.0."""
 
-Refuse = Callable[[str, int, str, str], HttpResponse]
-"""From (path, status, kind, message) to an answer in the protocol that this path speaks."""
+Refuse = Callable[[HttpRequest, int, str, str], HttpResponse]
+"""From (what is known of the request, status, kind, message) to an answer in the protocol that its path speaks."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -54,9 +54,11 @@ class Limits(msgspec.Struct, frozen=True):
     max_body_bytes: int = 64 * 2**20
     max_header_bytes: int = 64 * 2**10
     max_headers: int = 200
-    read_timeout_s: float = 60.0  # from the first byte of a request to its last, renewed by progress
+    read_timeout_s: float = 60.0  # for a whole request to arrive; a body gets more at `least_bytes_s`
+    least_bytes_s: int = 16 * 2**10  # bytes per second: a body that comes slower than this is not waited for
     idle_timeout_s: float = 120.0  # between requests on a kept connection
     request_timeout_s: float = 900.0  # from a whole request to the end of its answer, a stream's too
+    max_connections: int = 4096
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
@@ -66,6 +68,7 @@ _HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "proxy-connection", "te"}
 )
 _HIGH_WATER_BYTES = 256 * 1024
+_LINGER_S = 30.0
 
 
 class Connection(asyncio.Protocol):
@@ -83,13 +86,19 @@ class Connection(asyncio.Protocol):
         self._late_at = 0.0  # loop time; 0: no bound
         self._overdue = False
         self._answering = False  # the head of the answer is on its way
-        self._asked = ""  # path of the request that is being answered
+        self._asked = Refused.begun  # what is being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._held: Flow | None = None  # what is being poured to the caller
         self._keep_alive = True
         self._http_1_0 = False
         self._peer = ""
+        self._reading = False  # a request has begun to arrive and is not complete
+        self._reading_since = 0.0
+        self._read_bytes = 0
+        self._unparsed_bytes = 0  # fed since the parser last told us anything
+        self._linger_until = 0.0
+        self._continue_due = False
         self._begin()
 
     # --- parser callbacks ------------------------------------------------------------------------------------------
@@ -100,30 +109,51 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._head_done = False
 
     def on_message_begin(self) -> None:
+        if self._refused is not None:
+            return  # nothing after a refused request is read, what came in the same packet included
         self._begin()
+        self._reading = True
+        self._reading_since = self._loop.time()
+        self._read_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
-        self._count_header(len(url))
+        self._unparsed_bytes = 0
+        if self._refused is None:
+            self._url += url
+            self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unparsed_bytes = 0
         self._count_header(len(name) + len(value))
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if not self._head_done:  # a trailer must not pass for a header
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        self._head_done = True
         expects = False
         for name, value in self._headers:
             if name == "content-length" and int(value) > self._limits.max_body_bytes:
                 self._too_large()
             elif name == "expect" and value.lower() == "100-continue":
-                expects = True
-        # Not while an earlier answer is on its way: it would land in the middle of it.
-        if expects and self._refused is None and self._task is None and self._transport is not None:
+                expects = self._parser.get_http_version() != "1.0"
+        if expects and self._refused is None:
+            self._continue_due = True
+            if self._task is None:  # not while an earlier answer is on its way: it would land in the middle of it
+                self._continue()
+
+    def _continue(self) -> None:
+        self._continue_due = False
+        if self._transport is not None and self._reading and not self._body:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def on_chunk_header(self) -> None:
+        self._unparsed_bytes = 0
+
     def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
         if self._refused is not None:
             return
         self._body_bytes += len(body)
@@ -133,21 +163,30 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._reading = False
+        self._unparsed_bytes = 0
         if self._refused is not None:
             return
         path, _, query = self._url.decode("latin-1").partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
-        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        old = self._parser.get_http_version() == "1.0"
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
-        self._push((request, keep_alive, self._parser.get_http_version() == "1.0"))
+        self._push((request, keep_alive, old))
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
         over = self._header_bytes > self._limits.max_header_bytes or len(self._headers) >= self._limits.max_headers
-        if over and self._refused is None:
-            message = f"Request headers are larger than {self._limits.max_header_bytes} bytes or too many."
-            self._refuse(Refused(431, "invalid_request_error", message))
+        if over:
+            self._header_too_large()
+
+    def _header_too_large(self) -> None:
+        message = (
+            f"The request's headers are larger than {self._limits.max_header_bytes} bytes or more than "
+            f"{self._limits.max_headers}. Send less, or raise server.max_header_bytes in pennyweight.toml."
+        )
+        self._refuse(Refused(431, "invalid_request_error", message))
 
     def _too_large(self) -> None:
         message = (
@@ -159,7 +198,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         if self._refused is None:
             self._refused = refused
-            refused.path = self._url.decode("latin-1").partition("?")[0]
+            path, _, query = self._url.decode("latin-1").partition("?")
+            refused.begun = HttpRequest("POST", path, query, tuple(self._headers), b"", self._peer)
             self._body.clear()
             self._push((refused, False, False))
 
@@ -171,11 +211,22 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._server.connections.add(self)
+        if len(self._server.connections) > self._limits.max_connections:
+            message = (
+                f"This gateway has {self._limits.max_connections} connections open, its limit. Try again in a moment, "
+                "or raise server.max_connections in pennyweight.toml."
+            )
+            self._refuse(Refused(503, "overloaded_error", message))
+            return
         self._arm(self._limits.idle_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
+            if self._task is None:
+                self._linger()
             return  # what is left of a request that was refused
+        self._read_bytes += len(data)
+        self._unparsed_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -184,10 +235,30 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(400, "invalid_request_error", f"This is not a valid HTTP/1.1 request: {error}."))
         except ValueError:
             self._refuse(Refused(400, "invalid_request_error", "A request header has an invalid value."))
-        if self._task is None:
-            self._arm(self._limits.read_timeout_s)
-        if len(self._queue) > 16 and self._transport:
+        # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
+        if self._unparsed_bytes > self._limits.max_header_bytes:
+            self._header_too_large()
+        if self._task is None and self._transport is not None:
+            self._arm(self._time_left())
+        if len(self._queue) > 1 and self._transport:
             self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """A caller that ends its sending has left, unless it still owes us part of a request: then it is told."""
+        if self._refused is not None:
+            return self._task is not None  # the refusal is not written yet
+        if self._task is None and self._reading:
+            message = f"The request ended early: {self._body_bytes} bytes of its body came, and more were announced."
+            self._refuse(Refused(400, "invalid_request_error", message))
+            return True
+        return False
+
+    def _time_left(self) -> float:
+        """Seconds that the request being read may still take, by how much of it has come."""
+        if not self._reading:
+            return self._limits.idle_timeout_s
+        earned = self._read_bytes / self._limits.least_bytes_s if self._head_done else 0.0
+        return max(self._reading_since + self._limits.read_timeout_s + earned - self._loop.time(), 0.0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -233,8 +304,9 @@ class Connection(asyncio.Protocol):
             self._overdue = True
             self._task.cancel()
             return
-        if self._header_bytes and self._refused is None:
-            self._refuse(Refused(408, "timeout_error", "The request did not arrive in time."))
+        if self._reading and self._refused is None:
+            message = f"The request did not arrive within {self._limits.read_timeout_s:g} s. Send it faster."
+            self._refuse(Refused(408, "timeout_error", message))
         else:
             self._transport.close()
 
@@ -252,10 +324,10 @@ class Connection(asyncio.Protocol):
             while self._queue and self._keep_alive:
                 request, self._keep_alive, self._http_1_0 = self._queue.popleft()
                 self._answering = False
-                self._asked = request.path
+                self._asked = request.begun if isinstance(request, Refused) else request
                 self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
-                    response = self._server.refuse(request.path, request.status, request.kind, request.message)
+                    response = self._server.refuse(request.begun, request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
                 response = await self._server.respond(request)
@@ -278,7 +350,10 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._transport is not None:
                 if self._keep_alive and not self._server.closing:
-                    self._arm(self._limits.idle_timeout_s)
+                    self._reading_since, self._read_bytes = self._loop.time(), 0  # what had to wait for us is not late
+                    self._arm(self._time_left())
+                    if self._continue_due:
+                        self._continue()
                     if not self._queue:
                         self._transport.resume_reading()
                 else:
@@ -298,7 +373,19 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if self._refused is not None and self._transport.can_write_eof():
             self._transport.write_eof()
-            self._loop.call_later(2.0, self._transport.close)
+            self._linger_until = self._loop.time() + _LINGER_S
+            self._linger()
+        else:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        """Close when the caller has stopped sending for two seconds: closing on bytes not read would reset the
+        connection and could take our answer with it."""
+        if self._transport is None:
+            return
+        left = min(2.0, self._linger_until - self._loop.time())
+        if left > 0:
+            self._arm(left)
         else:
             self._transport.close()
 
@@ -313,13 +400,15 @@ class Connection(asyncio.Protocol):
                 if self._paused:
                     await self._drain()
             else:
-                await self._send_stream(response, body)
+                await self._send_stream(response, body, method)
         finally:
             if response.close is not None:
                 await response.close()
 
-    async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes]) -> None:
+    async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes], method: str) -> None:
         self._write(self._head(response, length=None))
+        if method == "HEAD" or response.status in (204, 304):
+            return
         if isinstance(body, Flow):
             await self._pour(body)
         else:
@@ -332,7 +421,7 @@ class Connection(asyncio.Protocol):
 
         def sink(chunk: bytes) -> None:
             if not chunk:
-                return
+                return  # it would be the end of a chunked body
             self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 flow.hold()  # the caller reads slower than the upstream writes
@@ -392,6 +481,7 @@ class Server:
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
         self.closing = False
+        self._cut = False
         self.loop: asyncio.AbstractEventLoop
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -419,6 +509,13 @@ class Server:
         every_s = min(1.0, *(t / 4 for t in (limits.read_timeout_s, limits.idle_timeout_s, limits.request_timeout_s)))
         self._sweeper = self.loop.call_later(every_s, self._sweep)
 
+    def _busy(self) -> bool:
+        return any(connection.busy for connection in self.connections)
+
+    def cut(self) -> None:
+        """Let a stop that is draining wait no longer."""
+        self._cut = True
+
     async def stop(self, *, drain_s: float = 30.0) -> None:
         """Stop accepting, let what is in flight end within `drain_s`, then cut what is left."""
         self.closing = True
@@ -429,7 +526,7 @@ class Server:
         deadline = self.loop.time() + drain_s
         for connection in list(self.connections):
             connection.shut()
-        while any(c.busy for c in self.connections) and self.loop.time() < deadline:  # noqa: ASYNC110 - only at the end
+        while self._busy() and self.loop.time() < deadline and not self._cut:  # noqa: ASYNC110 - only at the end
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             if connection._task is not None:

@@ -153,7 +153,7 @@ def _believable(usage: Usage | None) -> Usage | None:
 
 
 def _spent(trail: Sequence[Step]) -> PicoUSD:
-    return sum(step.spent for step in trail)
+    return sum([step.spent for step in trail])
 
 
 def _saved(trail: Sequence[Step], answered_by: str = "") -> PicoUSD:

@@ -70,7 +70,8 @@ class BillingHeader:
 
 
 def _is_billing(block: Any) -> bool:
+    """The line alone: a block in which more text follows it is part of the prompt."""
     if not isinstance(block, dict) or block.get("type") != "text" or "cache_control" in block:
         return False
     text = block.get("text")
-    return isinstance(text, str) and text.startswith("x-anthropic-billing-header:")
+    return isinstance(text, str) and text.startswith("x-anthropic-billing-header:") and "\n" not in text.strip()

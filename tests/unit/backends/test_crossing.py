@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-import msgspec
 import pytest
 from tests.unit.wire.translate.bodies import PAIRS, STREAMS, TEXT, answer, asked
 
 from pennyweight.backends.crossing import Crossing
 from pennyweight.call import Call, Identity, Target, Verdict
-from pennyweight.errors import NotFound, StreamCut
+from pennyweight.errors import StreamCut
 from pennyweight.request import Operation, Request, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend
 
@@ -36,6 +35,11 @@ def run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return plain
 
 
+class Words:
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+
 def make_call(request: Request, target: Wire) -> Call:
     return Call("c1", Identity(), request, request, Target("up", "claude-sonnet-4-6", target), at=1_700_000_000.0)
 
@@ -44,7 +48,7 @@ def make_call(request: Request, target: Wire) -> Call:
 async def test_the_same_protocol_is_handed_on_untouched() -> None:
     inner = ScriptedBackend()
     call = make_call(asked(Wire.OPENAI_CHAT), Wire.OPENAI_CHAT)
-    reply = await Crossing(inner).open(call)
+    reply = await Crossing(inner, Words()).open(call)
     assert inner.calls == [call]
     assert reply is inner.replies[0]
 
@@ -53,7 +57,7 @@ async def test_the_same_protocol_is_handed_on_untouched() -> None:
 @run
 async def test_a_whole_answer_comes_back_in_the_callers_protocol(caller: Wire, upstream: Wire) -> None:
     inner = ScriptedBackend(Script(headers=UPSTREAM, content=answer(upstream)))
-    async with await Crossing(inner).open(make_call(asked(caller, stream=False), upstream)) as reply:
+    async with await Crossing(inner, Words()).open(make_call(asked(caller, stream=False), upstream)) as reply:
         assert reply.wire is caller
         assert TEXT in (await reply.read()).decode()
         assert dict(reply.headers) == {"request-id": "req_1", "retry-after": "3", "content-type": "application/json"}
@@ -69,7 +73,7 @@ async def test_a_whole_answer_comes_back_in_the_callers_protocol(caller: Wire, u
 async def test_a_stream_comes_back_in_the_callers_protocol(caller: Wire, upstream: Wire) -> None:
     inner = ScriptedBackend(Script(headers=UPSTREAM, chunks=tuple(STREAMS[upstream])))
     ended = []
-    async with await Crossing(inner).open(make_call(asked(caller), upstream)) as reply:
+    async with await Crossing(inner, Words()).open(make_call(asked(caller), upstream)) as reply:
         reply.on_end.append(lambda r: ended.append(r.done))
         assert reply.chunks is not None
         chunks = [chunk async for chunk in reply.chunks]
@@ -84,7 +88,9 @@ async def test_a_stream_comes_back_in_the_callers_protocol(caller: Wire, upstrea
 @run
 async def test_a_cut_stream_stays_cut() -> None:
     inner = ScriptedBackend(Script(chunks=tuple(STREAMS[Wire.OPENAI_CHAT][:-1])))
-    async with await Crossing(inner).open(make_call(asked(Wire.ANTHROPIC_MESSAGES), Wire.OPENAI_CHAT)) as reply:
+    async with await Crossing(inner, Words()).open(
+        make_call(asked(Wire.ANTHROPIC_MESSAGES), Wire.OPENAI_CHAT)
+    ) as reply:
         assert reply.chunks is not None
         with pytest.raises(StreamCut):
             [chunk async for chunk in reply.chunks]
@@ -94,7 +100,9 @@ async def test_a_cut_stream_stays_cut() -> None:
 async def test_an_error_keeps_status_words_and_headers() -> None:
     body = b'{"error":{"message":"Rate limit reached for gpt-5.5","type":"requests","code":"rate_limit_exceeded"}}'
     inner = ScriptedBackend(Script(status=429, headers=UPSTREAM, content=body))
-    async with await Crossing(inner).open(make_call(asked(Wire.ANTHROPIC_MESSAGES), Wire.OPENAI_CHAT)) as reply:
+    async with await Crossing(inner, Words()).open(
+        make_call(asked(Wire.ANTHROPIC_MESSAGES), Wire.OPENAI_CHAT)
+    ) as reply:
         told = json.loads(await reply.read())
     assert reply.status == 429
     assert told == {"type": "error", "error": {"type": "rate_limit_error", "message": "Rate limit reached for gpt-5.5"}}
@@ -105,7 +113,7 @@ async def test_an_error_keeps_status_words_and_headers() -> None:
 async def test_what_is_lost_stands_in_the_notes_and_in_the_inner_trail() -> None:
     inner = ScriptedBackend(Script(content=answer(Wire.OPENAI_CHAT)))
     request = asked(Wire.ANTHROPIC_MESSAGES, stream=False)
-    async with await Crossing(inner).open(make_call(request, Wire.OPENAI_CHAT)) as reply:
+    async with await Crossing(inner, Words()).open(make_call(request, Wire.OPENAI_CHAT)) as reply:
         lost = [step for step in reply.notes if step.optimizer == "translate"]
     assert lost
     assert all(step.verdict is Verdict.LOST for step in lost)
@@ -117,7 +125,7 @@ async def test_what_is_lost_stands_in_the_notes_and_in_the_inner_trail() -> None
 async def test_an_answer_that_is_a_page_is_said_in_the_callers_protocol() -> None:
     inner = ScriptedBackend(Script(content=b"<html>secret page</html>"))
     request = asked(Wire.ANTHROPIC_MESSAGES, stream=False)
-    async with await Crossing(inner).open(make_call(request, Wire.OPENAI_CHAT)) as reply:
+    async with await Crossing(inner, Words()).open(make_call(request, Wire.OPENAI_CHAT)) as reply:
         body = await reply.read()
     assert reply.status == 502
     assert json.loads(body)["type"] == "error"
@@ -125,7 +133,13 @@ async def test_an_answer_that_is_a_page_is_said_in_the_callers_protocol() -> Non
 
 
 @run
-async def test_counting_tokens_cannot_cross() -> None:
-    request = msgspec.structs.replace(asked(Wire.ANTHROPIC_MESSAGES), operation=Operation.COUNT)
-    with pytest.raises(NotFound):
-        await Crossing(ScriptedBackend()).open(make_call(request, Wire.OPENAI_CHAT))
+async def test_tokens_are_counted_here_for_an_upstream_that_cannot() -> None:
+    inner = ScriptedBackend()
+    body = {"model": "m", "system": "be brief", "messages": [{"role": "user", "content": "one two three"}]}
+    request = Request(Wire.ANTHROPIC_MESSAGES, json.dumps(body).encode(), operation=Operation.COUNT)
+    async with await Crossing(inner, Words()).open(make_call(request, Wire.OPENAI_CHAT)) as reply:
+        assert json.loads(await reply.read()) == {"input_tokens": 5}
+    assert not inner.calls
+    assert reply.done is not None
+    assert not reply.done.charges
+    assert [step.why.startswith("counted here") for step in reply.notes] == [True]

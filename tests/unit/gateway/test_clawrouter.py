@@ -16,7 +16,12 @@ from pennyweight.money import Rates
 
 KEY = "sk-test-0123456789abcdef"
 RATES = Rates(input=3_000_000, output=15_000_000, cache_read=300_000, cache_write_5m=3_750_000)
-MODELS = {"openai": ["gpt-5.5"], "anthropic": ["claude-x"], "openrouter": ["z-ai/glm-5"], "ollama": ["llama3:8b"]}
+MODELS = {
+    "openai": [{"id": "gpt-5.5"}],
+    "anthropic": [{"id": "claude-x"}],
+    "openrouter": [{"id": "z-ai/glm-5"}],
+    "ollama": [{"id": "llama3:8b"}],
+}
 
 
 def config(tmp_path: Path, text: str = "", **env: str) -> Config:
@@ -80,20 +85,23 @@ def test_names_from_routes_are_offered_as_they_are(tmp_path: Path) -> None:
 
 
 def test_prices_are_micros_per_million_and_absent_when_unknown(tmp_path: Path) -> None:
-    rows = catalog(config(tmp_path), {"openai": ["gpt-5.5", "unknown"]}, priced)["providers"][0]["models"]
+    rows = catalog(config(tmp_path), {"openai": [{"id": "gpt-5.5"}, {"id": "unknown"}]}, priced)["providers"][0][
+        "models"
+    ]
     assert rows[0]["pricing"] == {
         "inputMicrosPerMillion": 3_000_000,
         "outputMicrosPerMillion": 15_000_000,
         "cachedInputMicrosPerMillion": 300_000,
         "cacheWrite5mInputMicrosPerMillion": 3_750_000,
         "cacheWrite1hInputMicrosPerMillion": 3_000_000,
+        "defaultMaxOutputTokens": 32_768,
     }
-    assert "pricing" not in rows[1]
+    assert rows[1]["pricing"] == {"defaultMaxOutputTokens": 8_192}
 
 
 def test_a_price_that_is_no_whole_number_stays_exact_enough(tmp_path: Path) -> None:
     rates = Rates(input=Fraction(1, 2), output=1)
-    rows = catalog(config(tmp_path), {"openai": ["m"]}, lambda *_: rates)["providers"][0]["models"]
+    rows = catalog(config(tmp_path), {"openai": [{"id": "m"}]}, lambda *_: rates)["providers"][0]["models"]
     assert rows[0]["pricing"]["inputMicrosPerMillion"] == 0.5
 
 
@@ -125,7 +133,45 @@ def test_a_request_id_goes_back_when_it_is_one(sent: str, back: bool) -> None:
 
 
 def test_only_models_that_converse_are_listed() -> None:
-    assert conversing(["gpt-5.5", "text-embedding-3-small", "whisper-1", "llama3:8b", "nomic-embed-text"]) == [
-        "gpt-5.5",
-        "llama3:8b",
-    ]
+    names = ["gpt-5.5", "text-embedding-3-small", "whisper-1", "llama3:8b", "nomic-embed-text"]
+    assert conversing({"id": name} for name in names) == [{"id": "gpt-5.5"}, {"id": "llama3:8b"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("gpt-5.5", True),
+        ("gpt-5-mini", True),
+        ("o3", True),
+        ("o4-mini", True),
+        ("openai/gpt-oss-120b", True),
+        ("gpt-5-chat-latest", False),
+        ("gpt-5-pro", False),
+        ("gpt-4o", False),
+        ("o1-mini", False),
+        ("ollama3", False),
+    ],
+)
+def test_reasoning_models_are_called_with_reasoning(tmp_path: Path, name: str, reasons: bool) -> None:
+    (row,) = catalog(config(tmp_path), {"openai": [{"id": name}]}, priced)["providers"][0]["models"]
+    assert row.get("supportedReasoningEfforts") == (["low", "medium", "high"] if reasons else None)
+    assert row["pricing"]["defaultMaxOutputTokens"] == (32_768 if reasons else 8_192)
+
+
+@pytest.mark.parametrize(
+    ("told", "context", "output"),
+    [
+        ({}, None, 8_192),
+        ({"context_length": 131_072, "top_provider": {"max_completion_tokens": 16_384}}, 131_072, 16_384),
+        ({"context_window": 8_192, "max_completion_tokens": 8_192}, 8_192, 2_048),
+        ({"max_model_len": 32_768}, 32_768, 8_192),
+        ({"max_input_tokens": 1_000_000, "max_tokens": 64_000}, 200_000, 32_768),
+        ({"context_length": None, "top_provider": None, "max_tokens": True}, None, 8_192),
+    ],
+)
+def test_limits_are_what_the_provider_tells(
+    tmp_path: Path, told: dict[str, Any], context: int | None, output: int
+) -> None:
+    (row,) = catalog(config(tmp_path), {"openai": [{"id": "m", **told}]}, priced)["providers"][0]["models"]
+    assert row["pricing"].get("maxInputTokens") == context
+    assert row["pricing"]["defaultMaxOutputTokens"] == output

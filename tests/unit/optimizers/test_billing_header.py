@@ -62,3 +62,8 @@ def test_anthropic_gets_it_as_it_came() -> None:
 def test_a_block_that_carries_a_cache_marker_is_left_alone() -> None:
     marked = {**LINE, "cache_control": {"type": "ephemeral"}}
     assert proposed(call_of([marked, REST])) is None
+
+
+def test_a_block_in_which_more_text_follows_is_left_alone() -> None:
+    more = {"type": "text", "text": LINE["text"] + "\nYou are an agent."}
+    assert proposed(call_of([more, REST])) is None

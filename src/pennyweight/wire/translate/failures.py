@@ -54,7 +54,13 @@ def read(status: int, raw: bytes) -> Failure:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         text = raw.decode("utf-8", "replace").strip()
         if not text or text.startswith("<") or "<html" in text[:1000].lower() or len(text) > 2000:
-            said = "an empty body" if not text else "a page, not JSON"
+            said = (
+                "an empty body"
+                if not text
+                else "an HTML page, not JSON"
+                if "<" in text[:1000]
+                else "a long text, not JSON"
+            )
             return Failure(f"The upstream answered HTTP {status} with {said}; its status page may say more.")
         return _failure(text, {})
     return read_event(value) or Failure(f"The upstream answered HTTP {status} without a message.")

@@ -151,7 +151,10 @@ def _read_item(item: Fields, out: list[Message]) -> None:
             else:
                 out.append(Message("tool", (result,), item.at))
         case "item_reference":
-            raise BadRequest(f"{item.at} refers to an item kept at another provider: send the item itself.")
+            raise BadRequest(
+                f"{item.at} refers to an item kept at another provider: send the item itself (clients do with store: "
+                "false)."
+            )
         case _:
             item.losses.add(f"{item.at}({kind})", f"an item of type {kind}: only Responses has it")
             return

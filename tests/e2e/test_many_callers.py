@@ -1,0 +1,124 @@
+"""Two hundred streams whose callers leave when they please: nobody is billed for what nobody reads, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.protocols import ALL, protocol_of, stream_end, stream_start
+from tests.e2e.rig import LINES_HEAD, STREAM_HEAD, Asked, Process, Upstream, chunk, gateway
+
+CONFIG = "[providers.ollama]\nmax_concurrency = 200\n"
+LEFT: dict[str, float] = {}  # call's name to when the upstream saw its caller leave
+
+
+async def answer(asked: Asked) -> None:
+    """A long slow stream; notes when the reading end goes away."""
+    protocol = protocol_of(asked.target)
+    if asked.model.endswith("quiet"):  # says nothing at all: only the connection tells
+        await gone(asked)
+        return
+    asked.writer.write(LINES_HEAD if protocol.name == "ollama" else STREAM_HEAD)
+    leaving = asyncio.ensure_future(gone(asked))
+    for event in stream_start(protocol, asked.model) * 4:
+        asked.writer.write(chunk(event))
+        await asyncio.wait([leaving], timeout=0.05)
+        if leaving.done():
+            raise ConnectionResetError
+    leaving.cancel()
+    asked.writer.write(b"".join(map(chunk, stream_end(protocol, asked.model))) + b"0\r\n\r\n")
+
+
+async def gone(asked: Asked) -> None:
+    try:
+        while await asked.reader.read(1):
+            pass
+    except ConnectionError:
+        pass
+    LEFT[asked.headers["x-name"]] = time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Upstream]]:
+    folder = tmp_path_factory.mktemp("many")
+    with Upstream(answer) as upstream, gateway(folder, upstream, config=CONFIG) as process:
+        yield process, upstream
+
+
+async def call(process: Process, number: int, leave_after_s: float | None) -> tuple[str, str, float]:
+    """(name, call id, when it left or 0.0 for one that stayed to the end)."""
+    protocol = ALL[number % 4]
+    model = "quiet" if leave_after_s is not None and number % 7 == 0 else "long"
+    raw = json.dumps(protocol.body(model, stream=True)).encode()
+    name = f"n{number}"
+    head = f"POST {protocol.path} HTTP/1.1\r\nhost: localhost\r\nx-name: {name}\r\ncontent-length: {len(raw)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+    writer.write(head.encode() + raw)
+    if leave_after_s is not None:
+        await asyncio.sleep(leave_after_s)
+        left_at = time.monotonic()
+        if number % 2:
+            writer.transport.abort()
+        else:
+            writer.close()
+        return name, "", left_at
+    got = b""
+    while not got.endswith(b"0\r\n\r\n"):
+        more = await asyncio.wait_for(reader.read(65_536), 20)
+        assert more, got[-200:]
+        got += more
+    writer.close()
+    call_id = got.partition(b"x-pennyweight-call: ")[2].partition(b"\r\n")[0].decode()
+    return name, call_id, 0.0
+
+
+def test_every_disconnect_reaches_the_upstream_and_every_call_its_receipt(rig: tuple[Process, Upstream]) -> None:
+    process, upstream = rig
+    dice = random.Random(7)
+    leaving = [dice.uniform(0.15, 0.9) if dice.random() < 0.6 else None for _ in range(200)]
+
+    async def all_of_them() -> list[tuple[str, str, float]]:
+        async def spread(number: int) -> tuple[str, str, float]:
+            await asyncio.sleep(number * 0.002)
+            return await call(process, number, leaving[number])
+
+        return await asyncio.gather(*(spread(number) for number in range(200)))
+
+    assert process.ask("/healthz", method="GET").status == 200
+    fds = process.fds()
+    done = asyncio.run(all_of_them())
+    deadline = time.monotonic() + 5
+    while upstream.open > 60 and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    left = {name: at for name, _, at in done if at}
+    reached = {asked.headers["x-name"] for asked in upstream.seen}
+    late = sorted(LEFT[name] - at for name, at in left.items() if name in reached)
+    assert len(late) > 80
+    # The upstream sees it within 100 ms; a few more are allowed for, because the measuring process is itself busy.
+    assert late[len(late) * 95 // 100] < 2.0, late[-10:]  # tens of milliseconds on a quiet machine
+    assert late[-1] < 0.5, late[-10:]
+
+    rows = process.receipts(len(reached))
+    assert len(reached) <= len(rows) <= 200  # who left before the gateway had looked at its request has none
+    assert len({row["call_id"] for row in rows}) == len(rows)
+    stayed = {call_id for _, call_id, at in done if not at}
+    for row in rows:
+        assert (row["call_id"] in stayed) is (row["abandoned"] == 0), row
+        if row["abandoned"] and row["output_tokens"] is not None and row["ttft_s"] is not None:
+            assert row["output_tokens"] > 0
+            assert row["counted"] == 1 or row["wire"] == "anthropic_messages"  # it tells some usage at the start
+    assert stayed <= {row["call_id"] for row in rows}
+
+    deadline = time.monotonic() + 3
+    kept = 100  # idle connections to the upstream are kept for the next call
+    while process.fds() > fds + kept and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.fds() <= fds + kept
+    page = process.ask("/metrics", method="GET").body.decode()
+    assert "pennyweight_receipts_lost 0" in page
+    assert process.ask("/readyz", method="GET").json()["receipts"]["queued"] == 0
