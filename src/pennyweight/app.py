@@ -157,7 +157,8 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         keys = KeyStore(config.data_dir)
         parts = Parts(kv, time, accounts, tokenizer)
         optimizers = [
-            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share)) for rule in config.optimizers
+            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
+            for rule in config.optimizers
         ]
 
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}

@@ -13,7 +13,7 @@ import msgspec
 from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
 from .errors import PennyweightError
 from .flow import Flow, Ready
-from .policy import Flag
+from .policy import Flag, Level
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, get_header
 from .wire import codec
@@ -25,13 +25,15 @@ __all__ = ["Pipeline", "judge", "replay"]
 T = TypeVar("T")
 
 
-def judge(proposal: Proposal, *, mode: str, optimize: Optimize, risk_left: float) -> Verdict:
+def judge(
+    proposal: Proposal, *, mode: str, optimize: Optimize, risk_left: float, level: Level | None = None
+) -> Verdict:
     """The whole acceptance rule: may this proposal change the call?
 
     mode: "shadow" or "on" (an optimizer that is off is not asked). Level, worth and risk are checked in that order, so
-    a shadowed verdict means that it would have been accepted.
+    a shadowed verdict means that it would have been accepted. level: the operator's word over the proposal's own.
     """
-    if optimize == "off" or (optimize == "safe" and proposal.level != "safe"):
+    if optimize == "off" or (optimize == "safe" and (level or proposal.level) != "safe"):
         return Verdict.NOT_ALLOWED
     if proposal.saving <= proposal.spent and proposal.tokens <= 0:
         return Verdict.NOT_WORTH_IT
@@ -85,7 +87,7 @@ class Pipeline:
             if proposal is None:
                 call = call.note(Step(optimizer.name, Verdict.ABSTAINED))
                 continue
-            verdict = judge(proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left)
+            verdict = judge(proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left, level=flag.level)
             step = Step(optimizer.name, verdict, proposal.saving, proposal.spent, proposal.risk, proposal.why)
             call = call.note(step)
             if verdict is not Verdict.ACCEPTED:

@@ -7,9 +7,10 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Flag", "Mode"]
+__all__ = ["Flag", "Level", "Mode"]
 
 Mode = Literal["off", "shadow", "on"]
+Level = Literal["safe", "max"]
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -17,6 +18,7 @@ class Flag(msgspec.Struct, frozen=True):
 
     mode: Mode = "on"
     share: float = 1.0
+    level: Level | None = None  # what the operator takes its proposals for; None: as each says
 
     def mode_for(self, tenant: str, call_id: str) -> Mode:
         """The mode for this call. The same tenant always falls on the same side."""

@@ -321,7 +321,8 @@ def test_a_compressed_answer_is_relayed_untouched_and_read_from_the_side(encodin
 def test_what_cannot_be_decompressed_is_relayed_all_the_same(encoding: str) -> None:
     for headers in (JSON, SSE):
         coded = (*headers, ("content-encoding", encoding))
-        reply, body = opened(Recorded(headers=coded, chunks=(b"\x1f\x8bnot", b" gzip")))
+        call = make_call(optimize="off")  # else a whole answer that is no answer is told as a failure
+        reply, body = opened(Recorded(headers=coded, chunks=(b"\x1f\x8bnot", b" gzip")), call)
         assert body == b"\x1f\x8bnot gzip"
         assert reply.done is not None
         assert not reply.done.charges
