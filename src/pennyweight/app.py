@@ -35,7 +35,7 @@ from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
-from .config import Config, Provider, Proxies, Resolver
+from .config import KNOWN, Config, Provider, Proxies, Resolver
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
@@ -300,7 +300,15 @@ def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
         variable = f"{provider.name.upper()}_API_KEY"
         hint = f"Set {variable} where the gateway runs, or send a key of your own."
     if not provider.keys:
-        return Upstream(provider.name, urls, transport, clock=clock, headers=provider.headers, key_hint=hint)
+        return Upstream(
+            provider.name,
+            urls,
+            transport,
+            clock=clock,
+            headers=provider.headers,
+            key_hint=hint,
+            takes=lambda secret: _is_theirs(provider, secret),
+        )
     keys = Keys([key.reveal() for key in provider.keys], clock)
 
     def report(key: str, status: int) -> None:
@@ -319,6 +327,14 @@ def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
         pick_key=lambda call: keys.pick(call.identity.session or call.id),
         report_key=report,
     )
+
+
+def _is_theirs(provider: Provider, secret: str) -> bool:
+    """Whether a caller's own key can be one of this provider's: Anthropic's tell themselves, and go nowhere else.
+
+    Who answers at a moved address is the operator's business.
+    """
+    return provider.moved or provider.name not in KNOWN or (provider.name == "anthropic") == ("sk-ant-" in secret)
 
 
 def _compose(

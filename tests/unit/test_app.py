@@ -181,3 +181,19 @@ def test_a_watcher_that_raises_costs_no_receipt(tmp_path: Path) -> None:
         assert seen == [("c1", 502)]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "moved", "secret", "shown"),
+    [
+        ("anthropic", False, "sk-ant-api03-x", True),
+        ("anthropic", False, "sk-proj-x", False),
+        ("openai", False, "Bearer sk-proj-x", True),
+        ("openai", False, "Bearer sk-ant-api03-x", False),
+        ("openai", True, "Bearer sk-ant-api03-x", True),
+    ],
+)
+def test_a_callers_key_is_shown_to_no_other_provider(name: str, moved: bool, secret: str, shown: bool) -> None:
+    env = {f"{name.upper()}_BASE_URL": "http://127.0.0.1:1/v1"} if moved else {}
+    provider = load(None, env).providers[name]
+    assert wiring._is_theirs(provider, secret) is shown

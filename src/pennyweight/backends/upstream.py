@@ -70,6 +70,7 @@ class Upstream:
         pick_key: PickKey = lambda _call: None,
         report_key: Callable[[str, int], None] = lambda _key, _status: None,
         key_hint: str | None = None,
+        takes: Callable[[str], bool] = lambda _secret: True,
     ) -> None:
         self.name = name
         self._urls = dict(urls)
@@ -80,6 +81,7 @@ class Upstream:
         self._pick_key = pick_key
         self._report_key = report_key
         self._key_hint = key_hint
+        self._takes = takes  # whether a caller's own key can be one of this provider's: no other is shown to it
 
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
@@ -100,7 +102,7 @@ class Upstream:
         sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
         if "accept-encoding" in dict(request.headers):
             sent.append(("accept-encoding", "identity"))
-        if call.credential is not None:
+        if call.credential is not None and self._takes(call.credential.secret):
             sent.append((call.credential.header, call.credential.secret))
         elif key is not None:
             sent.append(("x-api-key", key) if self._auth == "x-api-key" else ("authorization", f"Bearer {key}"))
