@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
@@ -34,8 +35,8 @@ from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
-from .config import Config, Provider, Resolver
-from .errors import ConfigError, NotFound, StoreError
+from .config import Config, Provider, Proxies, Resolver
+from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .money import PicoUSD, parse_usd
@@ -52,13 +53,19 @@ from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
-__all__ = ["OPTIMIZERS", "App", "Parts", "build"]
+__all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
+
+
+Watcher = Callable[[Receipt, Outcome], None]
+"""Told of every finished call: its receipt, and the outcome that it was made from."""
+
+log = logging.getLogger(__name__)
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -88,7 +95,7 @@ class App:
         budget: Budget,
         database: Database,
         kv: KV,
-        watchers: list[Callable[[Receipt], None]],
+        watchers: list[Watcher],
     ) -> None:
         self.config = config
         self.clock = clock
@@ -130,7 +137,10 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
     """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used."""
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
         database = Database(config.data_dir / "pennyweight.db")
         stack.push_async_callback(database.close)
         ledger = SQLiteLedger(database)
@@ -145,7 +155,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share)) for rule in config.optimizers
         ]
 
-        upstreams = {name: _upstream(provider, time) for name, provider in config.providers.items()}
+        upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         resolver = Resolver(config)
@@ -164,12 +174,15 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
-        watchers: list[Callable[[Receipt], None]] = []
+        watchers: list[Watcher] = []
 
         def receipt(outcome: Outcome) -> Receipt:
             made = accounts.receipt(outcome)
             for watcher in watchers:
-                watcher(made)
+                try:
+                    watcher(made, outcome)
+                except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
+                    log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
             return made
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
@@ -247,20 +260,34 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"optimizers: {use!r} cannot be loaded: {error}. Install what it needs.") from None
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be loaded: {type(error).__name__}: {error}.") from error
+    for name in ("Settings", function):
+        if not hasattr(module, name):
+            raise ConfigError(f"optimizers: {use!r} is no optimizer: {module_name} has no {name!r}. See its docs.")
     try:
         values = msgspec.convert(settings, module.Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimizers: the settings of {use!r} are not valid: {error}.") from None
-    made: Optimizer = getattr(module, function)(values, parts)
+    try:
+        made = getattr(module, function)(values, parts)
+    except PennyweightError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be built: {type(error).__name__}: {error}.") from error
+    if not isinstance(made, Optimizer):
+        raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
 
 
-def _upstream(provider: Provider, clock: Clock) -> Upstream:
+def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
     transport = Http1(
         connect_timeout_s=provider.timeouts.connect_s,
         read_timeout_s=provider.timeouts.first_byte_s,
         chunk_timeout_s=provider.timeouts.between_chunks_s,
+        proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
+        no_proxy=proxies.direct,
     )
     hint = None
     if not provider.configured and provider.auth != "none":

@@ -118,7 +118,7 @@ def _plain(block: Any) -> Any:
         blocks = [_plain(item) for item in block]
         if len(blocks) == 1 and isinstance(blocks[0], dict):
             only = blocks[0]
-            if only.keys() == {"type", "text"} and only["type"] in _TEXT_TYPES:
+            if only.keys() == {"type", "text"} and isinstance(only["type"], str) and only["type"] in _TEXT_TYPES:
                 return only["text"]
         return blocks
     if isinstance(block, dict):

@@ -77,6 +77,10 @@ async def answer(asked: Asked) -> None:
         case "two-answers":
             other = whole(protocol, "claude-of-another-caller")
             write(http(200, good) + http(200, other, x_stolen="yes"))
+        case "interim":
+            write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + http(200, good))
+        case "interim-body":
+            write(http(100, good))
         case "trailers":
             write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
             write(chunk(good) + b"0\r\nx-stolen: yes\r\n\r\n")
@@ -169,6 +173,7 @@ REFUSED = {
     "length-short": (502, "not JSON"),
     "length-two": (502, "not valid HTTP"),
     "length-and-chunked": (502, "not valid HTTP"),
+    "interim-body": (502, "not valid HTTP"),
     "header-huge": (502, "not valid HTTP"),
 }
 
@@ -199,7 +204,7 @@ def test_a_failure_is_told_in_the_callers_protocol(
 @pytest.mark.parametrize("protocol", ALL, ids=[one.name for one in ALL])
 def test_an_odd_but_whole_answer_passes(rig: tuple[Process, Upstream], protocol: Protocol) -> None:
     process, _ = rig
-    for case in ("ok", "trailers", "two-answers"):
+    for case in ("ok", "interim", "trailers", "two-answers"):
         answered = ask(process, protocol, case, stream=False)
         assert answered.status == 200, (case, answered)
         assert answered.body == whole(protocol, f"{protocol.model}{case}"), case

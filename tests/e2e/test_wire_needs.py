@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from pennyweight.config import load
@@ -426,6 +428,16 @@ def test_the_list_of_all_providers(tmp_path: Path) -> None:
         status, told, empty = await ask("HEAD", running.url, "/v1/models", {})
         assert (status, empty, told["content-length"]) == (200, b"", str(len(body)))
         assert (await ask("GET", running.url, "/v1/models/ollama/m", {}))[0] == 200
+        async with openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key="pennyweight") as client:
+            listed = [model.id async for model in client.models.list()]
+            assert (await client.models.retrieve("anthropic/m")).owned_by == "x"
+        assert listed == ["m", "anthropic/m", "ollama/m", "openrouter/m"]
+        async with anthropic.AsyncAnthropic(base_url=running.url, api_key="pennyweight") as sdk:
+            listed = [model.id async for model in sdk.models.list(limit=2)]
+            assert (await sdk.models.retrieve("m")).display_name == "m"
+            with pytest.raises(anthropic.NotFoundError, match="no model 'none'"):
+                await sdk.models.retrieve("none")
+        assert listed == ["openai/m", "m", "ollama/m", "openrouter/m"]
 
     async def answer(exchange: Exchange) -> None:
         await exchange.send(200, b'{"models":[{"name":"m"}]}' if exchange.path == "/api/tags" else LIST, headers=JSON)

@@ -168,3 +168,9 @@ def test_memory_is_bounded() -> None:
 
 def test_no_conversation_is_no_session() -> None:
     assert Talk()() == ""
+
+
+@pytest.mark.parametrize("kind", [b"{}", b"[]", b"null", b"1", b'["text"]'])
+def test_a_type_that_is_no_text_is_no_text(kind: bytes) -> None:
+    raw = b'{"role":"user","content":[{"type":%b,"text":"hi"}]}' % kind
+    assert b'"hi"' in canonical(raw)

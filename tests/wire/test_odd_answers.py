@@ -365,3 +365,10 @@ def test_what_was_let_go_is_remembered() -> None:
         tap.feed(named(text).encode())
     tap.feed(named(delta("end_turn", output_tokens=5), STOP).encode())
     assert tap.done() == Done(Usage(input_tokens=10, output_tokens=5), "end_turn")
+
+
+def test_a_chat_event_of_no_shape_and_no_text_ends_no_stream() -> None:
+    tap = codec(Wire.OPENAI_CHAT).tap()
+    for data in (b'{"choices":"x","usage":"\xbc"}', b'{"choices":"x","usage":1}', b'["usage"]', b'"usage"'):
+        tap.feed(b"data: " + data + b"\n\n")
+    assert tap.done().usage is None

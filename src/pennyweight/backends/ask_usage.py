@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 from ..call import Call, Step, Verdict
@@ -11,6 +12,8 @@ from ..request import Edit, Operation, Reply, Wire
 __all__ = ["AskUsage", "withhold"]
 
 _STEP = Step("ask_usage", Verdict.ACCEPTED, why="asked the stream for its usage; the caller does not see it")
+_NULL = re.compile(rb',\s*"usage":\s*null|"usage":\s*null\s*,\s*')
+_NO_CHOICES = re.compile(rb'"choices":\s*\[\s*\]')
 
 
 class AskUsage:
@@ -55,8 +58,10 @@ async def withhold(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             whole = b"".join(_shown(event) for event in _events(whole))
         if whole:
             yield whole
-    if rest:
-        yield rest
+    if rest:  # a last event that was not ended by a blank line
+        shown = _shown(rest) if b'"usage"' in rest else rest
+        if shown:
+            yield shown
 
 
 def _events(data: bytes) -> list[bytes]:
@@ -66,9 +71,7 @@ def _events(data: bytes) -> list[bytes]:
 
 
 def _shown(event: bytes) -> bytes:
-    compact = event.replace(b'"choices": []', b'"choices":[]')
-    if b'"choices":[]' in compact and b'"usage"' in event and b'"usage":null' not in event.replace(b": ", b":"):
-        return b""
-    for null in (b',"usage":null', b', "usage": null', b'"usage":null,', b'"usage": null, '):
-        event = event.replace(null, b"")
-    return event
+    shown = event.replace(b',"usage":null', b"")  # as nearly all providers write it
+    if b'"usage"' in shown:
+        shown = _NULL.sub(b"", shown)
+    return b"" if b'"usage"' in shown and _NO_CHOICES.search(shown) else shown

@@ -310,6 +310,8 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
+        if not self.head_done:
+            raise ValueError("an interim answer with a body")
         if not self.complete:
             self._parts.append(body)
 

@@ -5,6 +5,7 @@ Also `Dispatch`, the backend that hands a call to the provider its target names.
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,8 @@ from ..wire import codec, translate
 from .transport import Opened, Origin, Transport
 
 __all__ = ["Dispatch", "Upstream"]
+
+log = logging.getLogger(__name__)
 
 PickKey = Callable[[Call], str | None]
 """Which of our keys a call uses; None when we have none."""
@@ -80,7 +83,8 @@ class Upstream:
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
         request = _renamed(call)
-        where = self._urls[request.wire]
+        # What is passed on untouched may be asked of a provider under a protocol that is not the path's.
+        where = self._urls.get(request.wire) or self._urls[call.target.wire]
         target = where.prefix + _suffix(request)
         key = None if call.credential is not None else self._pick_key(call)
         opened = await self._transport.send(where, request.method, target, self._sent(call, request, key), request.raw)
@@ -123,11 +127,12 @@ class Upstream:
                         f"{self.name} answered {opened.status}, a redirect, which is not followed: it could lead "
                         f"anywhere. Correct the base URL of {self.name}."
                     )
-                broken = opened.status >= 500 and call.optimize != "off"  # a 4xx is the provider's word: verbatim
-                if broken and not _is_json(opened.content, headers):
+                # A 4xx is the provider's word and goes on verbatim; under `off` everything does.
+                if opened.status >= 500 and call.optimize != "off" and not _is_json(opened.content, headers):
                     return _retold(request.wire, opened)
             done = self._whole(call, request, opened.content, headers, ok=ok)
-            if ok and done.usage is None and not done.complete and not _is_json(opened.content, headers):
+            unread = ok and done.usage is None and not done.complete and call.optimize != "off"
+            if unread and not _is_json(opened.content, headers):
                 raise StreamCut(
                     f"{self.name} answered {opened.status} with what is {_named(opened.content)}. Is its base URL "
                     "right? It may be down; try again."
@@ -160,12 +165,17 @@ class Upstream:
         flow.watch(tap.feed if decode is None else lambda chunk: tap.feed(decode(chunk)))
 
         async def close() -> None:
-            done = tap.done()
-            if flow.ended and not done.complete and getattr(tap, "finished", False):
-                done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
-            reply.done = self._charged(call, done)
-            if opened.close is not None:
-                await opened.close()
+            try:
+                done = tap.done()
+                if flow.ended and not done.complete and getattr(tap, "finished", False):
+                    done = msgspec.structs.replace(done, complete=True)  # servers that send no end marker but end well
+                reply.done = self._charged(call, done)
+            except Exception as error:  # noqa: BLE001 - a stream that cannot be read is closed and counted all the same
+                log.warning("a stream could not be read", extra={"wire": request.wire, "error": type(error).__name__})
+                reply.done = Done(complete=False)
+            finally:
+                if opened.close is not None:
+                    await opened.close()
 
         reply = Reply(opened.status, headers, wire=request.wire, chunks=flow, close=close)
         reply.output_text = tap.output_text
@@ -224,8 +234,11 @@ def _is_json(content: bytes, headers: Headers) -> bool:
     """Whether a body is an object or a list in JSON; one in a coding that we do not read passes for it."""
     if get_header(headers, "content-encoding") not in (None, "", "identity", "gzip", "deflate"):
         return True
+    plain = _plain(content, headers)
+    if content and not plain:
+        return True  # compressed in a way that we cannot read: the caller may
     try:
-        _raw.decode(_plain(content, headers))
+        _raw.decode(plain)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     except RecursionError:
@@ -255,8 +268,11 @@ _OF_THE_BODY = frozenset({"content-type", "content-encoding", "content-language"
 
 def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
     """For the side reader only: an upstream that compresses unasked is relayed as it is. Never raises."""
-    if get_header(headers, "content-encoding") not in ("gzip", "deflate"):
+    encoding = (get_header(headers, "content-encoding") or "identity").lower()
+    if encoding == "identity":
         return None
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return lambda _chunk: b""
     inflate = zlib.decompressobj(wbits=47)
 
     def decode(chunk: bytes) -> bytes:

@@ -17,14 +17,17 @@ from ..call import Optimize
 from ..errors import ConfigError
 from . import providers as known_providers
 from . import toml
+from .proxies import proxies
 from .settings import (
     Capture,
     Config,
     LedgerSettings,
     OptimizerRule,
+    Otel,
     PipelineSettings,
     Provider,
     ProviderTable,
+    Proxies,
     RouteRule,
     Server,
 )
@@ -37,6 +40,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "pipeline": PipelineSettings,
     "ledger": LedgerSettings,
     "capture": Capture,
+    "otel": Otel,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -45,6 +49,7 @@ _TOP = [
     "ledger",
     "optimize",
     "optimizers",
+    "otel",
     "pipeline",
     "prices",
     "providers",
@@ -138,12 +143,14 @@ class _Reading:
                 values[name] = self._list(kind, tree[name], name)
         values["prices"] = self._prices(tree.get("prices", []))
         values["providers"] = self._providers(tree.get("providers", {}), env)
+        values["proxies"] = self._proxies(env)
         values["optimize"] = self._optimize(tree, env, overrides)
         values["data_dir"] = _data_dir(tree, env, overrides)
         server = values["server"]
         if server is not None:
             listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
             values["server"] = msgspec.structs.replace(server, **listen)
+        values["otel"] = self._otel(values["otel"], env)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, **usable)
@@ -187,6 +194,24 @@ class _Reading:
                 built[name] = provider
         failed = len(good) != len(tables) or any(name not in built for name in [*good, *known_providers.ALWAYS])
         return None if failed else built
+
+    def _proxies(self, env: Mapping[str, str]) -> Proxies | None:
+        try:
+            return proxies(env)
+        except ConfigError as error:
+            self.problems.append(Problem(error.message, ""))
+            return None
+
+    def _otel(self, otel: Otel | None, env: Mapping[str, str]) -> Otel | None:
+        """With the address of the collector: the file's, OpenTelemetry's own variable, or the usual port here."""
+        if otel is None or not otel.enabled:
+            return otel
+        endpoint = otel.endpoint or env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or "http://127.0.0.1:4318"
+        if not endpoint.startswith(("http://", "https://")):
+            message = f"otel.endpoint {endpoint!r} is no http(s) address."
+            self.report(("otel", "endpoint"), message, "Use OTLP over HTTP, such as http://127.0.0.1:4318.")
+            return None
+        return msgspec.structs.replace(otel, endpoint=endpoint.rstrip("/"))
 
     def _optimize(self, tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Any:
         value = overrides.get("optimize") or tree.get("optimize") or env.get("PENNYWEIGHT_OPTIMIZE") or "safe"

@@ -20,9 +20,11 @@ __all__ = [
     "Config",
     "LedgerSettings",
     "OptimizerRule",
+    "Otel",
     "PipelineSettings",
     "Provider",
     "ProviderTable",
+    "Proxies",
     "RouteRule",
     "Secret",
     "Server",
@@ -94,6 +96,14 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
     sessions: tuple[str, ...] = ()  # patterns with *; none: every session
     redact: bool = True
+
+
+class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces over OTLP. `endpoint`: of the collector, to which /v1/traces is appended; None: see `load`."""
+
+    enabled: bool = False
+    endpoint: str | None = None
+    service_name: str = "pennyweight"
 
 
 class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,6 +184,17 @@ class Provider(msgspec.Struct, frozen=True):
         return f"{address}?{query}" if query else address
 
 
+class Proxies(msgspec.Struct, frozen=True):
+    """How providers are reached, from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY. This machine always directly.
+
+    `urls`: scheme of the provider's address to a proxy's address, which may hold a password. `direct`: host names,
+    which stand for the names below them too.
+    """
+
+    urls: dict[str, Secret] = {}
+    direct: tuple[str, ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True):
     """Everything that can be set. `source`: the file it was read from, None when there was none."""
 
@@ -187,4 +208,6 @@ class Config(msgspec.Struct, frozen=True):
     pipeline: PipelineSettings = PipelineSettings()
     ledger: LedgerSettings = LedgerSettings()
     capture: Capture = Capture()
+    otel: Otel = Otel()
+    proxies: Proxies = Proxies()
     source: Path | None = None

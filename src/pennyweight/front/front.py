@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from random import getrandbits
 from typing import get_args
@@ -64,8 +65,9 @@ class Front:
             return error_response(wire_of(request.path), error)
         except RecursionError:
             return error_response(wire_of(request.path), _too_deep())
-        except Exception as error:  # a bug of ours: no traceback and no text may reach the caller
-            log.exception("request failed", extra={"error": type(error).__name__})
+        except Exception as error:  # noqa: BLE001 - a bug of ours: no traceback and no text may reach the caller
+            where = "".join(traceback.format_tb(error.__traceback__))  # an exception's own words can hold a prompt
+            log.error("request failed: %s\n%s", type(error).__name__, where)
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
             return error_response(wire_of(request.path), broken)
 

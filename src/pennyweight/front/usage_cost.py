@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
 from ..call import Call
+from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import format_usd
-from ..request import Charge, Reply, Usage, Wire, splice
+from ..request import Charge, Reply, Usage, Wire, get_header, splice
 from ..wire import codec
 
 __all__ = ["wants_cost", "with_cost"]
@@ -33,7 +35,7 @@ def wants_cost(fields: Mapping[str, str], *, native: bool) -> bool:
 
 def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
     """The reply, with `cost` beside its usage; untouched when the price is not known or it has no usage."""
-    if reply.wire not in _FINAL:
+    if reply.wire not in _FINAL or (get_header(reply.headers, "content-encoding") or "identity") != "identity":
         return reply
 
     def cost(usage: Usage) -> int | None:
@@ -44,7 +46,8 @@ def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
             charged = reply.done.charges or None
             pico = cost(reply.done.usage) if charged else 0
             if pico is not None:
-                reply.content = splice(reply.content, ("usage", "cost"), _usd(pico))
+                with contextlib.suppress(BadRequest):
+                    reply.content = splice(reply.content, ("usage", "cost"), _usd(pico))
     elif reply.chunks is not None:
         reply.chunks = _in_stream(reply.chunks, reply.wire, cost)
     return reply
@@ -57,10 +60,11 @@ async def _in_stream(chunks: AsyncIterator[bytes], wire: Wire, cost: Cost) -> As
     async for chunk in chunks:
         tap.feed(chunk)
         data = rest + chunk
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        if end < 4:
+        end = max(data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n"))
+        if end < 0:
             rest = data
             continue
+        end += 4 if data.startswith(b"\r\n\r\n", end) else 2
         whole, rest = data[:end], data[end:]
         if any(needle in whole for needle in _FINAL[wire][0]):
             usage = tap.done().usage
@@ -80,7 +84,7 @@ def _told(events: bytes, wire: Wire, pico: int) -> bytes:
             ending = b"\r" if line.endswith(b"\r") else b""
             try:
                 lines[index] = b"data: " + splice(line[5:].strip(), path, _usd(pico)) + ending
-            except ValueError:
+            except BadRequest:  # not JSON: it passes as it is
                 continue
     return b"\n".join(lines)
 

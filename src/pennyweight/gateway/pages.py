@@ -90,9 +90,13 @@ class Pages:
         tenant = self._viewer(request)
         call_id = request.path[len(_CALLS) :]
         found = await asyncio.to_thread(receipt, self._ledger, call_id)
-        if found is None:
+        for _ in range(3):
+            if found is not None:
+                break
             await self._app.clerk.flush(0.5)
             found = await asyncio.to_thread(receipt, self._ledger, call_id)
+            if found is None:
+                await asyncio.sleep(0.05)  # its answer is out, and what it left is being closed at this moment
         if found is None or (tenant is not None and found.tenant != tenant):
             raise NotFound(f"There is no receipt for {call_id[:80]!r}. The id is in the answer's x-pennyweight-call.")
         saved = None if found.cost is None or found.baseline is None else found.baseline - found.cost

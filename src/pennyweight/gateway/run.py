@@ -7,10 +7,11 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..app import App, build
+from ..app import App, Watcher, build
 from ..config import Config
 from ..errors import BadRequest, ConfigError, HeadersTooLarge, RequestError, RequestTimeout, StoreError, TooLarge
 from ..front.auth import Gate, refuse_bind
@@ -21,6 +22,9 @@ from ..wire import codec
 from .metrics import Metrics
 from .pages import Pages
 from .server import Limits, Server
+
+if TYPE_CHECKING:
+    from .traces import Traces
 
 __all__ = ["Gateway", "open_gateway", "run"]
 
@@ -167,14 +171,30 @@ class Gateway:
     async def _generation(self, config: Config) -> _Generation:
         stack = AsyncExitStack()
         try:
+            watchers: list[Watcher] = [lambda receipt, _outcome: self._metrics.watch(receipt)]
+            if config.otel.enabled:
+                watchers.append(
+                    (await stack.enter_async_context(_traces(config))).watch
+                )  # ends after the App's last calls
             app = await stack.enter_async_context(build(config))
-            app.watchers.append(self._metrics.watch)
+            app.watchers.extend(watchers)
             gate = Gate(config, app.keys)
             front = Front(app, gate, Pages(app, gate, self._metrics).find)
         except BaseException:
             await stack.aclose()
             raise
         return _Generation(app, front, stack)
+
+
+def _traces(config: Config) -> AbstractAsyncContextManager[Traces]:
+    """Raises ConfigError when OpenTelemetry is not installed."""
+    try:
+        from .traces import open_traces
+    except ImportError as error:
+        raise ConfigError(
+            f"otel.enabled needs OpenTelemetry ({error.name} is missing). Run: pip install 'pennyweight[otel]'"
+        ) from None
+    return open_traces(config.otel)
 
 
 @asynccontextmanager

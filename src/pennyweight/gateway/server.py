@@ -372,7 +372,8 @@ class Connection(asyncio.Protocol):
         """Close, but let a caller that is still sending a refused body read our answer first."""
         assert self._transport is not None
         if self._refused is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the caller is gone already
+                self._transport.write_eof()
             self._linger_until = self._loop.time() + _LINGER_S
             self._linger()
         else:

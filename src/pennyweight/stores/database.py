@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,7 @@ class Database:
         self.path = path
         self._busy_s = busy_s
         self._closed = False
+        self._making = threading.Lock()
         self._writer = _Worker(path, self._open, "pennyweight-write")
         self._reader = _Worker(path, self._open, "pennyweight-read")
 
@@ -89,8 +91,8 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make the file readable for all; its log files take the mode of the file.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        with self._making:
+            _make(self.path)
         connection = sqlite3.connect(
             self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -102,6 +104,16 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def _make(path: Path) -> None:
+    """An empty file of mode 0600: SQLite would make one that all can read. Its log files take the mode of the file.
+
+    A file that is there is not touched: closing it, however opened, would drop all locks that this process's SQLite
+    has on it (fcntl locks belong to the process), and the next other process to leave would delete the log under us.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -36,8 +36,7 @@ class Tiered:
                 continue
             if value is not None:
                 if not _may_be_counter(value):  # a copy of one would not see the next `add`
-                    for upper in self._tiers[:depth]:
-                        await upper.put(key, value, ttl_s=self._fill_ttl_s)
+                    await self._fill(depth, key, value)
                 return value
         if failed == len(self._tiers):
             raise StoreError("No tier of the store answers.")
@@ -55,11 +54,28 @@ class Tiered:
             raise StoreError("No tier of the store takes writes.")
 
     async def delete(self, prefix: str) -> int:
-        """How many keys the largest tier dropped."""
-        return max([await tier.delete(prefix) for tier in self._tiers])
+        """How many keys the largest tier dropped. Raises StoreError, when all were asked, if one of them failed."""
+        dropped, failure = 0, None
+        for depth, tier in enumerate(self._tiers):
+            try:
+                dropped = max(dropped, await tier.delete(prefix))
+            except StoreError as error:
+                failure = error
+                self._skipped(depth, error)
+        if failure is not None:
+            raise failure
+        return dropped
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         return await self._tiers[-1].add(key, amount, ttl_s=ttl_s)
+
+    async def _fill(self, depth: int, key: str, value: bytes) -> None:
+        """Keep what tier `depth` gave in the tiers above it."""
+        for number, upper in enumerate(self._tiers[:depth]):
+            try:
+                await upper.put(key, value, ttl_s=self._fill_ttl_s)
+            except StoreError as error:
+                self._skipped(number, error)
 
     def _skipped(self, depth: int, error: StoreError) -> None:
         log.warning("a store tier failed", extra={"tier": depth, "error": type(error).__name__})

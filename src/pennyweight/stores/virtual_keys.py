@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -104,13 +105,18 @@ class KeyStore:
     def find(self, key: str) -> VirtualKey | None:
         """The tenant of that key; None when it is unknown, revoked or expired."""
         self._refresh()
-        if self._secret is None:
-            return None
-        # What the time of this lookup tells is about a keyed hash, and nobody outside can aim at one of those.
-        found = self._keys.get(self._hash(key, self._secret))
+        found = self._known(key)
+        if found is None:
+            self._looked_at = float("-inf")  # it may be a key that was made this moment: look again before refusing
+            self._refresh()
+            found = self._known(key)
         if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             return None
         return found
+
+    def _known(self, key: str) -> VirtualKey | None:
+        # What the time of this lookup tells is about a keyed hash, and nobody outside can aim at one of those.
+        return None if self._secret is None else self._keys.get(self._hash(key, self._secret))
 
     def daily_limit(self, tenant: str) -> PicoUSD | None:
         """What the key of that name may cost in a UTC day; None for no limit, or for who has no key."""
@@ -159,7 +165,8 @@ class KeyStore:
         try:
             if create:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)
             if create:
                 db.execute(_SCHEMA)

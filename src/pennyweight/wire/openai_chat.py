@@ -98,10 +98,14 @@ def _decode(data: bytes) -> _Chunk:
     try:
         return _chunk.decode(data)
     except msgspec.ValidationError:
-        value = loads(data) if data.lstrip()[:1] == b"{" else {}
-        return _Chunk(value.get("usage"), value.get("service_tier"), value.get("error"))
+        pass  # JSON, perhaps, and not in the shape of its protocol: what can be told of it is told
     except (ValueError, RecursionError):
         return _Chunk()
+    try:
+        value = loads(data)
+    except ValueError:
+        return _Chunk()
+    return _Chunk(value.get("usage"), value.get("service_tier"), value.get("error"))
 
 
 def _first_end(choices: Sequence[_Choice]) -> _Choice:

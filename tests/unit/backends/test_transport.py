@@ -587,11 +587,13 @@ def test_a_proxy_that_never_answers_is_left(authority: Authority) -> None:
             await reader.read(1)
             await reader.read()
 
-        async with upstream(silent) as (_, via):
+        async with upstream(silent) as (there, via):
             proxies = {"https": f"http://127.0.0.1:{via.port}"}
             http = Http1(connect_timeout_s=0.05, proxies=proxies, no_proxy=())
             with pytest.raises(NotConnected, match=r"0\.05 s"):
                 await ask(http, Origin("localhost", 1, True))
+            async with asyncio.timeout(1):
+                await there.gone.wait()
 
     asyncio.run(main())
 

@@ -275,3 +275,21 @@ def test_what_the_kv_keeps_outlives_the_process(tmp_path: Path) -> None:
 
     with_database(tmp_path / FILE, put)
     with_database(tmp_path / FILE, get)
+
+
+def test_another_process_that_comes_and_goes_does_not_take_our_log_away(tmp_path: Path) -> None:
+    """SQLite's locks belong to the process: one stray close of the file drops them, and the next reader to leave
+    believes that it is the last and deletes the log under us."""
+
+    async def main() -> None:
+        database = Database(tmp_path / FILE)
+        await database.write(lambda connection: connection.execute("CREATE TABLE t (n)"))
+        await database.read(lambda connection: connection.execute("SELECT * FROM t").fetchall())
+        program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t'); c.close()"
+        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program, str(tmp_path / FILE)], check=True)
+        assert (tmp_path / f"{FILE}-wal").exists()
+        await database.write(lambda connection: connection.execute("INSERT INTO t VALUES (1)"))
+        assert await database.read(lambda connection: connection.execute("SELECT n FROM t").fetchall()) == [(1,)]
+        await database.close()
+
+    asyncio.run(main())

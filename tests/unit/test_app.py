@@ -1,0 +1,183 @@
+"""How a configuration is wired: only the wrappers it needs, plugins that break said plainly, every lifetime ended."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pennyweight import app as wiring
+from pennyweight.app import App, build
+from pennyweight.config import Config, load
+from pennyweight.errors import ConfigError, NotFound, StoreError
+from pennyweight.optimizers import exact_cache
+from pennyweight.request import Charge, Usage, Wire
+from pennyweight.testing.backend import make_call
+
+ROUTES = '[[routes]]\nmodel = "m"\nprovider = "openai"\nfallbacks = ["anthropic"]\n'
+UNLIMITED = '[providers.ollama]\nbase_url = "https://ollama.example"\n'
+
+
+def config(tmp_path: Path, text: str = "", **env: str) -> Config:
+    file = tmp_path / "pennyweight.toml"
+    file.write_text(text)
+    return load(file, {"PENNYWEIGHT_DATA": str(tmp_path / "data"), **env})
+
+
+def built(settings: Config, look: Any) -> Any:
+    async def main() -> Any:
+        async with build(settings) as app:
+            return look(app)
+
+    return asyncio.run(main())
+
+
+def chain(app: App) -> list[str]:
+    """The classes of the backends around the providers, outermost first."""
+    found, backend = [], app.backend
+    while backend is not None:
+        found.append(type(backend).__name__)
+        backend = getattr(backend, "_inner", None)  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (UNLIMITED, ["Retry", "Crossing", "AskUsage", "Dispatch"]),
+        ("", ["Retry", "Crossing", "Limits", "AskUsage", "Dispatch"]),
+        (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "AskUsage", "Dispatch"]),
+        (
+            ROUTES + '[providers.lab]\nbase_url = "https://lab.example/v1"\nmax_concurrency = 3\n',
+            ["Fallback", "Retry", "Crossing", "Limits", "AskUsage", "Dispatch"],
+        ),
+    ],
+)
+def test_wrappers_stand_only_where_the_configuration_needs_them(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert built(config(tmp_path, text), chain) == expected
+
+
+def test_only_a_provider_that_speaks_ollama_is_wrapped_for_it(tmp_path: Path) -> None:
+    def kinds(app: App) -> dict[str, str]:
+        backend: Any = app.backend
+        while type(backend).__name__ != "Dispatch":
+            backend = backend._inner
+        return {name: type(inner).__name__ for name, inner in backend._backends.items()}
+
+    assert built(config(tmp_path), kinds) == {"openai": "Upstream", "anthropic": "Upstream", "ollama": "Ollama"}
+
+
+def test_proxies_timeouts_and_keys_reach_the_transport(tmp_path: Path) -> None:
+    def transport(app: App) -> Any:
+        backend: Any = app.backend
+        while type(backend).__name__ != "Dispatch":
+            backend = backend._inner
+        return backend._backends["openai"]._transport
+
+    text = "[providers.openai.timeouts]\nconnect_s = 1.0\nfirst_byte_s = 2.0\nbetween_chunks_s = 3.0\n"
+    made = built(config(tmp_path, text, HTTPS_PROXY="http://u:p@proxy:1", NO_PROXY="intern"), transport)
+    assert (made._connect_timeout_s, made._read_timeout_s, made._chunk_timeout_s) == (1.0, 2.0, 3.0)
+    assert made._proxies == {"https": "http://u:p@proxy:1"}
+    assert made._no_proxy == ("localhost", "127.0.0.1", "::1", "intern")
+
+
+def plugin(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
+    """A module `broken_plugin` with these names, offered as the optimizer "broken"."""
+    module = types.ModuleType("broken_plugin")
+    for name, value in names.items():
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, "broken_plugin", module)
+    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "broken_plugin:build")  # type: ignore[arg-type]
+
+
+def fails(tmp_path: Path, match: str, settings: str = "") -> None:
+    text = f'[[optimizers]]\nuse = "broken"\n{settings}'
+    with pytest.raises(ConfigError, match=match):
+        built(config(tmp_path, text), chain)
+
+
+def raises(*_: Any) -> None:
+    raise RuntimeError("oops")
+
+
+def test_a_broken_plugin_is_a_configuration_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails(tmp_path, r"'broken' is not known\. Known: .*exact_cache")
+    plugin(monkeypatch)
+    fails(tmp_path, r"is no optimizer: broken_plugin has no 'Settings'")
+    plugin(monkeypatch, Settings=exact_cache.Settings)
+    fails(tmp_path, r"has no 'build'")
+    plugin(monkeypatch, Settings=exact_cache.Settings, build=raises)
+    fails(tmp_path, r"cannot be built: RuntimeError: oops")
+    plugin(monkeypatch, Settings=exact_cache.Settings, build=lambda settings, parts: "a string")
+    fails(tmp_path, r"gives a str, which is no optimizer")
+    plugin(monkeypatch, Settings=exact_cache.Settings, build=exact_cache.build)
+    fails(tmp_path, r"settings of 'broken' are not valid: .*ttl_s", "settings = { ttl_s = 'long' }\n")
+
+
+def test_a_plugin_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "no_such_module:build")  # type: ignore[arg-type]
+    fails(tmp_path, r"cannot be loaded: No module named 'no_such_module'\. Install what it needs")
+    (tmp_path / "bad_syntax.py").write_text("def (")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "bad_syntax:build")  # type: ignore[arg-type]
+    fails(tmp_path, r"cannot be loaded: SyntaxError")
+
+
+def test_what_fails_half_way_leaves_nothing_running(tmp_path: Path) -> None:
+    async def main() -> None:
+        before = len(asyncio.all_tasks())
+        with pytest.raises(ConfigError):
+            async with build(config(tmp_path, '[[optimizers]]\nuse = "nothing"\n')):
+                pass
+        async with build(config(tmp_path)):
+            pass
+        assert len(asyncio.all_tasks()) == before
+
+    asyncio.run(main())
+
+
+def test_a_data_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StoreError, match=r"data folder .* cannot be made"):
+        built(config(tmp_path), chain)
+
+
+def test_a_provider_that_the_path_named(tmp_path: Path) -> None:
+    def look(app: App) -> None:
+        target = app.resolve("openai/gpt-4o", Wire.ANTHROPIC_MESSAGES, "openai")
+        assert (target.provider, target.model, target.wire) == ("openai", "gpt-4o", Wire.OPENAI_CHAT)
+        with pytest.raises(NotFound, match=r"no provider 'nobody'\. Known: anthropic, ollama, openai"):
+            app.resolve("m", Wire.OPENAI_CHAT, "nobody")
+
+    built(config(tmp_path), look)
+
+
+def test_a_cost_is_unknown_as_soon_as_one_charge_is(tmp_path: Path) -> None:
+    known = Charge("openai", "gpt-4o", Usage(input_tokens=1_000_000), 1_760_000_000.0)
+    unknown = Charge("openai", "no-such-model", Usage(input_tokens=1), 1_760_000_000.0)
+
+    def look(app: App) -> None:
+        assert app.cost([]) == 0
+        assert app.cost([known, known]) == 2 * 2_500_000_000_000
+        assert app.cost([known, unknown]) is None
+
+    built(config(tmp_path), look)
+
+
+def test_a_watcher_that_raises_costs_no_receipt(tmp_path: Path) -> None:
+    async def main() -> None:
+        seen = []
+        async with build(config(tmp_path, OPENAI_API_KEY="k", OPENAI_BASE_URL="http://127.0.0.1:9/v1")) as app:
+            app.watchers.append(raises)
+            app.watchers.append(lambda receipt, outcome: seen.append((receipt.call_id, outcome.status)))
+            with pytest.raises(Exception, match="No connection"):
+                await app.pipeline.open(make_call(provider="openai"))
+            await app.clerk.flush()
+            assert app.clerk.counters.lost == 0
+        assert seen == [("c1", 502)]
+
+    asyncio.run(main())
