@@ -168,32 +168,19 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = Budget(
-            coalesce,
-            stored,
-            time,
-            limit=keys.daily_limit,
-            worst_case=_worst_case(accounts, tokenizer),
-            cost=accounts.cost,
-            count=accounts.counted,
-        )
+        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
 
-        def receipt(outcome: Outcome) -> Receipt:
-            made = accounts.receipt(outcome)
-            for watcher in watchers:
-                try:
-                    watcher(made, outcome)
-                except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
-                    log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
-            return made
-
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
-            ledger, receipt, settle=lambda outcome: pipeline.settle(outcome), clock=time, settings=clerk_settings
+            ledger,
+            _watched(accounts, watchers),
+            settle=lambda outcome: pipeline.settle(outcome),
+            clock=time,
+            settings=clerk_settings,
         )
         pipeline = Pipeline(
             optimizers,
@@ -362,6 +349,35 @@ def _compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
     return backend
+
+
+def _budget(
+    inner: Backend, kv: SQLiteKV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+) -> Budget:
+    return Budget(
+        inner,
+        kv,
+        clock,
+        limit=keys.daily_limit,
+        worst_case=_worst_case(accounts, tokenizer),
+        cost=accounts.cost,
+        count=accounts.counted,
+    )
+
+
+def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome], Receipt]:
+    """Makes receipts and tells each to the watchers; one that raises is logged."""
+
+    def receipt(outcome: Outcome) -> Receipt:
+        made = accounts.receipt(outcome)
+        for watcher in watchers:
+            try:
+                watcher(made, outcome)
+            except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
+                log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
+        return made
+
+    return receipt
 
 
 def _worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:

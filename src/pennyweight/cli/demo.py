@@ -151,13 +151,14 @@ def _figures(line: Line) -> dict[str, Any]:
 
 def _print(result: Result) -> None:
     lines = result.sessions if len(result.sessions) == 1 else (*result.sessions, result.total)
-    table = Table(title=f"A recorded OpenClaw session, --optimize {result.optimize}", title_justify="left")
+    table = Table()
     table.add_column("session")
     for line in lines:
         table.add_column(line.key, justify="right")
     for name, shown in _ROWS:
         table.add_row(name, *(shown(line) for line in lines))
     console = Console()
+    console.print(f"A recorded OpenClaw session, --optimize {result.optimize}", highlight=False)
     console.print(table)
     if result.balances:
         amount = format_usd(result.invoice, exact=True)

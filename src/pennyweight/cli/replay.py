@@ -33,7 +33,8 @@ def command(
     """Run recorded traffic through the pipeline, without a network: cost before and after.
 
     Reads Pennyweight's captures, OpenClaw sessions, Claude Code transcripts, Codex rollouts, and JSON lists of request
-    bodies; which one it is, the content tells. A folder stands for the .jsonl and .json files in it.
+    bodies; which one it is, the content tells. A folder stands for the .jsonl,
+    .jsonl.gz and .json files in it.
     """
     config = loaded(config_path, data, optimize)
     calls = [call for path in _files(paths) for call in read(path)]

@@ -109,7 +109,7 @@ class _Reading:
             self.text = self.path.read_text(encoding="utf-8")
         except OSError as error:
             message = f"{self.path} cannot be read: {error.strerror or error}."
-            self.problems.append(Problem(message, "Check the path and its permissions.", where=str(self.path)))
+            self.problems.append(Problem(message, "Check the path and its permissions."))
             return None
         except UnicodeDecodeError as error:
             self.problems.append(Problem(f"{self.path} is not UTF-8: {error.reason}.", "Save it as UTF-8."))

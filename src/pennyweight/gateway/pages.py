@@ -144,7 +144,7 @@ def _usd(pico: int | None) -> str | None:
     return None if pico is None else format_usd(pico, exact=True).lstrip("$")
 
 
-_NO_CALLS = "<tr><td colspan=8>No calls yet. Point a client here: <code>pennyweight connect</code></td></tr>"
+_NO_CALLS = "<p>No calls yet. Point a client here: <code>pennyweight connect</code></p>"
 
 
 def _page(found: Summary, app: App, ledger: str) -> str:
@@ -165,24 +165,53 @@ def _page(found: Summary, app: App, ledger: str) -> str:
         f"<p class=bad>Receipts are delayed: {html.escape(counters.last_error)}</p>" if counters.last_error else ""
     )
     providers = ", ".join(
-        f"{html.escape(name)}{'' if p.configured else ' <small>(callers bring keys)</small>'}"
+        f"{html.escape(name)}{'' if p.configured or p.auth == 'none' else ' <small>(callers bring keys)</small>'}"
         for name, p in app.config.providers.items()
     )
+    place = f"<dt>Ledger</dt><dd><code>{html.escape(ledger)}</code></dd>" if ledger else ""
+    note = "<p>Savings of several optimizers overlap; only a holdout measures the total.</p>" if total.saved else ""
+    cost = f"{format_usd(total.cost)} <small>untouched: {format_usd(total.baseline)}</small>"
+    table = _TABLE.format(rows=rows) if rows else _NO_CALLS
     return f"""<!doctype html><html lang=en><meta charset=utf-8><title>Pennyweight</title>
-<meta name=viewport content="width=device-width,initial-scale=1"><style>
-body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1d2327}}
-h1{{font-size:1.4rem}} table{{border-collapse:collapse;width:100%}} td,th{{padding:.35rem .6rem;text-align:right}}
-td:first-child,th:first-child{{text-align:left}} tr{{border-bottom:1px solid #dde}} small{{color:#667}}
-.bad{{color:#a00}} dl{{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}} dd{{margin:0}}
-</style><h1>Pennyweight {__version__}</h1>{trouble}
-<dl><dt>Calls</dt><dd>{total.calls:,}: {total.replayed_calls:,} from the cache, {total.failed_calls:,} failed</dd>
-<dt>Cost</dt><dd>{format_usd(total.cost)}, untouched it would be {format_usd(total.baseline)}</dd>
-<dt>Saved</dt><dd>{format_usd(total.saved)} <small>{html.escape(total.basis)}</small></dd>
-<dt>Added latency</dt><dd>p50 {total.added_p50_ms:.2f} ms, p99 {total.added_p99_ms:.2f} ms</dd>
-<dt>Optimize</dt><dd>{app.config.optimize}</dd><dt>Providers</dt><dd>{providers}</dd>
-<dt>Ledger</dt><dd>{html.escape(ledger)} <small>{counters.queued} waiting, {counters.lost} lost</small></dd></dl>
-<table><thead><tr><th>Model<th>Calls<th>Input<th>Cached<th>Output<th>Cost<th>Untouched<th>Saved</thead>
-<tbody>{rows or _NO_CALLS}</tbody></table>
+<meta name=viewport content="width=device-width,initial-scale=1"><meta name=color-scheme content="light dark">
+<style>{_STYLE}</style><h1>Pennyweight <small>{__version__}</small></h1>{trouble}
+<dl class=figures><div><dt>Saved</dt><dd>{format_usd(total.saved)} <small>{html.escape(total.basis)}</small></dd></div>
+<div><dt>Cost</dt><dd>{cost}</dd></div>
+<div><dt>Calls</dt><dd>{total.calls:,}
+<small>{total.replayed_calls:,} from the cache, {total.failed_calls:,} failed</small></dd></div>
+<div><dt>Added latency</dt><dd>{total.added_p50_ms:.2f} ms
+<small>p50; p99 {total.added_p99_ms:.2f} ms</small></dd></div>
+</dl>{note}
+<h2>By model</h2><div class=wide>{table}</div>
 {"<h2>Without a price</h2><ul>" + unpriced + "</ul>" if unpriced else ""}
-<p><small>Also: <a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a>, <a href="/v1/models">/v1/models</a>,
-<code>pennyweight report</code></small></p></html>"""
+<h2>This gateway</h2>
+<dl class=facts><dt>Optimize</dt><dd>{app.config.optimize}</dd><dt>Providers</dt><dd>{providers}</dd>
+{place}<dt>Receipts</dt><dd>{counters.queued:,} waiting, {counters.lost:,} lost</dd></dl>
+<p><small>All time, in US dollars. More: <code>pennyweight report</code>, <a href="/metrics">metrics</a>,
+<a href="/readyz">readiness</a>, <a href="/v1/models">models</a></small></p></html>"""
+
+
+_TABLE = """<table><thead><tr><th scope=col>Model<th scope=col>Calls<th scope=col>Input tokens
+<th scope=col>of them cached<th scope=col>Output tokens<th scope=col>Cost<th scope=col>Untouched
+<th scope=col>Saved</thead>
+<tbody>{rows}</tbody></table>
+"""
+
+# Colours by name of their part, so that dark mode changes only the parts. No script, no font, no image from elsewhere.
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1d2327;--quiet:#5a6470;--line:#d9dde3;--page:#fff;--bad:#a40000;--link:#0b57a8}
+@media(prefers-color-scheme:dark){
+:root{--ink:#e4e7eb;--quiet:#9aa4b0;--line:#343b44;--page:#15181c;--bad:#ff8a80;--link:#8ab8f0}}
+body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:66rem;padding:0 1rem;
+color:var(--ink);background:var(--page)}
+h1{font-size:1.5rem} h2{font-size:1.1rem;margin:2rem 0 .5rem} small{color:var(--quiet);font-weight:400}
+a{color:var(--link)} dd{margin:0} .bad{color:var(--bad);font-weight:600} code{overflow-wrap:anywhere}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem 2rem;margin:1.5rem 0}
+.figures dt{color:var(--quiet)} .figures dd{font-size:1.5rem;font-variant-numeric:tabular-nums}
+.figures small{display:block;font-size:.85rem}
+.facts{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem;overflow-wrap:anywhere}
+.facts dt{color:var(--quiet)} .wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;white-space:nowrap}
+td,th{padding:.4rem 0 .4rem 1.25rem;text-align:right} th{font-weight:600}
+td:first-child,th:first-child{text-align:left;padding-left:0} tr{border-bottom:1px solid var(--line)}
+"""

@@ -14,11 +14,17 @@ from ...errors import BadRequest, NotFound, Unreachable
 from ...request import Headers, Operation, Request, Wire
 from . import (
     anthropic_messages,
+    anthropic_messages_read,
+    anthropic_messages_write,
     embeddings,
     failures,
     ollama,
     openai_chat,
+    openai_chat_read,
+    openai_chat_write,
     openai_responses,
+    openai_responses_read,
+    openai_responses_write,
 )
 from .fit import adjacent, as_custom, fit_ids, fit_names, without_custom
 from .neutral import Answer, Ask, Losses, Lost, Memo, ToolCall
@@ -136,11 +142,11 @@ def error(status: int, body: bytes, source: Wire, target: Wire) -> bytes:
 def _parse(request: Request, losses: Losses) -> Ask:
     match request.wire:
         case Wire.OPENAI_CHAT:
-            return openai_chat.parse_request(request, losses)
+            return openai_chat_read.parse_request(request, losses)
         case Wire.OPENAI_RESPONSES:
-            return openai_responses.parse_request(request, losses)
+            return openai_responses_read.parse_request(request, losses)
         case Wire.ANTHROPIC_MESSAGES:
-            return anthropic_messages.parse_request(request, losses)
+            return anthropic_messages_read.parse_request(request, losses)
         case Wire.OLLAMA:
             return ollama.parse_request(request, losses)
 
@@ -148,11 +154,11 @@ def _parse(request: Request, losses: Losses) -> Ask:
 def _write(ask: Ask, target: Wire, losses: Losses, model: str, version: str) -> dict[str, Any]:
     match target:
         case Wire.OPENAI_CHAT:
-            return openai_chat.write_request(ask, losses, model=model)
+            return openai_chat_write.write_request(ask, losses, model=model)
         case Wire.OPENAI_RESPONSES:
-            return openai_responses.write_request(ask, losses, model=model)
+            return openai_responses_write.write_request(ask, losses, model=model)
         case Wire.ANTHROPIC_MESSAGES:
-            return anthropic_messages.write_request(ask, losses, model=model, version=version)
+            return anthropic_messages_write.write_request(ask, losses, model=model, version=version)
         case Wire.OLLAMA:
             return ollama.write_request(ask, losses, model=model)
 

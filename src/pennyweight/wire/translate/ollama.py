@@ -39,7 +39,7 @@ from .neutral import (
     ToolCall,
     joined,
 )
-from .openai_chat import CACHE, error_text
+from .openai_chat_write import CACHE, error_text
 
 __all__ = ["parse_request", "parse_response", "timestamp", "write_request", "write_response"]
 
