@@ -148,6 +148,8 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
         database = Database(config.data_dir / "pennyweight.db")
         stack.push_async_callback(database.close)
+        with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
+            await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
         kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])

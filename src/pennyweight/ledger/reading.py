@@ -13,7 +13,7 @@ from ..call import Receipt, Step
 from ..errors import StoreError
 from ..request import Operation, Usage
 
-__all__ = ["reading", "receipt", "receipts"]
+__all__ = ["is_made", "reading", "receipt", "receipts"]
 
 _SCHEMA = 1  # the newest that we can read; see stores/sql
 
@@ -25,13 +25,25 @@ def receipt(path: Path, call_id: str) -> Receipt | None:
 
 def receipts(path: Path, *, call_id: str | None = None) -> Iterator[Receipt]:
     """Every receipt in the order of writing, or that of one call. Raises StoreError."""
-    if not path.exists():
+    if not is_made(path):
         return
     with reading(path) as connection:
         connection.row_factory = sqlite3.Row
         where, values = ("WHERE call_id = ?", (call_id,)) if call_id is not None else ("", ())
         for row in connection.execute(f"SELECT * FROM receipts {where} ORDER BY rowid", values):
             yield _receipt(row)
+
+
+def is_made(path: Path) -> bool:
+    """Whether there is a ledger at `path`. A file that is just being made has no tables yet. Raises StoreError."""
+    if not path.exists():
+        return False
+    try:
+        with closing(_connect(path)) as connection:
+            sql = "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
+            return connection.execute(sql).fetchone() is not None
+    except sqlite3.Error as error:
+        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
 
 
 @contextmanager

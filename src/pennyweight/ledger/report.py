@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ..money import PicoUSD
-from .reading import reading, receipt
+from .reading import is_made, reading, receipt
 
 __all__ = ["BY", "By", "Earned", "Line", "Query", "Summary", "Unpriced", "receipt", "summary"]
 
@@ -130,7 +130,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summary(path: Path, query: Query) -> Summary:
     """What the ledger file holds for the query. Raises StoreError; a file that is not there is an empty ledger."""
-    if not path.exists():
+    if not is_made(path):
         return Summary(query, (), Line("total"), (), ())
     with reading(path) as connection:
         where, values = _where(query)
