@@ -136,6 +136,7 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     trail: tuple[Step, ...] = ()
     risk_left: float = 0.05
     credential: Credential | None = None
+    arrived: float | None = None  # when the request was here whole, on the monotonic clock
     facts: dict[str, Any] = {}  # what one seam tells a later one (e.g. the arm of an experiment); never prompts
 
     @property
@@ -172,7 +173,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     response: Response | None = None  # kept only when an optimizer asked for it (see Pipeline)
     ttft_s: float | None = None  # first byte of the body
     latency_s: float = 0.0  # to the end of the body
-    added_s: float = 0.0  # our own part of it, before the upstream was asked
+    added_s: float = 0.0  # our own part of it: from the whole request to the upstream asked, or to our own answer
     error: str = ""  # class name of what went wrong
     abandoned: bool = False  # the caller left before the end
     output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came

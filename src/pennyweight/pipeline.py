@@ -99,7 +99,7 @@ class Pipeline:
 
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing could be opened; the outcome is submitted then too."""
-        started = self._clock.monotonic()
+        started = call.arrived if call.arrived is not None else self._clock.monotonic()
         call, answer = await self.consult(call)
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
@@ -257,6 +257,9 @@ class _Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
+        again = any(step.optimizer in ("retry", "fallback") for step in reply.notes)  # then upstreams took the time
+        if reply.asked_at is not None and not again:
+            self._added_s = reply.asked_at - self._started
         if self._flow is not None:
             self._finished, self._error = self._flow.ended, self._flow.error
         whole = reply.content is not None and not self._streamed

@@ -321,6 +321,7 @@ class Reply:
     __slots__ = (
         "_close",
         "_ended",
+        "asked_at",
         "chunks",
         "content",
         "done",
@@ -353,6 +354,7 @@ class Reply:
         self.on_end: list[Callable[[Reply], None]] = []
         # What was streamed so far, for counting where no usage came.
         self.output_text: Callable[[], str] | None = None
+        self.asked_at: float | None = None  # when the upstream was asked, on the monotonic clock
         self.notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
         self.trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
         self._close = close

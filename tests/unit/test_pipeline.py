@@ -216,3 +216,30 @@ def test_a_share_of_tenants_is_always_the_same_tenants() -> None:
     assert 120 < sides.count("on") < 280
     assert Flag("shadow", 1.0).mode_for("t", "c") == "shadow"
     assert Flag("on", 0.0).mode_for("t", "c") == "off"
+
+
+def test_added_time_runs_from_the_request_to_the_upstream_asked() -> None:
+    import msgspec
+
+    from pennyweight.pipeline import Pipeline
+    from pennyweight.request import Done, Reply, Wire
+    from pennyweight.testing.backend import make_call
+    from pennyweight.testing.clock import FakeClock
+
+    clock, outcomes = FakeClock(), []
+
+    class Slow:
+        async def open(self, call: object) -> Reply:
+            reply = Reply(200, (), wire=Wire.OPENAI_CHAT, content=b"{}", done=Done())
+            reply.asked_at = clock.monotonic() + 0.25
+            return reply
+
+    pipeline = Pipeline([], Slow(), submit=outcomes.append, clock=clock)  # type: ignore[arg-type]
+    call = msgspec.structs.replace(make_call(b'{"model":"m"}'), arrived=clock.monotonic() - 0.5)
+
+    async def main() -> None:
+        async with await pipeline.open(call):
+            pass
+
+    asyncio.run(main())
+    assert outcomes[0].added_s == pytest.approx(0.75)

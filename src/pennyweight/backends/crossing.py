@@ -107,6 +107,7 @@ def _crossed(inner: Reply, call: Call, translated: translate.Translated) -> Repl
         )
         reply = Reply(inner.status, headers, wire=wire, chunks=_relay(inner, translator), close=close)
     reply.output_text = inner.output_text
+    reply.asked_at = inner.asked_at
     return reply
 
 

@@ -90,10 +90,14 @@ class Upstream:
         where = self._urls.get(request.wire) or self._urls[call.target.wire]
         target = where.prefix + _suffix(request)
         key = None if call.credential is not None else self._pick_key(call)
-        opened = await self._transport.send(where, request.method, target, self._sent(call, request, key), request.raw)
+        headers = self._sent(call, request, key)
+        asked_at = self._clock.monotonic()
+        opened = await self._transport.send(where, request.method, target, headers, request.raw)
         if key is not None:
             self._report_key(key, opened.status)
-        return await self._reply(call, request, opened)
+        reply = await self._reply(call, request, opened)
+        reply.asked_at = asked_at
+        return reply
 
     async def aclose(self) -> None:
         await self._transport.aclose()

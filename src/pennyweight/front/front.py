@@ -114,6 +114,7 @@ class Front:
 
     def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
         app = self.app
+        arrived = app.clock.monotonic()
         raw = http.body
         request = Request(
             endpoint.wire,
@@ -145,6 +146,7 @@ class Front:
             optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
             credential=None if credential is not None and app.has_key(resolved.provider) else credential,
+            arrived=arrived,
         )
 
     def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:

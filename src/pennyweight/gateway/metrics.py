@@ -54,7 +54,7 @@ class Metrics:
         _family(lines, "pennyweight_pricing_total", "How calls were priced.", ("pricing",), pricing)
         verdicts = self._accepted.items()
         _family(lines, "pennyweight_verdicts_total", "What became of proposals.", ("optimizer", "verdict"), verdicts)
-        lines += ["# HELP pennyweight_added_seconds Time before the upstream was asked.", _TYPE_ADDED]
+        lines += ["# HELP pennyweight_added_seconds Our own time, until the upstream was asked.", _TYPE_ADDED]
         total = 0
         for bound, count in zip((*_BOUNDS_S, "+Inf"), self._added, strict=True):
             total += count
