@@ -107,8 +107,14 @@ def _sessions(replayed: Replay) -> dict[str, list[Line]]:
 
 def _print(replayed: Replay, config: Config) -> None:
     everything = total(replayed.lines)
-    table = Table(title=f"Replayed with --optimize {config.optimize}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("session", overflow="ellipsis", no_wrap=True)
+    table = Table(
+        title=f"Replayed with --optimize {config.optimize}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+    )
+    table.add_column("session", overflow="ellipsis", no_wrap=True, max_width=14)
     for name in ("calls", "input", "cached", "output", "before", "after", "saved"):
         table.add_column(name, justify="right", no_wrap=True)
     rows = [(name, total(lines)) for name, lines in _sessions(replayed).items()]
