@@ -95,6 +95,7 @@ class App:
         budget: Budget,
         database: Database,
         kv: KV,
+        resolver: Resolver,
         watchers: list[Watcher],
     ) -> None:
         self.config = config
@@ -111,7 +112,7 @@ class App:
         self.kv = kv
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
-        self._resolver = Resolver(config)
+        self._resolver = resolver
 
     def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
         """Where a call goes. `provider`: the one that the path named. Raises NotFound for one that is not there."""
@@ -209,6 +210,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             budget=budget,
             database=database,
             kv=kv,
+            resolver=resolver,
             watchers=watchers,
         )
 

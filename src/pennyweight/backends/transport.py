@@ -77,7 +77,6 @@ class _Connection(asyncio.Protocol):
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
-        self.used = False
         self._read_timeout_s = read_timeout_s
         self._chunk_timeout_s = chunk_timeout_s
         self._held_back = False
@@ -119,7 +118,6 @@ class _Connection(asyncio.Protocol):
             await self._drained
         while not self.head_done:
             await self._wait()
-        self.used = True
 
     async def body(self) -> AsyncIterator[bytes]:
         """What is left of the body, as it arrives. Raises StreamCut."""
@@ -150,6 +148,7 @@ class _Connection(asyncio.Protocol):
             self._sink = None
 
     def hold(self) -> None:
+        # Not behind a whole answer: its connection goes back to the pool reading.
         if not self.complete and not self._held_back and self.transport is not None:
             self._held_back = True
             self.transport.pause_reading()
@@ -237,10 +236,8 @@ class _Connection(asyncio.Protocol):
                 return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
-            full = self._buffered > _MAX_BUFFERED_BYTES and not self.complete  # a whole answer leaves a reading one
-            if full and not self._held_back and self.transport is not None:
-                self._held_back = True
-                self.transport.pause_reading()
+            if self._buffered > _MAX_BUFFERED_BYTES:
+                self.hold()
         self._wake()
 
     def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
@@ -319,9 +316,7 @@ class _Connection(asyncio.Protocol):
         if self.head_done:
             self.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
-            if self._held_back and self.transport is not None:
-                self._held_back = False
-                self.transport.resume_reading()
+            self.go_on()
 
 
 class Http1:
