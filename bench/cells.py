@@ -110,6 +110,7 @@ async def played(
     """The calls in the order of their times. `count` and `cache` are the provider's; `settled` sees every outcome."""
 
     async def settle(outcome: Outcome) -> None:
+        outcome = _reported(outcome)
         await app.pipeline.settle(outcome)
         settled(outcome)
 
@@ -124,6 +125,16 @@ async def played(
     )
     ordered = sorted(calls, key=lambda call: call.at)
     return await run(ordered, engine, optimize=optimize, progress=progress, cache=cache)
+
+
+def _reported(outcome: Outcome) -> Outcome:
+    """The outcome with its usage as the provider's own word: here the simulation is the provider."""
+    usage = outcome.done.usage
+    if usage is None or not usage.counted:
+        return outcome
+    usage = msgspec.structs.replace(usage, counted=False)
+    charges = tuple(msgspec.structs.replace(charge, usage=usage) for charge in outcome.done.charges)
+    return msgspec.structs.replace(outcome, done=msgspec.structs.replace(outcome.done, usage=usage, charges=charges))
 
 
 def sessions(lines: Iterable[Line], price: PriceClass) -> list[Session]:
