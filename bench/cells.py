@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pennyweight.app import OPTIMIZERS, App, build
-from pennyweight.call import Optimize, Outcome
+from pennyweight.call import Optimize
 from pennyweight.capture.format import Recorded
 from pennyweight.config import Config, OptimizerRule, load
 from pennyweight.replay.offline import Billing, Engine, Line, Replay, TapeClock, run
@@ -86,7 +86,7 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
         )
         clock = TapeClock()
         extra = [Adversary(cell.adversary, ADVERSARIES[cell.adversary])] if cell.adversary else []
-        async with build(config, clock=clock, extra=extra) as app:
+        async with build(config, clock=clock, extra=extra, gate=cell.gate) as app:
             yield app, clock
 
 
@@ -105,18 +105,12 @@ async def played(
     progress: Callable[[int], None] = lambda _done: None,
     cache: Callable[[Callable[[str], int]], Billing] = PrefixCache,
     count: Callable[[str], int] | None = None,
-    settled: Callable[[Outcome], None] = lambda _outcome: None,
 ) -> Replay:
-    """The calls in the order of their times. `count` and `cache` are the provider's; `settled` sees every outcome."""
-
-    async def settle(outcome: Outcome) -> None:
-        outcome = _reported(outcome)
-        await app.pipeline.settle(outcome)
-        settled(outcome)
-
+    """The calls in the order of their times. `count` and `cache` are the provider's."""
     engine = Engine(
         consult=app.pipeline.consult,
-        settle=settle,
+        follow=app.pipeline.follow,
+        settle=app.pipeline.settle,
         resolve=app.resolve,
         identify=lambda request: app.identify(request, "local"),
         cost=app.accounts.cost,
@@ -125,16 +119,6 @@ async def played(
     )
     ordered = sorted(calls, key=lambda call: call.at)
     return await run(ordered, engine, optimize=optimize, progress=progress, cache=cache)
-
-
-def _reported(outcome: Outcome) -> Outcome:
-    """The outcome with its usage as the provider's own word: here the simulation is the provider."""
-    usage = outcome.done.usage
-    if usage is None or not usage.counted:
-        return outcome
-    usage = msgspec.structs.replace(usage, counted=False)
-    charges = tuple(msgspec.structs.replace(charge, usage=usage) for charge in outcome.done.charges)
-    return msgspec.structs.replace(outcome, done=msgspec.structs.replace(outcome.done, usage=usage, charges=charges))
 
 
 def sessions(lines: Iterable[Line], price: PriceClass) -> list[Session]:

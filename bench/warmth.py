@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.call import Optimize, Outcome
+from pennyweight.call import Optimize
 from pennyweight.capture.format import Recorded
+from pennyweight.replay.offline import Line
 from pennyweight.request import Usage, Wire
 from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
@@ -89,15 +90,13 @@ class Task(msgspec.Struct, frozen=True):
     paths: tuple[str, ...] = ()
 
 
-def predicted(outcome: Outcome) -> Pair | None:
-    """What was foreseen of this call; None where nothing was."""
-    forecast = outcome.call.facts.get("forecast")
-    usage = outcome.done.usage
-    if forecast is None or usage is None or not outcome.done.charges:
+def predicted(line: Line) -> Pair | None:
+    """What was foreseen of a call; None where nothing was."""
+    forecast = line.forecast
+    if forecast is None:
         return None
-    model = f"{outcome.call.target.provider}/{outcome.call.target.model}"
     warm = forecast.warm if forecast.known_to else None
-    return Pair(model, forecast.likely_read_tokens, forecast.known_tokens, warm, usage)
+    return Pair(line.model, forecast.likely_read_tokens, forecast.known_tokens, warm, line.usage)
 
 
 def perform(task: Task) -> list[Pair]:
@@ -109,24 +108,17 @@ def perform(task: Task) -> list[Pair]:
 
 
 async def _pairs(task: Task, calls: Sequence[Recorded]) -> list[Pair]:
-    ours, found = BpeTokenizer().count, list[Pair]()
-
-    def settled(outcome: Outcome) -> None:
-        pair = predicted(outcome)
-        if pair is not None:
-            found.append(pair)
-
+    ours = BpeTokenizer().count
     async with opened(Cell(LIST_PRICE, task.optimize)) as (app, clock):
-        await played(
+        replayed = await played(
             calls,
             app,
             clock,
             task.optimize,
             cache=lambda count: Unlucky(count, task.luck, task.seed),
             count=lambda text: round(ours(text) * task.luck.tokens),
-            settled=settled,
         )
-    return found
+    return [pair for line in replayed.lines if (pair := predicted(line)) is not None]
 
 
 def figures(runs: Sequence[tuple[Task, Sequence[Pair]]]) -> dict[str, float]:
