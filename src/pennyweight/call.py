@@ -212,3 +212,4 @@ class Receipt(msgspec.Struct, frozen=True):
     answered_by: str = ""  # a provider's name, or the optimizer that answered
     replayed: bool = False  # nothing was billed: `usage` is what the answer stands for, not what was consumed
     basis: Basis = ""  # how baseline - cost was established; "": nobody changed the call
+    usage_suspect: str = ""  # why the provider's usage cannot be wholly true, e.g. "cached_tokens 900 > input 100"

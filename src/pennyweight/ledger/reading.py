@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,11 @@ from ..request import Operation, Usage
 
 __all__ = ["is_made", "reading", "receipt", "receipts"]
 
-_SCHEMA = 1  # the newest that we can read; see stores/sql
+
+def _schema() -> int:
+    """The newest schema that we can read: as many as there are files in `stores/sql`."""
+    folder = files("pennyweight.stores").joinpath("sql")
+    return sum(entry.name.endswith(".sql") for entry in folder.iterdir())
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:
@@ -52,9 +57,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > _SCHEMA:
+            if row[0] > (known := _schema()):
                 raise StoreError(
-                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
+                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
                 )
             yield connection
@@ -106,4 +111,5 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         trail=_trail.decode(row["trail"]),
         replayed=bool(row["replayed"]),
         abandoned=bool(row["abandoned"]),
+        usage_suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
     )
