@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 from typing import Any
@@ -139,8 +139,11 @@ class App:
 
 
 @asynccontextmanager
-async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
-    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used."""
+async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[Optimizer] = ()) -> AsyncIterator[App]:
+    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used.
+
+    extra: optimizers asked after the configured ones, always on: a program's own, or a bench's adversaries.
+    """
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
         try:
@@ -163,6 +166,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
             for rule in config.optimizers
         ]
+        optimizers += [(optimizer, Flag()) for optimizer in extra]
 
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():

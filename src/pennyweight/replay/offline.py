@@ -8,8 +8,8 @@ costs what finding it cost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,7 +20,7 @@ from ..request import Charge, Done, Request, Response, Usage, Wire
 from ..testing import shapes
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
 
-__all__ = ["Engine", "Line", "Replay", "TapeClock", "Totals", "accepted", "run", "total"]
+__all__ = ["Billing", "Engine", "Line", "Replay", "TapeClock", "Totals", "accepted", "run", "total"]
 
 
 class TapeClock:
@@ -38,6 +38,12 @@ class TapeClock:
     def wind(self, to: float) -> None:
         """Never back: recordings may hold calls that overlapped."""
         self._now = max(self._now, to)
+
+
+class Billing(Protocol):
+    """What a provider bills of a prompt, and remembers of it: a PrefixCache, or one that is out of luck."""
+
+    def account(self, wire: Wire, body: Mapping[str, Any], *, at: float) -> Usage: ...
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -97,10 +103,10 @@ class Replay(msgspec.Struct, frozen=True):
 class _Sides:
     """The provider's prompt cache with and without us."""
 
-    def __init__(self, count: Callable[[str], int]) -> None:
+    def __init__(self, count: Callable[[str], int], cache: Callable[[Callable[[str], int]], Billing]) -> None:
         self.count = count
-        self._before = PrefixCache(count)
-        self._after = PrefixCache(count)
+        self._before = cache(count)
+        self._after = cache(count)
 
     def before(self, call: Recorded, at: float) -> Usage:
         return _account(self._before, call.wire, call.body, at)
@@ -115,10 +121,18 @@ class _Sides:
 
 
 async def run(
-    calls: Sequence[Recorded], engine: Engine, *, optimize: Optimize, progress: Callable[[int], None] = lambda _n: None
+    calls: Sequence[Recorded],
+    engine: Engine,
+    *,
+    optimize: Optimize,
+    progress: Callable[[int], None] = lambda _n: None,
+    cache: Callable[[Callable[[str], int]], Billing] = PrefixCache,
 ) -> Replay:
-    """Replays calls in the order of their times. `progress` is told after each how many are done."""
-    sides = _Sides(engine.count)
+    """Replays calls in the order of their times. `progress` is told after each how many are done.
+
+    cache: makes a provider's prompt cache from a counter of tokens; asked twice, for before and after.
+    """
+    sides = _Sides(engine.count, cache)
     lines: list[Line] = []
     skipped = 0
     start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
@@ -212,7 +226,7 @@ def _finish_reason(call: Recorded) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def _account(cache: PrefixCache, wire: Wire, body: dict[str, Any], at: float) -> Usage:
+def _account(cache: Billing, wire: Wire, body: dict[str, Any], at: float) -> Usage:
     try:
         return cache.account(wire, body, at=at)
     except TooManyBreakpoints:
