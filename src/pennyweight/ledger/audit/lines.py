@@ -20,7 +20,8 @@ from .books import Entry
 __all__ = ["Line", "foreign_keys", "off_by", "paired", "zone_s"]
 
 HOUR_S = 3_600
-ZONES_S = sorted(range(-12 * HOUR_S, 14 * HOUR_S + 1, HOUR_S // 2), key=abs)
+SLOT_S = HOUR_S // 2
+ZONES_S = sorted(range(-12 * HOUR_S, 14 * HOUR_S + 1, SLOT_S), key=abs)
 MOST_KEYS = 8
 
 
@@ -118,12 +119,22 @@ def zone_s(invoice: Invoice, entries: Sequence[Entry], names: Mapping[str, str])
         return 0
     if max(end - start for start, end in invoice.spans) < HOUR_S:
         return 0
-    tried = {zone: off_by(invoice, paired(invoice, invoice.items, entries, names, zone)) for zone in ZONES_S if zone}
+    slots = _by_slot(entries)
+    tried = {zone: off_by(invoice, paired(invoice, invoice.items, slots, names, zone)) for zone in ZONES_S if zone}
     best = [zone for zone in tried if tried[zone] == min(tried.values())]
-    side_by_side = max(best) - min(best) == (len(best) - 1) * HOUR_S // 2
+    side_by_side = max(best) - min(best) == (len(best) - 1) * SLOT_S
     if not side_by_side or tried[best[0]] * 20 > apart:
         return 0
     return next((zone for zone in best if zone % HOUR_S == 0), best[0])
+
+
+def _by_slot(entries: Sequence[Entry]) -> list[Entry]:
+    """Summed as finely as zones differ, so that trying them all does not take long."""
+    slots: dict[tuple[float, str], Entry] = {}
+    for entry in entries:
+        key = entry.at // SLOT_S * SLOT_S, entry.model
+        slots[key] = slots[key] + entry if key in slots else msgspec.structs.replace(entry, at=key[0])
+    return list(slots.values())
 
 
 def _difference(invoice: Invoice, line: Line) -> int:
