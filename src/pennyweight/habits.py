@@ -35,8 +35,23 @@ class Conversation:
     """One conversation so far. `chain` is what was last sent, `asked` what the caller last asked for."""
 
     __slots__ = (
-        "asked", "at", "balance", "calls", "chain", "counts", "dropped", "gaps", "in_row", "in_row_later", "key", "kept",
-        "looping", "output_tokens", "rewritten", "stuck", "tried",
+        "asked",
+        "at",
+        "balance",
+        "calls",
+        "chain",
+        "counts",
+        "dropped",
+        "gaps",
+        "in_row",
+        "in_row_later",
+        "kept",
+        "key",
+        "looping",
+        "output_tokens",
+        "rewritten",
+        "stuck",
+        "tried",
     )  # fmt: skip
 
     def __init__(self, key: bytes) -> None:
