@@ -17,12 +17,6 @@ from ..request import Operation, Usage
 __all__ = ["is_made", "reading", "receipt", "receipts"]
 
 
-def _schema() -> int:
-    """The newest schema that we can read: as many as there are files in `stores/sql`."""
-    folder = files("pennyweight.stores").joinpath("sql")
-    return sum(entry.name.endswith(".sql") for entry in folder.iterdir())
-
-
 def receipt(path: Path, call_id: str) -> Receipt | None:
     """The receipt of one call, whole; None when the ledger has none. Raises StoreError."""
     return next(receipts(path, call_id=call_id), None)
@@ -57,7 +51,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > (known := _schema()):
+            known = sum(step.name.endswith(".sql") for step in files("pennyweight.stores").joinpath("sql").iterdir())
+            if row[0] > known:
                 raise StoreError(
                     f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
@@ -101,8 +96,9 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
         "answered_by status finish_reason arm ttft_s latency_s added_s error"
     )
+    newer = [name for name in ("foreseen_read_tokens", "warm") if name in row.keys()]  # noqa: SIM118 - a Row's values
     return Receipt(
-        **{name: row[name] for name in same.split(" ")},
+        **{name: row[name] for name in [*same.split(" "), *newer]},
         operation=Operation(row["operation"]),
         usage=usage,
         cost=row["cost_pico"],

@@ -113,6 +113,9 @@ class Database:
             raise StoreError(f"The database {self.path} was damaged and is being rebuilt.")
         try:
             return await asyncio.get_running_loop().run_in_executor(worker.threads, worker.run, work)
+        except UnicodeDecodeError as error:  # a text in the file, or an error about one: what we store is UTF-8
+            self._begin_rebuild("a text in it is not UTF-8")
+            raise StoreError(f"The database {self.path} is damaged: a text in it is not UTF-8.") from error
         except _UNSTORABLE as error:
             raise ValueError(f"The database {self.path} cannot store this: {type(error).__name__}.") from error
         except sqlite3.Error as error:
@@ -179,7 +182,9 @@ def _damage_in(path: Path, check: str) -> str:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=2.0)) as found:
             told = str(found.execute(f"PRAGMA {check}(1)").fetchone()[0])
-            return "" if told == "ok" else told
+            return "" if told == "ok" else told.splitlines()[-1]
+    except UnicodeDecodeError:
+        return "a text in it is not UTF-8"
     except sqlite3.Error as error:
         return str(error) if is_damage(error) else ""
 

@@ -7,6 +7,7 @@ for receipts, from single pages (`pages`). Every row must have the types that it
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..call import Step
+from ..request import Operation
 from . import pages
 
 __all__ = ["Salvaged", "is_damage", "salvage"]
@@ -79,7 +82,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
         connection = sqlite3.connect(f"{uri}?{mode}", uri=True, timeout=2.0, isolation_level=None)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             connection.close()
             continue
         return connection
@@ -107,7 +110,7 @@ def _copy(source: sqlite3.Connection, fresh: sqlite3.Connection, table: _Table) 
             "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table.name,)
         ).fetchone()
         known = {row[1] for row in source.execute(f'PRAGMA table_info("{table.name}")')}
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
     if there is None:
         return True
@@ -187,7 +190,7 @@ def _indexed(source: sqlite3.Connection) -> set[int]:
     try:
         for (rowid,) in source.execute("SELECT rowid FROM receipts INDEXED BY receipts_at ORDER BY at"):
             found.add(rowid)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         pass
     return found
 
@@ -249,26 +252,39 @@ def _fits(table: _Table, values: Sequence[pages.Value]) -> bool:
                 return False
         elif not isinstance(value, _TYPES.get(kind, (object,))):
             return False
-        elif name == "trail" and not _is_json(str(value)):
-            return False  # every view on trails would fail on it
+        elif name in _READABLE and not _READABLE[name](str(value)):
+            return False  # whoever reads the receipts would fail on it
     return True
 
 
-def _is_json(text: str) -> bool:
+_trail = msgspec.json.Decoder(tuple[Step, ...])
+
+
+def _is_trail(text: str) -> bool:
     try:
-        return isinstance(msgspec.json.decode(text), list)
+        _trail.decode(text)
     except (msgspec.DecodeError, UnicodeError):
         return False
+    return True
+
+
+_READABLE: dict[str, Callable[[str], bool]] = {
+    "trail": _is_trail,
+    "operation": {str(operation) for operation in Operation}.__contains__,
+}
 
 
 def _lost(fresh: sqlite3.Connection, expected: set[int], *, whole: bool) -> int:
-    """Receipts that are missing: by the index that had them, and by gaps in their numbers, whichever tells more.
+    """Receipts that are missing: by the index that had them, or, where that is gone too, by gaps in their numbers.
 
-    Numbers are given without gaps, and what is forgotten with time is forgotten from the lowest on.
+    Numbers are given without gaps, and what is forgotten with time is forgotten from the lowest on. A gap longer than
+    all that was saved is a number that was damaged itself.
     """
     if whole:
         return 0
-    with closing(fresh.execute("SELECT rowid FROM receipts")) as cursor:
-        saved = {row[0] for row in cursor}
-    gaps = max(saved) - min(saved) + 1 - len(saved) if saved else 0
-    return max(gaps, len(expected - saved))
+    with closing(fresh.execute("SELECT rowid FROM receipts ORDER BY rowid")) as cursor:
+        saved = [row[0] for row in cursor]
+    if expected:
+        return len(expected.difference(saved))
+    gaps = (after - before - 1 for before, after in itertools.pairwise(saved))
+    return sum(gap for gap in gaps if gap <= len(saved))
