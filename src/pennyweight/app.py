@@ -212,7 +212,7 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
-        checking = asyncio.create_task(database.check())
+        checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
@@ -234,6 +234,13 @@ async def build(
             watchers=watchers,
             economy=economy,
         )
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
