@@ -70,7 +70,8 @@ def ledger(folder: Path, receipts: Iterable[Receipt]) -> Path:
 
 
 def advice(folder: Path, receipts: Iterable[Receipt], **settings) -> dict[str, Finding]:
-    window = read(ledger(folder, receipts), now=NOW, length_s=settings.pop("length_s", DAY_S))
+    length_s = settings.pop("length_s", DAY_S)
+    window = read(ledger(folder, receipts), now=NOW, length_s=length_s, settings=Settings(**settings))
     found = advise(window, Book(), Settings(**settings))
     assert len({f.id for f in found}) == len(found)
     return {f.code: f for f in found}
@@ -119,6 +120,14 @@ def test_where_the_time_goes_decides_the_remedy(tmp_path: Path) -> None:
 )
 def test_not_slow(tmp_path: Path, changes) -> None:
     assert "slow_model" not in advice(tmp_path, [call(n, **changes) for n in range(30)])
+
+
+def test_many_sessions_over_their_budget_are_counted(tmp_path: Path) -> None:
+    found = [call(n, session=f"s{n}", cost=(11 + n) * DOLLAR, baseline=0) for n in range(25)]
+    window = read(ledger(tmp_path, found), now=NOW)
+    told = [f for f in advise(window, Book()) if f.code == "session_over_budget"]
+    assert [f.evidence["cost_pico"] for f in told] == [(11 + n) * DOLLAR for n in range(24, 4, -1)]
+    assert "5 more sessions" in told[-1].detail
 
 
 def test_few_calls_say_nothing(tmp_path: Path) -> None:
@@ -189,6 +198,7 @@ def test_frequent_switching(tmp_path: Path) -> None:
     # 26 to haiku, 25 back to opus.
     assert finding.cost == 5_000 * (26 * (MICRO - MICRO // 10) + 25 * (5 * MICRO - MICRO // 2))
     assert finding.basis == "estimated"
+    assert (finding.evidence["sessions"], finding.evidence["most_in_one_session"]) == (1, 51)
 
 
 def test_fifty_switches_are_not_frequent(tmp_path: Path) -> None:
@@ -345,7 +355,7 @@ def test_a_week_of_a_ledger_two_days_old_is_divided_by_two(tmp_path: Path) -> No
 
 def test_a_busy_window_is_read_back_only_so_far(tmp_path: Path) -> None:
     path = ledger(tmp_path, [call(n, age_s=3600 - n) for n in range(1000)])
-    window = read(path, now=NOW, newest=100)
+    window = read(path, now=NOW, settings=Settings(newest=100))
     assert window.bounded
     assert 100 <= sum(cell.sums.calls for cell in window.cells) <= 101
     assert window.covered_s == pytest.approx(NOW - (NOW - 3600 + 899), abs=3)

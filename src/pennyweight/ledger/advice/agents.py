@@ -64,27 +64,23 @@ _OWN_WAKE = "Wakes already have a light context: wake less often, or let a cheap
 
 def sessions(case: Case) -> Iterator[Finding]:
     bound = round(case.settings.session_usd * USD)
-    if bound <= 0:
-        return
-    sums = {key: total(cells) for key, cells in grouped(case.window.cells, lambda c: (c.tenant, c.session)).items()}
-    over = sorted((key for key in sums if key[1] and sums[key].cost > bound), key=lambda key: (-sums[key].cost, key))
-    for tenant, session in over[:20]:
-        s = sums[tenant, session]
-        agents = {c.agent for c in case.window.cells if (c.tenant, c.session) == (tenant, session)}
+    for number, s in enumerate(case.window.dear):
+        left = case.window.dear_count - number - 1
+        more = f" {left:,} more sessions are over it." if left and number + 1 == len(case.window.dear) else ""
         reads = s.cache_read_tokens / s.input_tokens if s.input_tokens else 0.0
-        more = f" and {len(over) - 20:,} sessions more" if len(over) > 20 and (tenant, session) == over[19] else ""
+        agents = some([agent_name(name, small=True) for name in s.agents.split(",")])
         yield Finding(
-            id=f"session_over_budget:{tenant}/{session}",
+            id=f"session_over_budget:{s.tenant}/{s.session}",
             code="session_over_budget",
             severity="warning",
-            title=f"Session {session[:40]!r} cost {format_usd(s.cost)}, over its {format_usd(bound)}",
-            detail=f"{s.calls:,} calls of {some(sorted(agent_name(a, small=True) for a in agents))} with "
-            f"{s.input_tokens // max(s.calls, 1):,} input tokens each, {reads:.0%} of them cached{more}.",
+            title=f"Session {s.session[:40]!r} cost {format_usd(s.cost)}, over its {format_usd(bound)}",
+            detail=f"{s.calls:,} calls of {agents} with {s.input_tokens // s.calls:,} input tokens each, {reads:.0%} "
+            f"of them cached.{more}",
             evidence={
                 "calls": s.calls,
                 "cost_pico": s.cost,
                 "bound_pico": bound,
-                "mean_input_tokens": s.input_tokens // max(s.calls, 1),
+                "mean_input_tokens": s.input_tokens // s.calls,
                 "cached_share": round(reads, 4),
             },
             cost=case.window.per_day(s.cost - bound),

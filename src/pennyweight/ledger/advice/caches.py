@@ -72,25 +72,23 @@ def switching(case: Case) -> Iterator[Finding]:
     switches = sum(turn.calls for turn in turns)
     if switches <= case.settings.switches:
         return
-    sessions: dict[tuple[str, str], int] = {}
     agents: dict[str, int] = {}
     for turn in turns:
-        sessions[turn.tenant, turn.session] = sessions.get((turn.tenant, turn.session), 0) + turn.calls
         agents[turn.agent] = agents.get(turn.agent, 0) + turn.calls
     agent = max(agents, key=lambda name: (agents[name], name))
-    (_, session), most = max(sessions.items(), key=lambda item: (item[1], item[0]))
+    session, most = case.window.most_switches
     models = sorted({f"{turn.provider}/{turn.model}" for turn in turns})
     yield Finding(
         id="model_switching",
         code="model_switching",
         severity="warning",
         title=f"Sessions changed their model {switches:,} times",
-        detail=f"In {len(sessions):,} sessions, most often in {session!r} ({most:,} times); {agents[agent]:,} of the "
-        f"changes are of {agent_name(agent, small=True)}. Each new model reads the whole conversation anew: "
+        detail=f"In {case.window.switching:,} sessions, most often in {session!r} ({most:,} times); {agents[agent]:,} "
+        f"of the changes are of {agent_name(agent, small=True)}. Each new model reads the whole conversation anew: "
         f"{sum(turn.lost for turn in turns):,} tokens were not in its cache. Models: {some(models)}.",
         evidence={
             "switches": switches,
-            "sessions": len(sessions),
+            "sessions": case.window.switching,
             "most_in_one_session": most,
             "tokens_not_cached": sum(turn.lost for turn in turns),
         },

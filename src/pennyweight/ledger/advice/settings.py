@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_usd: float = 10.0  # what one session may cost within the window; 0: no bound
     short_tokens: int = 300  # mean output of answers that a smaller model may do as well
     least_usd: float = 0.01  # per day: a finding about money that costs less is not worth reading
-    newest: int = 50_000  # calls looked at; a busier window is read back only so far
+    newest: int = 20_000  # calls looked at; a busier window is read back only so far
 
 
 class Finding(msgspec.Struct, frozen=True):

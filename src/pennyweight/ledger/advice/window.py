@@ -1,10 +1,11 @@
-"""A span of the ledger summed up for advice: two queries over the index on time, bounded in rows.
+"""A span of the ledger summed up for advice: three queries over the index on time, bounded in rows.
 
-Sums are kept per session, agent, model and chore, so that every rule can add them up by what it is about.
+SQLite does the sums, without Python's lock; what comes back is small, however many calls there were.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,8 +15,9 @@ import msgspec
 from ...money import PicoUSD
 from ...request import Usage
 from ..reading import is_made, reading
+from .settings import Settings
 
-__all__ = ["DAY_S", "Cell", "Kind", "Queue", "Sums", "Turn", "Window", "grouped", "read", "total"]
+__all__ = ["DAY_S", "Cell", "Kind", "Queue", "Session", "Sums", "Turn", "Window", "grouped", "read", "total"]
 
 DAY_S = 86_400.0
 
@@ -69,8 +71,6 @@ class Sums(msgspec.Struct, frozen=True):
 class Cell(msgspec.Struct, frozen=True):
     """What calls have in common, and their sums."""
 
-    tenant: str
-    session: str
     agent: str
     provider: str
     model: str  # as sent
@@ -79,13 +79,11 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """Calls of a session that followed another one: what of its prompt could have been read from the provider's cache.
+    """Calls that followed another one in their session: what of their prompts the provider's cache could have held.
 
-    `possible`: tokens that both prompts are long, at the most shared; only of calls within WARM_S of each other.
+    `possible`: tokens that the two prompts could share at most; only of calls within WARM_S of each other.
     """
 
-    tenant: str
-    session: str
     agent: str
     provider: str
     model: str
@@ -98,6 +96,18 @@ class Turn(msgspec.Struct, frozen=True):
     @property
     def lost(self) -> int:
         return max(self.possible - self.read, 0)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What one session came to within the window."""
+
+    tenant: str
+    session: str
+    agents: str  # with commas between them
+    calls: int
+    input_tokens: int
+    cache_read_tokens: int
+    cost: PicoUSD
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -120,6 +130,10 @@ class Window(msgspec.Struct, frozen=True):
     bounded: bool  # there were more calls than it may look at
     cells: tuple[Cell, ...] = ()
     turns: tuple[Turn, ...] = ()
+    dear: tuple[Session, ...] = ()  # over the bound, dearest first, SHOWN of them at most
+    dear_count: int = 0
+    switching: int = 0  # sessions that changed their model
+    most_switches: tuple[str, int] = ("", 0)  # the session that did most often
 
     def per_day(self, amount: PicoUSD) -> PicoUSD:
         return round(amount * DAY_S / self.covered_s)
@@ -145,29 +159,33 @@ def grouped(cells: Iterable[Cell], key: Callable[[Cell], K]) -> dict[K, list[Cel
     return found
 
 
-def read(path: Path, *, now: float, length_s: float = DAY_S, newest: int = 50_000, slow_s: float = 5.0) -> Window:
-    """The last `length_s` seconds before `now`, or their newest `newest` calls. Raises StoreError.
+def read(path: Path, *, now: float, length_s: float = DAY_S, settings: Settings | None = None) -> Window:
+    """The last `length_s` seconds before `now`, or their newest `settings.newest` calls. Raises StoreError.
 
     Receipts from the future (the clock was set back) are left out until it gets there.
     """
+    settings = settings or Settings()
+    length_s = max(length_s, 1.0)
     if not is_made(path):
-        return Window(now, length_s, max(length_s, 1.0), bounded=False)
+        return Window(now, length_s, length_s, bounded=False)
     with reading(path) as connection:
-        span = (now - length_s, now)
-        edge = connection.execute(_EDGE, (*span, newest)).fetchone()
-        if edge is not None:
-            span = (edge[0], now)
+        edge = connection.execute(_EDGE, (now - length_s, now, settings.newest)).fetchone()
         first = connection.execute("SELECT min(at) FROM receipts").fetchone()[0]
-        cells = [_cell(row) for row in connection.execute(_CELLS, {"since": span[0], "until": now, "slow_s": slow_s})]
-        values = {"since": span[0], "until": now, "warm_s": WARM_S, "cacheable": CACHEABLE}
-        turns = [Turn(*row) for row in connection.execute(_TURNS, values)]
+        span = {"since": now - length_s if edge is None else edge[0], "until": now}
+        cells = [_cell(row) for row in connection.execute(_CELLS, span | {"slow_s": settings.slow_s})]
+        dear, dear_count = _dear(connection, span, settings)
+        turns, switching, most = _turns(connection, span)
     return Window(
         until=now,
         asked_s=length_s,
-        covered_s=_covered(now, length_s, first, edge[0] if edge is not None else None),
+        covered_s=_covered(now, length_s, first, None if edge is None else edge[0]),
         bounded=edge is not None,
         cells=tuple(cells),
-        turns=tuple(turns),
+        turns=turns,
+        dear=dear,
+        dear_count=dear_count,
+        switching=switching,
+        most_switches=most,
     )
 
 
@@ -177,7 +195,7 @@ def _covered(now: float, length_s: float, first: float | None, edge: float | Non
     if edge is not None:
         return max(now - edge, 60.0)
     if first is None or length_s <= DAY_S:
-        return max(length_s, 1.0)
+        return length_s
     return min(length_s, max(now - first, DAY_S))
 
 
@@ -191,7 +209,7 @@ _CELLS = f"""
 WITH w AS (
   SELECT *, {_ANSWERED} AS answered, NOT replayed AS used FROM receipts WHERE at >= :since AND at <= :until
 )
-SELECT tenant, session, agent, provider, target_model, housekeeping,
+SELECT agent, provider, target_model, housekeeping,
   count(*), sum(answered), sum(replayed),
   sum(operation = 'generate' AND instr(trail, '"exact_cache"') > 0), sum(replayed AND answered_by = 'exact_cache'),
   sum(iif(used, input_tokens, 0)), sum(iif(used, cache_read_tokens, 0)),
@@ -205,16 +223,43 @@ SELECT tenant, session, agent, provider, target_model, housekeeping,
   sum(iif(answered AND finish_reason IN ('length', 'max_tokens', 'max_output_tokens'), output_tokens, 0)),
   sum(pricing = 'unpriced'), sum(cost_pico IS NOT NULL),
   sum(cost_pico / 1000000), sum(cost_pico % 1000000)
-FROM w GROUP BY 1, 2, 3, 4, 5, 6
+FROM w GROUP BY 1, 2, 3, 4
 """
 
 
 def _cell(row: tuple[Any, ...]) -> Cell:
-    *numbers, micro, rest = (number or 0 for number in row[6:])
-    cost = micro * 1_000_000 + rest  # two parts, because SQLite's sum() fails beyond 64 bits
-    tenant, session, agent, provider, model, housekeeping = row[:6]
-    sums = Sums(**dict(zip(Sums.__struct_fields__, (*numbers, cost), strict=True)))
-    return Cell(tenant, session, agent, provider, model, housekeeping, sums)
+    *numbers, micro, rest = (number or 0 for number in row[4:])
+    sums = Sums(**dict(zip(Sums.__struct_fields__, (*numbers, _pico(micro, rest)), strict=True)))
+    return Cell(row[0], row[1], row[2], row[3], sums)
+
+
+def _pico(micro: int | None, rest: int | None) -> PicoUSD:
+    """Two sums, because SQLite's sum() fails beyond 64 bits."""
+    return (micro or 0) * 1_000_000 + (rest or 0)
+
+
+SHOWN = 20
+
+_DEAR = """
+SELECT tenant, session, group_concat(DISTINCT agent), count(*), sum(input_tokens), sum(cache_read_tokens),
+  sum(cost_pico / 1000000) AS micro, sum(cost_pico % 1000000) AS rest, count(*) OVER ()
+FROM receipts WHERE at >= :since AND at <= :until AND session <> ''
+GROUP BY tenant, session HAVING micro + rest / 1000000 > :micro ORDER BY micro DESC, session LIMIT :shown
+"""
+
+
+def _dear(
+    connection: sqlite3.Connection, span: dict[str, float], settings: Settings
+) -> tuple[tuple[Session, ...], int]:
+    """The sessions over their bound, and how many there are in all."""
+    if settings.session_usd <= 0:
+        return (), 0
+    rows = connection.execute(_DEAR, span | {"micro": round(settings.session_usd * 10**6), "shown": SHOWN}).fetchall()
+    found = tuple(
+        Session(tenant, session, agents, calls, tokens or 0, cached or 0, _pico(micro, rest))
+        for tenant, session, agents, calls, tokens, cached, micro, rest, _ in rows
+    )
+    return found, rows[0][8] if rows else 0
 
 
 # Each call beside the one before it in its session. Chores that clients send elsewhere on purpose (a title, a summary)
@@ -228,7 +273,7 @@ WITH w AS (
   WHERE at >= :since AND at <= :until AND session <> '' AND operation = 'generate' AND status < 300 AND NOT replayed
     AND housekeeping NOT IN ('title', 'commit_message', 'compaction', 'count')
   WINDOW s AS (PARTITION BY tenant, session ORDER BY at, rowid)
-), t AS (
+), t AS MATERIALIZED (
   SELECT *,
     CASE WHEN housekeeping = 'heartbeat' THEN 'heartbeat' WHEN before_chore = 'heartbeat' THEN 'after_heartbeat'
       WHEN before_model <> provider || '/' || target_model THEN 'switch' ELSE 'same' END AS kind,
@@ -236,7 +281,18 @@ WITH w AS (
       AS possible
   FROM w WHERE before_model IS NOT NULL
 )
-SELECT tenant, session, agent, provider, target_model, kind,
+SELECT agent, provider, target_model, kind,
   count(*), sum(possible > 0), sum(coalesce(possible, 0)), sum(min(read, coalesce(possible, 0)))
-FROM t GROUP BY 1, 2, 3, 4, 5, 6
+FROM t GROUP BY 1, 2, 3, 4
+UNION ALL
+-- max() is the only aggregate here that picks a row, so `session` is of the one with the most
+SELECT '', '', session, 'sessions', max(switches), count(*), 0, 0
+FROM (SELECT session, count(*) AS switches FROM t WHERE kind = 'switch' GROUP BY tenant, session)
 """
+
+
+def _turns(connection: sqlite3.Connection, span: dict[str, float]) -> tuple[tuple[Turn, ...], int, tuple[str, int]]:
+    """The turns, how many sessions changed their model, and which did most often."""
+    rows = connection.execute(_TURNS, span | {"warm_s": WARM_S, "cacheable": CACHEABLE}).fetchall()
+    *_, session, _, most, sessions, _, _ = next(row for row in rows if row[3] == "sessions")
+    return tuple(Turn(*row) for row in rows if row[3] != "sessions"), sessions, (session or "", most or 0)
