@@ -125,9 +125,7 @@ class Adaptive:
                 knob.turn(before.old)
             return State(rest_until=self._clock.monotonic() + self._settings.back_off_s, undone=1)
         knob.turn(min(max(before.new, knob.low), knob.high))
-        if before.outcome == "trial":
-            return State(trial=Trial(before.number, before.old, before.new))
-        return State()
+        return State(trial=Trial(before.number, before.old, before.new, stood=before.outcome == "kept"))
 
     async def _tend(self, knob: Knob) -> None:
         state = self._state(knob)

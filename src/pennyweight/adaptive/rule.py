@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from .knobs import Harm, Wish
-from .shares import at_least
+from .shares import surely_above
 
 __all__ = ["Facts", "Keep", "Settings", "State", "Trial", "Turn", "Undo", "begun", "decide"]
 
@@ -26,11 +26,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """A change that has not stood its test yet. `number` is where it is written down."""
+    """The last change. `number` is where it is written down; `stood`: it passed its test, and is watched on."""
 
     number: int
     old: float
     new: float
+    stood: bool = False
 
 
 class State(msgspec.Struct, frozen=True):
@@ -40,9 +41,8 @@ class State(msgspec.Struct, frozen=True):
     direction: int = 0
     trial: Trial | None = None
     rest_until: float = -math.inf
-    undone: int = 0  # in a row
-    turned: int = 0  # the direction of the last change that was kept
-    turn_back_from: float = -math.inf  # the other direction has to wait until then
+    undone: int = 0  # since one change stood and another followed it
+    turn_back_from: float = -math.inf  # a change in the other direction than the last has to wait until then
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -73,38 +73,43 @@ class Keep(msgspec.Struct, frozen=True):
 def decide(state: State, facts: Facts, settings: Settings, *, now: float) -> tuple[State, Turn | Undo | Keep | None]:
     """What to do with a knob now (monotonic seconds), and the state if that is done. Pure.
 
-    One change at a time: while one is on trial only its harm counts. A change is undone as soon as harm is above what
-    was allowed with 95% confidence, and kept after `trial_calls` without that.
+    A change is undone as soon as its harm is above what was allowed with 95% confidence, and kept after `trial_calls`
+    without that; until then nothing else is changed, and after that its harm is still watched.
     """
-    if state.trial is not None:
-        return _judge(state, state.trial, facts.harm, settings, now)
+    trial = state.trial
+    if trial is not None:
+        told = f"{facts.harm.bad} of {facts.harm.seen} comparisons bad, {facts.harm.allowed:.1%} allowed"
+        if surely_above(facts.harm.bad, facts.harm.seen, facts.harm.allowed):
+            rest_s = min(settings.back_off_s * 2**state.undone, settings.most_back_off_s)
+            after = State(rest_until=now + rest_s, undone=state.undone + 1)
+            return after, Undo(trial, f"{told}; next try in {rest_s / 3600:.3g} h at the earliest")
+        if not trial.stood:
+            if facts.harm.seen < settings.trial_calls:
+                return state, None
+            stood = msgspec.structs.replace(trial, stood=True)
+            return State(trial=stood, undone=state.undone, turn_back_from=now + settings.back_off_s), Keep(trial, told)
+    return _wished(state, facts, settings, now)
+
+
+def _wished(state: State, facts: Facts, settings: Settings, now: float) -> tuple[State, Turn | None]:
     new = _bounded(facts, settings) if facts.wish is not None else facts.value
     direction = _direction(facts.value, new, settings.least_step)
     if direction == 0 or facts.wish is None:
         return msgspec.structs.replace(state, rounds=0, direction=0), None
     rounds = state.rounds + 1 if direction == state.direction else 1
     state = msgspec.structs.replace(state, rounds=rounds, direction=direction)
-    turning_back = direction == -state.turned and now < state.turn_back_from
-    if rounds < settings.rounds or now < state.rest_until or turning_back:
+    last = state.trial
+    turning_back = last is not None and direction == (-1 if last.new > last.old else 1)
+    wait_until = max(state.rest_until, state.turn_back_from) if turning_back else state.rest_until
+    if rounds < settings.rounds or now < wait_until:
         return state, None
     return state, Turn(new, facts.wish.reason)
 
 
 def begun(state: State, trial: Trial) -> State:
-    """After a change was made."""
-    return msgspec.structs.replace(state, rounds=0, direction=0, trial=trial)
-
-
-def _judge(state: State, trial: Trial, harm: Harm, settings: Settings, now: float) -> tuple[State, Undo | Keep | None]:
-    told = f"{harm.bad} of {harm.seen} calls harmed, {harm.allowed:.1%} allowed"
-    if at_least(harm.bad, harm.seen) > harm.allowed:
-        rest_s = min(settings.back_off_s * 2**state.undone, settings.most_back_off_s)
-        after = State(rest_until=now + rest_s, undone=state.undone + 1)
-        return after, Undo(trial, f"{told}; next try in {rest_s / 3600:.3g} h at the earliest")
-    if harm.seen < settings.trial_calls:
-        return state, None
-    direction = 1 if trial.new > trial.old else -1
-    return State(turned=direction, turn_back_from=now + settings.back_off_s), Keep(trial, told)
+    """After a change was made. One that follows one that stood forgets what was undone before that."""
+    undone = 0 if state.trial is not None else state.undone
+    return msgspec.structs.replace(state, rounds=0, direction=0, trial=trial, undone=undone)
 
 
 def _bounded(facts: Facts, settings: Settings) -> float:

@@ -1,26 +1,33 @@
-"""How sure a share is that was counted in a few calls."""
+"""How sure a share is that was counted in a few calls: exact binomial tests, one-sided, at 95%."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["at_least", "at_most"]
+__all__ = ["surely_above", "surely_below"]
 
-_Z = 1.645  # one-sided 95%
-
-
-def at_least(count: int, of: int) -> float:
-    """The share that is surely reached: lower end of Wilson's interval (one-sided, 95%). 0.0 of nothing."""
-    return _wilson(count, of, -1) if of else 0.0
+_DOUBT = 0.05
 
 
-def at_most(count: int, of: int) -> float:
-    """The share that is surely not passed: its upper end. 1.0 of nothing."""
-    return _wilson(count, of, 1) if of else 1.0
+def surely_above(count: int, of: int, share: float) -> bool:
+    """Whether so many would be too many, were the true share no more than `share`."""
+    return count > 0 and _tail(count, of, share) < _DOUBT
 
 
-def _wilson(count: int, of: int, sign: int) -> float:
-    share, z2 = count / of, _Z * _Z
-    middle = share + z2 / (2 * of)
-    spread = _Z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return min(max((middle + sign * spread) / (1 + z2 / of), 0.0), 1.0)
+def surely_below(count: int, of: int, share: float) -> bool:
+    """Whether so few would be too few, were the true share no less than `share`."""
+    return count < of and _tail(of - count, of, 1 - share) < _DOUBT
+
+
+def _tail(count: int, of: int, share: float) -> float:
+    """The probability of `count` or more out of `of`."""
+    if share <= 0:
+        return 0.0
+    if share >= 1:
+        return 1.0
+    log_yes, log_no = math.log(share), math.log1p(-share)
+    every = math.lgamma(of + 1)
+    return math.fsum(
+        math.exp(every - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * log_yes + (of - k) * log_no)
+        for k in range(count, of + 1)
+    )

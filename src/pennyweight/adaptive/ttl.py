@@ -12,15 +12,18 @@ from collections import deque
 import msgspec
 
 from .knobs import Harm, Wish
-from .shares import at_least, at_most
+from .shares import surely_above, surely_below
 
 __all__ = ["TtlKnob"]
 
 SAMPLED = 10
 ENOUGH = 20  # comparisons
-EQUAL = 0.9  # share of equal answers, surely reached, from which on a longer time is wished for
-UNEQUAL = 0.5  # and surely not passed, a shorter one
-SLACK = 0.05  # a share of unequal answers that may be so much above the one before the change
+# Between a wish and the harm that undoes it there is room, or noise would turn the knob to and fro.
+EQUAL = 0.95  # share of equal answers, surely reached, from which on a longer time is wished for
+WRONG = 0.05  # share of unequal answers among the ages that were opened that undoes it, once surely passed
+SLACK = 0.03  # or so much more than before the change, whichever is less
+UNEQUAL = 0.3  # share of equal answers, surely not passed, below which a shorter time is wished for
+WASTED = 0.7  # share of equal answers among the ages that were closed that undoes it: they were paid for again
 
 
 class _Compared(msgspec.Struct, frozen=True):
@@ -62,12 +65,12 @@ class TtlKnob:
         value = self.value
         beyond = [c for c in self._seen if value < c.age_s <= 2 * value]
         equal = sum(c.equal for c in beyond)
-        if len(beyond) >= ENOUGH and at_least(equal, len(beyond)) >= EQUAL:
+        if len(beyond) >= ENOUGH and surely_above(equal, len(beyond), EQUAL):
             oldest = max(c.age_s for c in beyond if c.equal)  # never past an age at which answers were seen equal
             return Wish(oldest, f"asked again {value:.0f} to {oldest:.0f} s later, {equal} of {len(beyond)} were equal")
         near = [c for c in self._seen if value / 2 < c.age_s <= 2 * value]
         equal = sum(c.equal for c in near)
-        if len(near) >= ENOUGH and at_most(equal, len(near)) <= UNEQUAL:
+        if len(near) >= ENOUGH and surely_below(equal, len(near), UNEQUAL):
             why = f"asked again {value / 2:.0f} to {2 * value:.0f} s later, {equal} of {len(near)} were equal"
             return Wish(value / 2, why)
         return None
@@ -84,5 +87,5 @@ class TtlKnob:
         self._changed = (min(old, value), max(old, value))
         before = [c for c in self._seen if self._changed[0] < c.age_s <= self._changed[1]]
         unequal = sum(not c.equal for c in before) / len(before) if before else 0.0
-        self._allowed = min(unequal + SLACK, 1 - EQUAL) if value > old else UNEQUAL
+        self._allowed = min(unequal + SLACK, WRONG) if value > old else WASTED
         self._since.clear()
