@@ -6,8 +6,9 @@ not know what a prompt said: a finding about quality is proposed as an experimen
 
 from __future__ import annotations
 
+from .changes import changes
 from .rules import advise
 from .settings import Finding, Settings, Severity
 from .window import Queue, Window, read
 
-__all__ = ["Finding", "Queue", "Settings", "Severity", "Window", "advise", "read"]
+__all__ = ["Finding", "Queue", "Settings", "Severity", "Window", "advise", "changes", "read"]

@@ -43,7 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
     title: str
     detail: str
     evidence: dict[str, int | float | str]
-    cost: PicoUSD | None
+    cost: PicoUSD | None = msgspec.field(name="cost_pico_per_day")
     basis: Basis
     remedy: str
     setting: str
