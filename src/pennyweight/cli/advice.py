@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import textwrap
 import time
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..adaptive import Change
-from ..ledger.advice import Finding, Window, advise, changes, read
+from ..ledger.advice import Finding, Window, advise, changes, read, span_s
 from ..money import format_usd
 from .offline import loaded
 from .prices import price_book
@@ -56,10 +55,10 @@ def command(window: str, as_json: bool, config: Path | None, data: Path | None) 
 
 
 def _seconds(text: str) -> float:
-    told = re.fullmatch(r"([1-9]\d{0,3})([hdw])", text)
-    if told is None:
+    length_s = span_s(text)
+    if length_s is None:
         raise click.BadParameter(f"{text!r} is no span of time; write 1h, 24h, 7d or 4w.", param_hint="--window")
-    return int(told[1]) * {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}[told[2]]
+    return length_s
 
 
 def _json(window: Window, findings: tuple[Finding, ...], done: tuple[Change, ...]) -> dict[str, object]:

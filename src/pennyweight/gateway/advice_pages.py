@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -12,7 +11,7 @@ import msgspec
 
 from ..errors import BadRequest, Forbidden
 from ..front.http import HttpRequest, HttpResponse
-from ..ledger.advice import Finding, Queue, advise, changes, read
+from ..ledger.advice import Finding, Queue, advise, changes, read, span_s
 
 if TYPE_CHECKING:
     from ..app import App
@@ -79,10 +78,10 @@ class AdvicePages:
 def _window(query: str) -> float:
     """Seconds. Raises BadRequest."""
     text = parse_qs(query).get("window", ["24h"])[-1]
-    told = re.fullmatch(r"([1-9]\d{0,3})([hdw])", text, re.ASCII)
-    if told is None:
+    length_s = span_s(text)
+    if length_s is None:
         raise BadRequest(f"window {text[:20]!r} is no span of time; write 1h, 24h, 7d or 4w.")
-    return int(told[1]) * {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}[told[2]]
+    return length_s
 
 
 def _json(value: Any) -> HttpResponse:

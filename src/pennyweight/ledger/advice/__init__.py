@@ -9,6 +9,6 @@ from __future__ import annotations
 from .changes import changes
 from .rules import advise
 from .settings import Finding, Settings, Severity
-from .window import Queue, Window, read
+from .window import Queue, Window, read, span_s
 
-__all__ = ["Finding", "Queue", "Settings", "Severity", "Window", "advise", "changes", "read"]
+__all__ = ["Finding", "Queue", "Settings", "Severity", "Window", "advise", "changes", "read", "span_s"]

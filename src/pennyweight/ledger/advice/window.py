@@ -5,6 +5,7 @@ SQLite does the sums, without Python's lock; what comes back is small, however m
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...request import Usage
 from ..reading import is_made, reading
 from .settings import Settings
 
-__all__ = ["DAY_S", "Cell", "Kind", "Queue", "Session", "Sums", "Turn", "Window", "grouped", "read", "total"]
+__all__ = ["DAY_S", "Cell", "Kind", "Queue", "Session", "Sums", "Turn", "Window", "grouped", "read", "span_s", "total"]
 
 DAY_S = 86_400.0
 
@@ -187,6 +188,12 @@ def read(path: Path, *, now: float, length_s: float = DAY_S, settings: Settings 
         switching=switching,
         most_switches=most,
     )
+
+
+def span_s(text: str) -> float | None:
+    """The seconds of "1h", "24h", "7d" or "4w"; None for what is no such text."""
+    told = re.fullmatch(r"([1-9]\d{0,3})([hdw])", text, re.ASCII)
+    return int(told[1]) * {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S}[told[2]] if told else None
 
 
 def _covered(now: float, length_s: float, first: float | None, edge: float | None) -> float:
