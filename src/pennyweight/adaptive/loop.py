@@ -156,4 +156,6 @@ class Adaptive:
             self._unwritten.pop(0)
 
     def _tell(self, phrase: str, knob: Knob, old: float, new: float, reason: str) -> None:
-        log.info(phrase, extra={"knob": knob.name, "old": old, "new": new, "reason": reason})
+        # A warning, because what a gateway does by itself should be seen without being asked for; it is rare.
+        facts = {"knob": knob.name, "old": old, "new": new, "reason": reason}
+        log.warning("%s: %s from %g to %g: %s", phrase, knob.name, old, new, reason, extra=facts)
