@@ -147,7 +147,14 @@ def test_a_prompt_cache_that_is_hardly_read(tmp_path: Path) -> None:
     assert finding.evidence == {"calls": 40, "shareable_tokens": 400_000, "read_tokens": 40_000, "hit_share": 0.1}
     # 360,000 tokens at 5 instead of half a micro-dollar, in a window of one day.
     assert (finding.cost, finding.basis) == (360_000 * (5 * MICRO - MICRO // 2), "estimated")
-    assert "doctor" in finding.remedy
+    assert finding.setting == '[[optimizers]]\nuse = "prompt_cache"'
+
+
+def test_where_the_gateway_looks_after_the_marks_the_prompts_are_to_blame(tmp_path: Path) -> None:
+    asked = (Step("prompt_cache", Verdict.ABSTAINED),)
+    finding = advice(tmp_path, conversation(0, 41, read_share=0.1, trail=asked))["low_prompt_cache_hits"]
+    assert "cache_control" in finding.setting
+    assert "prompts themselves change" in finding.remedy
 
 
 @pytest.mark.parametrize(

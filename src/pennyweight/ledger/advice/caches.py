@@ -18,11 +18,13 @@ def prompt_cache(case: Case) -> Iterator[Finding]:
             found.setdefault((turn.agent, turn.provider, turn.model), []).append(turn)
     for (agent, provider, model), turns in found.items():
         warm, possible, read = (sum(getattr(t, name) for t in turns) for name in ("warm", "possible", "read"))
-        if warm < case.settings.min_calls or read >= case.settings.hit_share * possible:
+        if 2 * warm < case.settings.min_calls or read >= case.settings.hit_share * possible:
             continue
         per_day = case.daily(case.missed(turns))
         if per_day == 0 or not case.worth_reading(per_day):
             continue  # where a cache read costs the same, there is nothing to gain
+        mine = (c for c in case.window.cells if (c.agent, c.provider, c.model) == (agent, provider, model))
+        marked = total(mine).marks_asked > 0
         yield Finding(
             id=f"low_prompt_cache_hits:{agent}/{provider}/{model}",
             code="low_prompt_cache_hits",
@@ -33,13 +35,22 @@ def prompt_cache(case: Case) -> Iterator[Finding]:
             evidence={"calls": warm, "shareable_tokens": possible, "read_tokens": read, "hit_share": read / possible},
             cost=per_day,
             basis="estimated",
-            remedy="See why: `pennyweight doctor` names the place where each prompt changed. If nothing changes and "
-            "the client sends no cache markers or key, let it send them.",
-            setting=_PROMPT_CACHE.get(provider, "the client's prompt cache setting; see docs/clients.md"),
+            remedy=_MARKED if marked else _UNMARKED,
+            setting=_IN_CLIENT.get(provider, "pennyweight doctor")
+            if marked
+            else '[[optimizers]]\nuse = "prompt_cache"',
         )
 
 
-_PROMPT_CACHE = {
+_UNMARKED = (
+    "Let the gateway place the cache marks, or the client send them; then `pennyweight doctor` names the places where "
+    "prompts still change."
+)
+_MARKED = (
+    "The gateway looks after the marks already, so the prompts themselves change: `pennyweight doctor` names the place "
+    "and what wrote it. A client that tells its sessions apart helps."
+)
+_IN_CLIENT = {
     "anthropic": "cache_control in the client (OpenClaw: compat.cacheControlFormat = 'anthropic'; "
     "aider: --cache-prompts)",
     "openai": "prompt_cache_key in the client (OpenClaw: compat.supportsPromptCacheKey = true)",

@@ -39,6 +39,7 @@ class Sums(msgspec.Struct, frozen=True):
     replayed: int = 0
     cache_asked: int = 0  # the response cache was asked about it
     cache_hits: int = 0
+    marks_asked: int = 0  # the optimizer of the provider's prompt cache was asked about it
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
@@ -219,6 +220,7 @@ WITH w AS (
 SELECT agent, provider, target_model, housekeeping,
   count(*), sum(answered), sum(replayed),
   sum(operation = 'generate' AND instr(trail, '"exact_cache"') > 0), sum(replayed AND answered_by = 'exact_cache'),
+  sum(operation = 'generate' AND instr(trail, '"prompt_cache"') > 0),
   sum(iif(used, input_tokens, 0)), sum(iif(used, cache_read_tokens, 0)),
   sum(iif(used, cache_write_5m_tokens, 0)), sum(iif(used, cache_write_1h_tokens, 0)), sum(iif(used, output_tokens, 0)),
   sum(iif(answered, CAST(latency_s * 1000 AS INTEGER), 0)),
