@@ -21,6 +21,7 @@ from ..front.http import HttpRequest, HttpResponse
 from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
 from .metrics import Metrics
 from .model_lists import ModelLists
@@ -47,6 +48,7 @@ class Pages:
         self._metrics = metrics
         lists = ModelLists(app)
         self._models = ModelPages(app, gate, lists)
+        self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
@@ -62,7 +64,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._clawrouter.find(request) or self._models.find(request)
+        return page or self._advice.find(request) or self._clawrouter.find(request) or self._models.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
