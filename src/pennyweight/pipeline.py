@@ -13,7 +13,7 @@ import msgspec
 from .call import Answer, Call, Optimize, Outcome, Proposal, Step, Verdict
 from .errors import PennyweightError
 from .flow import Flow, Ready
-from .policy import Flag, Level
+from .policy import Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, get_header
 from .wire import codec
@@ -47,6 +47,7 @@ class Pipeline:
 
     `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
     bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    policy: which of them each session gets; None: as the flags say, without a holdout.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Pipeline:
         clock: Clock,
         propose_s: float = 0.05,
         observers: Sequence[Observer] = (),
+        policy: Policy | None = None,
     ) -> None:
         self._optimizers = tuple(optimizers)
+        self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
         self._backend = backend
         self._submit = submit
         self._clock = clock
@@ -74,8 +77,10 @@ class Pipeline:
         if call.optimize == "off" or not self._optimizers:
             return call, None
         deadline = asyncio.get_running_loop().time() + self._propose_s
+        exposure = self._policy.exposure(call)
+        call.facts["arm"] = exposure.arm
         for optimizer, flag in self._optimizers:
-            mode = flag.mode_for(call.identity.tenant, call.id)
+            mode = exposure.modes.get(optimizer.name, "off")
             if mode == "off":
                 continue
             try:

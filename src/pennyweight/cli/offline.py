@@ -32,7 +32,9 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
         if prices.is_file():  # what `prices update` left counts here too
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
-        async with build(msgspec.structs.replace(config, data_dir=Path(folder)), clock=clock) as app:
+        nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
+        config = msgspec.structs.replace(config, data_dir=Path(folder), experiments=nobody)
+        async with build(config, clock=clock) as app:
             yield app, clock
 
 
