@@ -24,8 +24,10 @@ __all__ = ["Bets", "Effect", "Interval", "Scale"]
 
 EFFECTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 """How large a harm may be, in standard deviations of a session's outcome. Each is an expert."""
-STAKES = (0.1, 0.1, 0.1, 0.1, 0.15, 0.2, 0.25)
-"""What each expert starts with: more for large harm, which must be found within few sessions."""
+SOON = (0.05, 0.05, 0.1, 0.1, 0.1, 0.25, 0.35)
+"""What each expert starts with where large harm must be found within few sessions."""
+FINE = (0.2, 0.2, 0.2, 0.15, 0.1, 0.1, 0.05)
+"""And where there is time to find small harm."""
 
 _CLIP = 4.0  # a session further out than this counts as this far: one freak must not decide
 _TRAIN = 5  # sessions that only teach the scale
@@ -60,12 +62,17 @@ class Bets(msgspec.Struct):
     harm which begins late finds some who still have money (fixed share: Herbster and Warmuth 1998).
     """
 
-    steady: list[float] = msgspec.field(default_factory=lambda: list(STAKES))
+    steady: list[float] = msgspec.field(default_factory=lambda: list(FINE))
     steady_log: float = 0.0
-    moving: list[float] = msgspec.field(default_factory=lambda: [*STAKES, 0.0])
+    moving: list[float] = msgspec.field(default_factory=lambda: [*FINE, 0.0])  # the last is cash
     moving_log: float = 0.0
     count: int = 0
     peak: float = 0.0  # of `log_wealth`: Ville's inequality is about the highest point
+
+    @staticmethod
+    def soon() -> Bets:
+        """One who looks for large harm first."""
+        return Bets(list(SOON), moving=[*SOON, 0.0])
 
     @property
     def log_wealth(self) -> float:

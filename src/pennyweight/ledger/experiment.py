@@ -21,7 +21,7 @@ __all__ = ["METRICS", "TOTAL", "Arm", "Finding", "Levels", "Margins", "Metric", 
 TOTAL = ""
 """Name of the experiment that holds all that is on against the holdout."""
 
-EARLY_CALLS = 4
+EARLY_CALLS = 3
 WHOLE_CALLS = 64
 IDLE_S = 900.0
 OPEN_SESSIONS = 20_000  # followed at once; past it the longest silent is taken as whole
@@ -44,13 +44,13 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 METRICS = (
-    Metric("errors", "early", 0.20),
-    Metric("latency", "early", 0.25, shown="ratio"),
-    Metric("errors", "whole", 0.20),
-    Metric("latency", "whole", 0.05, shown="ratio"),
-    Metric("call_cost", "whole", 0.10, shown="ratio"),
+    Metric("errors", "early", 0.15),
+    Metric("latency", "early", 0.40, shown="ratio"),
+    Metric("errors", "whole", 0.15),
+    Metric("latency", "whole", 0.04, shown="ratio"),
+    Metric("call_cost", "whole", 0.08, shown="ratio"),
     Metric("session_cost", "whole", 0.05, shown="ratio"),
-    Metric("tools", "whole", 0.05),
+    Metric("tools", "whole", 0.03),
     Metric("reasks", "whole", 0.03),
     Metric("retries", "whole", 0.02),
     Metric("cut", "whole", 0.02),
@@ -365,7 +365,9 @@ class Trial(msgspec.Struct):
 
     def _bet(self, metric: Metric, treated: bool, value: float, per_call: float) -> None:
         scale = self.scales.setdefault(metric.key, Scale())
-        bets = self.bets.setdefault(metric.key, Bets())
+        bets = self.bets.get(metric.key)
+        if bets is None:
+            bets = self.bets[metric.key] = Bets.soon() if metric.look == "early" else Bets()
         standing = scale.standing(value)
         if standing is not None and 0.0 < self.q < 1.0:
             known = min(1.0, bets.count / min(scale.count, scale.memory))
