@@ -137,9 +137,9 @@ def test_a_roll_out_begins_small() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     policy = Policy({"a": Flag()})
-    with pytest.raises(BadRequest, match="1.5"):
+    with pytest.raises(BadRequest, match=r"1\.5"):
         asyncio.run(policy.set("a", by="operator", share=1.5))
-    with pytest.raises(NotFound, match="'b'.*There are: a"):
+    with pytest.raises(NotFound, match=r"'b'.*There are: a"):
         asyncio.run(policy.set("b", by="operator", mode="off"))
 
 
