@@ -64,7 +64,15 @@ def diagnose(
             usage = _simulated(cache, call, at)
             simulated += 1
         doctor.see(
-            sent(request, call_id=str(number), at=at, identity=identity, target=target, usage=usage, blocks=blocks)
+            sent(
+                request,
+                call_id=str(number),
+                at=at,
+                identity=identity,
+                target=target,
+                usage=usage,
+                chain=blocks.chain(request),
+            )
         )
     return Diagnosis(doctor.findings, doctor.calls, simulated, skipped, doctor.prompt_tokens, doctor.prompt_cost)
 

@@ -89,7 +89,11 @@ _MARKING: Mapping[str, tuple[str, str]] = {
     ),
     "langchain": ("Or add LangChain's own middleware to the agent.", "middleware=[AnthropicPromptCachingMiddleware()]"),
     "aider": ("Or switch on aider's own markers.", "aider --cache-prompts"),
-    "openclaw": ("Or have OpenClaw mark them: in the model's entry.", 'compat.cacheControlFormat: "anthropic"'),
+    "openclaw": (
+        "Or have OpenClaw mark them: cacheRetention where it speaks the Messages API, in the model's entry "
+        'compat.cacheControlFormat: "anthropic" where it speaks Chat Completions.',
+        'agents.defaults.params.cacheRetention: "short"',
+    ),
 }
 
 
@@ -132,7 +136,7 @@ def _misplaced(f: Finding, told: _Told) -> Advice:
         f"Nothing behind {where} is ever cached",
         f"The last breakpoint is on {where}. What follows it had been sent before, and was paid again: {told.part}.",
         "Set one more breakpoint on the last message, or let the gateway place it.",
-        '"cache_control" on the last message',
+        _MARKING[f.client][1] if f.client in ("anthropic-sdk", "langchain") else '"cache_control" on the last message',
         "prompt_cache",
     )
 

@@ -21,7 +21,7 @@ from ...request import Usage
 from .change import Change, changed
 from .sent import Sent, name_of, text_of
 
-__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "misses", "overlap"]
+__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "last_mark", "misses", "overlap"]
 
 Code = Literal[
     "ttl_lapsed",
@@ -267,23 +267,18 @@ class _Case:
     def _about_marks(
         self, lost: float, written: Sequence[int], marks: Sequence[int], usable: Sequence[int], reached: int
     ) -> Miss:
-        if not written and not _marked(self.earlier):
-            fresh = max(self.seen.tokens - self.earlier.__dict__.get("shared", 0.0), 0.0)
-            return self._miss("marker_missing", lost, fresh=fresh)
-        if not marks and not _marked(self.later):
-            return self._miss("marker_dropped", lost, place=_named(self.earlier, written))
+        earlier, later, same = self.earlier, self.later, self.seen.same
+        fresh = max(self.seen.tokens - earlier.story.shared_tokens, 0.0)
+        if not _marked(later):
+            if not earlier.story.marked:
+                return self._miss("marker_missing", lost, fresh=fresh)
+            return self._miss("marker_dropped", lost, place=earlier.story.marked, where="later calls")
         if usable and reached < max(usable):
-            return self._miss("marker_out_of_reach", lost, place=name_of(self.later, marks[-1]))
-        if written and max(written) >= self.seen.same:
-            return self._miss("marker_transient", lost, place=name_of(self.earlier, max(written)))
-        fresh = max(self.seen.tokens - self.earlier.__dict__.get("shared", 0.0), 0.0)
-        last = (
-            max(i for i, s in enumerate(self.earlier.chain) if s.mark)
-            if _marked(self.earlier)
-            else len(self.earlier.chain)
-        )
-        place = name_of(self.earlier, max(written, default=last))
-        return self._miss("marker_misplaced", lost, place=place, fresh=fresh)
+            return self._miss("marker_out_of_reach", lost, place=name_of(later, marks[-1]), where="history")
+        if written and max(written) >= same:
+            place = max(written)
+            return self._miss("marker_transient", lost, place=name_of(earlier, place), where=_where(earlier, place))
+        return self._miss("marker_misplaced", lost, place=last_mark(later), fresh=fresh)
 
     def _unread(self, expected: float) -> Miss:
         """The prefix stands as it was and in time, and still was not read."""
@@ -488,8 +483,10 @@ def _where(of: Sent, place: int) -> str:
     return f"{role} message" if role else "history"
 
 
-def _named(of: Sent, marks: Sequence[int]) -> str:
-    return name_of(of, max(marks)) if marks else ""
+def last_mark(of: Sent) -> str:
+    """Where the last cache mark stands; "" without one."""
+    place = max((i for i, s in enumerate(of.chain) if s.mark), default=None)
+    return "" if place is None else name_of(of, place)
 
 
 def _marked(of: Sent) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ...prices.caching import CacheRules
 from ...request import Wire
-from .diagnose import Miss, misses, overlap
+from .diagnose import Miss, last_mark, misses, overlap
 from .finding import Finding, add
-from .sent import Pricing, Sent, prompt_cost
+from .sent import Pricing, Sent, Story, prompt_cost
 
 __all__ = ["Doctor", "Rules"]
 
@@ -52,7 +52,7 @@ class Doctor:
         earlier = conversation.calls()
         others = [other for other in route if other.session != call.session]
         found = misses(call, earlier, others, rules, rates)
-        call.__dict__["shared"] = max((overlap(past, call).tokens for past in earlier), default=0.0)
+        call.tell(_story(call, earlier))
         for miss in found:
             if miss.cost is None or miss.cost > 0:
                 finding = add(None, call, miss)
@@ -105,3 +105,9 @@ def _head(call: Sent) -> bytes:
     """The content of tools and system prompt."""
     parts: Iterable[bytes] = (s.content for s in call.chain if s.kind != "message" or s.role in ("system", "developer"))
     return b"".join(parts)
+
+
+def _story(call: Sent, earlier: Sequence[Sent]) -> Story:
+    mates = [(overlap(past, call).tokens, past) for past in earlier if past.model == call.model]
+    shared, nearest = max(mates, key=lambda pair: (pair[0], pair[1].at), default=(0.0, None))
+    return Story(shared, last_mark(call) or (nearest.story.marked if nearest is not None else ""))

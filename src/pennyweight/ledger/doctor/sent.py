@@ -15,11 +15,22 @@ import msgspec
 from ...call import Identity, Target
 from ...errors import BadRequest
 from ...money import PicoUSD, Rates, factor_at, rates_for, whole
-from ...prefix import Blocks, Segment, items
+from ...prefix import Segment, items
 from ...prices import PriceBook
 from ...request import Request, Usage, Wire
 
-__all__ = ["Pricing", "Sent", "client_of", "name_of", "pricing", "sent", "text_of"]
+__all__ = ["Pricing", "Sent", "Story", "client_of", "name_of", "pricing", "sent", "text_of"]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """Of a call in its conversation. `shared_tokens`: of its prompt, that had been sent before; `marked`: where the
+    last cache mark stood, of it or of the calls before it; "" where there never was one."""
+
+    shared_tokens: float = 0.0
+    marked: str = ""
+
+
+_NO_STORY = Story()
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
@@ -31,7 +42,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
     session: str
     provider: str
     model: str  # as sent
-    wire: Wire
+    wire: Wire  # that the provider is asked over
     chain: tuple[Segment, ...]
     usage: Usage
     housekeeping: str = ""
@@ -43,6 +54,15 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
     retention: str = ""  # prompt_cache_retention
     took_s: float = 0.0  # until the answer began: what was sent meanwhile could not read this prompt
     request: Request | None = None
+
+    @property
+    def story(self) -> Story:
+        """What the calls before it left to know; set once by whoever follows the conversation."""
+        found: Story = self.__dict__.get("_story", _NO_STORY)
+        return found
+
+    def tell(self, story: Story) -> None:
+        self.__dict__["_story"] = story
 
     @property
     def ends(self) -> list[float]:
@@ -121,12 +141,13 @@ def sent(
     identity: Identity,
     target: Target,
     usage: Usage,
-    blocks: Blocks,
+    chain: tuple[Segment, ...],
     original: Request | None = None,
     took_s: float = 0.0,
     hold: bool = True,
 ) -> Sent:
-    """The fingerprint of a request. original: as the client wrote it, which tells the client. Raises BadRequest."""
+    """The fingerprint of a request. chain: its own (see `prefix.Blocks`). original: as the client wrote it, which tells
+    the client. hold: keep the request, so that a change can be quoted and looked into. Raises BadRequest."""
     envelope = request.envelope
     long = _retention(request.raw) if request.wire is not Wire.ANTHROPIC_MESSAGES else ""
     bound = b""
@@ -139,8 +160,8 @@ def sent(
         session=identity.session,
         provider=target.provider,
         model=target.model,
-        wire=request.wire,
-        chain=blocks.chain(request),
+        wire=target.wire,
+        chain=chain,
         usage=usage,
         housekeeping=identity.housekeeping or "",
         client=client_of(original or request),
