@@ -60,6 +60,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
