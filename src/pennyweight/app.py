@@ -40,6 +40,8 @@ from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
+from .ledger.doctor import pricing
+from .ledger.doctor.live import Rounds
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
 from .policy import Flag
@@ -102,6 +104,7 @@ class App:
         resolver: Resolver,
         watchers: list[Watcher],
         economy: Economy,
+        doctor: Rounds,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -115,6 +118,7 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
@@ -170,7 +174,8 @@ async def build(
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=accounts.price)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
         parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
@@ -190,6 +195,8 @@ async def build(
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
@@ -205,7 +212,7 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder,),
+            observers=(recorder, doctor),
             economy=economy,
             gate=gate,
         )
@@ -229,6 +236,7 @@ async def build(
             resolver=resolver,
             watchers=watchers,
             economy=economy,
+            doctor=doctor,
         )
 
 

@@ -8,9 +8,9 @@ import msgspec
 
 from ..call import Identity, Target
 from ..capture.format import Recorded
-from ..ledger.doctor import Doctor, Finding, Pricing, Rules, sent
+from ..ledger.doctor import Doctor, Finding, Pricing, Rules, gather, prompt_cost, sent
 from ..prefix import Blocks
-from ..request import Operation, Request, Usage, Wire
+from ..request import Request, Usage, Wire
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -44,15 +44,15 @@ def diagnose(
     """
     doctor = Doctor(rules, pricing)
     blocks = Blocks(count=count)
-    caches: dict[str, PrefixCache] = {}
-    simulated = skipped = 0
-    start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
     # Recordings without a date all begin at nought: each then has a provider of its own, or they would meet there.
+    caches: dict[str, PrefixCache] = {}
+    findings: dict[tuple[str, ...], Finding] = {}
+    seen = simulated = tokens = cost = 0
+    start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
     for number, call in enumerate(calls, 1):
         progress(number)
         request = call.request
-        if not 200 <= call.status < 300 or request.operation is not Operation.GENERATE or (call.at and call.at < since):
-            skipped += 1
+        if not 200 <= call.status < 300 or (call.at and call.at < since):
             continue
         target = resolve(request.model, request.wire)
         identity = identify(request)
@@ -60,21 +60,16 @@ def diagnose(
             identity = msgspec.structs.replace(identity, session=call.session or identity.session)
         usage, at = call.usage, call.at or start + call.t
         if usage is None:
-            cache = caches.setdefault("" if call.at else call.session, PrefixCache(count))
-            usage = _simulated(cache, call, at)
+            usage = _simulated(caches.setdefault("" if call.at else call.session, PrefixCache(count)), call, at)
             simulated += 1
-        doctor.see(
-            sent(
-                request,
-                call_id=str(number),
-                at=at,
-                identity=identity,
-                target=target,
-                usage=usage,
-                chain=blocks.chain(request),
-            )
-        )
-    return Diagnosis(doctor.findings, doctor.calls, simulated, skipped, doctor.prompt_tokens, doctor.prompt_cost)
+        chain = blocks.chain(request)
+        one = sent(request, call_id=str(number), at=at, identity=identity, target=target, usage=usage, chain=chain)
+        gather(findings, one, doctor.see(one))
+        rates = pricing(one)
+        seen += 1
+        tokens += usage.input_tokens
+        cost += prompt_cost(usage, rates) if rates is not None else 0
+    return Diagnosis(tuple(findings.values()), seen, simulated, len(calls) - seen, tokens, cost)
 
 
 def _simulated(cache: PrefixCache, call: Recorded, at: float) -> Usage:

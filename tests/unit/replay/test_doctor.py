@@ -31,7 +31,7 @@ def examine(calls: list[Recorded]) -> Diagnosis:
         calls,
         resolve=resolve,
         identify=lambda request: identify(request, index=index),
-        pricing=pricing(BOOK),
+        pricing=pricing(BOOK.price),
         rules=CacheBook().rules,
         count=COUNT,
     )

@@ -1,9 +1,9 @@
 """The cache doctor: for every prompt token that could have been read from the provider's cache and was not, why."""
 
 from .diagnose import Code, Miss
-from .doctor import Doctor, Rules
+from .doctor import Doctor, Rules, gather
 from .finding import Finding, Group, Severity, grouped
-from .sent import Pricing, Sent, pricing, sent
+from .sent import Pricing, Sent, pricing, prompt_cost, sent
 
 __all__ = [
     "Code",
@@ -15,7 +15,9 @@ __all__ = [
     "Rules",
     "Sent",
     "Severity",
+    "gather",
     "grouped",
     "pricing",
+    "prompt_cost",
     "sent",
 ]

@@ -9,7 +9,7 @@ Settings are those of OpenClaw 2026.9.6 (docs.openclaw.ai, reference/prompt-cach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,20 +28,33 @@ class Advice(msgspec.Struct, frozen=True):
     apply: str = ""
 
 
-def advise(worst: Finding, *, calls: int, share: float, optimizers: Sequence[str] = ()) -> Advice:
+def advise(
+    worst: Finding,
+    *,
+    calls: int,
+    share: float,
+    on: Collection[str] = (),
+    known: Collection[str] | None = None,
+    live: bool = False,
+) -> Advice:
     """The words for findings of one kind. worst: the dearest; share: of those calls' prompt tokens, missed.
 
-    optimizers: those that are on in the gateway. What one of them would have repaired did not pass through it, so
-    then the remedy is to connect the client, and nothing is left to apply.
+    on: what the gateway does already; known: the optimizers there are, None: all. live: the calls went through it.
+    Recorded calls that an optimizer which is on would have repaired came another way: then connecting is the remedy.
     """
     made = _ADVICE[worst.code](worst, _Told(calls, share, worst.dearest))
     optimizer = made.apply.partition(" ")[0]
-    if not made.apply or made.apply.endswith("max") or optimizer not in optimizers:
+    if not made.apply or (known is not None and optimizer not in known):
+        return msgspec.structs.replace(made, apply="")
+    if made.apply not in on:
         return made
-    through = f"Send it through the gateway, whose {optimizer} does this: "
+    if live:
+        note = f" The gateway's {optimizer} is on: what comes after this, it found not to pay or cannot reach."
+        return msgspec.structs.replace(made, fix=made.fix + note, apply="")
     client = worst.client if worst.client in _CONNECTS else ""
-    setting = f"pennyweight connect {client}{' --write' if client not in _SDKS else ''}" if client else ""
-    return msgspec.structs.replace(made, fix=f"{through}{made.fix}", setting=setting or made.setting, apply="")
+    setting = f"pennyweight connect {client}{' --write' if client not in _SDKS else ''}" if client else made.setting
+    fix = f"Send it through the gateway, whose {optimizer} is on. Or in the client: {made.setting}."
+    return msgspec.structs.replace(made, fix=fix, setting=setting, apply="")
 
 
 _SDKS = ("openai-sdk", "anthropic-sdk")

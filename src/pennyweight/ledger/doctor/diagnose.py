@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from ...money import PicoUSD, Rates, whole
+from ...prefix import shared
 from ...prices.caching import CacheRules
 from ...request import Usage
 from .change import Change, changed
@@ -91,7 +92,7 @@ class Overlap(msgspec.Struct, frozen=True):
 def overlap(earlier: Sent, later: Sent) -> Overlap:
     """Compared by content, so that another model or parameter does not hide it."""
     a, b = earlier.chain, later.chain
-    same, most = 0, min(len(a), len(b))
+    same, most = shared(a, b), min(len(a), len(b))
     while same < most and a[same].content == b[same].content and a[same].role == b[same].role:
         same += 1
     ends = later.ends

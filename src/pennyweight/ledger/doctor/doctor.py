@@ -1,4 +1,4 @@
-"""Follows calls in their order, compares each with what its conversation sent before, and gathers what was missed."""
+"""Follows calls in their order and compares each with what its conversation sent before."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...prices.caching import CacheRules
 from ...request import Wire
-from .diagnose import Miss, last_mark, misses, overlap
+from .diagnose import FLOOR_TOKENS, Miss, last_mark, misses, overlap
 from .finding import Finding, add
-from .sent import Pricing, Sent, Story, prompt_cost
+from .sent import Pricing, Sent, Story
 
-__all__ = ["Doctor", "Rules"]
+__all__ = ["Doctor", "Rules", "gather"]
 
 Rules = Callable[[str, str, Wire], CacheRules]
 
@@ -21,44 +21,43 @@ NEIGHBOURS = 6  # other conversations of a route
 
 
 class Doctor:
-    """`see` calls in the order in which they were sent; `findings` are what they missed.
-
-    Bounded: the conversations not heard of for longest are forgotten, their findings are kept.
-    """
+    """`see` calls in the order in which they were sent. The conversations not heard of for longest are
+    forgotten first."""
 
     def __init__(self, rules: Rules, pricing: Pricing, *, conversations: int = 4_096) -> None:
         self._rules = rules
         self._pricing = pricing
         self._limit = conversations
         self._conversations: OrderedDict[tuple[str, str], _Conversation] = OrderedDict()
-        self._routes: dict[tuple[str, str, str], deque[Sent]] = {}
-        self._findings: dict[tuple[str, ...], Finding] = {}
-        self.calls = 0
-        self.prompt_tokens = 0
-        self.prompt_cost = 0  # PicoUSD, of the calls that have a price
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(self._findings.values())
+        self._routes: OrderedDict[tuple[str, str, str], deque[Sent]] = OrderedDict()
 
     def see(self, call: Sent) -> tuple[Miss, ...]:
-        """What this call missed."""
-        rules, rates = self._rules(call.provider, call.model, call.wire), self._pricing(call)
-        self.calls += 1
-        self.prompt_tokens += call.usage.input_tokens
-        self.prompt_cost += prompt_cost(call.usage, rates) if rates is not None else 0
+        """What this call missed; misses that cost nothing are none."""
         conversation = self._conversation(call)
-        route = self._routes.setdefault((call.tenant, call.provider, call.model), deque(maxlen=NEIGHBOURS))
+        route = self._route(call)
         earlier = conversation.calls()
         others = [other for other in route if other.session != call.session]
-        found = misses(call, earlier, others, rules, rates)
-        call.tell(_story(call, earlier))
-        for miss in found:
-            if miss.cost is None or miss.cost > 0:
-                finding = add(None, call, miss)
-                self._findings[finding.key] = add(self._findings.get(finding.key), call, miss)
+        found: tuple[Miss, ...] = ()
+        if _doubtful(call, earlier or others):
+            rules = self._rules(call.provider, call.model, call.wire)
+            found = misses(call, earlier, others, rules, self._pricing(call))
+            call.tell(_story(call, earlier))
+        else:
+            before = earlier[-1].story.marked if earlier else ""
+            call.tell(Story(float(call.usage.cache_read_tokens), last_mark(call) or before))
         conversation.take(call)
-        self._neighbour(route, call)
+        _neighbour(route, call)
+        return tuple(miss for miss in found if miss.cost is None or miss.cost > 0)
+
+    def _route(self, call: Sent) -> deque[Sent]:
+        key = (call.tenant, call.provider, call.model)
+        found = self._routes.get(key)
+        if found is None:
+            found = self._routes[key] = deque(maxlen=NEIGHBOURS)
+            if len(self._routes) > self._limit:
+                self._routes.popitem(last=False)
+        else:
+            self._routes.move_to_end(key)
         return found
 
     def _conversation(self, call: Sent) -> _Conversation:
@@ -72,13 +71,31 @@ class Doctor:
             self._conversations.move_to_end(key)
         return found
 
-    @staticmethod
-    def _neighbour(route: deque[Sent], call: Sent) -> None:
-        """The last call of each conversation of the route."""
+
+def gather(findings: dict[tuple[str, ...], Finding], call: Sent, missed: Iterable[Miss]) -> None:
+    """Adds what a call missed to the findings, which are kept by their keys."""
+    for miss in missed:
+        one = add(None, call, miss)
+        findings[one.key] = add(findings[one.key], call, miss) if one.key in findings else one
+
+
+def _doubtful(call: Sent, earlier: Iterable[Sent]) -> bool:
+    """Whether any earlier prompt was so much longer than what was read that a miss is possible at all.
+
+    This is all that most calls cost: comparing prompts is for those that fail it.
+    """
+    usage = call.usage
+    most = max((before.usage.input_tokens for before in earlier), default=0)
+    return min(most, usage.input_tokens) - usage.cache_read_tokens >= FLOOR_TOKENS
+
+
+def _neighbour(route: deque[Sent], call: Sent) -> None:
+    """Keeps the last call of each conversation of the route."""
+    if call.session:
         for other in list(route):
-            if other.session == call.session and call.session:
+            if other.session == call.session:
                 route.remove(other)
-        route.append(call)
+    route.append(call)
 
 
 class _Conversation:

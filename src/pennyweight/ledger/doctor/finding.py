@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -122,28 +122,46 @@ def add(known: Finding | None, of: Sent, miss: Miss) -> Finding:
     )
 
 
-def grouped(findings: Iterable[Finding], *, optimizers: Sequence[str] = ()) -> tuple[Group, ...]:
-    """Findings by their remedy, the dearest first. optimizers: names of those that are on in the gateway."""
+def grouped(
+    findings: Iterable[Finding],
+    *,
+    on: Collection[str] = (),
+    known: Collection[str] | None = None,
+    live: bool = False,
+) -> tuple[Group, ...]:
+    """Findings by their remedy, the dearest first.
+
+    on: what the gateway does already, in the words of `Advice.apply`; known: the optimizers there are, None: all.
+    live: the calls went through this gateway.
+    """
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
         key = (finding.code, finding.where, finding.provider, finding.model, finding.client)
         groups.setdefault(key, []).append(finding)
-    made = [_group(key, found, optimizers) for key, found in groups.items()]
+    made = [_group(key, found, on, known, live=live) for key, found in groups.items()]
     made = [group for group in made if group.cost is None or group.cost > 0]
     return tuple(sorted(made, key=lambda g: (g.cost is None, -(g.cost or 0), -g.tokens)))
 
 
-def _group(key: tuple[str, ...], found: Sequence[Finding], optimizers: Sequence[str]) -> Group:
+def _group(
+    key: tuple[str, ...],
+    found: Sequence[Finding],
+    on: Collection[str],
+    known: Collection[str] | None,
+    *,
+    live: bool,
+) -> Group:
     worst = max(found, key=lambda finding: finding.dearest)
     priced = [finding.cost for finding in found]
     cost = None if any(one is None for one in priced) else sum(one for one in priced if one is not None)
     tokens = sum(finding.tokens for finding in found)
     share = tokens / max(sum(finding.prompt_tokens for finding in found), 1)
-    advice: Advice = advise(worst, calls=sum(f.calls for f in found), share=share, optimizers=optimizers)
+    calls = sum(finding.calls for finding in found)
+    advice: Advice = advise(worst, calls=calls, share=share, on=on, known=known, live=live)
     return Group(
         id=hashlib.blake2b("\0".join(key).encode(), digest_size=6).hexdigest(),
         code=worst.code,
-        severity=_severity(cost, share, sum(f.calls for f in found)),
+        severity=_severity(cost, share, calls),
         title=advice.title,
         detail=advice.detail,
         fix=advice.fix,
@@ -154,7 +172,7 @@ def _group(key: tuple[str, ...], found: Sequence[Finding], optimizers: Sequence[
         provider=worst.provider,
         model=worst.model,
         client=worst.client,
-        calls=sum(finding.calls for finding in found),
+        calls=calls,
         tokens=tokens,
         cost=cost,
         sessions=tuple(sorted({finding.session for finding in found})),

@@ -14,12 +14,11 @@ import msgspec
 
 from ...call import Identity, Target
 from ...errors import BadRequest
-from ...money import PicoUSD, Rates, factor_at, rates_for, whole
+from ...money import PicoUSD, Price, Rates, factor_at, rates_for, whole
 from ...prefix import Segment, items
-from ...prices import PriceBook
 from ...request import Request, Usage, Wire
 
-__all__ = ["Pricing", "Sent", "Story", "client_of", "name_of", "pricing", "sent", "text_of"]
+__all__ = ["Pricing", "Sent", "Story", "client_of", "name_of", "pricing", "sent", "text_of", "tool_names"]
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -47,12 +46,13 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
     usage: Usage
     housekeeping: str = ""
     client: str = ""  # see client_of
-    tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()  # names, in the order sent
     bound: bytes = b""  # tool_choice and thinking, where the cached messages hang on them
     betas: str = ""  # anthropic-beta
     cache_key: str = ""  # prompt_cache_key
     retention: str = ""  # prompt_cache_retention
     took_s: float = 0.0  # until the answer began: what was sent meanwhile could not read this prompt
+    subscription: bool = False  # a plan: metered in tokens, not in dollars
     request: Request | None = None
 
     @property
@@ -63,6 +63,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     def tell(self, story: Story) -> None:
         self.__dict__["_story"] = story
+
+    def let_go(self) -> None:
+        """Forget the text."""
+        msgspec.structs.force_setattr(self, "request", None)
 
     @property
     def ends(self) -> list[float]:
@@ -101,11 +105,11 @@ Pricing = Callable[[Sent], Rates | None]
 """The rates that a call was billed at; None: no price is known."""
 
 
-def pricing(book: PriceBook) -> Pricing:
-    """Rates from the price book, bands, tiers and the hour of the day included."""
+def pricing(price_of: Callable[[str, str, float], Price | None]) -> Pricing:
+    """Rates by provider, model and unix time, bands, tiers and the hour of the day included."""
 
     def rates(of: Sent) -> Rates | None:
-        price = book.price(of.provider, of.model, of.at)
+        price = None if of.subscription else price_of(of.provider, of.model, of.at)
         if price is None:
             return None
         found = rates_for(price, of.usage.input_tokens, of.usage.tier)
@@ -144,12 +148,12 @@ def sent(
     chain: tuple[Segment, ...],
     original: Request | None = None,
     took_s: float = 0.0,
-    hold: bool = True,
+    names: Callable[[Request, tuple[Segment, ...]], tuple[str, ...]] | None = None,
+    subscription: bool = False,
 ) -> Sent:
     """The fingerprint of a request. chain: its own (see `prefix.Blocks`). original: as the client wrote it, which tells
-    the client. hold: keep the request, so that a change can be quoted and looked into. Raises BadRequest."""
+    the client. names: of its tools, for callers that remember them. Raises BadRequest."""
     envelope = request.envelope
-    long = _retention(request.raw) if request.wire is not Wire.ANTHROPIC_MESSAGES else ""
     bound = b""
     if request.wire is Wire.ANTHROPIC_MESSAGES:
         bound = b"\0".join(b"" if raw is None else bytes(raw) for raw in (envelope.tool_choice, envelope.thinking))
@@ -165,24 +169,30 @@ def sent(
         usage=usage,
         housekeeping=identity.housekeeping or "",
         client=client_of(original or request),
-        tools=tuple(_tool_name(bytes(raw)) for raw in envelope.tools or ()),
+        tools=tool_names(request) if names is None else names(request, chain),
         bound=bound,
         betas=request.header("anthropic-beta") or "",
         cache_key=envelope.prompt_cache_key or "",
-        retention=long,
+        retention=_retention(request) if target.wire is not Wire.ANTHROPIC_MESSAGES else "",
         took_s=took_s,
-        request=request if hold else None,
+        subscription=subscription,
+        request=Request(request.wire, request.raw),  # without what was decoded of it, which may be large
     )
 
 
 _RETENTION = re.compile(rb'"prompt_cache_retention"\s*:\s*"(\w+)"')
 
 
-def _retention(raw: bytes) -> str:
-    if b'"prompt_cache_retention"' not in raw:
-        return ""
+def _retention(request: Request) -> str:
+    """Clients write it before the conversation or after it, so both ends are looked at."""
+    raw = request.raw
+    if len(raw) > 2 * _EDGE_BYTES:
+        raw = raw[:_EDGE_BYTES] + raw[-_EDGE_BYTES:]
     found = _RETENTION.search(raw)
     return found[1].decode() if found else ""
+
+
+_EDGE_BYTES = 4_096
 
 
 # --- who wrote it -------------------------------------------------------------------------------------------
@@ -229,6 +239,10 @@ def client_of(request: Request) -> str:
 # --- what stands where --------------------------------------------------------------------------------------
 
 _any = msgspec.json.Decoder()
+
+
+def tool_names(request: Request) -> tuple[str, ...]:
+    return tuple(_tool_name(bytes(raw)) for raw in request.envelope.tools or ())
 
 
 def _tool_name(raw: bytes) -> str:
