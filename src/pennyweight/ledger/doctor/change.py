@@ -44,6 +44,9 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 def volatile(before: str, after: str) -> str:
     """What differs, where nothing but dates, times, ids or numbers does; "" where anything else does too."""
+    before, after = _unlike(before, after)
+    if len(before) + len(after) > _MOST_CHARS:
+        return ""  # a clock or an id is no page of text
     what = ""
     for kind, pattern in _KINDS:
         masked_before, masked_after = pattern.sub("\0", before), pattern.sub("\0", after)
@@ -53,6 +56,18 @@ def volatile(before: str, after: str) -> str:
         if before == after:
             return what
     return ""
+
+
+_MOST_CHARS = 20_000
+
+
+def _unlike(before: str, after: str) -> tuple[str, str]:
+    """The lines of each that the other has not."""
+    old, new = before.splitlines(), after.splitlines()
+    kept_old, kept_new = set(old), set(new)
+    return "\n".join(line for line in old if line not in kept_new), "\n".join(
+        line for line in new if line not in kept_old
+    )
 
 
 def changed(before: str, after: str, *, around: int = 40) -> Change:
