@@ -22,6 +22,7 @@ from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .clawrouter_pages import ClawRouterPages
+from .doctor_pages import DoctorPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
@@ -48,6 +49,7 @@ class Pages:
         lists = ModelLists(app)
         self._models = ModelPages(app, gate, lists)
         self._clawrouter = ClawRouterPages(app, gate, lists)
+        self._doctor = DoctorPages(app, gate)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -57,6 +59,8 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
+        if request.path.startswith("/pennyweight/doctor"):
+            return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
             return None
         page = self._pages.get(request.path)
