@@ -23,6 +23,7 @@ FEATURES = [
     "clawrouter",
     "coalesce",
     "configuration",
+    "doctor",
     "exact-cache",
     "identity",
     "keys",

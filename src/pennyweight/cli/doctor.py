@@ -195,8 +195,11 @@ def _tell(number: int, group: Group, *, text: bool) -> None:
     who = f"{group.model} at {group.provider}" + (f", {group.client}" if group.client else "")
     for line in (f"{who}. {group.detail}", f"Fix: {group.fix}"):
         _say(line, "    ")
-    if group.setting:
-        _say(f"Setting: {group.setting}", "    ", "      ")
+    if group.setting and len(group.setting) <= WIDTH - len("    Setting: "):
+        click.echo(f"    Setting: {group.setting}")
+    elif group.setting:  # on a line of its own, to be copied whole
+        click.echo("    Setting:")
+        _say(group.setting, "      ")
     if group.applicable:
         _say("The gateway can do this: --apply" + (" --max" if group.apply.endswith("max") else ""), "    ")
     if text and (group.worst.before or group.worst.after):

@@ -81,7 +81,7 @@ class DoctorPages:
         path = self._app.config.source
         if path is None:
             raise BadRequest(
-                "The gateway runs without a configuration file. Make one (pennyweight doctor --apply) and start it anew."
+                "The gateway runs without a configuration file. Make one: pennyweight doctor --apply. Then restart."
             )
         before = files.read(path) or ""
         after = switch_on(before, group.apply)
