@@ -41,6 +41,8 @@ from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
+from .ledger.doctor import pricing
+from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
@@ -113,6 +115,7 @@ class App:
         experiments: Loop,
         signals: Signals,
         economy: Economy,
+        doctor: Rounds,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -129,6 +132,7 @@ class App:
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
+        self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
@@ -184,7 +188,8 @@ async def build(
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=accounts.price)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
         parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -206,6 +211,8 @@ async def build(
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
@@ -221,7 +228,7 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch),
+            observers=(recorder, watch, doctor),
             policy=policy,
             economy=economy,
             gate=gate,
@@ -256,6 +263,7 @@ async def build(
             experiments=experiments,
             signals=signals,
             economy=economy,
+            doctor=doctor,
         )
 
 
