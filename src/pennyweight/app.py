@@ -24,6 +24,7 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
 from .backends.limits import Limits
+from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
 from .backends.retry import Retry
@@ -58,6 +59,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -175,7 +177,8 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
+        budget = _budget(guarded, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
