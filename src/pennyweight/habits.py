@@ -34,11 +34,6 @@ class Outlook(msgspec.Struct, frozen=True):
 class Conversation:
     """One conversation so far. `chain` is what was last sent, `asked` what the caller last asked for."""
 
-    __slots__ = (
-        "asked", "at", "balance", "calls", "chain", "counts", "dropped", "gaps", "in_row", "in_row_later", "key", "kept",
-        "looping", "output_tokens", "rewritten", "stuck", "tried",
-    )  # fmt: skip
-
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.calls = 0
@@ -51,7 +46,7 @@ class Conversation:
         self.gaps: deque[float] = deque(maxlen=32)
         self.kept: deque[int] = deque(maxlen=4)  # how many segments of the one before each of the last calls kept
         self.dropped: deque[int] = deque(maxlen=4)  # and how many of its tail were gone
-        self.counts = [[0, 0, 0], [0, 0, 0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
+        self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
         self.tried = 0  # marks of ours that were never read
         self.rewritten = False  # something was sent in another form than the caller's
@@ -89,13 +84,13 @@ class Habits:
     def conversation(self, key: bytes) -> Conversation | None:
         return self._conversations.get(key)
 
-    def outlook(self, key: bytes, agent: str, *, looping: bool, at: float) -> Outlook:
-        """What is to be expected after a call that is made now. Changes nothing."""
+    def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
+        """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
         found = self._conversations.get(key)
         general = self._agents.get(agent)
-        kind = int(looping)
-        soon = _chance(found, general, kind, 1, at)
-        later = _chance(found, general, kind, 2, at)
+        prior = (_CHORE if chore else _PRIOR)[looping]
+        soon = _chance(found, general, int(looping), 1, prior)
+        later = _chance(found, general, int(looping), 2, prior)
         return Outlook(
             soon=soon[0],
             soon_low=soon[1],
@@ -169,15 +164,16 @@ class Habits:
 
 _MOST_REMAINING = 40.0
 _PRIOR = ((0.6, 0.75), (0.9, 0.95))  # [user's turn, loop] x [soon, later], before anything was seen
+_CHORE = ((0.1, 0.15), (0.8, 0.85))  # the same for housekeeping: titles, wakes, summaries are asked once
 _PRIOR_CALLS = 2.0
 _AGENT_CALLS = 10.0  # what an agent's other conversations weigh at most against this one's own calls
 
 
 def _chance(
-    found: Conversation | None, general: _Agent | None, kind: int, which: int, at: float
+    found: Conversation | None, general: _Agent | None, kind: int, which: int, prior: tuple[float, float]
 ) -> tuple[float, float]:
     """(mean, mean less one standard deviation) of a Beta posterior: prior, then the agent, then this conversation."""
-    mean, weight = _PRIOR[kind][which - 1], _PRIOR_CALLS
+    mean, weight = prior[which - 1], _PRIOR_CALLS
     yes, no = mean * weight, (1.0 - mean) * weight
     if general is not None and general.counts[kind][0]:
         seen, good = general.counts[kind][0], general.counts[kind][which]

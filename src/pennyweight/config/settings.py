@@ -207,6 +207,7 @@ class Config(msgspec.Struct, frozen=True):
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
         OptimizerRule("heartbeat"),
+        OptimizerRule("prompt_cache"),
     )
     prices: tuple[dict[str, Any], ...] = ()
     pipeline: PipelineSettings = PipelineSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,6 @@ from ..errors import StoreError
 from ..request import Operation, Usage
 
 __all__ = ["is_made", "reading", "receipt", "receipts"]
-
-_SCHEMA = 1  # the newest that we can read; see stores/sql
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:
@@ -52,9 +51,10 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > _SCHEMA:
+            known = sum(step.name.endswith(".sql") for step in files("pennyweight.stores").joinpath("sql").iterdir())
+            if row[0] > known:
                 raise StoreError(
-                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
+                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
                 )
             yield connection
@@ -96,8 +96,9 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
         "answered_by status finish_reason arm ttft_s latency_s added_s error"
     )
+    newer = [name for name in ("foreseen_read_tokens", "warm") if name in row.keys()]  # noqa: SIM118 - a Row's values
     return Receipt(
-        **{name: row[name] for name in same.split(" ")},
+        **{name: row[name] for name in [*same.split(" "), *newer]},
         operation=Operation(row["operation"]),
         usage=usage,
         cost=row["cost_pico"],
