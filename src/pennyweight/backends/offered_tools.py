@@ -23,9 +23,6 @@ from ..wire.offered import Offer, calls_in, offered
 
 __all__ = ["OfferedTools"]
 
-_REFUSED = frozenset({400, 413, 422})
-"""What an upstream says of a request that it cannot take: as the caller wrote it, it might."""
-
 _PULSE = b": \n\n"
 """A comment of the event stream, so that the connection does not look dead while an answer is held."""
 
@@ -71,7 +68,7 @@ class _Guarded:
         if inner.ok and inner.chunks is not None:
             return self._as_ours(inner, chunks=self._held(inner))
         try:
-            why = self._why_not(inner, inner.content or b"") if inner.ok else _refusal(inner)
+            why = self._why_not(inner, inner.content or b"") if inner.ok else ""
         except BaseException:
             await inner.aclose()
             raise
@@ -203,10 +200,6 @@ def _readable(request: Request) -> Request:
     """The request, asking for an answer that is not compressed: it has to be read."""
     headers = tuple(header for header in request.headers if header[0] != "accept-encoding")
     return request if len(headers) == len(request.headers) else msgspec.structs.replace(request, headers=headers)
-
-
-def _refusal(inner: Reply) -> str:
-    return f"the upstream answered {inner.status}" if inner.status in _REFUSED else ""
 
 
 async def _nothing() -> AsyncIterator[bytes]:

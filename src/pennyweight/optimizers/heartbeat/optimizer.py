@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ...call import Call, Outcome, Proposal, Rewrite
+from ...call import Call, Outcome, Proposal, Rewrite, Verdict
 from ...identity import began_at, from_openclaw
 from ...money import PicoUSD
 from ...prefix import canonical, items, role
@@ -66,6 +66,7 @@ class _Change(NamedTuple):
     before: Usage
     after: Usage
     risk: float = 0.0
+    restores: bool = False
 
 
 class Heartbeat:
@@ -109,7 +110,7 @@ class Heartbeat:
                 if change is not None:
                     return change
             if self._settings.unmark:
-                change = self._unmarking(call, session.head, found, sent, place)
+                change = self._unmarking(call, session.head, found, place)
                 if change is not None:
                     return change
         return _pinning(call.request, came, sent, session.pinned)
@@ -138,14 +139,14 @@ class Heartbeat:
         before = _usage(len(call.request.raw), written=len(call.request.raw), ttl=_marked(found))
         return _Change(tuple(edits), _BORROWED, before, _usage(cached + new, read=cached), _RISK)
 
-    def _unmarking(self, call: Call, head: Head, found: Shape, sent: Raws, place: int) -> _Change | None:
+    def _unmarking(self, call: Call, head: Head, found: Shape, place: int) -> _Change | None:
         """The wake without the marks whose entries no later call can read."""
         ttl = _marked(found)
         if ttl is None or not self._ends_soon(call, found, place) or _same_head(head, found):
             return None
-        kept = list(sent)
-        for at in places(sent, place):
-            kept[at] = unmarked(sent[at])
+        kept = list(found.items)  # its text stays as it came: behind a head of its own no first form is in the cache
+        for at in places(kept, place):
+            kept[at] = unmarked(kept[at])
         edits = [Edit((_items_key(call.request),), msgspec.Raw(joined(kept)))]
         size = head_size = sum(len(memoryview(raw)) for raw in found.tools) + len(found.system)
         last = self._memory.wakes.get(_wake_print(call, found))
@@ -154,7 +155,7 @@ class Heartbeat:
             edits.append(Edit(("tools",), msgspec.Raw(joined([unmarked(tool) for tool in found.tools]))))
             edits.append(Edit(("system",), msgspec.Raw(unmarked(found.system))))
             head_size = 0
-        size += sum(len(memoryview(raw)) for raw in sent[found.lead :])
+        size += sum(len(memoryview(raw)) for raw in kept[found.lead :])
         read = head_size if last is not None and not lapsed else 0
         before = _usage(size, written=size - read, ttl=ttl, read=read)
         after = _usage(size, written=head_size - read, ttl=ttl, read=read)
@@ -179,6 +180,7 @@ class Heartbeat:
             why=change.why,
             level="max" if change.risk else "safe",
             tokens=max(change.before.input_tokens - change.after.input_tokens, 0),
+            restores=change.restores,
         )
 
     async def settle(self, outcome: Outcome) -> None:
@@ -211,9 +213,12 @@ class Heartbeat:
                 elif outcome.done.finish_reason in _LAST:
                     self._memory.went(call, "single")
         head, refused = session.head, session.refused
-        if any(step.optimizer == self.name and step.why == _BORROWED for step in call.trail) and call.rewritten:
+        borrowed = [step for step in call.trail if step.optimizer == self.name and step.why == _BORROWED]
+        if any(step.verdict is Verdict.ACCEPTED for step in borrowed):
             refused = refused + 1 if any(step.optimizer == "offered_tools" for step in call.trail) else 0
             head = msgspec.structs.replace(head, at=call.at) if head is not None else None  # reading keeps it alive
+        elif any(step.verdict is Verdict.FAILED for step in borrowed):
+            refused = _REFUSALS  # the upstream did not take it
         return msgspec.structs.replace(session, woken=True, head=head, refused=refused)
 
     def _spoken(self, call: Call, session: Session) -> Session:
@@ -260,7 +265,8 @@ def _pinning(request: Request, came: Raws, sent: Raws, pinned_before: int) -> _C
     again = sum(len(memoryview(raw)) for raw in came[changed[-1] :]) if len(changed) > pinned_before else 0
     before = _usage(size, written=again, ttl="5m", read=size - again)
     after = _usage(size - gone, read=size - gone)
-    return _Change(edits, f"{len(changed)} message(s) as first sent, before a wake rewrote them", before, after)
+    why = f"{len(changed)} message(s) as first sent, before a wake rewrote them"
+    return _Change(edits, why, before, after, restores=True)
 
 
 def _marked(found: Shape) -> str | None:
