@@ -79,13 +79,14 @@ def _unmerged(content: Any) -> Iterator[Any]:
     text = _text_of(content[at])
     if text is None:
         return
-    mark = next((b["cache_control"] for b in reversed(content[: at + 1]) if "cache_control" in b), None)
-    block = {key: value for key, value in content[at].items() if key != "cache_control"} | {"text": stamp + text}
-    if mark is not None:
-        block["cache_control"] = mark
     others = content[at + 1 :]
-    plain = not others and block.keys() == {"type", "text"}
-    yield stamp + text if plain else [block, *others]
+    mark = next((b["cache_control"] for b in reversed(content[: at + 1]) if "cache_control" in b), None)
+    for joined in (stamp + text, stamp.rstrip() + text) if text.startswith(" ") else (stamp + text,):
+        block = {key: value for key, value in content[at].items() if key != "cache_control"} | {"text": joined}
+        if mark is not None:
+            block["cache_control"] = mark
+        plain = not others and block.keys() == {"type", "text"}
+        yield joined if plain else [block, *others]
 
 
 def _is_stamp(text: str) -> bool:
