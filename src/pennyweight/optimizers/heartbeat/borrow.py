@@ -235,7 +235,7 @@ def _compare(before: list[str], after: list[str], unavailable: set[str]) -> tupl
             added.append(above)
         added += new
         heading = next((line for line in reversed(new) if line.startswith("#")), above)
-    return (added, gone) if len(gone) <= _MOST_GONE else None
+    return (added, gone) if len(gone) <= min(_MOST_GONE, len(before) // 2) else None
 
 
 def _lists(line: str, tools: set[str]) -> bool:
