@@ -15,7 +15,7 @@ from ..request import Operation, Usage
 
 __all__ = ["is_made", "reading", "receipt", "receipts"]
 
-_SCHEMA = 1  # the newest that we can read; see stores/sql
+_SCHEMA = 2  # the newest that we can read; see stores/sql
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:
