@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,6 @@ from ..errors import StoreError
 from ..request import Operation, Usage
 
 __all__ = ["is_made", "reading", "receipt", "receipts"]
-
-_SCHEMA = 2  # the newest that we can read; see stores/sql
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:
@@ -52,14 +51,20 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > _SCHEMA:
+            if row[0] > (known := _schema()):
                 raise StoreError(
-                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
+                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
                 )
             yield connection
     except sqlite3.Error as error:
         raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+
+
+def _schema() -> int:
+    """The newest schema that this version makes: how many steps lead to it."""
+    steps = files(__package__.partition(".")[0]).joinpath("stores", "sql")
+    return sum(entry.name.endswith(".sql") for entry in steps.iterdir())
 
 
 def _connect(path: Path) -> sqlite3.Connection:
