@@ -47,6 +47,7 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.memory import MemoryKV
+from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
@@ -194,6 +195,8 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             observers=(recorder,),
         )
         await stack.enter_async_context(clerk)
+        rolling = asyncio.create_task(Rollups(database).run())
+        stack.callback(rolling.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
