@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 from typing import Any
@@ -36,14 +36,16 @@ from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
 from .config import KNOWN, Config, Provider, Proxies, Resolver
+from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
 from .policy import Flag
-from .prefix import SessionIndex
+from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
+from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.memory import MemoryKV
@@ -59,6 +61,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -76,6 +79,7 @@ class Parts(msgspec.Struct, frozen=True):
     clock: Clock
     book: Accounts
     tokenizer: Tokenizer
+    economy: Economy
 
 
 class App:
@@ -98,6 +102,7 @@ class App:
         kv: KV,
         resolver: Resolver,
         watchers: list[Watcher],
+        economy: Economy,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -111,6 +116,7 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.economy = economy  # what calls will cost, and how good its forecasts were
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -140,8 +146,14 @@ class App:
 
 
 @asynccontextmanager
-async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
-    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used."""
+async def build(
+    config: Config, *, clock: Clock | None = None, extra: Sequence[Optimizer] = (), gate: bool = True
+) -> AsyncIterator[App]:
+    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used.
+
+    extra: optimizers asked after the configured ones, always on: a program's own, or a bench's adversaries.
+    gate: False lets changes through that do not pay, to show what the gate is worth.
+    """
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
         try:
@@ -159,11 +171,13 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        parts = Parts(kv, time, accounts, tokenizer)
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=accounts.price)
+        parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
             for rule in config.optimizers
         ]
+        optimizers += [(optimizer, Flag()) for optimizer in extra]
 
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
@@ -193,6 +207,8 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             clock=time,
             propose_s=config.pipeline.propose_s,
             observers=(recorder,),
+            economy=economy,
+            gate=gate,
         )
         await stack.enter_async_context(clerk)
         rolling = asyncio.create_task(Rollups(database).run())
@@ -215,6 +231,7 @@ async def build(config: Config, *, clock: Clock | None = None) -> AsyncIterator[
             kv=kv,
             resolver=resolver,
             watchers=watchers,
+            economy=economy,
         )
 
 

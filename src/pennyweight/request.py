@@ -95,6 +95,9 @@ class Envelope(msgspec.Struct, frozen=True):
     prompt_cache_key: str | None = None
     metadata: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
+    cache_control: msgspec.Raw = _ABSENT
+    tool_choice: msgspec.Raw = _ABSENT
+    thinking: msgspec.Raw = _ABSENT
 
 
 _envelope = msgspec.json.Decoder(Envelope)

@@ -12,6 +12,7 @@ import pytest
 
 from pennyweight import app as wiring
 from pennyweight.app import App, build
+from pennyweight.call import Call, Outcome
 from pennyweight.config import Config, load
 from pennyweight.errors import ConfigError, NotFound, StoreError
 from pennyweight.optimizers import exact_cache
@@ -138,6 +139,26 @@ def test_what_fails_half_way_leaves_nothing_running(tmp_path: Path) -> None:
         assert len(asyncio.all_tasks()) == before
 
     asyncio.run(main())
+
+
+def test_a_programs_own_optimizers_are_asked_after_the_configured_ones(tmp_path: Path) -> None:
+    class Watching:
+        name = "watching"
+
+        async def propose(self, call: Call) -> None:
+            return None
+
+        async def settle(self, outcome: Outcome) -> None: ...
+
+        def wants_response(self, call: Call) -> bool:
+            return False
+
+    async def main() -> list[str]:
+        async with build(config(tmp_path), extra=[Watching()]) as app:
+            call, _ = await app.pipeline.consult(make_call())
+            return [step.optimizer for step in call.trail]
+
+    assert asyncio.run(main())[-1] == "watching"
 
 
 def test_a_data_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:

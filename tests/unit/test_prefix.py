@@ -59,9 +59,9 @@ def test_what_the_model_reads_counts() -> None:
 
 
 def test_a_block_is_counted_once() -> None:
-    counted: list[bytes] = []
+    counted: list[str] = []
 
-    def count(text: bytes) -> int:
+    def count(text: str) -> int:
         counted.append(text)
         return len(text)
 
@@ -72,6 +72,65 @@ def test_a_block_is_counted_once() -> None:
         chain = blocks.chain(chat(*history))
     assert len(counted) == len(history)
     assert chain[0].tokens == len(counted[0])
+
+
+def anthropic(*messages: dict[str, Any], **fields: Any) -> Request:
+    return chat(*messages, wire=Wire.ANTHROPIC_MESSAGES, **fields)
+
+
+def test_anthropic_content_blocks_are_segments_with_their_marks() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    system = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {"ttl": "1h"}}]
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "out", **mark}
+    request = anthropic({"role": "user", "content": [{"type": "text", "text": "q"}, result]}, system=system)
+    found = [(s.kind, s.index, s.part, s.role, s.mark) for s in Blocks().chain(request)]
+    assert found == [
+        ("system", 0, 0, "", ""),
+        ("system", 1, 0, "", "1h"),
+        ("message", 0, 0, "user", ""),
+        ("message", 0, 1, "user", "5m"),
+    ]
+
+
+def test_the_automatic_option_marks_the_end_and_moves_with_it() -> None:
+    blocks = Blocks()
+    marked = {"cache_control": {"type": "ephemeral"}}
+    blocks.chain(anthropic(user("a"), **marked), session="s")
+    chain = blocks.chain(anthropic(user("a"), model("b"), user("c"), **marked), session="s")
+    assert [segment.mark for segment in chain] == ["", "", "5m"]
+
+
+def test_a_named_conversation_gives_the_same_chain_as_one_read_anew() -> None:
+    blocks = Blocks(count=len)
+    history = [user("a"), model("b"), user("c")]
+    requests = [
+        anthropic(*history[:1], system="s"),
+        anthropic(*history, system="s"),
+        anthropic(history[0], model("changed"), *history, system="s"),
+        anthropic(*history[:2], system="other", tools=[{"name": "t"}]),
+        anthropic(*history, system="other", tools=[{"name": "t"}], thinking={"type": "enabled"}),
+    ]
+    for request in requests:
+        assert blocks.chain(request, session="s") == Blocks(count=len).chain(request)
+
+
+def test_thinking_parts_messages_and_not_the_head() -> None:
+    blocks = Blocks()
+    a = blocks.chain(anthropic(user("a"), system="s"))
+    b = blocks.chain(anthropic(user("a"), system="s", thinking={"type": "enabled", "budget_tokens": 1024}))
+    assert shared(a, b) == 1
+
+
+def test_tokens_add_up_along_the_chain() -> None:
+    chain = Blocks(count=len).chain(anthropic(user("four"), model("seven77"), system="sys"))
+    assert [(s.tokens, s.upto) for s in chain] == [(3, 3), (4, 7), (7, 14)]
+
+
+def test_conversations_are_forgotten_by_their_size() -> None:
+    blocks = Blocks(kept_bytes=2_000)
+    for number in range(50):
+        blocks.chain(anthropic(user("x" * 500)), session=str(number))
+    assert blocks.kept_bytes <= 2_000
 
 
 def test_a_responses_input_may_be_a_text_or_a_list() -> None:

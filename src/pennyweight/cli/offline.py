@@ -39,6 +39,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
 def engine(app: App, clock: TapeClock) -> Engine:
     return Engine(
         consult=app.pipeline.consult,
+        follow=app.pipeline.follow,
         settle=app.pipeline.settle,
         resolve=app.resolve,
         identify=lambda request: app.identify(request, "local"),

@@ -203,7 +203,11 @@ class Config(msgspec.Struct, frozen=True):
     server: Server = Server()
     optimize: Optimize = "safe"
     routes: tuple[RouteRule, ...] = ()
-    optimizers: tuple[OptimizerRule, ...] = (OptimizerRule("exact_cache"), OptimizerRule("billing_header"))
+    optimizers: tuple[OptimizerRule, ...] = (
+        OptimizerRule("exact_cache"),
+        OptimizerRule("billing_header"),
+        OptimizerRule("prompt_cache"),
+    )
     prices: tuple[dict[str, Any], ...] = ()
     pipeline: PipelineSettings = PipelineSettings()
     ledger: LedgerSettings = LedgerSettings()

@@ -51,7 +51,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > (known := _schema()):
+            known = sum(step.name.endswith(".sql") for step in files("pennyweight.stores").joinpath("sql").iterdir())
+            if row[0] > known:
                 raise StoreError(
                     f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
@@ -59,12 +60,6 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.Error as error:
         raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
-
-
-def _schema() -> int:
-    """The newest schema that this version makes: how many steps lead to it."""
-    steps = files(__package__.partition(".")[0]).joinpath("stores", "sql")
-    return sum(entry.name.endswith(".sql") for entry in steps.iterdir())
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -101,8 +96,9 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
         "answered_by status finish_reason arm ttft_s latency_s added_s error"
     )
+    newer = [name for name in ("foreseen_read_tokens", "warm") if name in row.keys()]  # noqa: SIM118 - a Row's values
     return Receipt(
-        **{name: row[name] for name in same.split(" ")},
+        **{name: row[name] for name in [*same.split(" "), *newer]},
         operation=Operation(row["operation"]),
         usage=usage,
         cost=row["cost_pico"],

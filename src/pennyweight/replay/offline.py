@@ -8,19 +8,21 @@ costs what finding it cost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from ..call import Call, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..capture.format import Recorded
+from ..economy import Foreseen
 from ..money import PicoUSD
 from ..request import Charge, Done, Request, Response, Usage, Wire
 from ..testing import shapes
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
+from ..warmth import Forecast
 
-__all__ = ["Engine", "Line", "Replay", "TapeClock", "Totals", "accepted", "run", "total"]
+__all__ = ["Billing", "Engine", "Line", "Replay", "TapeClock", "Totals", "accepted", "run", "total"]
 
 
 class TapeClock:
@@ -40,10 +42,17 @@ class TapeClock:
         self._now = max(self._now, to)
 
 
+class Billing(Protocol):
+    """What a provider bills of a prompt, and remembers of it: a PrefixCache, or one that is out of luck."""
+
+    def account(self, wire: Wire, body: Mapping[str, Any], *, at: float) -> Usage: ...
+
+
 class Engine(msgspec.Struct, frozen=True):
     """What a replay needs of an App: how it asks its optimizers, where calls go, what they cost."""
 
     consult: Callable[[Call], Awaitable[tuple[Call, Response | None]]]
+    follow: Callable[[Call, Usage], Foreseen | None]
     settle: Callable[[Outcome], Awaitable[None]]
     resolve: Callable[[str, Wire], Target]
     identify: Callable[[Request], Identity]
@@ -65,6 +74,7 @@ class Line(msgspec.Struct, frozen=True):
     answered_by: str = ""
     steps: tuple[Step, ...] = ()
     estimated_input_tokens: int = 0
+    forecast: Forecast | None = None  # of the call as it went out
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -97,10 +107,10 @@ class Replay(msgspec.Struct, frozen=True):
 class _Sides:
     """The provider's prompt cache with and without us."""
 
-    def __init__(self, count: Callable[[str], int]) -> None:
+    def __init__(self, count: Callable[[str], int], cache: Callable[[Callable[[str], int]], Billing]) -> None:
         self.count = count
-        self._before = PrefixCache(count)
-        self._after = PrefixCache(count)
+        self._before = cache(count)
+        self._after = cache(count)
 
     def before(self, call: Recorded, at: float) -> Usage:
         return _account(self._before, call.wire, call.body, at)
@@ -115,10 +125,18 @@ class _Sides:
 
 
 async def run(
-    calls: Sequence[Recorded], engine: Engine, *, optimize: Optimize, progress: Callable[[int], None] = lambda _n: None
+    calls: Sequence[Recorded],
+    engine: Engine,
+    *,
+    optimize: Optimize,
+    progress: Callable[[int], None] = lambda _n: None,
+    cache: Callable[[Callable[[str], int]], Billing] = PrefixCache,
 ) -> Replay:
-    """Replays calls in the order of their times. `progress` is told after each how many are done."""
-    sides = _Sides(engine.count)
+    """Replays calls in the order of their times. `progress` is told after each how many are done.
+
+    cache: makes a provider's prompt cache from a counter of tokens; asked twice, for before and after.
+    """
+    sides = _Sides(engine.count, cache)
     lines: list[Line] = []
     skipped = 0
     start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
@@ -168,12 +186,18 @@ async def _one(recorded: Recorded, at: float, engine: Engine, sides: _Sides, opt
     after_usage = _shift(usage, simulated, changed)
     charge = Charge(call.target.provider, call.target.model, after_usage, at)
     cost = engine.cost(charge)
+    seen = engine.follow(call, after_usage)
     done = Done(after_usage, _finish_reason(recorded), (charge,))
     response = recorded.response
     if response is not None:
         response = msgspec.structs.replace(response, done=done)
     await engine.settle(Outcome(call, done, 200, answered_by=target.provider, response=response))
-    return msgspec.structs.replace(line, usage=after_usage, after=None if cost is None else cost + spent)
+    return msgspec.structs.replace(
+        line,
+        usage=after_usage,
+        after=None if cost is None else cost + spent,
+        forecast=None if seen is None else seen.forecast,
+    )
 
 
 def _shift(usage: Usage, before: Usage, after: Usage) -> Usage:
@@ -212,7 +236,7 @@ def _finish_reason(call: Recorded) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def _account(cache: PrefixCache, wire: Wire, body: dict[str, Any], at: float) -> Usage:
+def _account(cache: Billing, wire: Wire, body: dict[str, Any], at: float) -> Usage:
     try:
         return cache.account(wire, body, at=at)
     except TooManyBreakpoints:

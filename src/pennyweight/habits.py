@@ -1,0 +1,196 @@
+"""What conversations do: how many calls follow, how soon, and how much of a prompt comes again.
+
+A conversation here is one head (model, tools, system prompt) within one session: a session's title requests and
+heartbeat wakes have heads of their own, and are conversations of their own. What is learned of an agent's earlier
+conversations is the prior for its next one. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+import msgspec
+
+from .prefix import Segment, shared
+
+__all__ = ["Conversation", "Habits", "Outlook", "head"]
+
+SOON_S, LATER_S = 300.0, 3_600.0
+"""The two lives of a cached prefix that callers can choose between: 5 minutes and an hour."""
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What is to be expected after this call. Probabilities in [0, 1]."""
+
+    soon: float  # a next call comes within 5 minutes
+    soon_low: float  # the same, one standard deviation lower
+    later: float  # within an hour
+    later_low: float
+    remaining: float  # how many more calls, each within 5 minutes of the one before
+    remaining_later: float  # each within an hour of the one before
+
+
+class Conversation:
+    """One conversation so far. `chain` is what was last sent, `asked` what the caller last asked for."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.calls = 0
+        self.at = 0.0
+        self.chain: tuple[Segment, ...] = ()
+        self.asked: tuple[Segment, ...] = ()
+        self.looping = False  # the last call ended in a tool's result: its agent goes on by itself
+        self.in_row = 0  # how many of the last gaps were below 5 minutes, without a break
+        self.in_row_later = 0  # below an hour
+        self.gaps: deque[float] = deque(maxlen=32)
+        self.kept: deque[int] = deque(maxlen=4)  # how many segments of the one before each of the last calls kept
+        self.dropped: deque[int] = deque(maxlen=4)  # and how many of its tail were gone
+        self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
+        self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
+        self.tried = 0  # marks of ours that were never read
+        self.rewritten = False  # something was sent in another form than the caller's
+        self.stuck = False  # an upstream refused what we made of it: leave it alone
+        self.output_tokens = 0.0  # of an answer, on average
+
+    @property
+    def transient(self) -> int:
+        """How many segments at the end of a prompt are gone in the next one, as lately seen."""
+        return max(self.dropped, default=0)
+
+    @property
+    def appends(self) -> bool:
+        """Whether the last calls went on where the one before ended, but for a transient end of a message or two."""
+        return bool(self.dropped) and all(gone <= 2 for gone in self.dropped)
+
+
+class _Agent:
+    """Of all conversations of one kind of agent."""
+
+    def __init__(self) -> None:
+        self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        self.open: deque[tuple[bytes, int]] = deque(maxlen=256)  # conversations that may have ended: key, calls then
+
+
+class Habits:
+    """Remembers `conversations` of them and `agents` kinds of agents, the least recently used forgotten."""
+
+    def __init__(self, *, conversations: int = 10_000, agents: int = 2_000) -> None:
+        self._limit = conversations
+        self._agent_limit = agents
+        self._conversations: OrderedDict[bytes, Conversation] = OrderedDict()
+        self._agents: OrderedDict[str, _Agent] = OrderedDict()
+
+    def conversation(self, key: bytes) -> Conversation | None:
+        return self._conversations.get(key)
+
+    def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
+        """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
+        found = self._conversations.get(key)
+        general = self._agents.get(agent)
+        prior = (_CHORE if chore else _PRIOR)[looping]
+        soon = _chance(found, general, int(looping), 1, prior)
+        later = _chance(found, general, int(looping), 2, prior)
+        return Outlook(
+            soon=soon[0],
+            soon_low=soon[1],
+            later=max(later[0], soon[0]),
+            later_low=max(later[1], soon[1]),
+            remaining=min(soon[0] / (1.0 - soon[0]), _MOST_REMAINING),
+            remaining_later=min(later[0] / (1.0 - later[0]), _MOST_REMAINING),
+        )
+
+    def sent(
+        self,
+        key: bytes,
+        agent: str,
+        chain: tuple[Segment, ...],
+        asked: tuple[Segment, ...],
+        *,
+        looping: bool,
+        at: float,
+    ) -> Conversation:
+        """A call of this conversation went out. Gives the conversation as it now is."""
+        found = self._conversations.get(key)
+        general = self._agent(agent)
+        if found is None:
+            found = self._conversations[key] = Conversation(key)
+            general.open.append((key, 1))
+            self._close(general, at)
+            if len(self._conversations) > self._limit:
+                self._conversations.popitem(last=False)
+        else:
+            self._conversations.move_to_end(key)
+            self._next(found, general, asked, at)
+        found.calls += 1
+        found.at = max(at, found.at)
+        found.chain, found.asked, found.looping = chain, asked, looping
+        return found
+
+    def _next(self, found: Conversation, general: _Agent, asked: tuple[Segment, ...], at: float) -> None:
+        gap_s = max(at - found.at, 0.0)
+        found.gaps.append(gap_s)
+        found.in_row = found.in_row + 1 if gap_s < SOON_S else 0
+        found.in_row_later = found.in_row_later + 1 if gap_s < LATER_S else 0
+        keep = shared(found.asked, asked)
+        found.kept.append(keep)
+        found.dropped.append(len(found.asked) - keep)
+        for counts in (found.counts[int(found.looping)], general.counts[int(found.looping)]):
+            counts[0] += 1
+            counts[1] += gap_s < SOON_S
+            counts[2] += gap_s < LATER_S
+
+    def _close(self, general: _Agent, at: float) -> None:
+        """Count the end of conversations that nobody went on with."""
+        for _ in range(len(general.open)):
+            key, _calls = general.open[0]
+            found = self._conversations.get(key)
+            if found is not None and at - found.at < LATER_S:
+                return
+            general.open.popleft()
+            if found is not None:
+                general.counts[int(found.looping)][0] += 1
+
+    def _agent(self, name: str) -> _Agent:
+        agent = self._agents.get(name)
+        if agent is None:
+            agent = self._agents[name] = _Agent()
+            if len(self._agents) > self._agent_limit:
+                self._agents.popitem(last=False)
+        else:
+            self._agents.move_to_end(name)
+        return agent
+
+
+_MOST_REMAINING = 40.0
+_PRIOR = ((0.6, 0.75), (0.9, 0.95))  # [user's turn, loop] x [soon, later], before anything was seen
+_CHORE = ((0.1, 0.15), (0.8, 0.85))  # the same for housekeeping: titles, wakes, summaries are asked once
+_PRIOR_CALLS = 2.0
+_AGENT_CALLS = 10.0  # what an agent's other conversations weigh at most against this one's own calls
+
+
+def _chance(
+    found: Conversation | None, general: _Agent | None, kind: int, which: int, prior: tuple[float, float]
+) -> tuple[float, float]:
+    """(mean, mean less one standard deviation) of a Beta posterior: prior, then the agent, then this conversation."""
+    mean, weight = prior[which - 1], _PRIOR_CALLS
+    yes, no = mean * weight, (1.0 - mean) * weight
+    if general is not None and general.counts[kind][0]:
+        seen, good = general.counts[kind][0], general.counts[kind][which]
+        scale = min(1.0, _AGENT_CALLS / seen)
+        yes, no = yes + good * scale, no + (seen - good) * scale
+    if found is not None and found.counts[kind][0]:
+        seen, good = found.counts[kind][0], found.counts[kind][which]
+        yes, no = yes + good, no + (seen - good)
+    total = yes + no
+    mean = yes / total
+    deviation = (mean * (1.0 - mean) / (total + 1.0)) ** 0.5
+    return min(mean, 0.98), max(mean - deviation, 0.0)
+
+
+def head(chain: Sequence[Segment]) -> int:
+    """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
+    for place, segment in enumerate(chain):
+        if segment.kind == "message" and segment.role not in ("system", "developer"):
+            return place
+    return len(chain)

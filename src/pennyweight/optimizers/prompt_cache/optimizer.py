@@ -1,0 +1,108 @@
+"""The optimizer: asks what would pay, and proposes the best of it as one Rewrite."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, Protocol
+
+import msgspec
+
+from ...call import Call, Outcome, Proposal, Rewrite
+from ...economy import Economy, Foreseen
+from ...protocols import Clock
+from ...request import Edit, Wire
+from .forms import Forms
+from .marks import Placement, edits, placements
+
+__all__ = ["PromptCache", "Settings", "build"]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`ttl`: the life of our marks; "auto" picks it by the conversation's gaps. `keys`: set `prompt_cache_key`."""
+
+    ttl: Literal["auto", "5m", "1h"] = "auto"
+    keys: bool = True
+
+
+class Parts(Protocol):
+    @property
+    def economy(self) -> Economy: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+
+def build(settings: Settings, parts: Parts) -> PromptCache:
+    return PromptCache(settings, parts)
+
+
+class PromptCache:
+    """Protocol: `pennyweight.protocols.Optimizer`."""
+
+    name = "prompt_cache"
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._economy = parts.economy
+        self._clock = parts.clock
+        self._forms = Forms()
+
+    async def propose(self, call: Call) -> Proposal | None:
+        """Marks, a key, or the forms that were first sent; None where nothing would be gained."""
+        at = self._clock.monotonic()
+        seen = self._economy.look(call, at=at)
+        if seen is None:
+            return None
+        if call.optimize == "max" and seen.conversation is None:
+            again = self._forms.again(call)
+            if again:
+                why = "tools or system prompt in the form in which they were first sent"
+                return Proposal(Rewrite(again), why=why, level="max", risk=_FORM_RISK)
+        if seen.rules.kind == "explicit":
+            return self._marked(call, seen, at)
+        return self._keyed(call, seen)
+
+    def _marked(self, call: Call, seen: Foreseen, at: float) -> Proposal | None:
+        """The best of a few placements; None if none pays."""
+        if seen.rates is None or seen.conversation is None:
+            return None
+        best: tuple[float, Placement] | None = None
+        for placement in placements(call, seen, self._settings.ttl):
+            worth = self._economy.compare(seen, placement.chain, at=at)
+            if not worth.refused and worth.total > 0 and (best is None or worth.total > best[0]):
+                best = worth.total, placement
+        if best is None:
+            return None
+        total, placement = best
+        count = len(placement.marks)
+        why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({placement.ttl})"
+        return Proposal(Rewrite(edits(call.request, placement)), saving=round(total), why=why, level="safe")
+
+    def _keyed(self, call: Call, seen: Foreseen) -> Proposal | None:
+        """One key for a session's calls with one head, so that they meet on one machine."""
+        if not self._settings.keys or not seen.rules.takes_key or call.target.provider != "openai":
+            return None
+        if call.request.wire not in (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES) or not call.identity.session:
+            return None
+        if (
+            call.request.envelope.prompt_cache_key is not None
+            or seen.forecast.lasting_tokens <= 0
+            or seen.rates is None
+        ):
+            return None
+        plain, read, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+        key = hashlib.blake2b(seen.key, digest_size=12).hexdigest()
+        saving = round(_STRAYS * (plain - read) * seen.forecast.lasting_tokens)
+        edit = Edit(("prompt_cache_key",), f"pw-{key}")
+        return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this conversation", level="safe")
+
+    async def settle(self, outcome: Outcome) -> None:
+        if 200 <= outcome.status < 300:
+            self._forms.learn(outcome.call)
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+
+_FORM_RISK = 0.01  # a date or counter stands at the end of the prompt in place of its beginning
+_STRAYS = 0.02  # of calls without a key are taken to reach a machine that has not seen their prefix

@@ -1,0 +1,382 @@
+"""What is probably still in each provider's prompt cache, learned from what it bills.
+
+For each provider, model and account: which prefixes were sent and when, how many of its tokens one of ours makes, and
+how often a prefix that was idle for so long was still there. Knows nothing of money or of sessions.
+
+Documented rules (prices/caching.toml) are the prior; every bill corrects it. Times are monotonic seconds, so a clock
+that is set back or forth does no harm.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from .prefix import Segment
+from .prices.caching import CacheRules
+from .request import Usage
+
+__all__ = ["Accuracy", "Forecast", "Scope", "Warmth"]
+
+Scope = tuple[str, str, str]
+"""Provider, model, account: whose cache it is. The account is "" for the gateway's own key."""
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """What a provider is expected to bill for a prompt, in its own tokens. Expectations, hence floats."""
+
+    prompt_tokens: float
+    read_tokens: float
+    write_5m_tokens: float
+    write_1h_tokens: float
+    warm: float  # probability in [0, 1] that the longest known prefix is still there
+    known_tokens: float  # how long that prefix is
+    known_to: int  # how many segments it has
+    lasting_tokens: float  # what a next call with this beginning finds in the cache, if it comes in time
+    lasting_ttl_s: float
+    idle_s: float = 0.0
+    ttl_s: float = 0.0
+
+    @property
+    def likely_read_tokens(self) -> float:
+        """The likelier of the two: all of the known prefix, or nothing."""
+        return self.known_tokens if self.warm >= 0.5 else 0.0
+
+    @property
+    def plain_tokens(self) -> float:
+        return max(self.prompt_tokens - self.read_tokens - self.write_5m_tokens - self.write_1h_tokens, 0.0)
+
+
+class Accuracy(msgspec.Struct):
+    """How good forecasts were. `error_tokens`: sum of |predicted - billed| cached tokens."""
+
+    calls: int = 0
+    error_tokens: float = 0.0
+    prompt_tokens: float = 0.0
+    predictions: int = 0  # of whether a known prefix was still warm
+    brier_sum: float = 0.0
+
+    @property
+    def error_share(self) -> float:
+        return self.error_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def brier(self) -> float:
+        return self.brier_sum / self.predictions if self.predictions else 0.0
+
+
+class _Entry:
+    """A prefix, or several of one conversation that live and die together (automatic caches)."""
+
+    __slots__ = ("billed", "parent", "tip", "ttl_s", "used_at")
+
+    def __init__(self, used_at: float, ttl_s: float, tip: int, parent: _Entry | None = None) -> None:
+        self.used_at = used_at
+        self.ttl_s = ttl_s
+        self.tip = tip  # the index of its last segment
+        self.parent = parent  # what the conversation shares with others before it
+        self.billed = 0  # tokens up to `tip` as the provider counted them; 0: never told
+
+
+class _Table:
+    """All that is known of one scope."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self.billed = 0.0
+        self.counted = 0.0
+        self.outcomes: dict[float, list[list[float]]] = {}  # by ttl: [hits, misses] for each bucket of idle time
+        self.accuracy = Accuracy()
+
+    @property
+    def ratio(self) -> float:
+        """The provider's tokens for one of ours."""
+        return self.billed / self.counted if self.counted else 1.0
+
+
+class Warmth:
+    """Two of them stand side by side: what was really sent, and what would have been had nobody changed a call."""
+
+    def __init__(self, *, scopes: int = 512, entries: int = 100_000) -> None:
+        """scopes, entries: how many are remembered, entries for each scope; the oldest are forgotten."""
+        self._scopes = scopes
+        self._limit = entries
+        self._tables: OrderedDict[Scope, _Table] = OrderedDict()
+
+    def forecast(self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+        """What the provider will bill for this prompt at `at`. Changes nothing."""
+        table = self._tables.get(scope) or _NOTHING
+        if not chain or rules.kind == "none":
+            return _plain(chain[-1].upto * table.ratio if chain else 0.0)
+        if rules.kind == "automatic":
+            return self._automatic(table, rules, chain, at)
+        return self._at_marks(table, rules, chain, at)
+
+    def sent(self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], at: float) -> None:
+        """The provider has taken this prompt: what it puts into its cache is there from now on."""
+        if not chain or rules.kind == "none":
+            return
+        table = self._tables.get(scope)
+        if table is None:
+            table = self._tables[scope] = _Table()
+            if len(self._tables) > self._scopes:
+                self._tables.popitem(last=False)
+        else:
+            self._tables.move_to_end(scope)
+        if rules.kind == "automatic":
+            _extend(table, chain, at, rules.ttl_s[0])
+        else:
+            self._write_marks(table, rules, chain, at)
+        while len(table.entries) > self._limit:
+            table.entries.popitem(last=False)
+
+    def learn(
+        self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], forecast: Forecast, usage: Usage, at: float
+    ) -> None:
+        """What the bill says of a forecast. Usage that contradicts itself teaches nothing."""
+        table = self._tables.get(scope)
+        cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        if table is None or not chain or usage.counted or not 0 < cached + 1 <= usage.input_tokens + 1:
+            return
+        if usage.input_tokens <= 0 or usage.cache_read_tokens < 0:
+            return
+        accuracy = table.accuracy
+        accuracy.calls += 1
+        accuracy.error_tokens += abs(forecast.likely_read_tokens - usage.cache_read_tokens)
+        accuracy.prompt_tokens += usage.input_tokens
+        table.billed = table.billed * _MEMORY + usage.input_tokens
+        table.counted = table.counted * _MEMORY + max(chain[-1].upto, 1)
+        if rules.kind == "none":
+            return
+        if forecast.known_to:
+            hit = usage.cache_read_tokens >= 0.5 * forecast.known_tokens
+            accuracy.predictions += 1
+            accuracy.brier_sum += (forecast.warm - hit) ** 2
+            _count(table, forecast, hit=hit)
+        self._correct(table, rules, chain, forecast, usage, at)
+
+    def adopt(self, other: Warmth, scope: Scope) -> None:
+        """Take over how another counts tokens in that scope, and how long prefixes live there."""
+        theirs, ours = other._tables.get(scope), self._tables.get(scope)
+        if theirs is not None and ours is not None:
+            ours.billed, ours.counted, ours.outcomes = theirs.billed, theirs.counted, theirs.outcomes
+
+    def accuracy(self) -> dict[Scope, Accuracy]:
+        """How good the forecasts were, for each scope."""
+        return {scope: table.accuracy for scope, table in self._tables.items() if table.accuracy.calls}
+
+    # --- automatic caches: the longest prefix that was ever sent ---------------------------------------------
+
+    def _automatic(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+        ratio = table.ratio
+        place, entry = _deepest(table, chain)
+        known, base, base_upto = 0.0, 0.0, 0
+        warm, idle_s, ttl_s = 0.0, 0.0, rules.ttl_s[0]
+        if entry is not None:
+            exact = entry.billed if entry.tip == place and entry.billed else 0
+            base_upto = chain[place].upto
+            base = exact or base_upto * ratio
+            known = _stepped(base, rules)
+            idle_s, ttl_s = max(at - entry.used_at, 0.0), entry.ttl_s
+            warm = _alive(table, rules, idle_s, ttl_s) if known else 0.0
+        prompt = base + (chain[-1].upto - base_upto) * ratio
+        return Forecast(
+            prompt_tokens=prompt,
+            read_tokens=known * warm,
+            write_5m_tokens=0.0,
+            write_1h_tokens=0.0,
+            warm=warm,
+            known_tokens=known,
+            known_to=place + 1 if known else 0,
+            lasting_tokens=_stepped(prompt, rules),
+            lasting_ttl_s=rules.ttl_s[0],
+            idle_s=idle_s,
+            ttl_s=ttl_s,
+        )
+
+    # --- caches that are written at marks ---------------------------------------------------------------------
+
+    def _at_marks(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+        ratio = table.ratio
+        marks = _marks(rules, chain, ratio)
+        place, entry, warm = -1, None, 0.0
+        for index in _candidates(marks, rules):
+            found = table.entries.get(chain[index].digest)
+            if found is not None:
+                chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
+                if chance > _GONE:
+                    place, entry, warm = index, found, chance
+                    break
+        base_upto = chain[place].upto if entry is not None else 0
+        base = (entry.billed or base_upto * ratio) if entry is not None else 0.0
+
+        def tokens(index: int) -> float:
+            upto = chain[index].upto
+            return base + (upto - base_upto) * ratio if index >= place else upto * ratio
+
+        written = {"5m": 0.0, "1h": 0.0}
+        for chance, done in ((warm, base), (1.0 - warm, 0.0)):
+            for mark in marks:
+                here = tokens(mark)
+                if here > done:
+                    written[chain[mark].mark or "5m"] += chance * (here - done)
+                    done = here
+        last = marks[-1] if marks else -1
+        return Forecast(
+            prompt_tokens=tokens(len(chain) - 1),
+            read_tokens=base * warm,
+            write_5m_tokens=written["5m"],
+            write_1h_tokens=written["1h"],
+            warm=warm,
+            known_tokens=base,
+            known_to=place + 1,
+            lasting_tokens=tokens(last) if marks else 0.0,
+            lasting_ttl_s=_ttl_s(rules, chain[last].mark) if marks else rules.ttl_s[0],
+            idle_s=max(at - entry.used_at, 0.0) if entry is not None else 0.0,
+            ttl_s=entry.ttl_s if entry is not None else 0.0,
+        )
+
+    def _write_marks(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> None:
+        marks = _marks(rules, chain, table.ratio)
+        for index in _candidates(marks, rules):
+            found = table.entries.get(chain[index].digest)
+            if found is not None and _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
+                found.used_at = at
+                break
+        for mark in marks:
+            digest, ttl_s = chain[mark].digest, _ttl_s(rules, chain[mark].mark)
+            entry = table.entries.get(digest)
+            if entry is None:
+                table.entries[digest] = _Entry(at, ttl_s, mark)
+            else:
+                entry.used_at, entry.ttl_s = at, ttl_s
+
+    def _correct(
+        self,
+        table: _Table,
+        rules: CacheRules,
+        chain: Sequence[Segment],
+        forecast: Forecast,
+        usage: Usage,
+        at: float,
+    ) -> None:
+        """Bring what is remembered to what was billed: exact lengths, entries that were gone, and unknown ones."""
+        read = usage.cache_read_tokens
+        marks = [len(chain) - 1] if rules.kind == "automatic" else _marks(rules, chain, table.ratio)
+        known = forecast.known_to - 1
+        if known >= 0 and read < 0.5 * forecast.known_tokens and rules.kind != "automatic" and known not in marks:
+            table.entries.pop(chain[known].digest, None)
+        total = usage.input_tokens
+        if rules.kind != "automatic":
+            total = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        tip = table.entries.get(chain[marks[-1]].digest) if marks else None
+        if tip is not None and total:
+            tip.billed, tip.tip = total, marks[-1]
+        if read > 1.1 * forecast.known_tokens + rules.step_tokens and rules.kind == "explicit":
+            ratio = usage.input_tokens / max(chain[-1].upto, 1)
+            nearest = min(range(len(chain)), key=lambda index: abs(chain[index].upto * ratio - read))
+            table.entries.setdefault(chain[nearest].digest, _Entry(at, rules.ttl_s[0], nearest))
+
+
+_NOTHING = _Table()
+_MEMORY = 0.9  # of ten calls ago a third is remembered: prompts of one session are much alike
+_GONE = 0.02
+
+
+def _plain(tokens: float) -> Forecast:
+    return Forecast(tokens, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0)
+
+
+def _stepped(tokens: float, rules: CacheRules) -> float:
+    """What of so many tokens an automatic cache keeps."""
+    return tokens // rules.step_tokens * rules.step_tokens if tokens >= rules.min_tokens else 0.0
+
+
+def _marks(rules: CacheRules, chain: Sequence[Segment], ratio: float) -> list[int]:
+    """The segments behind which the provider writes, shorter prompts than it takes left out."""
+    marks = [index for index, segment in enumerate(chain) if segment.mark]
+    if rules.kind == "marked" and (not marks or marks[-1] != len(chain) - 1):
+        marks.append(len(chain) - 1)
+    return [index for index in marks if chain[index].upto * ratio >= rules.min_tokens]
+
+
+def _candidates(marks: Sequence[int], rules: CacheRules) -> list[int]:
+    """Where an older entry is looked for, the deepest first."""
+    reach = max(rules.look_back, 1)
+    return [index for mark in reversed(marks) for index in range(mark, max(mark - reach, -1), -1)]
+
+
+def _ttl_s(rules: CacheRules, mark: str) -> float:
+    return rules.long_ttl_s or rules.ttl_s[0] if mark == "1h" else rules.ttl_s[0]
+
+
+def _deepest(table: _Table, chain: Sequence[Segment]) -> tuple[int, _Entry | None]:
+    """The longest prefix that was sent before. From the end: what is new stands there."""
+    entries = table.entries
+    for index in range(len(chain) - 1, -1, -1):
+        entry = entries.get(chain[index].digest)
+        if entry is not None:
+            return index, entry
+    return -1, None
+
+
+def _extend(table: _Table, chain: Sequence[Segment], at: float, ttl_s: float) -> None:
+    """Remember a whole prompt. What goes on with a conversation joins its entry, so that a turn costs its new part."""
+    entries = table.entries
+    place, entry = _deepest(table, chain)
+    if entry is not None and entry.tip != place:  # it parts from a conversation in its middle: they share a head
+        head = _Entry(at, ttl_s, place, entry.parent)
+        for index in range(place, -1, -1):
+            if entries.get(chain[index].digest) is not entry:
+                break
+            entries[chain[index].digest] = head
+        entry.parent = head
+        entry = _Entry(at, ttl_s, place, head)
+    if entry is None:
+        entry = _Entry(at, ttl_s, len(chain) - 1)
+    if entry.tip != len(chain) - 1:
+        entry.billed = 0
+    entry.tip = len(chain) - 1
+    for index in range(place + 1, len(chain)):
+        entries[chain[index].digest] = entry
+    shared: _Entry | None = entry
+    while shared is not None:
+        shared.used_at = at
+        shared = shared.parent
+
+
+# --- how long prefixes live -----------------------------------------------------------------------------------
+
+_EDGES = (0.1, 0.5, 0.8, 0.95, 1.0, 1.05, 1.5, 2.0, 4.0, 12.0)  # idle time as a multiple of the documented life
+_EXPLICIT = (0.99, 0.99, 0.98, 0.95, 0.8, 0.2, 0.01, 0.005, 0.002, 0.001, 0.001)
+_AUTOMATIC = (0.98, 0.97, 0.95, 0.93, 0.9, 0.5, 0.4, 0.3, 0.15, 0.08, 0.02)
+_PRIOR_CALLS = 6.0
+_RECENT_CALLS = 200.0
+
+
+def _alive(table: _Table, rules: CacheRules, idle_s: float, ttl_s: float) -> float:
+    """The probability that a prefix that was idle for so long is still there: a Beta posterior mean per bucket.
+
+    The prior is the documentation's, worth six calls; what the provider bills outweighs it soon.
+    """
+    bucket = bisect_right(_EDGES, idle_s / ttl_s)
+    prior = (_AUTOMATIC if rules.kind == "automatic" else _EXPLICIT)[bucket]
+    seen = table.outcomes.get(ttl_s)
+    if seen is None:
+        return prior
+    hits, misses = seen[bucket]
+    return (prior * _PRIOR_CALLS + hits) / (_PRIOR_CALLS + hits + misses)
+
+
+def _count(table: _Table, forecast: Forecast, *, hit: bool) -> None:
+    seen = table.outcomes.get(forecast.ttl_s)
+    if seen is None:
+        seen = table.outcomes[forecast.ttl_s] = [[0.0, 0.0] for _ in range(len(_EDGES) + 1)]
+    bucket = seen[bisect_right(_EDGES, forecast.idle_s / forecast.ttl_s)]
+    bucket[0 if hit else 1] += 1.0
+    if sum(bucket) > _RECENT_CALLS:
+        bucket[0] /= 2
+        bucket[1] /= 2
