@@ -61,7 +61,7 @@ class Pages:
         return page or self._dashboard.find(request) or self._clawrouter.find(request) or self._models.find(request)
 
     def _offers(self, path: str) -> bool:
-        return self.find(HttpRequest("GET", path, "", (), b"", "")) is not None
+        return any(self.find(HttpRequest(method, path, "", (), b"", "")) is not None for method in ("GET", "POST"))
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
@@ -133,4 +133,4 @@ def _json(value: Any, *, status: int = 200) -> HttpResponse:
 
 
 def _usd(pico: int | None) -> str | None:
-    return None if pico is None else format_usd(pico, exact=True).lstrip("$")
+    return None if pico is None else format_usd(pico, exact=True).replace("$", "", 1)

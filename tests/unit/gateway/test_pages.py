@@ -19,6 +19,7 @@ from pennyweight.front.http import HttpRequest, HttpResponse
 from pennyweight.gateway.metrics import Metrics
 from pennyweight.gateway.pages import Pages
 from pennyweight.request import Headers
+from pennyweight.testing.contracts import sample_receipt
 from pennyweight.testing.http import Exchange, LoopbackServer
 
 ANSWER = {
@@ -117,6 +118,14 @@ def test_a_key_sees_its_own_calls_and_no_others(tmp_path: Path) -> None:
         assert body(await ask("/pennyweight/summary"))["total"]["calls"] == 3
         assert (await ask("/metrics", secrets[0])).status == 403  # sums of all tenants
         assert (await ask("/metrics")).status == 200
+
+    drive(tmp_path, work)
+
+
+def test_a_loss_is_told_in_dollars_too(tmp_path: Path) -> None:
+    async def work(app: App, ask: Ask) -> None:
+        await app.ledger.append([sample_receipt("lost", cost=2_500, baseline=0)])
+        assert body(await ask("/pennyweight/calls/lost"))["saved_usd"] == "-0.0000000025"
 
     drive(tmp_path, work)
 

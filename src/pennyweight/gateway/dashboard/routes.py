@@ -185,6 +185,11 @@ class Dashboard:
 
     # --- of the gateway ---------------------------------------------------------------------------------------
 
+    def _offered(self, operator: bool) -> list[str]:
+        """What the page may show beside its own views, by whether this gateway has it and the asker may use it."""
+        pages = {name: f"/pennyweight/{name}" for name in _VIEWS} if operator else {}
+        return [name for name, path in ({"feedback": "/v1/feedback"} | pages).items() if self._offers(path)]
+
     async def _about(self, asked: Asked, fields: Fields) -> Any:
         """Whose view this is, and what runs here. Where the data is, is the operator's business."""
         config = self._app.config
@@ -196,7 +201,7 @@ class Dashboard:
             "version": __version__,
             "operator": operator,
             "tenant": asked.tenant,
-            "offers": [name for name in _VIEWS if self._offers(f"/pennyweight/{name}")],
+            "offers": self._offered(operator),
             "optimize": config.optimize,
             "providers": providers,
             "ledger": str(config.data_dir / FILE) if operator else None,

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { detail } from "./detail.js";
-import { refresh, say } from "./main.js";
+import { offers, refresh, say } from "./main.js";
 
 async function change(element, path, body, done) {
   const buttons = element.matches("form") ? element.querySelectorAll("button") : [element];
@@ -24,7 +24,8 @@ export const actions = {
     event.preventDefault();
     const dialog = document.getElementById("call");
     try {
-      dialog.replaceChildren(...detail(await get(`/pennyweight/calls/${encodeURIComponent(element.dataset.id)}`)));
+      const call = await get(`/pennyweight/calls/${encodeURIComponent(element.dataset.id)}`);
+      dialog.replaceChildren(...detail(call, offers("feedback")).filter(Boolean));
       if (!dialog.open) dialog.showModal();
     } catch (error) {
       say(error.message, true);
@@ -37,7 +38,7 @@ export const actions = {
 
   async feedback(element) {
     const { id, value } = element.dataset;
-    const done = await change(element, "/v1/feedback", { call_id: id, value: Number(value) }, "Thank you, noted.");
+    const done = await change(element, "/v1/feedback", { call_id: id, thumbs: value }, "Noted.");
     if (!done) return;
     for (const button of element.parentElement.querySelectorAll("[data-value]")) {
       button.setAttribute("aria-pressed", button.dataset.value === value);

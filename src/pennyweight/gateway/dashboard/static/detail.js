@@ -29,7 +29,7 @@ export function trail(steps) {
 }
 
 /** A receipt as `/pennyweight/calls/ID` tells it. */
-export function detail(call) {
+export function detail(call, rated) {
   const usage = call.usage ?? {};
   const dollars = (text) => (text === null ? money(null, call.pricing === "subscription" ? "subscription" : "no price") : amount(text));
   const facts = [
@@ -54,8 +54,8 @@ export function detail(call) {
       card("Untouched", dollars(call.baseline_usd)),
       card("Saved", [dollars(call.saved_usd), call.basis && h("small", {}, call.basis)])),
     trail(call.trail ?? []),
-    h("div", { class: "feedback" }, h("span", { id: "good" }, "Was the answer good?"),
-      thumb(call, 1, "Yes"), thumb(call, -1, "No")),
+    rated && h("div", { class: "feedback" }, h("span", { id: "good" }, "Was the answer good?"),
+      thumb(call, "up", "Yes"), thumb(call, "down", "No")),
     h("dl", { class: "facts" }, facts.map(([words, value]) => [h("dt", {}, words), h("dd", {}, value)])),
   ];
 }
@@ -63,9 +63,9 @@ export function detail(call) {
 const card = (words, value) => h("div", {}, h("dt", {}, words), h("dd", {}, value));
 
 const thumb = (call, value, words) =>
-  h("button", { type: "button", "data-action": "feedback", "data-id": call.call_id, "data-value": value,
+  h("button", { type: "button", "data-action": "feedback", "data-id": call.call_id, "data-value": value, id: `thumb-${value}`,
     "aria-pressed": "false", "aria-describedby": "good" },
-    h("span", { "aria-hidden": "true" }, value > 0 ? "👍 " : "👎 "), words);
+    h("span", { "aria-hidden": "true" }, value === "up" ? "👍 " : "👎 "), words);
 
 /** Dollars as the gateway wrote them, all digits. */
 function amount(text) {

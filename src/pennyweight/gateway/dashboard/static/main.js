@@ -122,6 +122,9 @@ async function keepLive() {
   }
 }
 
+/** Whether this gateway has what a view or a button needs. */
+export const offers = (name) => page.about?.offers.includes(name) ?? false;
+
 /** Tell the outcome of something that was asked for. */
 export function say(words, bad = false) {
   $("said").replaceChildren(h("p", { class: bad ? "bad" : null }, words));

@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
+import { money } from "../format.js";
 
 export default {
   path: "advice",
@@ -9,11 +10,18 @@ export default {
   ranged: false,
   offered: (about) => about.offers.includes("advice"),
   load: () => get("/pennyweight/advice"),
-  render(data) {
-    const lines = data.advice ?? data.findings ?? [];
-    if (!lines.length) return [h("section", { class: "panel empty" }, h("h2", {}, "Nothing to advise"))];
-    return lines.map((line, at) => h("section", { class: "panel finding", "data-key": line.id ?? String(at) },
-      h("h2", {}, h("span", { class: `severity ${line.severity}` }, line.severity), " ", line.title ?? line.code),
-      h("p", {}, line.what ?? line.text ?? ""), line.remedy && h("p", {}, h("strong", {}, "Do: "), line.remedy)));
+  render(findings) {
+    if (!findings.length) {
+      return [h("section", { class: "panel empty" }, h("h2", {}, "Nothing to advise"),
+        h("p", {}, "The last 24 hours gave no cause."))];
+    }
+    return findings.map((finding) => h("section", { class: "panel finding", "data-key": finding.id },
+      h("h2", {}, h("span", { class: `severity ${finding.severity}` }, finding.severity), " ", finding.title),
+      h("p", {}, finding.detail),
+      h("dl", { class: "facts" },
+        finding.cost_pico_per_day !== null && [h("dt", {}, "Costs a day"),
+          h("dd", {}, money(finding.cost_pico_per_day), " ", h("small", {}, finding.basis))],
+        h("dt", {}, "Do"), h("dd", {}, finding.remedy),
+        finding.setting && [h("dt", {}, "Setting"), h("dd", {}, h("code", { class: "lines" }, finding.setting))])));
   },
 };

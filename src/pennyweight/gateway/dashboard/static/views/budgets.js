@@ -11,7 +11,7 @@ export default {
   render({ keys, local, resets_at: resets }) {
     const rows = local ? [...keys, { name: "local", limit: null, spent: local.cost, calls: local.calls, local: true }] : keys;
     return [panel("Today", table("Virtual keys, their daily limits and what is spent", [
-      { label: "Key", cell: (key) => [key.name, key.local && h("small", {}, "callers on this machine without a key")] },
+      { label: "Key", cell: (key) => [key.name, " ", key.local && h("small", {}, "callers on this machine without a key")] },
       { label: "Calls today", number: true, cell: (key) => count(key.calls) },
       { label: "Spent today", number: true, cell: (key) => money(key.spent) },
       { label: "Daily limit", number: true, cell: (key) => (key.limit === null ? "none" : money(key.limit)) },

@@ -20,7 +20,7 @@ export default {
       session !== null && h("p", {}, "Session ", h("code", {}, session || "(none)"), " · ", h("a", { href: "#/calls" }, "all calls")),
       panel("Calls", table("Calls, newest first", [
         { label: "Time (UTC)", cell: (call) => h("a", { href: "#/calls", "data-action": "call", "data-id": call.call_id, "aria-haspopup": "dialog" }, moment(call.at)) },
-        { label: "Model", cell: (call) => [named(call.model), call.target_model !== call.model && h("small", {}, `as ${call.target_model}`)] },
+        { label: "Model", cell: (call) => [named(call.model), " ", call.target_model !== call.model && h("small", {}, `as ${call.target_model}`)] },
         { label: "Agent", cell: (call) => named(call.agent) },
         { label: "Status", cell: (call) => h("span", { class: call.status >= 400 ? "bad" : null }, call.error || String(call.status)) },
         { label: "Input", number: true, cell: (call) => tokens(call) },
@@ -40,12 +40,12 @@ export default {
 function tokens(call) {
   if (call.input_tokens === null) return "–";
   const cached = call.replayed ? "replayed" : call.cache_read_tokens ? `${count(call.cache_read_tokens)} cached` : "";
-  return [count(call.input_tokens), cached && h("small", {}, cached)];
+  return [count(call.input_tokens), " ", cached && h("small", {}, cached)];
 }
 
 function chips(call) {
   return h("span", { class: "chips" }, call.trail.map((step) =>
-    h("span", { class: `chip ${step.verdict}`, title: `${step.optimizer}: ${step.verdict.replaceAll("_", " ")}${step.why ? `, ${step.why}` : ""}` },
+    [h("span", { class: `chip ${step.verdict}`, title: `${step.optimizer}: ${step.verdict.replaceAll("_", " ")}${step.why ? `, ${step.why}` : ""}` },
       step.optimizer,
-      h("span", { class: "unseen" }, ` ${step.verdict.replaceAll("_", " ")}`))));
+      h("span", { class: "unseen" }, ` ${step.verdict.replaceAll("_", " ")}`)), " "]));
 }

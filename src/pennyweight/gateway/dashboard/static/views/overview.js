@@ -3,8 +3,9 @@
 import { get } from "../api.js";
 import { chart } from "../chart.js";
 import { h, panel, table } from "../dom.js";
-import { count, duration, money, named, percent, saving, short, stepName, words } from "../format.js";
+import { count, duration, money, named, percent, saving, short, stepName } from "../format.js";
 import { address } from "../main.js";
+import { effect } from "./optimizers.js";
 
 const WORDS = [
   ["measured", "against sessions that run without optimizers"],
@@ -16,9 +17,10 @@ export default {
   path: "overview",
   title: "Overview",
   async load(ask, { about }) {
-    const [figures, advice, pulse] = await Promise.all([
-      ask("overview"), about.offers.includes("advice") ? get("/pennyweight/advice") : null, ask("pulse")]);
-    return { ...figures, advice, pulse };
+    const offered = (name) => (about.offers.includes(name) ? get(`/pennyweight/${name}`) : null);
+    const [figures, advice, experiments, pulse] = await Promise.all([
+      ask("overview"), offered("advice"), offered("experiments"), ask("pulse")]);
+    return { ...figures, advice, experiments, pulse };
   },
   render(data) {
     if (!data.total || !data.total.calls) {
@@ -41,8 +43,11 @@ function notices({ unpriced = [], pulse, advice }) {
     lines.push(["bad", `${count(calls)} calls have no known price and are in no sum of money: ${models}. ` +
       "Add their prices to pennyweight.toml."]);
   }
-  const more = advice?.advice?.length ?? advice?.findings?.length ?? 0;
-  if (more) lines.push(["", h("a", { href: address("advice") }, `${count(more)} pieces of advice`)]);
+  const worst = advice?.[0];
+  if (worst) {
+    const more = advice.length > 1 ? ` and ${count(advice.length - 1)} more` : "";
+    lines.push(["", [worst.title, ". ", h("a", { href: address("advice") }, `Advice${more}`)]]);
+  }
   return lines.map(([kind, text]) => h("p", { class: `notice ${kind}` }, text));
 }
 
@@ -63,7 +68,7 @@ function cards({ total, latency }) {
 const card = (label, value, note, id) =>
   h("div", { "data-key": label }, h("dt", {}, label), h("dd", { id: id ?? null }, value), note && h("dd", { class: "note" }, note));
 
-function spend({ chart: svg, steps, total }) {
+function spend({ chart: svg, steps, total, experiments }) {
   const hourly = steps.length > 1 && steps[1].at - steps[0].at < 86400;
   const columns = [
     { label: hourly ? "From (UTC)" : "Day (UTC)", cell: (step) => stepName(step.at, hourly) },
@@ -86,7 +91,18 @@ function spend({ chart: svg, steps, total }) {
     h("dl", { class: "bases" }, WORDS.map(([word, meaning]) =>
       h("div", { "data-key": word }, h("dt", {}, h("span", { class: `swatch ${word}` }), word),
         h("dd", { id: `saved-${word}` }, money(total[word])), h("dd", { class: "note" }, meaning)))),
+    holdout(experiments),
     h("p", { class: "quiet" }, "Savings of several optimizers overlap; only a holdout measures the total."));
+}
+
+/** What all optimizers together save, measured on sessions that ran without them. */
+function holdout(experiments) {
+  const found = experiments?.total?.metrics.find((line) => line.metric === "session_cost" && line.effect !== null);
+  if (!found) return null;
+  const sure = `${Math.round((1 - experiments.alpha) * 100)}%`;
+  return h("p", { id: "holdout" }, "Measured against the holdout, over ", count(found.sessions), " sessions: cost of a session ",
+    h("strong", {}, effect(found.effect, found.shown)),
+    ` (${sure} interval ${effect(found.low, found.shown)} to ${effect(found.high, found.shown)}).`);
 }
 
 function top(title, by, lines) {

@@ -18,7 +18,7 @@ export default {
         h("label", {}, "Search the price book", h("input", { name: "text", type: "search", value: data.search })),
         h("button", {}, "Search")),
       panel(title, h("p", { class: "quiet" }, `US dollars per million tokens.${more}`), table(title, [
-        { label: "Model", cell: (line) => [line.model, h("small", {}, line.provider)] },
+        { label: "Model", cell: (line) => [line.model, " ", h("small", {}, line.provider)] },
         !data.search && { label: "Recent calls", number: true, cell: (line) => count(line.calls) },
         ...RATES.map(([name, label]) => ({ label, number: true, cell: (line) => rate(line, name) })),
         { label: "Notes", cell: (line) => notes(line) },
@@ -35,5 +35,5 @@ function rate(line, name) {
 
 function notes(line) {
   const told = [line.origin && line.origin !== "catalogue" && line.origin, line.free && "free", ...(line.notes ?? [])].filter(Boolean);
-  return [told.join("; "), line.until && h("small", {}, `until ${new Date(line.until * 1000).toISOString().slice(0, 10)}`)];
+  return [told.join("; "), " ", line.until && h("small", {}, `until ${new Date(line.until * 1000).toISOString().slice(0, 10)}`)];
 }
