@@ -96,7 +96,7 @@ def _receipt(rng: random.Random, number: int, at: float, session: _Session, turn
         cost = 0 if replayed else baseline
     saving = baseline * 3 // 100 if usage is not None and not replayed and rng.random() < 0.2 else 0
     steps = (
-        Step("exact_cache", Verdict.ACCEPTED if replayed else Verdict.ABSTAINED, saving=cost, why="seen before"),
+        Step("exact_cache", Verdict.ACCEPTED if replayed else Verdict.ABSTAINED, why="seen before" if replayed else ""),
         Step("prompt_cache", Verdict.ACCEPTED if saving else Verdict.NOT_WORTH_IT, saving=saving, why="a marker"),
     )
     return Receipt(

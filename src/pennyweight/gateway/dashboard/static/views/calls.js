@@ -21,13 +21,14 @@ export default {
       panel("Calls", table("Calls, newest first", [
         { label: "Time (UTC)", cell: (call) => h("a", { href: "#/calls", "data-action": "call", "data-id": call.call_id, "aria-haspopup": "dialog" }, moment(call.at)) },
         { label: "Model", cell: (call) => [named(call.model), " ", call.target_model !== call.model && h("small", {}, `as ${call.target_model}`)] },
-        { label: "Agent", cell: (call) => named(call.agent) },
-        { label: "Status", cell: (call) => h("span", { class: call.status >= 400 ? "bad" : null }, call.error || String(call.status)) },
-        { label: "Input", number: true, cell: (call) => tokens(call) },
-        { label: "Output", number: true, cell: (call) => (call.output_tokens === null ? "–" : count(call.output_tokens)) },
-        { label: "Took", number: true, cell: (call) => duration(call.latency_s * 1000) },
         { label: "Spent", number: true, cell: (call) => money(call.cost, call.pricing === "subscription" ? "subscription" : "no price") },
         { label: "Saved", number: true, cell: (call) => saving(call) },
+        { label: "Input", number: true, cell: (call) => tokens(call.input_tokens) },
+        { label: "Cached", number: true, cell: (call) => (call.replayed ? "replayed" : tokens(call.cache_read_tokens)) },
+        { label: "Output", number: true, cell: (call) => tokens(call.output_tokens) },
+        { label: "Took", number: true, cell: (call) => duration(call.latency_s * 1000) },
+        { label: "Status", cell: (call) => h("span", { class: call.status >= 400 ? "bad" : null }, call.error || String(call.status)) },
+        { label: "Agent", cell: (call) => named(call.agent) },
         { label: "Optimizers", cell: chips },
       ], data.calls.map((call) => ({ ...call, id: call.call_id })), "No calls yet.")),
       h("p", {},
@@ -37,11 +38,7 @@ export default {
   },
 };
 
-function tokens(call) {
-  if (call.input_tokens === null) return "–";
-  const cached = call.replayed ? "replayed" : call.cache_read_tokens ? `${count(call.cache_read_tokens)} cached` : "";
-  return [count(call.input_tokens), " ", cached && h("small", {}, cached)];
-}
+const tokens = (number) => (number === null ? "–" : count(number));
 
 function chips(call) {
   return h("span", { class: "chips" }, call.trail.map((step) =>
