@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
 from .backends.coalesce import Coalesce
@@ -48,6 +49,8 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.changes import SQLiteChanges
+from .stores.damage import Doubted
 from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
@@ -62,6 +65,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "output_limit": "pennyweight.optimizers.output_limit:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -102,6 +106,7 @@ class App:
         kv: KV,
         resolver: Resolver,
         watchers: list[Watcher],
+        rollups: Rollups,
         economy: Economy,
     ) -> None:
         self.config = config
@@ -117,6 +122,7 @@ class App:
         self.database = database
         self.kv = kv
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -160,7 +166,7 @@ async def build(
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
-        database = Database(config.data_dir / "pennyweight.db")
+        database = Database(config.data_dir / "pennyweight.db", now=time.now)
         stack.push_async_callback(database.close)
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
@@ -186,7 +192,8 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        limits = Doubted(stored, database.path, time)
+        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
@@ -211,8 +218,14 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
-        rolling = asyncio.create_task(Rollups(database).run())
+        rollups = Rollups(database)
+        rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
+        checking = asyncio.create_task(_check(database))
+        stack.callback(checking.cancel)
+        if config.adaptive.enabled:
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            stack.callback(adaptive.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -231,8 +244,24 @@ async def build(
             kv=kv,
             resolver=resolver,
             watchers=watchers,
+            rollups=rollups,
             economy=economy,
         )
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
+
+
+def _adaptive(
+    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
+) -> Adaptive:
+    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
+    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
+    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
@@ -376,7 +405,7 @@ def _compose(
 
 
 def _budget(
-    inner: Backend, kv: SQLiteKV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
 ) -> Budget:
     return Budget(
         inner,

@@ -18,7 +18,9 @@ from pennyweight.call import Receipt, Step, Verdict
 from pennyweight.ledger.reading import receipts
 from pennyweight.ledger.rolled import DAY_S, HOUR_S, Dimension, Figures, Span, rolled
 from pennyweight.request import Usage
+from pennyweight.stores.database import migrate
 from pennyweight.stores.rollups import Rollups
+from pennyweight.stores.salvage import salvage
 from pennyweight.stores.sqlite import FILE, Database, SQLiteLedger
 from pennyweight.testing.contracts import sample_receipt
 
@@ -175,6 +177,54 @@ def test_rollups_of_rows_that_were_renumbered_are_made_anew(tmp_path: Path) -> N
         check(path)
         assert await rollups.advance() == 0
         check(path)
+        await database.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_saved_of_a_damaged_ledger_is_summed_anew(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+
+    async def run() -> None:
+        database = Database(path)
+        ledger, rollups = SQLiteLedger(database), Rollups(database)
+        await ledger.append([sample_receipt(f"call_{n}", at=float(n)) for n in range(20)])
+        await rollups.advance()
+        await database.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as damaged:
+            damaged.execute("DELETE FROM receipts WHERE rowid BETWEEN 5 AND 9")  # a page that cannot be read
+        with closing(sqlite3.connect(tmp_path / "fresh.db", isolation_level=None)) as fresh:
+            migrate(fresh, tmp_path / "fresh.db")
+            salvage(path, fresh)
+        check(tmp_path / "fresh.db")
+
+    asyncio.run(run())
+
+
+def test_while_it_is_busy_rolling_up_waits_until_somebody_looks(tmp_path: Path) -> None:
+    async def run() -> None:
+        database = Database(tmp_path / FILE)
+        ledger, rollups = SQLiteLedger(database), Rollups(database, every_s=0.1)
+        await ledger.append([sample_receipt(f"call_{n}", at=float(n)) for n in range(1_000)])
+
+        async def busy() -> None:
+            for n in range(10_000):
+                await ledger.append([sample_receipt(f"more_{n}_{m}", at=1.0) for m in range(20)])
+                await asyncio.sleep(0.002)
+
+        writing = asyncio.create_task(busy())
+        await asyncio.sleep(0.05)
+        task = asyncio.create_task(rollups.run())
+        await asyncio.sleep(0.5)
+        waiting = await rollups.behind()
+        assert waiting > 1_500
+        rollups.look()
+        async with asyncio.timeout(10):
+            while await rollups.behind() >= waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        task.cancel()
+        writing.cancel()
+        await asyncio.gather(task, writing, return_exceptions=True)
         await database.close()
 
     asyncio.run(run())

@@ -21,6 +21,7 @@ from ..front.http import HttpRequest, HttpResponse
 from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
 from .metrics import Metrics
@@ -43,6 +44,7 @@ class Pages:
         self._metrics = metrics
         lists = ModelLists(app)
         self._models = ModelPages(app, gate, lists)
+        self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
@@ -58,7 +60,8 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._dashboard.find(request) or self._clawrouter.find(request) or self._models.find(request)
+        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        return page or next((found for pages in of_others if (found := pages.find(request))), None)
 
     def _offers(self, path: str) -> bool:
         return any(self.find(HttpRequest(method, path, "", (), b"", "")) is not None for method in ("GET", "POST"))
@@ -67,10 +70,18 @@ class Pages:
         return _json({"status": "ok", "version": __version__})
 
     async def _ready(self, request: HttpRequest) -> HttpResponse:
-        """503 while receipts cannot be written: answers still flow, but the ledger is behind."""
+        """503 while receipts cannot be written: answers still flow, but the ledger is behind.
+
+        A ledger that was damaged and rebuilt is told until a person has taken its note away.
+        """
         counters = self._app.clerk.counters
-        ready = not counters.last_error
-        body = {"status": "ok" if ready else "degraded", "receipts": msgspec.to_builtins(counters)}
+        ready = not counters.last_error and not self._app.database.rebuilding
+        damages = msgspec.to_builtins(self._app.database.damages())
+        body = {
+            "status": "degraded" if not ready else "ledger was damaged" if damages else "ok",
+            "receipts": msgspec.to_builtins(counters),
+            "damaged": damages,
+        }
         return _json(body, status=200 if ready else 503)
 
     async def _metrics_page(self, request: HttpRequest) -> HttpResponse:
@@ -108,8 +119,9 @@ class Pages:
         return _json(told)
 
     async def _summary_json(self, request: HttpRequest) -> HttpResponse:
-        found = await self._summary(self._viewer(request))
-        return _json(msgspec.to_builtins(found))
+        found = await self._summary(tenant := self._viewer(request))
+        damages = self._app.database.damages() if tenant is None else ()
+        return _json(msgspec.to_builtins(found) | {"damaged": msgspec.to_builtins(damages)})
 
     async def _summary(self, tenant: str | None) -> Summary:
         return await asyncio.to_thread(summary, self._ledger, Query(by="model", tenant=tenant))

@@ -176,6 +176,7 @@ class Dashboard:
     async def _look(self, read: Callable[[Rolled], T], empty: T) -> T:
         """What `read` finds in the ledger, in a thread; `empty` where there is no ledger yet. Raises StoreError."""
         path = self._app.config.data_dir / FILE
+        self._app.rollups.look()
 
         def work() -> T:
             with rolled(path) as ledger:
