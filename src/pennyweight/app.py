@@ -48,6 +48,7 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.damage import Doubted
 from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
@@ -159,7 +160,7 @@ async def build(
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
-        database = Database(config.data_dir / "pennyweight.db")
+        database = Database(config.data_dir / "pennyweight.db", now=time.now)
         stack.push_async_callback(database.close)
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
@@ -185,7 +186,8 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        limits = Doubted(stored, database.path, time)
+        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
@@ -210,6 +212,8 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
+        checking = asyncio.create_task(database.check())
+        stack.callback(checking.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -373,7 +377,7 @@ def _compose(
 
 
 def _budget(
-    inner: Backend, kv: SQLiteKV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
 ) -> Budget:
     return Budget(
         inner,

@@ -16,6 +16,7 @@ _COMMANDS = {
     "check": ("Validate the configuration and say what to fix.", "check"),
     "connect": ("Show or write what a client needs to use the gateway.", "connect"),
     "report": ("What calls cost, and what was saved.", "report"),
+    "audit": ("Compare the ledger with a provider's usage or cost export.", "audit"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),

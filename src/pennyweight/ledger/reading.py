@@ -107,4 +107,5 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         trail=_trail.decode(row["trail"]),
         replayed=bool(row["replayed"]),
         abandoned=bool(row["abandoned"]),
+        usage_suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
     )

@@ -67,10 +67,14 @@ class PromptCache:
         if seen.rates is None or seen.conversation is None:
             return None
         best: tuple[float, Placement] | None = None
-        for placement in placements(call, seen, self._settings.ttl):
+        surest = 0.0  # what lies ahead if a guess is wrong
+        for placement in sorted(placements(call, seen, self._settings.ttl), key=lambda p: -p.again):
             worth = self._economy.compare(seen, placement.chain, at=at)
-            if not worth.refused and worth.total > 0 and (best is None or worth.total > best[0]):
-                best = worth.total, placement
+            if placement.again == 1.0:
+                surest = max(surest, worth.ahead)
+            total = worth.now + placement.again * worth.ahead + (1.0 - placement.again) * surest
+            if not worth.refused and total > 0 and (best is None or total > best[0]):
+                best = total, placement
         if best is None:
             return None
         total, placement = best
