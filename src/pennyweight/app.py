@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
 from .backends.coalesce import Coalesce
@@ -49,6 +50,7 @@ from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.damage import Doubted
+from .stores.changes import SQLiteChanges
 from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
@@ -62,6 +64,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "output_limit": "pennyweight.optimizers.output_limit:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -212,8 +215,11 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
-        checking = asyncio.create_task(database.check())
+        checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
+        if config.adaptive.enabled:
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            stack.callback(adaptive.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -234,6 +240,21 @@ async def build(
             watchers=watchers,
             economy=economy,
         )
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
+
+
+def _adaptive(
+    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
+) -> Adaptive:
+    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
+    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
+    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:

@@ -113,6 +113,11 @@ def kinds(path: Path) -> dict[int, int]:
     return {at // PAGE + 1: whole[at + (100 if at == 0 else 0)] for at in range(0, len(whole), PAGE)}
 
 
+def inner(path: Path) -> list[int]:
+    """The inner nodes of tables, but for the first page, which is that of the schema."""
+    return [number for number, kind in kinds(path).items() if kind == 0x05 and number > 1]
+
+
 def check_told(path: Path, told: Damage) -> None:
     """The damaged file is kept beside the new one, both for their owner only, and everything tells of it."""
     aside = path.with_name(told.aside)
@@ -142,7 +147,7 @@ def test_overwritten_leaves_cost_only_what_was_on_them(tmp_path: Path) -> None:
 def test_an_overwritten_inner_node_costs_nothing(tmp_path: Path) -> None:
     """SQLite finds no way to the leaves below it; they are found by themselves."""
     path = written(tmp_path)
-    overwrite(path, [number for number, kind in kinds(path).items() if kind == 0x05])
+    overwrite(path, inner(path))
     told = rebuild(path)
     check_told(path, told)
     assert ids(path) == {f"call_{n}" for n in range(MANY)}
@@ -180,7 +185,7 @@ def test_random_bytes_everywhere_never_crash_it(tmp_path: Path) -> None:
     told = rebuild(path)
     check_told(path, told)
     assert told.saved_receipts > MANY // 2
-    assert told.lost_receipts <= MANY
+    assert told.lost_receipts is None or told.lost_receipts <= MANY
     for receipt in receipts(path):
         assert receipt.usage is not None
 
@@ -243,9 +248,13 @@ def test_damage_while_it_runs_is_found_and_the_log_says_so(tmp_path: Path, caplo
         assert database.damages() == ()
         overwrite(path, range(2, pages(path) + 1))
         overwrite(path, [1], bytes(PAGE))
-        told = await rebuilt(database)
-        assert told.saved_receipts >= 1
         kv = SQLiteKV(database, clock=FakeClock(NOON))
+        with pytest.raises(StoreError, match="file is not a database"):
+            await kv.get("answer")
+        with pytest.raises(StoreError, match="is being rebuilt"):
+            await kv.get("answer")
+        await settled(database)
+        assert database.damages()[0].saved_receipts >= 1
         assert await kv.get("answer") is None
         await kv.put("answer", b"new")
         assert await kv.get("answer") == b"new"
@@ -399,7 +408,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("at", ["salvage", "note", "replace"])
 def test_kill_9_while_it_is_rebuilt_loses_nothing_more(tmp_path: Path, at: str) -> None:
     path = written(tmp_path)
-    overwrite(path, [number for number, kind in kinds(path).items() if kind == 0x05])
+    overwrite(path, inner(path))
     source = str(Path(__file__).parents[2] / "src")
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(path), at], check=False, env={**os.environ, "PYTHONPATH": source}

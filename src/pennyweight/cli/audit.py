@@ -23,7 +23,8 @@ from ..ledger.audit.flat import audit_json
 from ..ledger.invoices import PROVIDERS, read
 from ..money import format_usd
 from ..prices import PriceBook
-from .prices import book_of
+from ..stores.damage import notes, notice
+from .prices import price_book
 from .report import FILE, moment, tokens
 
 __all__ = ["command"]
@@ -68,9 +69,11 @@ def command(
     pennyweight audit --invoice usage.json --invoice costs.json --json
     """
     config = load(find(os.environ), os.environ, {"data_dir": data})
-    book = book_of(config)
+    book = price_book(config)
     now = time.time()
     span = moment(since, now), moment(until, now)
+    for damage in notes(config.data_dir / FILE):
+        click.secho(notice(damage, config.data_dir), fg="red", err=True)
     done = [_audited(file, config, book, provider, accounts, keys, span, _rates(rates)) for file in files]
     if as_json:
         click.echo(json.dumps({"ok": all(d.ok for d in done), "audits": [audit_json(d) for d in done]}, indent=2))

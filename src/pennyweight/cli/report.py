@@ -24,6 +24,7 @@ from ..ledger.flat import line_json, receipt_json, summary_json
 from ..ledger.reading import receipt as read_receipt
 from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
 from ..money import format_usd
+from ..stores.damage import notes, notice
 
 __all__ = ["FILE", "command", "moment", "tokens"]
 
@@ -64,6 +65,8 @@ def command(
     """
     path = (data or load(find(os.environ), os.environ).data_dir) / FILE
     console = _console()
+    for damage in notes(path):
+        click.secho(notice(damage, path.parent), fg="red", err=True)
     if call_id is not None:
         found = read_receipt(path, call_id)
         if found is None:

@@ -26,13 +26,14 @@ _ASIDE = ".damaged-"
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """`at`: unix seconds. `aside`: the file that was set aside, beside the new one. `lost_receipts` is an estimate."""
+    """`at`: unix seconds. `aside`: the file that was set aside, beside the new one. `lost_receipts` is an estimate;
+    None: it cannot be told."""
 
     at: float
     aside: str
     reason: str
     saved_receipts: int
-    lost_receipts: int
+    lost_receipts: int | None
     saved: dict[str, int]
     broken: tuple[str, ...]
 
@@ -48,14 +49,16 @@ def notes(path: Path) -> tuple[Damage, ...]:
         try:
             found.append(msgspec.json.decode(note.read_bytes(), type=Damage))
         except (OSError, msgspec.DecodeError):
-            found.append(Damage(_mtime(note), note.stem, "its note cannot be read", 0, 0, {}, ("kv",)))
+            found.append(Damage(_mtime(note), note.stem, "its note cannot be read", 0, None, {}, ("kv",)))
     return tuple(found)
 
 
 def notice(damage: Damage, folder: Path) -> str:
     """One paragraph for people."""
     when = datetime.fromtimestamp(damage.at, UTC)
-    lost = f"about {damage.lost_receipts:,} are lost" if damage.lost_receipts else "none is known to be lost"
+    lost = "how many are lost cannot be told"
+    if damage.lost_receipts is not None:
+        lost = f"about {damage.lost_receipts:,} are lost" if damage.lost_receipts else "none is lost"
     doubt = " Daily limits refuse for the rest of that day (UTC)." if damage.counters_in_doubt else ""
     return (
         f"The ledger was damaged ({damage.reason}) and rebuilt on {when:%Y-%m-%d %H:%M} UTC: "

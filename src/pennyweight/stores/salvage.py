@@ -25,11 +25,12 @@ _HIGHEST_ROWID = 1 << 40  # more rows than any of our files will have
 
 
 class Salvaged(msgspec.Struct, frozen=True):
-    """How many rows of each table were saved; which tables could not be read whole; how many receipts are lost."""
+    """How many rows of each table were saved; which tables could not be read whole; how many receipts are lost
+    (None: that cannot be told)."""
 
     rows: dict[str, int]
     broken: tuple[str, ...]
-    lost_receipts: int
+    lost_receipts: int | None
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -274,7 +275,7 @@ _READABLE: dict[str, Callable[[str], bool]] = {
 }
 
 
-def _lost(fresh: sqlite3.Connection, expected: set[int], *, whole: bool) -> int:
+def _lost(fresh: sqlite3.Connection, expected: set[int], *, whole: bool) -> int | None:
     """Receipts that are missing: by the index that had them, or, where that is gone too, by gaps in their numbers.
 
     Numbers are given without gaps, and what is forgotten with time is forgotten from the lowest on. A gap longer than
@@ -287,4 +288,4 @@ def _lost(fresh: sqlite3.Connection, expected: set[int], *, whole: bool) -> int:
     if expected:
         return len(expected.difference(saved))
     gaps = (after - before - 1 for before, after in itertools.pairwise(saved))
-    return sum(gap for gap in gaps if gap <= len(saved))
+    return sum(gap for gap in gaps if gap <= len(saved)) or None
