@@ -25,6 +25,7 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
 from .backends.limits import Limits
+from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
 from .backends.retry import Retry
@@ -69,6 +70,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
 }
@@ -205,8 +207,9 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
-        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
