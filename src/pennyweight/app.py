@@ -214,7 +214,7 @@ async def build(
         )
         await stack.enter_async_context(clerk)
         if config.adaptive.enabled:
-            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run(), name="adaptive")
             stack.callback(adaptive.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))

@@ -105,11 +105,3 @@ def test_the_loop_lengthens_what_is_cached_while_the_gateway_runs(tmp_path: Path
         assert "were equal" in change["reason"]
         process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.")
         assert cli(process)["changes"][-1]["knob"] == "exact_cache.ttl_s"
-
-
-def test_off_means_off(tmp_path: Path, upstream: Upstream) -> None:
-    with gateway(tmp_path, upstream, config=CONFIG.replace("enabled = true", "enabled = false")) as process:
-        for _ in range(3):
-            assert process.ask(CHAT.path, CHAT.body("q", temperature=0)).status == 200
-        time.sleep(0.3)
-        assert process.ask("/pennyweight/advice/changes", method="GET").json() == []

@@ -24,6 +24,7 @@ DOLLAR = 10**12
 
 # PicoUSD a token: input, cache read, output.
 PRICES = {"opus": (5 * MICRO, MICRO // 2, 25 * MICRO), "haiku": (MICRO, MICRO // 10, 5 * MICRO), "flat": (1, 1, 1)}
+PRICES["sonnet"] = (3 * MICRO, 3 * MICRO // 10, 15 * MICRO)
 
 
 class Book:
@@ -312,6 +313,11 @@ def test_a_dear_model_that_may_be_needed(tmp_path: Path, why: str, found: list[R
 
 def test_no_model_is_proposed_that_the_operator_does_not_use(tmp_path: Path) -> None:
     assert "dear_model" not in advice(tmp_path, simple(0, 60))
+
+
+def test_no_model_is_proposed_that_is_hardly_cheaper(tmp_path: Path) -> None:
+    found = simple(0, 60) + simple(100, 30, agent="other", target_model="sonnet")
+    assert "dear_model" not in advice(tmp_path, found)
 
 
 def test_no_model_is_proposed_whose_answers_fail(tmp_path: Path) -> None:
