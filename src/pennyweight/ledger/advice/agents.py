@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...money import format_usd
 from .case import USD, Case, agent_name, some
 from .settings import Finding
-from .window import grouped, total
+from .window import Turn, grouped, total
 
 __all__ = ["heartbeats", "sessions"]
 
@@ -28,8 +28,8 @@ def heartbeats(case: Case) -> Iterator[Finding]:
             continue
         mean = wakes.input_tokens // wakes.calls
         shared = bool(after) or mean > _LIGHT_WAKE
-        again = sum(turn.lost for turn in after)
-        told = f", and the next call after a wake had to read {again:,} tokens anew" if again else ""
+        again = _anew(after, [t for t in case.window.turns if t.agent == agent and t.kind == "same"])
+        told = f", and the calls that came after a wake had to read {again:,} tokens anew" if again else ""
         yield Finding(
             id=f"heartbeats:{agent}",
             code="heartbeats",
@@ -52,6 +52,13 @@ def heartbeats(case: Case) -> Iterator[Finding]:
             if shared
             else 'agents.defaults.heartbeat.every = "2h" (or .model = a cheaper one) in openclaw.json',
         )
+
+
+def _anew(after: Sequence[Turn], usual: Sequence[Turn]) -> int:
+    """Tokens that calls after a wake did not read from the cache, beyond what this agent usually does not read."""
+    possible = sum(turn.possible for turn in usual)
+    missed = sum(turn.lost for turn in usual) / possible if possible else 0.0
+    return max(round(sum(turn.lost - missed * turn.possible for turn in after)), 0)
 
 
 _LIGHT_WAKE = 12_000  # tokens: a wake in a session of its own with a light context was 8.8k in OpenClaw 2026.9
