@@ -21,6 +21,7 @@ _COMMANDS = {
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
+    "doctor": ("Why prompts were not read from the provider's cache, and the fix.", "doctor"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "prices": ("The price book: show, look up, update.", "prices"),
