@@ -48,7 +48,8 @@ def heartbeats(case: Case) -> Iterator[Finding]:
             cost=per_day,
             basis=case.basis if per_day is not None else "",
             remedy=_SHARED_WAKE if shared else _OWN_WAKE,
-            setting="agents.defaults.heartbeat.isolatedSession = true and .lightContext = true in openclaw.json"
+            setting="agents.defaults.heartbeat.isolatedSession = true and .lightContext = true in openclaw.json\n"
+            'or here: optimize = "max", with the optimizer "heartbeat"'
             if shared
             else 'agents.defaults.heartbeat.every = "2h" (or .model = a cheaper one) in openclaw.json',
         )
@@ -64,7 +65,8 @@ def _anew(after: Sequence[Turn], usual: Sequence[Turn]) -> int:
 _LIGHT_WAKE = 12_000  # tokens: a wake in a session of its own with a light context was 8.8k in OpenClaw 2026.9
 _SHARED_WAKE = (
     "Wakes carry the whole conversation and break its cached prefix. Give them a session of their own and a light "
-    "context (they then do not know the conversation); after that a longer interval, then a cheaper model."
+    "context (they then do not know the conversation). Where they must know it, the gateway can send them on the "
+    "conversation's cached head. After that a longer interval, then a cheaper model."
 )
 _OWN_WAKE = "Wakes already have a light context: wake less often, or let a cheaper model do it."
 
