@@ -103,7 +103,7 @@ def test_the_loop_lengthens_what_is_cached_while_the_gateway_runs(tmp_path: Path
         assert (change["knob"], change["old"], change["start"]) == ("exact_cache.ttl_s", 1.0, 1.0)
         assert 1.0 < change["new"] <= 1.5
         assert "were equal" in change["reason"]
-        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.")
+        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.", 15.0)
         assert cli(process)["changes"][-1]["knob"] == "exact_cache.ttl_s"
 
 
@@ -149,7 +149,7 @@ def test_runaways_are_limited_upstream_and_a_callers_own_limit_is_left_alone(tmp
         assert "max_completion_tokens" not in untouched
         for seed in range(2, 32):
             ask(seed)
-        process.wait_log("knob turned: output_limit[local/: openai/gpt-5-mini] from inf to 1024")
+        process.wait_log("knob turned: output_limit[local/: openai/gpt-5-mini] from inf to 1024", 15.0)
         limited = ask(40)
         assert limited.pop("max_completion_tokens") == 1024
         assert limited == untouched | {"seed": 40}

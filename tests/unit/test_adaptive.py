@@ -521,6 +521,30 @@ class Failing:
         return await self.inner.last()
 
 
+class Garbled(Failing):
+    """The first look at what was written finds rows that cannot be read."""
+
+    async def last(self) -> Sequence[Change]:
+        if self.down:
+            self.down = False
+            raise ValueError("no number")
+        return await self.inner.last()
+
+
+def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    async def work(changes: SQLiteChanges, clock: FakeClock) -> None:
+        dial = Dial()
+        often = msgspec.structs.replace(ON, every_s=0.001)
+        task = asyncio.create_task(Adaptive([Board(dial)], Garbled(changes), clock=clock, settings=often).run())
+        async with asyncio.timeout(10):
+            while dial.value == 100 and not task.done():
+                await asyncio.sleep(0.005)
+        assert not task.done()
+        task.cancel()
+
+    looped(tmp_path, work)
+
+
 def test_nothing_is_turned_that_cannot_be_written_down_and_harm_ends_all_the_same(tmp_path: Path) -> None:
     async def work(changes: SQLiteChanges, clock: FakeClock) -> None:
         dial, store = Dial(), Failing(changes)
