@@ -246,7 +246,7 @@ async def build(
         checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
         if config.adaptive.enabled:
-            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run(), name="adaptive")
             stack.callback(adaptive.cancel)
         experiments.start()
         stack.push_async_callback(experiments.close)
