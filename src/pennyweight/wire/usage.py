@@ -28,7 +28,7 @@ def decode(wire: Wire, block: Mapping[str, Any]) -> Usage:
         case Wire.OLLAMA:
             odd: list[str] = []
             told, made = _n(block, "prompt_eval_count", odd), _n(block, "eval_count", odd)
-            return Usage(input_tokens=max(told, cached + written), output_tokens=made, suspect="; ".join(odd))
+            return Usage(input_tokens=told, output_tokens=made, suspect="; ".join(odd))
         case Wire.OPENAI_CHAT:
             return _openai(block, "prompt_tokens", "completion_tokens")
         case Wire.OPENAI_RESPONSES:
