@@ -99,6 +99,9 @@ def build(settings: Settings, parts: Parts) -> ExactCache:
     return ExactCache(settings, parts)
 
 
+_CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
+
+
 class ExactCache:
     """An Optimizer that proposes a stored Answer, and stores answers when calls settle."""
 
@@ -122,9 +125,10 @@ class ExactCache:
         entry = _decode(await self._kv.get(cache_key(call, fields)))
         if entry is None:
             return None
-        age_s = max(self._clock.now() - entry.created_at, 0.0)
-        if age_s >= min(self._settings.ttl_s, wishes.max_age_s):
-            return None
+        age_s = self._clock.now() - entry.created_at
+        if not -_CLOCK_SLACK_S <= age_s < min(self._settings.ttl_s, wishes.max_age_s):
+            return None  # too old, or made by a clock that was set back since: nobody knows how old
+        age_s = max(age_s, 0.0)
         usage = entry.usage
         saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
         headers = (("x-pennyweight-cache", "hit"), ("age", str(int(age_s))))

@@ -165,7 +165,7 @@ class _Usage(msgspec.Struct):
     """A usage block as OpenAI writes it; the fields of type Any are those by which another server is told."""
 
     prompt_tokens: int
-    completion_tokens: int = 0
+    completion_tokens: int
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
