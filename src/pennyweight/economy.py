@@ -21,10 +21,10 @@ from .habits import LATER_S, SOON_S, Agent, Conversation, Habits, Outlook, head
 from .money import Price, factor_at, rates_for
 from .prefix import Blocks, Segment, shared
 from .prices.caching import CacheBook, CacheRules
-from .request import Operation, Request, Usage
+from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Worth"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -52,7 +52,7 @@ class Foreseen(msgspec.Struct, frozen=True):
     gap_s: float  # since the conversation's last call; 0 for its first
     chore: bool  # housekeeping: a wake, a title, a summary
     stranger: bool  # a conversation that went on before we saw it: what is warm is not known
-    rates: _Rates | None  # None: no price is known, so nothing is weighed
+    rates: Rates | None  # None: no price is known, so nothing is weighed
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class Worth(msgspec.Struct, frozen=True):
         return self.now + self.ahead
 
 
-class _Rates(msgspec.Struct, frozen=True):
+class Rates(msgspec.Struct, frozen=True):
     """Pico-dollars a token, time of day in it. A prompt's length may cross a band, so they are looked up by length."""
 
     price: Price
@@ -107,7 +107,7 @@ class Economy:
         original = call.original
         if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
             return None
-        rules = self._caches.rules(call.target.provider, call.target.model, call.target.wire)
+        rules = self.rules(call.target)
         session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
         asked = self.chain(original, session)
         if not asked:
@@ -139,8 +139,12 @@ class Economy:
             gap_s=max(at - conversation.at, 0.0) if conversation is not None else 0.0,
             chore=chore,
             stranger=stranger,
-            rates=self._rates(call.target, call.at),
+            rates=self.rates(call.target, call.at),
         )
+
+    def rules(self, target: Target) -> CacheRules:
+        """How that upstream caches prompts, by the book."""
+        return self._caches.rules(target.provider, target.model, target.wire)
 
     def chain(self, request: Request, session: str = "") -> tuple[Segment, ...]:
         """The request's chain, made once. session: "" or a name under which its head is remembered."""
@@ -156,6 +160,8 @@ class Economy:
             return None
         match proposal.action:
             case Rewrite(edits=edits):
+                if not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+                    return None
                 request = call.request.edit(edits)
                 session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
                 chain = self.chain(request, session and session + "\0sent")
@@ -166,6 +172,12 @@ class Economy:
                 return self._reroute(seen, call, target, at=at)
             case _:
                 return None
+
+    def carry(self, before: Request, after: Request, edits: Sequence[Edit]) -> None:
+        """An edited request has the chain of the one before it where no edit touches the prompt."""
+        chain = before.__dict__.get("_chain")
+        if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+            after.__dict__["_chain"] = chain
 
     def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float) -> Worth:
         """What it is worth to send `chain` in place of the chain that would go out now."""
@@ -227,10 +239,10 @@ class Economy:
 
     def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
         """Another model: its price, and its cache, which knows nothing of this conversation."""
-        rates = self._rates(target, call.at)
+        rates = self.rates(target, call.at)
         if rates is None or seen.rates is None:
             return None
-        rules = self._caches.rules(target.provider, target.model, target.wire)
+        rules = self.rules(target)
         scope = (target.provider, target.model, _account(call))
         there = msgspec.structs.replace(
             seen, scope=scope, rules=rules, rates=rates, forecast=self.actual.forecast(scope, rules, seen.chain, at)
@@ -290,11 +302,12 @@ class Economy:
             if seen.history is not None:
                 seen.history.balance += earned
 
-    def _rates(self, target: Target, at: float) -> _Rates | None:
+    def rates(self, target: Target, at: float) -> Rates | None:
+        """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
         price = self._prices(target.provider, target.model, at)
         if price is None or price.free:
             return None
-        return _Rates(price, float(factor_at(price, at)))
+        return Rates(price, float(factor_at(price, at)))
 
 
 def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
@@ -325,12 +338,17 @@ def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     )
 
 
+_PROMPT = frozenset(
+    ("messages", "input", "system", "instructions", "tools", "cache_control", "model", "thinking", "tool_choice")
+)
+"""The members of a body that what a provider caches depends on."""
+
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
 _USUAL_OUTPUT_TOKENS = 400.0
 
 
-def _now(forecast: Forecast, rates: _Rates) -> float:
+def _now(forecast: Forecast, rates: Rates) -> float:
     """What the prompt of this call costs, in pico-dollars."""
     plain, read, write_5m, write_1h, _ = rates.of(forecast.prompt_tokens)
     return (
@@ -415,7 +433,7 @@ def _unwritten(forecast: Forecast) -> dict[str, float]:
     }
 
 
-def _bill(usage: Usage, rates: _Rates) -> float:
+def _bill(usage: Usage, rates: Rates) -> float:
     plain, read, write_5m, write_1h, _ = rates.of(usage.input_tokens)
     return (
         usage.uncached_tokens * plain

@@ -24,7 +24,7 @@ from ..ledger.invoices import PROVIDERS, read
 from ..money import format_usd
 from ..prices import PriceBook
 from ..stores.damage import notes, notice
-from .prices import book_of
+from .prices import price_book
 from .report import FILE, moment, tokens
 
 __all__ = ["command"]
@@ -69,7 +69,7 @@ def command(
     pennyweight audit --invoice usage.json --invoice costs.json --json
     """
     config = load(find(os.environ), os.environ, {"data_dir": data})
-    book = book_of(config)
+    book = price_book(config)
     now = time.time()
     span = moment(since, now), moment(until, now)
     for damage in notes(config.data_dir / FILE):

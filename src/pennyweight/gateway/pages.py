@@ -21,7 +21,10 @@ from ..front.http import HttpRequest, HttpResponse
 from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
+from .doctor_pages import DoctorPages
+from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
@@ -47,7 +50,10 @@ class Pages:
         self._metrics = metrics
         lists = ModelLists(app)
         self._models = ModelPages(app, gate, lists)
+        self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
+        self._experiments = ExperimentPages(app, gate)
+        self._doctor = DoctorPages(app, gate)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -57,12 +63,16 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
+        if (page := self._experiments.find(request)) is not None:
+            return page
+        if request.path.startswith("/pennyweight/doctor"):
+            return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
             return None
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._clawrouter.find(request) or self._models.find(request)
+        return page or self._advice.find(request) or self._clawrouter.find(request) or self._models.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
