@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import StoreError
 from ..protocols import KV, Clock
+from .pages import log_damage
 from .salvage import salvage
 
 __all__ = ["Damage", "Doubted", "notes", "notice", "rebuild"]
@@ -81,7 +82,8 @@ def rebuild(path: Path, reason: str, make: Callable[[Path], sqlite3.Connection],
     try:
         fresh = make(draft)
         try:
-            saved = salvage(aside, fresh)
+            log_damaged = bool(log_damage(aside.with_name(aside.name + "-wal")))
+            saved = salvage(aside, fresh, log_damaged=log_damaged)
             fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             fresh.execute("PRAGMA journal_mode=DELETE")
         finally:
