@@ -7,6 +7,7 @@ import json
 import os
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,7 +116,7 @@ def _of_gateway(config: Config, since: float, span: str) -> Report:
 
 
 def _of_files(paths: Sequence[Path], config: Config, since: float) -> Report:
-    calls = [call for path in files_in(tuple(paths)) for call in read(path)]
+    calls = _read(files_in(tuple(paths)))
     found = asyncio.run(_diagnosed(calls, config, since))
     notes = []
     if found.simulated:
@@ -130,6 +131,18 @@ def _of_files(paths: Sequence[Path], config: Config, since: float) -> Report:
     )
     groups = grouped(found.findings, on=doing(config), known=OPTIMIZERS)
     return Report(groups, about, found.prompt_cost, tuple(notes))
+
+
+def _read(paths: Sequence[Path]) -> list[Recorded]:
+    """The calls of all files. Sessions that are called after their files are told apart by the folder, if need be."""
+    names = Counter(path.name for path in paths)
+    calls: list[Recorded] = []
+    for path in paths:
+        found = read(path)
+        if names[path.name] > 1:
+            found = [msgspec.structs.replace(call, session=f"{path.parent.name}/{call.session}") for call in found]
+        calls += found
+    return calls
 
 
 async def _diagnosed(calls: list[Recorded], config: Config, since: float) -> Diagnosis:

@@ -42,10 +42,9 @@ def diagnose(
 
     count: tokens of a text. since: unix seconds; earlier calls are left out where their time is known.
     """
-    doctor = Doctor(rules, pricing)
     blocks = Blocks(count=count)
-    # Recordings without a date all begin at nought: each then has a provider of its own, or they would meet there.
-    caches: dict[str, PrefixCache] = {}
+    # Recordings without a date all begin at nought: each is a world of its own then, or they would meet there.
+    worlds: dict[str, tuple[Doctor, PrefixCache]] = {}
     findings: dict[tuple[str, ...], Finding] = {}
     seen = simulated = tokens = cost = 0
     start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
@@ -58,9 +57,13 @@ def diagnose(
         identity = identify(request)
         if not identity.session or identity.session_source == "derived":
             identity = msgspec.structs.replace(identity, session=call.session or identity.session)
+        world = "" if call.at else call.session
+        if world not in worlds:
+            worlds[world] = Doctor(rules, pricing), PrefixCache(count)
+        doctor, cache = worlds[world]
         usage, at = call.usage, call.at or start + call.t
         if usage is None:
-            usage = _simulated(caches.setdefault("" if call.at else call.session, PrefixCache(count)), call, at)
+            usage = _simulated(cache, call, at)
             simulated += 1
         chain = blocks.chain(request)
         one = sent(request, call_id=str(number), at=at, identity=identity, target=target, usage=usage, chain=chain)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import msgspec
 import pytest
 from tests.unit.replay.doctor_seeds import HEALTHY, MORE, TEN, recording
 
@@ -59,3 +62,22 @@ def test_there_are_ten() -> None:
 @pytest.mark.parametrize("name", ["demo", *HEALTHY])
 def test_nothing_is_said_of_a_healthy_session(name: str) -> None:
     assert found(demo_session() if name == "demo" else recording(name)) == ()
+
+
+def test_agents_with_other_heads_are_not_held_against_each_other() -> None:
+    """Two agents of one client at one provider, a minute apart, each with instructions and tools of its own."""
+    first = demo_session()[0]
+    other = copy.deepcopy(first.body)
+    other["system"][0]["text"] = other["system"][0]["text"].replace("a", "e", 40)
+    other["tools"] = other["tools"][2:]
+    other["messages"] = [{"role": "user", "content": "Something else."}]
+    for session in ("one", "two"):  # two conversations, and two agents that share one
+        calls = [
+            msgspec.structs.replace(first, session="one", at=1_795_000_000.0),
+            msgspec.structs.replace(first, session=session, body=other, at=1_795_000_060.0),
+        ]
+        assert found(calls) == ()
+
+
+def test_recordings_without_a_date_are_not_held_against_each_other() -> None:
+    assert found([*demo_session(), *(call for name in HEALTHY for call in recording(name))]) == ()

@@ -124,9 +124,9 @@ def misses(
     usage = later.usage
     if rules.kind == "none" or not later.chain or usage.input_tokens - usage.cache_read_tokens < FLOOR_TOKENS:
         return ()
-    past = [call for call in earlier if call.chain]
+    past = [call for call in earlier if call.chain and _one_thread(call, later)]
     if not past:
-        return _against_others(later, others, rules, rates)
+        return _against_others(later, [*others, *earlier], rules, rates)
     pairs = [(call, overlap(call, later)) for call in past]
     mates = [pair for pair in pairs if pair[0].model == later.model and pair[0].provider == later.provider]
     far = max(pairs, key=_most)
@@ -137,6 +137,13 @@ def misses(
     if near is None:
         return ()
     return _Case(later, near[0], near[1], past, rules, rates).misses()
+
+
+def _one_thread(earlier: Sent, later: Sent) -> bool:
+    """Whether one goes on with the other's messages. Agents that work for one session may not: they have nothing to
+    read from each other but a head, and theirs differ for good reason."""
+    said = {segment.content for segment in earlier.chain[_head_size(earlier) :]}
+    return any(segment.content in said for segment in later.chain[_head_size(later) :])
 
 
 def _most(pair: tuple[Sent, Overlap]) -> tuple[int, int, float]:
@@ -160,22 +167,27 @@ def _switched(later: Sent, other: Sent, seen: Overlap, rules: CacheRules, rates:
 
 
 def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rates: Rates | None) -> tuple[Miss, ...]:
-    """The first call of a conversation can read the head that others have written, if that is the same and recent."""
+    """The first call of a conversation can read the head that others have written, if that is the same and recent.
+
+    Another agent's head is another's business: only what differs by itself, or by order, is anybody's miss.
+    """
     best: tuple[Sent, Overlap] | None = None
     for other in others:
-        if other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
+        same_cache = other.model == later.model and other.provider == later.provider
+        if same_cache and other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
             seen = overlap(other, later)
             if best is None or seen.tokens + seen.at_once >= best[1].tokens + best[1].at_once:
                 best = (other, seen)
     if best is None:
         return ()
     other, seen = best
-    if seen.same < len(later.chain) and _is_head(later, seen.same):
-        seen = Overlap(seen.same, seen.tokens, seen.at_once, seen.at_once)
-    else:
-        seen = Overlap(seen.same, seen.tokens, 0.0, 0.0)
+    in_head = seen.same < len(later.chain) and _is_head(later, seen.same)
+    seen = Overlap(seen.same, seen.tokens, seen.at_once if in_head else 0.0, seen.at_once if in_head else 0.0)
     case = _Case(later, other, seen, (), rules, rates, heads_only=True)
-    return case.misses() if case.is_heads_business() else ()
+    return tuple(miss for miss in case.misses() if miss.code in _OF_HEADS)
+
+
+_OF_HEADS = frozenset(("volatile_head", "billing_header", "tools_reordered", "marker_missing", "below_minimum"))
 
 
 class _Case:
@@ -197,11 +209,6 @@ class _Case:
         self.read = later.usage.cache_read_tokens
         self.change: Change | None = None
         self.heads_only = heads_only
-
-    def is_heads_business(self) -> bool:
-        """Of two conversations: whether the first difference, or the last of what they share, is in tools or system."""
-        place = self.seen.same
-        return _is_head(self.later, place) or (place > 0 and _is_head(self.later, place - 1))
 
     def misses(self) -> tuple[Miss, ...]:
         found = self._found()
