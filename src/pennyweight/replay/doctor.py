@@ -48,7 +48,7 @@ def diagnose(
     findings: dict[tuple[str, ...], Finding] = {}
     seen = simulated = tokens = cost = 0
     start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
-    for number, call in enumerate(calls, 1):
+    for number, call in enumerate(sorted(calls, key=lambda call: call.at), 1):  # those without a date stay in order
         progress(number)
         request = call.request
         if not 200 <= call.status < 300 or (call.at and call.at < since):

@@ -333,7 +333,8 @@ def _history(f: Finding, told: _Told) -> Advice:
     if f.client == "aider":
         return Advice(
             "aider sends its repo map and the files anew in the middle of the prompt",
-            f"Each turn and each edit moves them: first {_at(f)}. What follows is paid for again. {told.often}",
+            f"Each turn and each edit moves or changes them, for instance {_at(f)}. What follows is paid again. "
+            f"{told.often}",
             "Freeze the repo map, and keep few files in the chat: /drop what needs no edits, /read-only what is only "
             "looked at.",
             "aider --map-refresh manual",
@@ -347,11 +348,11 @@ def _history(f: Finding, told: _Told) -> Advice:
 
 
 def _heartbeat(f: Finding, told: _Told) -> Advice:
-    differ = f" Other tools: {', '.join(f.names[:4])}." if f.names else ""
+    differ = f" (tools: {', '.join(f.names[:4])})" if f.names else ""
     return Advice(
         "Heartbeats break the session's cache",
-        f"A wake sends the whole history behind another head, and the turn after it rewrites a message: {f.place}."
-        f"{differ} {told.often}",
+        f"A wake sends the whole history behind another list of tools and another system prompt{differ}, and the turn "
+        f"after it comes back with a message rewritten. {told.often}",
         "Wake in a session of its own with a light context, if wakes need not know the conversation. Otherwise the "
         "gateway can repair what a wake rewrites.",
         'agents.defaults.heartbeat: {"isolatedSession": true, "lightContext": true}',

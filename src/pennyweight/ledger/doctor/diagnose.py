@@ -22,7 +22,7 @@ from ...request import Usage
 from .change import Change, changed
 from .sent import Sent, name_of, text_of
 
-__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "last_mark", "misses", "overlap"]
+__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "head_size", "last_mark", "misses", "overlap"]
 
 Code = Literal[
     "ttl_lapsed",
@@ -142,8 +142,8 @@ def misses(
 def _one_thread(earlier: Sent, later: Sent) -> bool:
     """Whether one goes on with the other's messages. Agents that work for one session may not: they have nothing to
     read from each other but a head, and theirs differ for good reason."""
-    said = {segment.content for segment in earlier.chain[_head_size(earlier) :]}
-    return any(segment.content in said for segment in later.chain[_head_size(later) :])
+    said = {segment.content for segment in earlier.chain[head_size(earlier) :]}
+    return any(segment.content in said for segment in later.chain[head_size(later) :])
 
 
 def _most(pair: tuple[Sent, Overlap]) -> tuple[int, int, float]:
@@ -467,7 +467,7 @@ def _ttl_s(of: Sent, rules: CacheRules, same: int) -> float:
     return rules.long_ttl_s or rules.ttl_s[0] if marks and marks[-1] == "1h" else rules.ttl_s[0]
 
 
-def _head_size(of: Sent) -> int:
+def head_size(of: Sent) -> int:
     """How many leading segments are tools and instructions."""
     known: int | None = of.__dict__.get("_head")
     if known is None:
@@ -480,7 +480,7 @@ def _head_size(of: Sent) -> int:
 
 
 def _is_head(of: Sent, place: int) -> bool:
-    return place < _head_size(of)
+    return place < head_size(of)
 
 
 def _where(of: Sent, place: int) -> str:
@@ -493,8 +493,10 @@ def _where(of: Sent, place: int) -> str:
 
 def last_mark(of: Sent) -> str:
     """Where the last cache mark stands; "" without one."""
-    place = max((i for i, s in enumerate(of.chain) if s.mark), default=None)
-    return "" if place is None else name_of(of, place)
+    for place in range(len(of.chain) - 1, -1, -1):
+        if of.chain[place].mark:
+            return name_of(of, place)
+    return ""
 
 
 def _marked(of: Sent) -> bool:

@@ -64,6 +64,11 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
     def tell(self, story: Story) -> None:
         self.__dict__["_story"] = story
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the text that is held."""
+        return len(self.request.raw) if self.request is not None else 0
+
     def let_go(self) -> None:
         """Forget the text."""
         msgspec.structs.force_setattr(self, "request", None)
