@@ -23,17 +23,15 @@ from ..app import OPTIMIZERS
 from ..config import Config, files, find, load
 from ..config.edit import doing, switch_on
 from ..errors import ConfigError
-from ..ledger.doctor import Group, grouped, pricing
+from ..ledger.doctor import Group, grouped
 from ..ledger.doctor.shown import as_object, page, summed
 from ..ledger.doctor.stored import read as read_stored
 from ..ledger.reading import is_made
 from ..money import format_usd
-from ..prices.caching import CacheBook
-from ..replay.doctor import Diagnosis, diagnose
+from ..replay.doctor import Diagnosis
 from ..replay.readers import Recorded, read
 from ..stores.database import FILE
-from ..text.tokenizers import BpeTokenizer
-from .offline import opened
+from .offline import examined, opened
 from .replay import files_in
 from .report import moment
 
@@ -150,16 +148,7 @@ async def _diagnosed(calls: list[Recorded], config: Config, since: float) -> Dia
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("examining", total=len(calls))
         async with opened(config) as (app, _):
-            return diagnose(
-                calls,
-                resolve=app.resolve,
-                identify=lambda request: app.identify(request, "local"),
-                pricing=pricing(app.accounts.price),
-                rules=CacheBook().rules,
-                count=BpeTokenizer().count,
-                since=since,
-                progress=lambda done: progress.update(task, completed=done),
-            )
+            return examined(app, calls, since=since, progress=lambda done: progress.update(task, completed=done))
 
 
 # --- how they are told ----------------------------------------------------------------------------------------
