@@ -48,6 +48,8 @@ def advise(
         return msgspec.structs.replace(made, apply="")
     if made.apply not in on:
         return made
+    if worst.code == "heartbeat":  # the client's own setting does more than any repair
+        return msgspec.structs.replace(made, apply="")
     if live:
         note = f" The gateway's {optimizer} is on: what comes after this, it found not to pay or cannot reach."
         return msgspec.structs.replace(made, fix=made.fix + note, apply="")
@@ -354,7 +356,7 @@ def _heartbeat(f: Finding, told: _Told) -> Advice:
         f"A wake sends the whole history behind another list of tools and another system prompt{differ}, and the turn "
         f"after it comes back with a message rewritten. {told.often}",
         "Wake in a session of its own with a light context, if wakes need not know the conversation. Otherwise the "
-        "gateway can repair what a wake rewrites.",
+        "gateway's heartbeat repairs part of it, and most of it under optimize = max.",
         'agents.defaults.heartbeat: {"isolatedSession": true, "lightContext": true}',
         "heartbeat",
     )
