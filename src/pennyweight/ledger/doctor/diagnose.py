@@ -184,7 +184,15 @@ def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rate
     in_head = seen.same < len(later.chain) and _is_head(later, seen.same)
     seen = Overlap(seen.same, seen.tokens, seen.at_once if in_head else 0.0, seen.at_once if in_head else 0.0)
     case = _Case(later, other, seen, (), rules, rates, heads_only=True)
-    return tuple(miss for miss in case.misses() if miss.code in _OF_HEADS)
+    return tuple(_between(miss) for miss in case.misses() if miss.code in _OF_HEADS)
+
+
+def _between(miss: Miss) -> Miss:
+    return msgspec.structs.replace(miss, names=(BETWEEN,)) if miss.code == "volatile_head" else miss
+
+
+BETWEEN = "between conversations"
+"""Among a miss's names: what differs is another one's conversation."""
 
 
 _OF_HEADS = frozenset(("volatile_head", "billing_header", "tools_reordered", "marker_missing", "below_minimum"))
