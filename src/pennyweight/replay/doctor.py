@@ -8,7 +8,7 @@ import msgspec
 
 from ..call import Identity, Target
 from ..capture.format import Recorded
-from ..ledger.doctor import Doctor, Finding, Pricing, Rules, gather, prompt_cost, sent
+from ..ledger.doctor import Doctor, Finding, Pricing, Rules, gather, is_whole, prompt_cost, sent
 from ..prefix import Blocks
 from ..request import Request, Usage, Wire
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
@@ -51,7 +51,7 @@ def diagnose(
     for number, call in enumerate(sorted(calls, key=lambda call: call.at), 1):  # those without a date stay in order
         progress(number)
         request = call.request
-        if not 200 <= call.status < 300 or (call.at and call.at < since):
+        if not 200 <= call.status < 300 or (call.at and call.at < since) or not is_whole(request):
             continue
         target = resolve(request.model, request.wire)
         identity = identify(request)

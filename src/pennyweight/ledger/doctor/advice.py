@@ -219,7 +219,8 @@ def _parallel(f: Finding, told: _Told) -> Advice:
 def _evicted(f: Finding, told: _Told) -> Advice:
     return Advice(
         "The provider had forgotten an unchanged prompt",
-        f"Nothing changed and its time was not up: it was evicted, or the call reached another machine. {told.often}",
+        "Nothing changed in what was sent, and its time was not up: it was evicted, the call reached another machine, "
+        f"or the provider drops the reasoning of finished turns. {told.often}",
         "Nothing to change here. Where it happens often: keep below 15 calls a minute for one prefix and cache key.",
     )
 

@@ -22,7 +22,7 @@ from ...request import Operation, Request
 from .diagnose import FLOOR_TOKENS
 from .doctor import Doctor, Rules, gather
 from .finding import Finding
-from .sent import Pricing, sent, tool_names
+from .sent import Pricing, is_whole, sent, tool_names
 from .stored import store
 
 __all__ = ["Rounds", "Write"]
@@ -84,6 +84,8 @@ class Rounds:
         if usage is None or usage.counted or len(done.charges) != 1 or not 200 <= outcome.status < 300:
             return
         if usage.input_tokens < FLOOR_TOKENS or call.original.operation is not Operation.GENERATE:
+            return
+        if not is_whole(call.request):
             return
         identity = call.identity
         session = f"{identity.tenant}\0{identity.session}\0sent" if identity.session else ""

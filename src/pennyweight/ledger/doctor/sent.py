@@ -18,7 +18,7 @@ from ...money import PicoUSD, Price, Rates, factor_at, rates_for, whole
 from ...prefix import Segment, items
 from ...request import Request, Usage, Wire
 
-__all__ = ["Pricing", "Sent", "Story", "client_of", "name_of", "pricing", "sent", "text_of", "tool_names"]
+__all__ = ["Pricing", "Sent", "Story", "client_of", "is_whole", "name_of", "pricing", "sent", "text_of", "tool_names"]
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -198,6 +198,15 @@ def _retention(request: Request) -> str:
 
 
 _EDGE_BYTES = 4_096
+_ELSEWHERE = re.compile(rb'"(?:previous_response_id|conversation)"\s*:\s*["{]')
+
+
+def is_whole(request: Request) -> bool:
+    """Whether the body is the whole prompt: one that goes on with what the provider keeps is only its end."""
+    if request.wire is not Wire.OPENAI_RESPONSES:
+        return True
+    raw = request.raw
+    return not _ELSEWHERE.search(raw[:_EDGE_BYTES]) and not _ELSEWHERE.search(raw[-_EDGE_BYTES:])
 
 
 # --- who wrote it -------------------------------------------------------------------------------------------
