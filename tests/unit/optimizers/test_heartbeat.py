@@ -310,6 +310,14 @@ def test_a_wake_that_needs_what_the_head_lacks_keeps_its_own(change: dict[str, A
     assert proposal is None or proposal.level == "safe"
 
 
+def test_a_wake_of_another_conversation_keeps_its_own_head() -> None:
+    house, session = woken(optimize="max")
+    session.messages[0] = wakes.said(f"{STAMP} Something else.")
+    proposal = house.ask(call(session.wake(), ANTHROPIC, optimize="max", at=AT + 60))
+    assert proposal is not None
+    assert proposal.level == "safe"
+
+
 def test_a_cold_head_is_not_borrowed() -> None:
     house, session = woken(optimize="max")
     proposal = house.ask(call(session.wake(), ANTHROPIC, optimize="max", at=AT + 1_000))

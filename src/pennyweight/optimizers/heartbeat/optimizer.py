@@ -26,6 +26,9 @@ from .shape import Raws, Shape, joined, shape, texts
 __all__ = ["Heartbeat", "Settings", "build"]
 
 _BORROWED = "a wake on its session's cached head"
+_SOURCES = frozenset({"runtime line", "x-clawrouter-session-id", "x-pennyweight-session", "prompt_cache_key"})
+"""What tells OpenClaw's sessions; others are not even looked up."""
+
 _RISK = 0.02  # that a wake answers worse when its own instructions come last; a judgement, see the docs page
 _REFUSALS = 2  # answers in a row that called what the wake did not offer, and were asked for again
 _LATER = frozenset({"tool_use", "tool_calls", "function_call"})
@@ -87,7 +90,7 @@ class Heartbeat:
 
         Raises BadRequest for a body that is no JSON object.
         """
-        if not call.identity.session or call.request.operation is not Operation.GENERATE:
+        if not _concerned(call):
             return None
         wake = call.identity.housekeeping == "heartbeat"
         scope = scope_of(call)
@@ -186,7 +189,7 @@ class Heartbeat:
     async def settle(self, outcome: Outcome) -> None:
         """Learn from a call that an upstream answered. Raises StoreError."""
         call = outcome.call
-        if not call.identity.session or call.request.operation is not Operation.GENERATE or outcome.status != 200:
+        if not _concerned(call) or outcome.status != 200:
             return
         scope = scope_of(call)
         session = self._memory.sessions.get(scope)
@@ -233,6 +236,15 @@ class Heartbeat:
         if self._settings.borrow or self._settings.unmark:
             learnt = msgspec.structs.replace(learnt, head=head_of(call, learnt.head))
         return learnt
+
+
+def _concerned(call: Call) -> bool:
+    identity = call.identity
+    return bool(
+        identity.session
+        and (identity.session_source in _SOURCES or identity.housekeeping == "heartbeat")
+        and call.request.operation is Operation.GENERATE
+    )
 
 
 def _was_woken(request: Request) -> bool:
