@@ -14,7 +14,7 @@ from .call import Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verd
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Flow, Ready
-from .policy import Flag, Level
+from .policy import Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, Usage, get_header
 from .sticky import Sticky
@@ -63,6 +63,7 @@ class Pipeline:
 
     `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
     bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    policy: which of them each session gets; None: as the flags say, without a holdout.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Pipeline:
         clock: Clock,
         propose_s: float = 0.05,
         observers: Sequence[Observer] = (),
+        policy: Policy | None = None,
         economy: Economy | None = None,
         gate: bool = True,
     ) -> None:
@@ -82,6 +84,7 @@ class Pipeline:
         gate: False lets every change through, whatever it costs: for benches that show what the gate is worth.
         """
         self._optimizers = tuple(optimizers)
+        self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
         self._backend = backend
         self._submit = submit
         self._clock = clock
@@ -99,9 +102,11 @@ class Pipeline:
         if call.optimize == "off" or not self._optimizers:
             return call, None
         deadline = asyncio.get_running_loop().time() + self._propose_s
+        exposure = self._policy.exposure(call)
+        call.facts["arm"] = exposure.arm
         call = self._resume(call)
         for optimizer, flag in self._optimizers:
-            mode = flag.mode_for(call.identity.tenant, call.id)
+            mode = exposure.modes.get(optimizer.name, "off")
             if mode == "off":
                 continue
             try:
@@ -125,7 +130,13 @@ class Pipeline:
                     call.facts.get("rewritten", ("", "safe"))[1] == "max" or (flag.level or proposal.level) == "max"
                 )
                 call.facts["rewritten"] = (optimizer.name, "max" if by_max else "safe")
-            call = _spend(call.apply(proposal.action), proposal.risk)
+                before = call.request
+                call = call.apply(proposal.action)
+                if self._economy is not None:
+                    self._economy.carry(before, call.request, proposal.action.edits)
+            else:
+                call = call.apply(proposal.action)
+            call = _spend(call, proposal.risk)
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
         return call, None
@@ -150,17 +161,16 @@ class Pipeline:
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
         keep = keep or any(observer.wants(call) for observer in self._observers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
-        watch.foresee(self._look(call))
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
                 call, reply = await self._untouched(call, reply)
-                watch.again(call, self._look(call))
+                watch.again(call)
         except BaseException as error:
             watch.failed(error)
             raise
-        if reply.ok:
-            watch.sent(self._sent(call, watch.foreseen))
+        if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
+            watch.sent(self._sent(call, self._look(call)))
         reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
         watch.follow(reply)
@@ -209,11 +219,7 @@ class Pipeline:
         if known is None:
             return call
         try:
-            allowed = {
-                optimizer.name
-                for optimizer, flag in self._optimizers
-                if flag.mode_for(call.identity.tenant, call.id) == "on"
-            }
+            allowed = {name for name, mode in self._policy.exposure(call).modes.items() if mode == "on"}
             if call.optimize == "safe":
                 allowed -= {pin.by for pin in known.values() if pin.level == "max"}
             request, used = self._sticky.resume(call.request, known, allowed)
@@ -376,16 +382,11 @@ class _Watch:
         self._finished = False
         self._flow: Flow | None = None
         self._streamed = False
-        self.foreseen: Foreseen | None = None
         self._sent_as: tuple[Foreseen, Forecast] | None = None
 
-    def foresee(self, seen: Foreseen | None) -> None:
-        """What was foreseen of the call as it goes out."""
-        self.foreseen = seen
-
-    def again(self, call: Call, seen: Foreseen | None) -> None:
+    def again(self, call: Call) -> None:
         """The call went out anew, in another form."""
-        self._call, self.foreseen = call, seen
+        self._call = call
 
     def sent(self, sent_as: tuple[Foreseen, Forecast] | None) -> None:
         """The provider has taken it."""
