@@ -59,6 +59,7 @@ from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
+from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
@@ -116,6 +117,7 @@ class App:
         policy: Policy,
         experiments: Loop,
         signals: Signals,
+        rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
     ) -> None:
@@ -136,6 +138,7 @@ class App:
         self.signals = signals  # what is said of answers
         self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -237,6 +240,9 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
+        rollups = Rollups(database)
+        rolling = asyncio.create_task(rollups.run())
+        stack.callback(rolling.cancel)
         checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
         if config.adaptive.enabled:
@@ -265,6 +271,7 @@ async def build(
             policy=policy,
             experiments=experiments,
             signals=signals,
+            rollups=rollups,
             economy=economy,
             doctor=doctor,
         )
