@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
 from .backends.coalesce import Coalesce
@@ -51,7 +52,9 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
-from .stores.flags import SQLiteChanges
+from .stores.changes import SQLiteChanges
+from .stores.damage import Doubted
+from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
@@ -65,6 +68,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "output_limit": "pennyweight.optimizers.output_limit:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -169,7 +173,7 @@ async def build(
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
-        database = Database(config.data_dir / "pennyweight.db")
+        database = Database(config.data_dir / "pennyweight.db", now=time.now)
         stack.push_async_callback(database.close)
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
@@ -196,7 +200,8 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        limits = Doubted(stored, database.path, time)
+        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
@@ -224,6 +229,11 @@ async def build(
         await stack.enter_async_context(clerk)
         experiments.start()
         stack.push_async_callback(experiments.close)
+        checking = asyncio.create_task(_check(database))
+        stack.callback(checking.cancel)
+        if config.adaptive.enabled:
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            stack.callback(adaptive.cancel)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -254,7 +264,7 @@ async def _experiments(
 ) -> tuple[Policy, Loop, Signals, Watch]:
     """Who gets what, the loop that learns what it comes to, and what it hears by."""
     settings = config.experiments
-    changes = SQLiteChanges(database, clock)
+    changes = SQLiteFlags(database, clock)
     policy = Policy({o.name: flag for o, flag in optimizers}, holdout=settings.holdout, changes=changes)
     try:
         await policy.load()
@@ -277,6 +287,21 @@ async def _experiments(
 def loop_settings(settings: Experiments) -> LoopSettings:
     margins = Margins(settings.error_margin, settings.latency_margin, settings.cost_margin)
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
+
+
+def _adaptive(
+    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
+) -> Adaptive:
+    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
+    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
+    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
@@ -420,7 +445,7 @@ def _compose(
 
 
 def _budget(
-    inner: Backend, kv: SQLiteKV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
 ) -> Budget:
     return Budget(
         inner,

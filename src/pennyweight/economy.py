@@ -17,19 +17,19 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from .call import Call, Proposal, Rewrite, Route, Target
-from .habits import LATER_S, SOON_S, Conversation, Habits, Outlook, head
+from .habits import LATER_S, SOON_S, Agent, Conversation, Habits, Outlook, head
 from .money import Price, factor_at, rates_for
 from .prefix import Blocks, Segment, shared
 from .prices.caching import CacheBook, CacheRules
-from .request import Operation, Request, Usage
+from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Worth"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
 
-SMALL_BYTES = 2_000
+SMALL_BYTES = 1_500
 """Bodies below this have no prompt that any provider caches."""
 
 
@@ -37,6 +37,8 @@ class Foreseen(msgspec.Struct, frozen=True):
     """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
 
     key: bytes  # of its conversation
+    session: str
+    session_calls: int  # that the session has made before this one
     agent: str
     scope: Scope
     rules: CacheRules
@@ -45,9 +47,12 @@ class Foreseen(msgspec.Struct, frozen=True):
     forecast: Forecast
     outlook: Outlook
     conversation: Conversation | None
+    history: Agent | None  # what the agent has done before, its housekeeping apart
     looping: bool
+    gap_s: float  # since the conversation's last call; 0 for its first
+    chore: bool  # housekeeping: a wake, a title, a summary
     stranger: bool  # a conversation that went on before we saw it: what is warm is not known
-    rates: _Rates | None  # None: no price is known, so nothing is weighed
+    rates: Rates | None  # None: no price is known, so nothing is weighed
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -64,7 +69,7 @@ class Worth(msgspec.Struct, frozen=True):
         return self.now + self.ahead
 
 
-class _Rates(msgspec.Struct, frozen=True):
+class Rates(msgspec.Struct, frozen=True):
     """Pico-dollars a token, time of day in it. A prompt's length may cross a band, so they are looked up by length."""
 
     price: Price
@@ -102,33 +107,44 @@ class Economy:
         original = call.original
         if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
             return None
-        rules = self._caches.rules(call.target.provider, call.target.model, call.target.wire)
+        rules = self.rules(call.target)
         session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
         asked = self.chain(original, session)
         if not asked:
             return None
         chain = asked if call.request is original else self.chain(call.request, session and session + "\0sent")
         start = head(asked)
-        key = _key(session or call.id, asked[start - 1].digest if start else b"")
+        session = session or call.id
+        key = _key(session, asked[start - 1].digest if start else b"")
         scope = (call.target.provider, call.target.model, _account(call))
         looping = _is_looping(asked)
         agent = _agent(call)
         conversation = self.habits.conversation(key)
+        chore = call.identity.housekeeping is not None
         stranger = conversation is None and any(s.role in ("assistant", "model") for s in asked[start:])
         return Foreseen(
             key=key,
+            session=session,
+            session_calls=self.habits.calls(session),
             agent=agent,
             scope=scope,
             rules=rules,
             asked=asked,
             chain=chain,
             forecast=self.actual.forecast(scope, rules, chain, at),
-            outlook=self.habits.outlook(key, agent, looping=looping, chore=call.identity.housekeeping is not None),
+            outlook=self.habits.outlook(key, agent, looping=looping, chore=chore),
             conversation=conversation,
+            history=self.habits.agent(agent.rpartition("\0")[0] + "\0"),
             looping=looping,
+            gap_s=max(at - conversation.at, 0.0) if conversation is not None else 0.0,
+            chore=chore,
             stranger=stranger,
-            rates=self._rates(call.target, call.at),
+            rates=self.rates(call.target, call.at),
         )
+
+    def rules(self, target: Target) -> CacheRules:
+        """How that upstream caches prompts, by the book."""
+        return self._caches.rules(target.provider, target.model, target.wire)
 
     def chain(self, request: Request, session: str = "") -> tuple[Segment, ...]:
         """The request's chain, made once. session: "" or a name under which its head is remembered."""
@@ -144,6 +160,8 @@ class Economy:
             return None
         match proposal.action:
             case Rewrite(edits=edits):
+                if not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+                    return None
                 request = call.request.edit(edits)
                 session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
                 chain = self.chain(request, session and session + "\0sent")
@@ -155,6 +173,12 @@ class Economy:
             case _:
                 return None
 
+    def carry(self, before: Request, after: Request, edits: Sequence[Edit]) -> None:
+        """An edited request has the chain of the one before it where no edit touches the prompt."""
+        chain = before.__dict__.get("_chain")
+        if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+            after.__dict__["_chain"] = chain
+
     def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float) -> Worth:
         """What it is worth to send `chain` in place of the chain that would go out now."""
         assert seen.rates is not None
@@ -164,6 +188,8 @@ class Economy:
             bound = next((s for s in reversed(seen.chain[same:]) if s.bound), None)
             if bound is not None:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
+        if not seen.chore and _marked(chain) < _marked(seen.chain):
+            return Worth(refused="the caller's own cache breakpoints stay")
         before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
         growth = _growth(seen)
         now = _now(before, seen.rates) - _now(after, seen.rates)
@@ -175,7 +201,7 @@ class Economy:
             if worth.refused:
                 return worth
         if now < -_CRUMB:
-            refused = _stake(seen, worth)
+            refused = _stake(seen, chain, worth)
             if refused:
                 return msgspec.structs.replace(worth, refused=refused)
         return worth
@@ -213,10 +239,10 @@ class Economy:
 
     def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
         """Another model: its price, and its cache, which knows nothing of this conversation."""
-        rates = self._rates(target, call.at)
+        rates = self.rates(target, call.at)
         if rates is None or seen.rates is None:
             return None
-        rules = self._caches.rules(target.provider, target.model, target.wire)
+        rules = self.rules(target)
         scope = (target.provider, target.model, _account(call))
         there = msgspec.structs.replace(
             seen, scope=scope, rules=rules, rates=rates, forecast=self.actual.forecast(scope, rules, seen.chain, at)
@@ -237,9 +263,21 @@ class Economy:
             seen = seen if again is None else again
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
-        conversation = self.habits.sent(seen.key, seen.agent, seen.chain, seen.asked, looping=seen.looping, at=at)
+        appends = seen.conversation is None or seen.conversation.appends(seen.asked)
+        conversation = self.habits.sent(
+            seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
+        )
+        if not appends and seen.chain != seen.asked:
+            self._guess(conversation, seen)
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
+
+    @staticmethod
+    def _guess(conversation: Conversation, seen: Foreseen) -> None:
+        """Remember a mark of ours that stands further back than anything that has come again so far."""
+        ours = [index for index, segment in enumerate(seen.chain) if segment.mark]
+        if ours and ours[-1] >= conversation.repeated_before:
+            conversation.guessed.append(seen.chain[ours[-1]].digest)
 
     def would_be(self, seen: Foreseen, *, at: float) -> Forecast:
         """What the provider would have billed for the call as the caller sent it, had no call ever been changed."""
@@ -259,13 +297,17 @@ class Economy:
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
         if seen.rates is not None and conversation.rewritten:
             without = baseline(usage, seen.forecast, would_be)
-            conversation.balance += _bill(without, seen.rates) - _bill(usage, seen.rates)
+            earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
+            conversation.balance += earned
+            if seen.history is not None:
+                seen.history.balance += earned
 
-    def _rates(self, target: Target, at: float) -> _Rates | None:
+    def rates(self, target: Target, at: float) -> Rates | None:
+        """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
         price = self._prices(target.provider, target.model, at)
         if price is None or price.free:
             return None
-        return _Rates(price, float(factor_at(price, at)))
+        return Rates(price, float(factor_at(price, at)))
 
 
 def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
@@ -296,12 +338,17 @@ def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     )
 
 
+_PROMPT = frozenset(
+    ("messages", "input", "system", "instructions", "tools", "cache_control", "model", "thinking", "tool_choice")
+)
+"""The members of a body that what a provider caches depends on."""
+
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
 _USUAL_OUTPUT_TOKENS = 400.0
 
 
-def _now(forecast: Forecast, rates: _Rates) -> float:
+def _now(forecast: Forecast, rates: Rates) -> float:
     """What the prompt of this call costs, in pico-dollars."""
     plain, read, write_5m, write_1h, _ = rates.of(forecast.prompt_tokens)
     return (
@@ -331,25 +378,37 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
     return calls * (again + added)
 
 
-def _stake(seen: Foreseen, worth: Worth) -> str:
+def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth) -> str:
     """Why a change that costs more now and pays later must not be made; "": it may.
 
-    Its cost is a stake that is lost if no call follows in time. So the conversation must have shown that it goes on,
-    or its agent's earlier ones; and a conversation that has lost a stake must have earned the next one.
+    Its cost is a stake that is lost if no call follows in time. So the session must have shown that it goes on, or its
+    agent's earlier ones; what has not yet come again is only bet on out of what earlier marks have earned; and a
+    conversation that has lost a stake must earn the next one.
     """
     outlook, conversation = seen.outlook, seen.conversation
     if worth.total <= 0:
         return "what it costs now would not come back"
-    calls = conversation.calls if conversation is not None else 0
-    in_row = conversation.in_row_later if conversation is not None else 0
     if outlook.soon_low >= _SURE:
         return ""
-    if calls < 2 or in_row < 2:
+    if conversation is None or not _known(seen):
         return "not known yet whether the conversation goes on"
-    assert conversation is not None
-    if conversation.balance < 0 and -worth.now > -conversation.balance and in_row < 6:
+    cost = -worth.now
+    if not conversation.appends(seen.asked):
+        ours = [index for index, segment in enumerate(chain) if segment.mark]
+        if ours and ours[-1] >= conversation.repeated(seen.asked) and cost > conversation.balance:
+            return "what has not come again before is not bet on with borrowed money"
+    if conversation.balance < 0 and cost > -conversation.balance and conversation.in_row_later < 6:
         return "an earlier mark was never read"
     return ""
+
+
+def _known(seen: Foreseen) -> bool:
+    """Whether a session has gone on, or its agent has, and nothing was lost on it by taking its word."""
+    if seen.gap_s > LATER_S:
+        return False
+    if seen.session_calls >= 2:
+        return True
+    return seen.history is not None and seen.history.calls >= 2 and seen.history.balance >= 0
 
 
 _SURE = 0.9
@@ -374,7 +433,7 @@ def _unwritten(forecast: Forecast) -> dict[str, float]:
     }
 
 
-def _bill(usage: Usage, rates: _Rates) -> float:
+def _bill(usage: Usage, rates: Rates) -> float:
     plain, read, write_5m, write_1h, _ = rates.of(usage.input_tokens)
     return (
         usage.uncached_tokens * plain
@@ -382,6 +441,10 @@ def _bill(usage: Usage, rates: _Rates) -> float:
         + usage.cache_write_5m_tokens * write_5m
         + usage.cache_write_1h_tokens * write_1h
     )
+
+
+def _marked(chain: Sequence[Segment]) -> int:
+    return sum(1 for segment in chain if segment.mark)
 
 
 def _said(chain: Sequence[Segment]) -> int:

@@ -130,7 +130,13 @@ class Pipeline:
                     call.facts.get("rewritten", ("", "safe"))[1] == "max" or (flag.level or proposal.level) == "max"
                 )
                 call.facts["rewritten"] = (optimizer.name, "max" if by_max else "safe")
-            call = _spend(call.apply(proposal.action), proposal.risk)
+                before = call.request
+                call = call.apply(proposal.action)
+                if self._economy is not None:
+                    self._economy.carry(before, call.request, proposal.action.edits)
+            else:
+                call = call.apply(proposal.action)
+            call = _spend(call, proposal.risk)
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
         return call, None
@@ -155,17 +161,16 @@ class Pipeline:
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
         keep = keep or any(observer.wants(call) for observer in self._observers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
-        watch.foresee(self._look(call))
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
                 call, reply = await self._untouched(call, reply)
-                watch.again(call, self._look(call))
+                watch.again(call)
         except BaseException as error:
             watch.failed(error)
             raise
-        if reply.ok:
-            watch.sent(self._sent(call, watch.foreseen))
+        if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
+            watch.sent(self._sent(call, self._look(call)))
         reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
         watch.follow(reply)
@@ -375,16 +380,11 @@ class _Watch:
         self._finished = False
         self._flow: Flow | None = None
         self._streamed = False
-        self.foreseen: Foreseen | None = None
         self._sent_as: tuple[Foreseen, Forecast] | None = None
 
-    def foresee(self, seen: Foreseen | None) -> None:
-        """What was foreseen of the call as it goes out."""
-        self.foreseen = seen
-
-    def again(self, call: Call, seen: Foreseen | None) -> None:
+    def again(self, call: Call) -> None:
         """The call went out anew, in another form."""
-        self._call, self.foreseen = call, seen
+        self._call = call
 
     def sent(self, sent_as: tuple[Foreseen, Forecast] | None) -> None:
         """The provider has taken it."""

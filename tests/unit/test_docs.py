@@ -18,6 +18,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
+    "advice",
     "billing-header",
     "capture",
     "clawrouter",
@@ -27,6 +28,7 @@ FEATURES = [
     "identity",
     "keys",
     "ledger",
+    "output-limit",
     "plugins",
     "prices",
     "reliability",

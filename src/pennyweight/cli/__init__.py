@@ -17,6 +17,8 @@ _COMMANDS = {
     "connect": ("Show or write what a client needs to use the gateway.", "connect"),
     "report": ("What calls cost, and what was saved.", "report"),
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),
+    "audit": ("Compare the ledger with a provider's usage or cost export.", "audit"),
+    "advice": ("What should be changed, what it costs, and the exact setting.", "advice"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),

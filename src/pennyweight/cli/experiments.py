@@ -21,7 +21,7 @@ from ..clock import SystemClock
 from ..config import Config, find, load
 from ..ledger.loop import Loop
 from ..policy import Flag, Mode, Policy
-from ..stores.flags import SQLiteChanges
+from ..stores.flags import SQLiteFlags
 from ..stores.sqlite import FILE, Database
 
 __all__ = ["command"]
@@ -102,7 +102,7 @@ async def _opened(config: Config) -> AsyncIterator[tuple[Policy, Loop]]:
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(config.data_dir / FILE)
     try:
-        changes = SQLiteChanges(database, clock)
+        changes = SQLiteFlags(database, clock)
         flags = {rule.use: Flag(rule.mode, rule.share, rule.level, rule.rollout) for rule in config.optimizers}
         policy = Policy(flags, holdout=config.experiments.holdout, changes=changes)
         settings = loop_settings(config.experiments)

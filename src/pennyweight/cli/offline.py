@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from ..adaptive import Settings as AdaptiveSettings
 from ..app import App, build
 from ..config import Config, find, load
 from ..prices.catalogue import FILE_NAME
@@ -32,9 +33,11 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
         if prices.is_file():  # what `prices update` left counts here too
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
-        nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
-        config = msgspec.structs.replace(config, data_dir=Path(folder), experiments=nobody)
-        async with build(config, clock=clock) as app:
+        everybody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
+        alone = msgspec.structs.replace(
+            config, data_dir=Path(folder), adaptive=AdaptiveSettings(), experiments=everybody
+        )
+        async with build(alone, clock=clock) as app:
             yield app, clock
 
 

@@ -19,6 +19,8 @@ from . import providers as known_providers
 from . import toml
 from .proxies import proxies
 from .settings import (
+    AdaptiveSettings,
+    AdviceSettings,
     Capture,
     Config,
     Experiments,
@@ -43,9 +45,13 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "capture": Capture,
     "experiments": Experiments,
     "otel": Otel,
+    "advice": AdviceSettings,
+    "adaptive": AdaptiveSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
+    "adaptive",
+    "advice",
     "capture",
     "data_dir",
     "experiments",
@@ -254,6 +260,8 @@ class _Reading:
         positive = [
             ("server", f) for f in server.__struct_fields__ if f.endswith(("_s", "_bytes", "depth", "connections"))
         ]
+        positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
+        positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
@@ -265,6 +273,12 @@ class _Reading:
             self.report(
                 ("server", "port"), f"server.port {server.port} is no port.", "Use 1 to 65535; 0 takes any free one."
             )
+        for field in ("hit_share", "heartbeat_share"):
+            if not 0 <= (share := getattr(config.advice, field)) <= 1:
+                self.report(("advice", field), f"advice.{field} {share} is no share.", "Use 0 to 1; 0.2 is a fifth.")
+        if config.adaptive.most_step <= 1:
+            message = f"adaptive.most_step {config.adaptive.most_step} must be above 1."
+            self.report(("adaptive", "most_step"), message, "2 doubles or halves a value at a time.")
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)

@@ -10,11 +10,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..adaptive import Settings as AdaptiveSettings
 from ..call import Optimize
+from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
 
 __all__ = [
+    "AdaptiveSettings",
+    "AdviceSettings",
     "Auth",
     "Capture",
     "Config",
@@ -230,5 +234,7 @@ class Config(msgspec.Struct, frozen=True):
     capture: Capture = Capture()
     experiments: Experiments = Experiments()
     otel: Otel = Otel()
+    advice: AdviceSettings = AdviceSettings()
+    adaptive: AdaptiveSettings = AdaptiveSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None

@@ -42,7 +42,7 @@ def is_made(path: Path) -> bool:
             sql = "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
             return connection.execute(sql).fetchone() is not None
     except sqlite3.Error as error:
-        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+        raise StoreError(f"Cannot read the ledger {path}: {error}.{_remedy(error)}") from error
 
 
 @contextmanager
@@ -59,7 +59,14 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
                 )
             yield connection
     except sqlite3.Error as error:
-        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+        raise StoreError(f"Cannot read the ledger {path}: {error}.{_remedy(error)}") from error
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ""
+    return " It is damaged: `pennyweight serve` sets it aside and rebuilds it from what can be read."
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -107,4 +114,5 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         trail=_trail.decode(row["trail"]),
         replayed=bool(row["replayed"]),
         abandoned=bool(row["abandoned"]),
+        usage_suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
     )

@@ -11,14 +11,14 @@ from ..policy import Change
 from ..protocols import Clock
 from .database import Database
 
-__all__ = ["SQLiteChanges"]
+__all__ = ["SQLiteFlags"]
 
 _FIELDS = ("optimizer", "mode", "share", "by", "kind", "reason", "figures", "configured", "at", "id", "last_receipt")
 _SELECT = f"SELECT {', '.join(_FIELDS)} FROM flag_changes"
 _NEWEST = f"{_SELECT} WHERE id IN (SELECT max(id) FROM flag_changes WHERE kind <> 'notice' GROUP BY optimizer)"
 
 
-class SQLiteChanges:
+class SQLiteFlags:
     """Protocol: `policy.Changes`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:

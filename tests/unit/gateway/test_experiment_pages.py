@@ -190,9 +190,9 @@ def test_an_answer_in_the_holdout_says_so_and_its_receipt_too(tmp_path: Path) ->
 def test_the_loop_of_a_running_app_takes_up_what_was_switched_elsewhere(tmp_path: Path) -> None:
     async def work(app: App, ask: Ask) -> None:
         from pennyweight.policy import Policy
-        from pennyweight.stores.flags import SQLiteChanges
+        from pennyweight.stores.flags import SQLiteFlags
 
-        elsewhere = Policy(app.policy.flags, changes=SQLiteChanges(app.database, app.clock))
+        elsewhere = Policy(app.policy.flags, changes=SQLiteFlags(app.database, app.clock))
         await elsewhere.set("exact_cache", by="operator", mode="off")
         async with asyncio.timeout(5):
             while app.policy.in_force("exact_cache").mode != "off":  # noqa: ASYNC110 - nothing tells

@@ -19,7 +19,7 @@ from pennyweight.ledger.signals import Said, Signals
 from pennyweight.ledger.trials import Trials
 from pennyweight.policy import Flag, Policy
 from pennyweight.request import Operation, Request, Wire
-from pennyweight.stores.flags import SQLiteChanges
+from pennyweight.stores.flags import SQLiteFlags
 from pennyweight.stores.sqlite import FILE, Database, SQLiteLedger
 from pennyweight.testing.clock import FakeClock
 
@@ -31,7 +31,7 @@ class House:
         self.clock = FakeClock()
         self.database = Database(folder / FILE)
         self.ledger = SQLiteLedger(self.database)
-        self.changes = SQLiteChanges(self.database, self.clock)
+        self.changes = SQLiteFlags(self.database, self.clock)
         self.signals = Signals(self.database, self.clock)
         self.policy = Policy(flags, holdout=holdout, changes=self.changes)
         self.settings = LoopSettings(**settings)  # type: ignore[arg-type]

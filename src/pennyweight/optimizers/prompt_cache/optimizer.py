@@ -9,8 +9,9 @@ import msgspec
 
 from ...call import Call, Outcome, Proposal, Rewrite
 from ...economy import Economy, Foreseen
+from ...prices.caching import CacheRules
 from ...protocols import Clock
-from ...request import Edit, Wire
+from ...request import Edit, Operation, Wire
 from .forms import Forms
 from .marks import Placement, edits, placements
 
@@ -49,6 +50,9 @@ class PromptCache:
 
     async def propose(self, call: Call) -> Proposal | None:
         """Marks, a key, or the forms that were first sent; None where nothing would be gained."""
+        rules = self._economy.rules(call.target)
+        if call.optimize != "max" and rules.kind != "explicit":
+            return self._keyed(call, rules)
         at = self._clock.monotonic()
         seen = self._economy.look(call, at=at)
         if seen is None:
@@ -58,19 +62,23 @@ class PromptCache:
             if again:
                 why = "tools or system prompt in the form in which they were first sent"
                 return Proposal(Rewrite(again), why=why, level="max", risk=_FORM_RISK)
-        if seen.rules.kind == "explicit":
+        if rules.kind == "explicit":
             return self._marked(call, seen, at)
-        return self._keyed(call, seen)
+        return self._keyed(call, rules)
 
     def _marked(self, call: Call, seen: Foreseen, at: float) -> Proposal | None:
         """The best of a few placements; None if none pays."""
         if seen.rates is None or seen.conversation is None:
             return None
         best: tuple[float, Placement] | None = None
-        for placement in placements(call, seen, self._settings.ttl):
+        surest = 0.0  # what lies ahead if a guess is wrong
+        for placement in sorted(placements(call, seen, self._settings.ttl), key=lambda p: -p.again):
             worth = self._economy.compare(seen, placement.chain, at=at)
-            if not worth.refused and worth.total > 0 and (best is None or worth.total > best[0]):
-                best = worth.total, placement
+            if placement.again == 1.0:
+                surest = max(surest, worth.ahead)
+            total = worth.now + placement.again * worth.ahead + (1.0 - placement.again) * surest
+            if not worth.refused and total > 0 and (best is None or total > best[0]):
+                best = total, placement
         if best is None:
             return None
         total, placement = best
@@ -78,23 +86,24 @@ class PromptCache:
         why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({placement.ttl})"
         return Proposal(Rewrite(edits(call.request, placement)), saving=round(total), why=why, level="safe")
 
-    def _keyed(self, call: Call, seen: Foreseen) -> Proposal | None:
-        """One key for a session's calls with one head, so that they meet on one machine."""
-        if not self._settings.keys or not seen.rules.takes_key or call.target.provider != "openai":
+    def _keyed(self, call: Call, rules: CacheRules) -> Proposal | None:
+        """One key for a session's calls, so that they meet on one machine."""
+        request, identity = call.request, call.identity
+        if not self._settings.keys or not rules.takes_key or call.target.provider != "openai" or not identity.session:
             return None
-        if call.request.wire not in (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES) or not call.identity.session:
+        tokens = len(request.raw) // _BYTES_PER_TOKEN
+        if tokens < rules.min_tokens or request.operation is not Operation.GENERATE:
             return None
-        if (
-            call.request.envelope.prompt_cache_key is not None
-            or seen.forecast.lasting_tokens <= 0
-            or seen.rates is None
-        ):
+        if request.wire not in _KEYED or request.envelope.prompt_cache_key is not None:
             return None
-        plain, read, *_ = seen.rates.of(seen.forecast.prompt_tokens)
-        key = hashlib.blake2b(seen.key, digest_size=12).hexdigest()
-        saving = round(_STRAYS * (plain - read) * seen.forecast.lasting_tokens)
-        edit = Edit(("prompt_cache_key",), f"pw-{key}")
-        return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this conversation", level="safe")
+        rates = self._economy.rates(call.target, call.at)
+        if rates is None:
+            return None
+        plain, read, *_ = rates.of(tokens)
+        name = f"{identity.tenant}\0{identity.session}\0{identity.housekeeping or ''}".encode("utf-8", "surrogatepass")
+        edit = Edit(("prompt_cache_key",), f"pw-{hashlib.blake2b(name, digest_size=12).hexdigest()}")
+        saving = round(_STRAYS * (plain - read) * tokens)
+        return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this session", level="safe")
 
     async def settle(self, outcome: Outcome) -> None:
         if 200 <= outcome.status < 300:
@@ -105,4 +114,6 @@ class PromptCache:
 
 
 _FORM_RISK = 0.01  # a date or counter stands at the end of the prompt in place of its beginning
+_BYTES_PER_TOKEN = 5
+_KEYED = (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES)
 _STRAYS = 0.02  # of calls without a key are taken to reach a machine that has not seen their prefix
