@@ -161,6 +161,8 @@ def _print(found: dict[str, Any]) -> None:
     console.print(table)
     held = f"{found['holdout']:.1%} of sessions are the holdout: every optimizer is off for them."
     console.print(held if found["holdout"] else "There is no holdout: what all of it saves is not measured.")
+    if found["sessions_followed"] < 1:
+        console.print(f"So many calls come that one in {1 / found['sessions_followed']:.0f} sessions is followed.")
     if found["total"] is not None:
         _print_trial(console, "all that is on, against the holdout", found["total"])
     for one in found["optimizers"]:

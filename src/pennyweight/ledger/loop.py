@@ -228,7 +228,7 @@ class Loop:
             before = (state.row, state.signal)
             state.align(self._policy)
             more = advance(state, connection, elapsed_s=0.0 if self._looked is None else now - self._looked)
-        self._looked = now
+        self._looked = None if more else now  # what comes while we are behind says nothing of how much comes
         self._unsaved = self._unsaved or (state.row, state.signal) != before
         return more
 
@@ -272,6 +272,7 @@ def report(trials: Trials, policy: Policy, settings: LoopSettings, history: Sequ
     return {
         "holdout": policy.holdout,
         "alpha": settings.alpha,
+        "sessions_followed": 1 / trials.one_in,
         "optimizers": [_optimizer(name, trials, policy, settings) for name in policy.flags],
         "total": _trial(trials.trials.get(TOTAL), settings) if policy.holdout > 0 else None,
         "changes": [msgspec.to_builtins(change) for change in history],
