@@ -25,6 +25,7 @@ FEATURES = [
     "coalesce",
     "configuration",
     "exact-cache",
+    "experiments",
     "identity",
     "keys",
     "ledger",

@@ -132,7 +132,9 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
     if newest < state.row:  # the ledger is another one, or all of it was forgotten
         state.row = newest
     if elapsed_s > 0.0:
-        state.one_in = _one_in((newest - state.row) / elapsed_s)
+        compared = any(0.0 < trial.q < 1.0 for trial in state.trials.values())
+        most = _CALLS_PER_S if compared else _CALLS_PER_S / 10  # else only what is usual is learnt, for later
+        state.one_in = _one_in((newest - state.row) / elapsed_s / most)
     end = min([state.row + _ROWS, newest, *(t.start for t in state.trials.values() if t.start > state.row)])
     passed = 0.0
     if end > state.row:
@@ -155,10 +157,10 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
     return end < newest or len(heard) == _SIGNALS
 
 
-def _one_in(calls_per_s: float) -> int:
-    """The smallest power of 2 that brings the calls down to what we look at. A power keeps who was followed before."""
+def _one_in(times: float) -> int:
+    """The smallest power of 2 that is not below: with powers, who is followed at 8 was followed at 4."""
     found = 1
-    while calls_per_s / found > _CALLS_PER_S and found < 1 << 16:
+    while found < times and found < 1 << 16:
         found *= 2
     return found
 
