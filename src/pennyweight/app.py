@@ -25,6 +25,7 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
 from .backends.limits import Limits
+from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
 from .backends.retry import Retry
@@ -41,6 +42,8 @@ from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
+from .ledger.doctor import pricing
+from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
@@ -56,6 +59,7 @@ from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
+from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
@@ -67,6 +71,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
 }
@@ -112,7 +117,9 @@ class App:
         policy: Policy,
         experiments: Loop,
         signals: Signals,
+        rollups: Rollups,
         economy: Economy,
+        doctor: Rounds,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -129,7 +136,9 @@ class App:
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
+        self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -184,7 +193,8 @@ async def build(
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=accounts.price)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
         parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -200,12 +210,15 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
-        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
@@ -221,19 +234,22 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch),
+            observers=(recorder, watch, doctor),
             policy=policy,
             economy=economy,
             gate=gate,
         )
         await stack.enter_async_context(clerk)
-        experiments.start()
-        stack.push_async_callback(experiments.close)
+        rollups = Rollups(database)
+        rolling = asyncio.create_task(rollups.run())
+        stack.callback(rolling.cancel)
         checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
         if config.adaptive.enabled:
             adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
             stack.callback(adaptive.cancel)
+        experiments.start()
+        stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -255,8 +271,25 @@ async def build(
             policy=policy,
             experiments=experiments,
             signals=signals,
+            rollups=rollups,
             economy=economy,
+            doctor=doctor,
         )
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
+
+
+def _adaptive(
+    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
+) -> Adaptive:
+    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
+    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
+    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
 
 
 async def _experiments(
@@ -287,21 +320,6 @@ async def _experiments(
 def loop_settings(settings: Experiments) -> LoopSettings:
     margins = Margins(settings.error_margin, settings.latency_margin, settings.cost_margin)
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
-
-
-async def _check(database: Database) -> None:
-    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
-    while True:
-        await database.check()
-        await asyncio.sleep(3_600)
-
-
-def _adaptive(
-    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
-) -> Adaptive:
-    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
-    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
-    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:

@@ -24,6 +24,7 @@ FEATURES = [
     "clawrouter",
     "coalesce",
     "configuration",
+    "doctor",
     "exact-cache",
     "experiments",
     "identity",
