@@ -156,6 +156,7 @@ class Loop:
         self._looked: float | None = None
         self._saved = clock.monotonic()
         self._unsaved = False
+        self._trouble = ""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -178,10 +179,16 @@ class Loop:
                 while more:
                     more = await self.step()
                     await asyncio.sleep(0.05)  # behind: catch up in small pieces, calls go first
-            except StoreError as error:
-                log.warning("experiments wait for the ledger", extra={"detail": str(error)})
-            except Exception:
-                log.exception("experiments failed")
+                self._trouble = ""
+            except Exception as error:  # noqa: BLE001 - experiments may stand still, the gateway may not
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Once, until it works again or something else is wrong."""
+        trouble = str(error) if isinstance(error, StoreError) else type(error).__name__
+        if trouble != self._trouble:
+            log.warning("experiments stand still", extra={"error": type(error).__name__, "detail": trouble})
+        self._trouble = trouble
 
     async def step(self, *, act: bool = True) -> bool:
         """One look at what is new, and what follows from it; whether there is more to read. Raises StoreError."""
