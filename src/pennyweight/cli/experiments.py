@@ -191,12 +191,12 @@ def _print_trial(console: Console, title: str, trial: dict[str, Any]) -> None:
         console.print("No session has come far enough to be compared.", highlight=False)
         return
     effects = Table("outcome", box=None, pad_edge=False, header_style="dim")
-    for name in ("effect", "95% interval", "sessions", "evidence of harm"):
+    for name in ("effect", "interval", "on / all", "odds of harm / alarm at"):
         effects.add_column(name, justify="right")
     for metric in trial["metrics"]:
         name = f"{metric['metric'].replace('_', ' ')}{' (first calls)' if metric['look'] == 'early' else ''}"
         alarm = "[red]ALARM [/]" if metric["alarm"] else ""
-        odds = f"{alarm}{metric['harm_odds']:,.1f} : 1 of {metric['alarm_at']:,.0f}"
+        odds = f"{alarm}{metric['harm_odds']:,.1f} / {metric['alarm_at']:,.0f}"
         effects.add_row(name, *_effect(metric), f"{metric['sessions_on']:,} / {metric['sessions']:,}", odds)
     console.print(effects)
 

@@ -22,7 +22,7 @@ _ROWS = 2_000  # receipts per look
 _SIGNALS = 500
 _VERSION = 1  # of the state: another one is made anew
 _CALLS_PER_S = 100.0  # to look at: 100 sessions of one call cost about 5 ms of CPU
-_LEAP_S = 60.0  # the most that one look at receipts takes the time forward: a clock that jumps ends no session
+_LEAP_S = 300.0  # the most that a receipt takes the time forward: one jump of a clock ends no session
 
 
 class Trials(msgspec.Struct):
@@ -138,11 +138,7 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
     end = min([state.row + _ROWS, newest, *(t.start for t in state.trials.values() if t.start > state.row)])
     passed = 0.0
     if end > state.row:
-        sql = "SELECT max(at) FROM receipts WHERE rowid > ? AND rowid <= ?"
-        at = connection.execute(sql, (state.row, end)).fetchone()[0]
-        if at is not None:
-            passed = min(max(at - state.last_at, 0.0), _LEAP_S) if state.last_at else 0.0
-            state.last_at = at
+        passed = _passed(state, connection, end)
         earlier = Earlier(connection)
         for values in connection.execute(_READ, (state.row, end)).fetchall():
             row = Row(*values)
@@ -155,6 +151,17 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
             break
     state.pass_time(max(passed, min(elapsed_s, _LEAP_S)))
     return end < newest or len(heard) == _SIGNALS
+
+
+def _passed(state: Trials, connection: sqlite3.Connection, end: int) -> float:
+    """Seconds between the receipts up to that row, without the leaps of a clock."""
+    passed, before = 0.0, state.last_at
+    for (at,) in connection.execute("SELECT at FROM receipts WHERE rowid > ? AND rowid <= ?", (state.row, end)):
+        if before:
+            passed += min(max(at - before, 0.0), _LEAP_S)
+        before = at
+    state.last_at = before
+    return passed
 
 
 def _one_in(times: float) -> int:
