@@ -26,6 +26,7 @@ FEATURES = [
     "configuration",
     "doctor",
     "exact-cache",
+    "experiments",
     "identity",
     "keys",
     "ledger",
