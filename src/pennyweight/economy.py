@@ -207,7 +207,7 @@ class Economy:
             if worth.refused:
                 return worth
         if now < -_CRUMB:
-            refused = _stake(seen, chain, worth)
+            refused = _stake(seen, chain, worth, after.lasting_ttl_s)
             if refused:
                 return msgspec.structs.replace(worth, refused=refused)
         return worth
@@ -316,6 +316,8 @@ class Economy:
             return
         weight = 0.3 if conversation.output_tokens else 1.0
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
+        if seen.rates is not None:
+            conversation.spent += _bill(usage, seen.rates)
         if seen.rates is not None and conversation.rewritten:
             without = baseline(usage, seen.forecast, would_be)
             earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
@@ -409,40 +411,44 @@ def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> f
     return asked[common - 1].upto if common else 0.0
 
 
-def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth) -> str:
-    """Why a change that costs more now and pays later must not be made; "": it may.
+def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float) -> str:
+    """Why a change that costs more now and pays later must not be made; "": it may. ttl_s: the life of what it writes.
 
-    Its cost is a stake that is lost if no call follows in time. So the session must have shown that it goes on, or its
-    agent's earlier ones; what has not yet come again is only bet on out of what earlier marks have earned; and a
-    conversation that has lost a stake must earn the next one.
+    Its cost is a stake that is lost if no call follows in time. It may be paid out of what earlier changes have earned
+    in this conversation. Else the conversation must have gone on in time three times running, six times if a stake was
+    lost in it; a stake that is small beside what the conversation has cost needs one, if its session or its agent have
+    shown that they go on. What has not come again before is only bet on out of earnings.
     """
-    outlook, conversation = seen.outlook, seen.conversation
+    conversation = seen.conversation
     if worth.total <= 0:
         return "what it costs now would not come back"
-    if outlook.soon_low >= _SURE:
-        return ""
-    if conversation is None or not _known(seen):
-        return "not known yet whether the conversation goes on"
+    life_s = LATER_S if ttl_s >= LATER_S else SOON_S
+    if conversation is None or seen.gap_s >= life_s:
+        return "not known yet whether the conversation goes on in time"
     cost = -worth.now
+    if cost <= conversation.balance:
+        return ""
     if not conversation.appends(seen.asked):
         ours = [index for index, segment in enumerate(chain) if segment.mark]
-        if ours and ours[-1] >= conversation.repeated(seen.asked) and cost > conversation.balance:
-            return "what has not come again before is not bet on with borrowed money"
-    if conversation.balance < 0 and cost > -conversation.balance and conversation.in_row_later < 6:
-        return "an earlier mark was never read"
-    return ""
+        if ours and ours[-1] >= conversation.repeated(seen.asked):
+            return "what has not come again before is only bet on out of earnings"
+    in_row = 1 + (conversation.in_row_later if ttl_s >= LATER_S else conversation.in_row)
+    if conversation.balance < 0:
+        return "" if in_row >= _ONCE_BITTEN else "an earlier mark was never read"
+    if in_row >= _SHOWN or (cost <= _LITTLE * conversation.spent and _known(seen)):
+        return ""
+    return "not known yet whether the conversation goes on in time"
+
+
+_SHOWN, _ONCE_BITTEN = 3, 6  # gaps in time, without a break
+_LITTLE = 0.05  # of what the conversation's prompts have cost so far
 
 
 def _known(seen: Foreseen) -> bool:
-    """Whether a session has gone on, or its agent has, and nothing was lost on it by taking its word."""
-    if seen.gap_s > LATER_S:
-        return False
+    """Whether the session has gone on, or its agent, and nothing was lost on it by taking its word."""
     if seen.session_calls >= 2:
         return True
     return seen.history is not None and seen.history.calls >= 2 and seen.history.balance >= 0
-
-
-_SURE = 0.9
 
 
 def _growth(seen: Foreseen) -> float:
