@@ -26,31 +26,49 @@ def identify(
 
     index: gives sessions to callers that name none (see SessionIndex); without one they stay "". now: seconds.
     """
-    headers = dict(request.headers)
     envelope = _envelope(request)
+    headers = request.fields
+    if _TELLING.isdisjoint(headers):  # as most bare SDKs: nothing to look for
+        headers = _NOTHING
     session, source = _named(headers, envelope)
-    agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
-    openclaw = envelope is not None and _is_openclaw(envelope, headers)
+    agent = task = skill = ""
+    if headers:
+        agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
+        task, skill = _value(headers.get("x-pennyweight-task")), _value(headers.get("x-pennyweight-skill"))
+    system = _system_head(envelope) if envelope is not None else b""
+    openclaw = b"openclaw" in system.lower() or headers.get("x-clawrouter-client") == "openclaw"
     if openclaw and envelope is not None and not (session and agent):
         told = _runtime(envelope)
         agent = agent or _value(told.get("agent"))
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
-        if not session:
-            session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
-        if not session and index is not None and request.operation is Operation.GENERATE:
-            session, source = _derived(request, tenant, index, now), "derived"
+        session, source = _unnamed(request, envelope, tenant, index, now)
     return Identity(
-        tenant=tenant,
-        session=session,
-        agent=agent,
-        task=_value(headers.get("x-pennyweight-task")),
-        skill=_value(headers.get("x-pennyweight-skill")),
-        housekeeping=housekeeping(request, openclaw=openclaw),
-        session_source=source if session else "",
+        tenant,
+        session,
+        agent,
+        task,
+        skill,
+        _chore(request, envelope, system, openclaw=openclaw),
+        source if session else "",
     )
+
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def _unnamed(
+    request: Request, envelope: Envelope, tenant: str, index: SessionIndex | None, now: float
+) -> tuple[str, str]:
+    """The session of a call that nothing names, and what told it: the user, or the conversation itself."""
+    if envelope.user and isinstance(envelope.user, str) and (found := _value(envelope.user)):
+        return found, "user"
+    if envelope.metadata is not None and (found := _value(_metadata(envelope).get("user_id"))):
+        return found, "metadata.user_id"
+    if index is not None and request.operation is Operation.GENERATE:
+        return _derived(request, tenant, index, now), "derived"
+    return "", ""
 
 
 def _envelope(request: Request) -> Envelope | None:
@@ -71,20 +89,34 @@ def _derived(request: Request, tenant: str, index: SessionIndex, now: float) -> 
 
 def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, str]:
     """The session that a header or a field names, and which."""
-    for name in ("x-pennyweight-session", "x-clawrouter-session-id"):
+    for name in _FIRST if headers else ():
         if found := _value(headers.get(name)):
             return found, name
-    if envelope is not None and (found := _value(envelope.prompt_cache_key)):
+    if envelope is not None and envelope.prompt_cache_key and (found := _value(envelope.prompt_cache_key)):
         return found, "prompt_cache_key"
-    for name in ("x-session-id", "x-claude-code-session-id"):
+    for name in _SECOND if headers else ():
         if found := _value(headers.get(name)):
             return found, name
     if envelope is not None and envelope.metadata is not None and (found := _claude_session(envelope)):
         return found, "metadata.user_id"
-    for name in ("session-id", "session_id"):  # Codex; some versions write an underscore
+    for name in _LAST if headers else ():
         if found := _value(headers.get(name)):
             return found, name
     return "", ""
+
+
+_FIRST = ("x-pennyweight-session", "x-clawrouter-session-id")
+_SECOND = ("x-session-id", "x-claude-code-session-id")
+_LAST = ("session-id", "session_id")  # Codex; some versions write an underscore
+_OTHERS = (
+    "x-pennyweight-agent",
+    "x-pennyweight-task",
+    "x-pennyweight-skill",
+    "x-clawrouter-agent-id",
+    "x-clawrouter-client",
+)
+_TELLING = frozenset((*_FIRST, *_SECOND, *_LAST, *_OTHERS))
+"""All headers that say whose call it is."""
 
 
 _PRINTABLE = re.compile(r"[\x20-\x7e\xa0-\U0010ffff]{1,256}")
@@ -126,10 +158,6 @@ def _claude_session(envelope: Envelope) -> str:
 # --- OpenClaw ----------------------------------------------------------------------------------------------
 
 _RUNTIME = re.compile(rb"Runtime: (agent=[^\\\"\n]{1,600})")
-
-
-def _is_openclaw(envelope: Envelope, headers: Mapping[str, str]) -> bool:
-    return headers.get("x-clawrouter-client") == "openclaw" or b"openclaw" in _system_head(envelope).lower()
 
 
 def _runtime(envelope: Envelope) -> Mapping[str, str]:
@@ -192,19 +220,27 @@ def housekeeping(request: Request, *, openclaw: bool | None = None) -> Housekeep
 
     openclaw: whether the client is OpenClaw, when the caller knows.
     """
+    envelope = _envelope(request)
+    system = _system_head(envelope) if envelope is not None else b""
+    return _chore(
+        request, envelope, system, openclaw=openclaw if openclaw is not None else b"openclaw" in system.lower()
+    )
+
+
+def _chore(request: Request, envelope: Envelope | None, system: bytes, *, openclaw: bool) -> Housekeeping | None:
+    """system: the beginning of the system prompt."""
     if request.operation is Operation.COUNT:
         return "count"
-    envelope = _envelope(request)
     if envelope is None or request.operation is not Operation.GENERATE:
         return None
     if request.path.endswith("/responses/compact"):
         return "compaction"
-    system = _system_head(envelope)
-    if not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
+    if system and not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
         return found
-    if openclaw if openclaw is not None else b"openclaw" in system.lower():
+    if openclaw:
         return _openclaw_chore(request, envelope)
-    return _sign(_last_head(envelope), _USER_SIGNS)
+    last = _last_head(envelope)
+    return _sign(last, _USER_SIGNS) if last else None
 
 
 def _sign(text: bytes, signs: Sequence[tuple[bytes, Housekeeping]]) -> Housekeeping | None:
@@ -241,8 +277,10 @@ def _system_head(envelope: Envelope) -> bytes:
     first: bytes | msgspec.Raw | None = envelope.messages[0] if envelope.messages else envelope.input
     if first is None:
         return b""
-    edges = _edges(first)
-    return _head(first, _HEAD) if b'"system"' in edges or b'"developer"' in edges else b""
+    return _head(first, _HEAD) if _SYSTEM_ROLE.search(_edges(first)) else b""
+
+
+_SYSTEM_ROLE = re.compile(rb'"(?:system|developer)"')
 
 
 def _last_head(envelope: Envelope) -> bytes:
