@@ -25,7 +25,7 @@ from ..request import Headers
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an upstream is; `prefix` is the path that every target is appended to, without a slash at its end."""
 
     host: str
@@ -97,7 +97,7 @@ class _Connection(asyncio.Protocol):
         self._method = method
         self._parts: list[bytes] = []
         self._buffered = 0
-        self._header_bytes = 0
+        self._trailer_bytes = 0
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
@@ -279,13 +279,13 @@ class _Connection(asyncio.Protocol):
         self._drained = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._unparsed_bytes = 0
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise ValueError("headers too large")
-        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
+        if not self.head_done:
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
             return
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._unparsed_bytes = 0  # trailers, which nobody reads, or a second answer that nobody asked for
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > _MAX_HEADER_BYTES:
+            raise ValueError("trailers too large")
 
     def on_headers_complete(self) -> None:
         if self.complete:
@@ -294,16 +294,16 @@ class _Connection(asyncio.Protocol):
         if 100 <= status < 200:
             self.headers.clear()
             return
+        if sum([len(name) + len(value) for name, value in self.headers]) > _MAX_HEADER_BYTES:
+            raise ValueError("headers too large")
+        self._unparsed_bytes = 0
         self.status = status
         self.head_done = True
-        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
         if self._method == "HEAD":
             self.complete = True
-        else:
-            self._until_close = not framed and status not in (204, 304)
-
-    def on_chunk_header(self) -> None:
-        self._unparsed_bytes = 0
+        elif status not in (204, 304):
+            names = [name for name, _ in self.headers]
+            self._until_close = "content-length" not in names and "transfer-encoding" not in names
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
