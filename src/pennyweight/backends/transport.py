@@ -491,7 +491,7 @@ class _Proxy(msgspec.Struct, frozen=True):
 
 def _encode(where: Origin, method: str, target: str, headers: Headers, body: bytes, *, via: _Proxy | None) -> bytes:
     start = f"http://{where.authority}{target}" if via else target
-    lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *[f"{name}: {value}" for name, value in headers]]
+    lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *map(": ".join, headers)]
     if via:
         lines += via.headers
     if body or method in ("POST", "PUT", "PATCH"):

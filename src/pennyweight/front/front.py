@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Pages = Callable[[HttpRequest], Page | None]
 
-_CREDENTIALS = CREDENTIAL_HEADERS | {"host"}
+_NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length", "keep-alive", "transfer-encoding"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -119,7 +119,7 @@ class Front:
         request = Request(
             endpoint.wire,
             raw,
-            tuple([h for h in http.headers if h[0] not in _CREDENTIALS]),
+            tuple([h for h in http.headers if h[0] not in _NOT_OF_THE_CALL]),
             endpoint.path,
             http.query,
             http.method,

@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
+from operator import itemgetter
 from typing import cast
 
 import httptools
@@ -67,6 +68,7 @@ _HEADS: dict[int, str] = {status: f"HTTP/1.1 {status} {_REASONS.get(status, 'Unk
 _HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "proxy-connection", "te"}
 )
+_NAME = itemgetter(0)
 _HIGH_WATER_BYTES = 256 * 1024
 _LINGER_S = 30.0
 
@@ -443,8 +445,10 @@ class Connection(asyncio.Protocol):
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
         self._answering = True
-        lines = [_HEADS.get(response.status) or _HEADS[500]]
-        lines += [f"{name}: {value}" for name, value in response.headers if name not in _HOP]
+        headers = response.headers
+        if not _HOP.isdisjoint(map(_NAME, headers)):
+            headers = tuple([header for header in headers if header[0] not in _HOP])
+        lines = [_HEADS.get(response.status) or _HEADS[500], *map(": ".join, headers)]
         if length is not None:
             if response.status not in (204, 304):
                 lines.append(f"content-length: {length}")
