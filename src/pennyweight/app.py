@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
 from .backends.coalesce import Coalesce
@@ -35,17 +36,27 @@ from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
-from .config import KNOWN, Config, Provider, Proxies, Resolver
+from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
+from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
+from .ledger.doctor import pricing
+from .ledger.doctor.live import Rounds
+from .ledger.experiment import Margins
+from .ledger.loop import Loop, LoopSettings
+from .ledger.signals import Signals, Watch
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
-from .policy import Flag
-from .prefix import SessionIndex
+from .policy import Flag, Policy
+from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
+from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.changes import SQLiteChanges
+from .stores.damage import Doubted
+from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
@@ -58,6 +69,8 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "output_limit": "pennyweight.optimizers.output_limit:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -75,6 +88,7 @@ class Parts(msgspec.Struct, frozen=True):
     clock: Clock
     book: Accounts
     tokenizer: Tokenizer
+    economy: Economy
 
 
 class App:
@@ -97,6 +111,11 @@ class App:
         kv: KV,
         resolver: Resolver,
         watchers: list[Watcher],
+        policy: Policy,
+        experiments: Loop,
+        signals: Signals,
+        economy: Economy,
+        doctor: Rounds,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -110,6 +129,11 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.policy = policy  # which optimizers each session gets
+        self.experiments = experiments  # what that comes to
+        self.signals = signals  # what is said of answers
+        self.doctor = doctor  # stores why prompt tokens were not read from a cache
+        self.economy = economy  # what calls will cost, and how good its forecasts were
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -139,10 +163,13 @@ class App:
 
 
 @asynccontextmanager
-async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[Optimizer] = ()) -> AsyncIterator[App]:
+async def build(
+    config: Config, *, clock: Clock | None = None, extra: Sequence[Optimizer] = (), gate: bool = True
+) -> AsyncIterator[App]:
     """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used.
 
     extra: optimizers asked after the configured ones, always on: a program's own, or a bench's adversaries.
+    gate: False lets changes through that do not pay, to show what the gate is worth.
     """
     time = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -150,7 +177,7 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
-        database = Database(config.data_dir / "pennyweight.db")
+        database = Database(config.data_dir / "pennyweight.db", now=time.now)
         stack.push_async_callback(database.close)
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
@@ -161,12 +188,15 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        parts = Parts(kv, time, accounts, tokenizer)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
+        parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
-            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
+            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
         ]
         optimizers += [(optimizer, Flag()) for optimizer in extra]
+        policy, experiments, signals, watch = await _experiments(config, optimizers, database, time)
 
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
@@ -175,11 +205,14 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
-        budget = _budget(coalesce, stored, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        limits = Doubted(stored, database.path, time)
+        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
@@ -195,9 +228,19 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder,),
+            observers=(recorder, watch, doctor),
+            policy=policy,
+            economy=economy,
+            gate=gate,
         )
         await stack.enter_async_context(clerk)
+        checking = asyncio.create_task(_check(database))
+        stack.callback(checking.cancel)
+        if config.adaptive.enabled:
+            adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
+            stack.callback(adaptive.cancel)
+        experiments.start()
+        stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -216,7 +259,57 @@ async def build(config: Config, *, clock: Clock | None = None, extra: Sequence[O
             kv=kv,
             resolver=resolver,
             watchers=watchers,
+            policy=policy,
+            experiments=experiments,
+            signals=signals,
+            economy=economy,
+            doctor=doctor,
         )
+
+
+async def _check(database: Database) -> None:
+    """Look through the ledger's file at the start and every hour: damage that nobody runs into is found too."""
+    while True:
+        await database.check()
+        await asyncio.sleep(3_600)
+
+
+def _adaptive(
+    optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock, config: Config
+) -> Adaptive:
+    """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
+    tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
+    return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
+
+
+async def _experiments(
+    config: Config, optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock
+) -> tuple[Policy, Loop, Signals, Watch]:
+    """Who gets what, the loop that learns what it comes to, and what it hears by."""
+    settings = config.experiments
+    changes = SQLiteFlags(database, clock)
+    policy = Policy({o.name: flag for o, flag in optimizers}, holdout=settings.holdout, changes=changes)
+    try:
+        await policy.load()
+    except StoreError as error:  # the loop tries again; until then what the file says holds
+        log.warning("changes of flags cannot be read", extra={"detail": str(error)})
+    signals, watch = Signals(database, clock), Watch(sample=settings.tool_sample)
+    loop = Loop(
+        database.path,
+        database,
+        policy,
+        history=changes.history,
+        clock=clock,
+        settings=loop_settings(settings),
+        drain=watch.drain,
+        keep=signals.add,
+    )
+    return policy, loop, signals, watch
+
+
+def loop_settings(settings: Experiments) -> LoopSettings:
+    margins = Margins(settings.error_margin, settings.latency_margin, settings.cost_margin)
+    return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
@@ -360,7 +453,7 @@ def _compose(
 
 
 def _budget(
-    inner: Backend, kv: SQLiteKV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
 ) -> Budget:
     return Budget(
         inner,

@@ -105,6 +105,7 @@ class Verdict(StrEnum):
     SHADOWED = "shadowed"  # would have been accepted, but the optimizer only watches
     TOO_RISKY = "too_risky"
     NOT_WORTH_IT = "not_worth_it"
+    QUEUED = "queued"  # it would pay, but not while the provider's cache is warm: it waits for a cold moment
     NOT_ALLOWED = "not_allowed"  # the call's optimize level forbids it
     ACCEPTED = "accepted"
     FAILED = "failed"  # it raised, or the deadline passed
@@ -177,6 +178,9 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     error: str = ""  # class name of what went wrong
     abandoned: bool = False  # the caller left before the end
     output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came
+    untouched: Usage | None = None  # what would have been billed for the call as the caller sent it
+    foreseen_read_tokens: float | None = None  # of the prompt, that its provider was expected to have in its cache
+    warm: float | None = None  # how sure that was, in [0, 1]
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -212,3 +216,6 @@ class Receipt(msgspec.Struct, frozen=True):
     answered_by: str = ""  # a provider's name, or the optimizer that answered
     replayed: bool = False  # nothing was billed: `usage` is what the answer stands for, not what was consumed
     basis: Basis = ""  # how baseline - cost was established; "": nobody changed the call
+    foreseen_read_tokens: int | None = None  # cached tokens that were expected; None: nothing was
+    warm: float | None = None  # the probability with which
+    usage_suspect: str = ""  # why the provider's usage cannot be wholly true, e.g. "cached_tokens 900 > input 100"

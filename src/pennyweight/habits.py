@@ -14,7 +14,7 @@ import msgspec
 
 from .prefix import Segment, shared
 
-__all__ = ["Conversation", "Habits", "Outlook", "head"]
+__all__ = ["Agent", "Conversation", "Habits", "Outlook", "head"]
 
 SOON_S, LATER_S = 300.0, 3_600.0
 """The two lives of a cached prefix that callers can choose between: 5 minutes and an hour."""
@@ -34,11 +34,6 @@ class Outlook(msgspec.Struct, frozen=True):
 class Conversation:
     """One conversation so far. `chain` is what was last sent, `asked` what the caller last asked for."""
 
-    __slots__ = (
-        "asked", "at", "balance", "calls", "chain", "counts", "dropped", "gaps", "in_row", "in_row_later", "key", "kept",
-        "looping", "output_tokens", "rewritten", "stuck", "tried",
-    )  # fmt: skip
-
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.calls = 0
@@ -51,29 +46,37 @@ class Conversation:
         self.gaps: deque[float] = deque(maxlen=32)
         self.kept: deque[int] = deque(maxlen=4)  # how many segments of the one before each of the last calls kept
         self.dropped: deque[int] = deque(maxlen=4)  # and how many of its tail were gone
-        self.counts = [[0, 0, 0], [0, 0, 0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
+        self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
+        self.past: deque[tuple[Segment, ...]] = deque(maxlen=8)  # the last chains that were asked
+        self.repeated_before = 0  # how many segments the last call had in common with one of those before it
+        self.session_calls = 0  # of all its session's conversations, at the last call
+        self.guessed: deque[bytes] = deque(maxlen=16)  # prefixes that were marked in the hope that they come again
+        self.guesses = [0, 0]  # how many calls came after such a mark, and how many of them began with one
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
-        self.tried = 0  # marks of ours that were never read
         self.rewritten = False  # something was sent in another form than the caller's
-        self.stuck = False  # an upstream refused what we made of it: leave it alone
         self.output_tokens = 0.0  # of an answer, on average
 
-    @property
-    def transient(self) -> int:
-        """How many segments at the end of a prompt are gone in the next one, as lately seen."""
-        return max(self.dropped, default=0)
+    def gone(self, asked: Sequence[Segment]) -> list[int]:
+        """How many segments at the end of each of the last prompts were gone in the next; this one's the last."""
+        return [*self.dropped, len(self.asked) - shared(self.asked, asked)] if self.calls else []
 
-    @property
-    def appends(self) -> bool:
-        """Whether the last calls went on where the one before ended, but for a transient end of a message or two."""
-        return bool(self.dropped) and all(gone <= 2 for gone in self.dropped)
+    def repeated(self, asked: Sequence[Segment]) -> int:
+        """How many segments this call has in common with one of the last ones."""
+        return max((shared(chain, asked) for chain in self.past), default=0)
+
+    def appends(self, asked: Sequence[Segment]) -> bool:
+        """Whether prompts go on where the one before ended, but for a transient end of a message or two."""
+        return all(gone <= 2 for gone in self.gone(asked))
 
 
-class _Agent:
-    """Of all conversations of one kind of agent."""
+class Agent:
+    """All conversations of one agent, and of one kind of housekeeping of it."""
 
     def __init__(self) -> None:
-        self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        self.calls = 0
+        self.balance = 0.0  # pico-dollars that changes to its calls have earned, less what they cost
+        # [user's turn, loop] x [calls before] x [gaps, of them soon, of them later]: how soon a session ends is habit
+        self.counts = [[[0.0, 0.0, 0.0] for _ in range(_DEPTHS)] for _ in range(2)]
         self.open: deque[tuple[bytes, int]] = deque(maxlen=256)  # conversations that may have ended: key, calls then
 
 
@@ -84,18 +87,19 @@ class Habits:
         self._limit = conversations
         self._agent_limit = agents
         self._conversations: OrderedDict[bytes, Conversation] = OrderedDict()
-        self._agents: OrderedDict[str, _Agent] = OrderedDict()
+        self._calls: OrderedDict[str, int] = OrderedDict()  # by session
+        self._agents: OrderedDict[str, Agent] = OrderedDict()
 
     def conversation(self, key: bytes) -> Conversation | None:
         return self._conversations.get(key)
 
-    def outlook(self, key: bytes, agent: str, *, looping: bool, at: float) -> Outlook:
-        """What is to be expected after a call that is made now. Changes nothing."""
+    def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
+        """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
         found = self._conversations.get(key)
         general = self._agents.get(agent)
-        kind = int(looping)
-        soon = _chance(found, general, kind, 1, at)
-        later = _chance(found, general, kind, 2, at)
+        prior = (_CHORE if chore else _PRIOR)[looping]
+        soon = _chance(found, general, int(looping), 1, prior)
+        later = _chance(found, general, int(looping), 2, prior)
         return Outlook(
             soon=soon[0],
             soon_low=soon[1],
@@ -105,6 +109,13 @@ class Habits:
             remaining_later=min(later[0] / (1.0 - later[0]), _MOST_REMAINING),
         )
 
+    def agent(self, name: str) -> Agent | None:
+        return self._agents.get(name)
+
+    def calls(self, session: str) -> int:
+        """How many calls a session has made, in all its conversations."""
+        return self._calls.get(session, 0)
+
     def sent(
         self,
         key: bytes,
@@ -112,12 +123,14 @@ class Habits:
         chain: tuple[Segment, ...],
         asked: tuple[Segment, ...],
         *,
+        session: str,
         looping: bool,
         at: float,
     ) -> Conversation:
         """A call of this conversation went out. Gives the conversation as it now is."""
         found = self._conversations.get(key)
         general = self._agent(agent)
+        general.calls += 1
         if found is None:
             found = self._conversations[key] = Conversation(key)
             general.open.append((key, 1))
@@ -128,38 +141,48 @@ class Habits:
             self._conversations.move_to_end(key)
             self._next(found, general, asked, at)
         found.calls += 1
+        self._calls[session] = found.session_calls = self._calls.pop(session, 0) + 1
+        if len(self._calls) > self._limit:
+            self._calls.popitem(last=False)
+        found.past.append(asked)
         found.at = max(at, found.at)
         found.chain, found.asked, found.looping = chain, asked, looping
         return found
 
-    def _next(self, found: Conversation, general: _Agent, asked: tuple[Segment, ...], at: float) -> None:
+    def _next(self, found: Conversation, general: Agent, asked: tuple[Segment, ...], at: float) -> None:
         gap_s = max(at - found.at, 0.0)
         found.gaps.append(gap_s)
         found.in_row = found.in_row + 1 if gap_s < SOON_S else 0
         found.in_row_later = found.in_row_later + 1 if gap_s < LATER_S else 0
         keep = shared(found.asked, asked)
+        found.repeated_before = found.repeated(asked)
         found.kept.append(keep)
         found.dropped.append(len(found.asked) - keep)
-        for counts in (found.counts[int(found.looping)], general.counts[int(found.looping)]):
+        if found.guessed:
+            digests = {segment.digest for segment in asked}
+            found.guesses[0] += 1
+            found.guesses[1] += any(guess in digests for guess in found.guessed)
+        kind = int(found.looping)
+        for counts in (found.counts[kind], general.counts[kind][_depth(found.calls)]):
             counts[0] += 1
             counts[1] += gap_s < SOON_S
             counts[2] += gap_s < LATER_S
 
-    def _close(self, general: _Agent, at: float) -> None:
+    def _close(self, general: Agent, at: float) -> None:
         """Count the end of conversations that nobody went on with."""
         for _ in range(len(general.open)):
             key, _calls = general.open[0]
             found = self._conversations.get(key)
-            if found is not None and at - found.at < LATER_S:
+            if found is not None and at - found.at < _OVER_S:
                 return
             general.open.popleft()
             if found is not None:
-                general.counts[int(found.looping)][0] += 1
+                general.counts[int(found.looping)][_depth(found.calls)][0] += 1
 
-    def _agent(self, name: str) -> _Agent:
+    def _agent(self, name: str) -> Agent:
         agent = self._agents.get(name)
         if agent is None:
-            agent = self._agents[name] = _Agent()
+            agent = self._agents[name] = Agent()
             if len(self._agents) > self._agent_limit:
                 self._agents.popitem(last=False)
         else:
@@ -167,20 +190,28 @@ class Habits:
         return agent
 
 
+def _depth(calls: int) -> int:
+    return min(calls, _DEPTHS) - 1 if calls else 0
+
+
+_DEPTHS = 5
+_OVER_S = 600.0  # a conversation that was silent for so long is taken to have ended
 _MOST_REMAINING = 40.0
 _PRIOR = ((0.6, 0.75), (0.9, 0.95))  # [user's turn, loop] x [soon, later], before anything was seen
+_CHORE = ((0.1, 0.15), (0.8, 0.85))  # the same for housekeeping: titles, wakes, summaries are asked once
 _PRIOR_CALLS = 2.0
 _AGENT_CALLS = 10.0  # what an agent's other conversations weigh at most against this one's own calls
 
 
 def _chance(
-    found: Conversation | None, general: _Agent | None, kind: int, which: int, at: float
+    found: Conversation | None, general: Agent | None, kind: int, which: int, prior: tuple[float, float]
 ) -> tuple[float, float]:
     """(mean, mean less one standard deviation) of a Beta posterior: prior, then the agent, then this conversation."""
-    mean, weight = _PRIOR[kind][which - 1], _PRIOR_CALLS
+    mean, weight = prior[which - 1], _PRIOR_CALLS
     yes, no = mean * weight, (1.0 - mean) * weight
-    if general is not None and general.counts[kind][0]:
-        seen, good = general.counts[kind][0], general.counts[kind][which]
+    depth = _depth(found.calls + 1 if found is not None else 1)
+    if general is not None and general.counts[kind][depth][0]:
+        seen, good = general.counts[kind][depth][0], general.counts[kind][depth][which]
         scale = min(1.0, _AGENT_CALLS / seen)
         yes, no = yes + good * scale, no + (seen - good) * scale
     if found is not None and found.counts[kind][0]:

@@ -16,7 +16,18 @@ import msgspec
 
 from .request import Request, Wire
 
-__all__ = ["Blocks", "Mark", "Segment", "SessionIndex", "canonical", "items", "shared"]
+__all__ = [
+    "Blocks",
+    "Mark",
+    "Segment",
+    "SessionIndex",
+    "canonical",
+    "items",
+    "marks_of",
+    "shared",
+    "unmarked",
+    "with_marks",
+]
 
 Kind = Literal["tools", "system", "message"]
 
@@ -37,6 +48,8 @@ class Segment(msgspec.Struct, frozen=True):
     tokens: int = 0  # 0 where no counter was given
     upto: int = 0  # tokens up to this block and with it
     mark: Mark = ""  # the cache breakpoint that stands on it, by its time to live
+    bound: bool = False  # reasoning that its provider has signed: what stands before it must not change
+    tool: bool = False  # the result of a tool
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -47,6 +60,8 @@ class _Part(msgspec.Struct, frozen=True):
     tokens: int
     size_bytes: int
     mark: Mark
+    bound: bool = False
+    tool: bool = False
 
 
 class _Past(msgspec.Struct, frozen=True):
@@ -145,6 +160,8 @@ class Blocks:
                         part.tokens,
                         upto,
                         part.mark,
+                        part.bound,
+                        part.tool,
                     )
                 )
             ends.append(len(segments))
@@ -192,7 +209,9 @@ class Blocks:
             tokens = self._count(text.decode()) if whole else sum(map(self._count, _texts(plain)))
             tokens += IMAGE_TOKENS * _images(plain)
         mark = _mark(value)
-        return _Part(who, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, mark)
+        return _Part(
+            who, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, mark, _is_bound(value), _is_result(value)
+        )
 
     def block(self, raw: bytes) -> tuple[bytes, int]:
         """A block's content digest and its size in bytes, canonical."""
@@ -203,6 +222,23 @@ class Blocks:
             known = (hashlib.blake2b(text, digest_size=16).digest(), len(text))
             self._known.put(key, known)
         return known
+
+
+def _is_bound(value: Any) -> bool:
+    """Anthropic's signed thinking, Responses' encrypted reasoning."""
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    if kind in ("thinking", "redacted_thinking"):
+        return bool(value.get("signature") or value.get("data"))
+    return kind == "reasoning" and bool(value.get("encrypted_content"))
+
+
+def _is_result(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    return value.get("role") == "tool" or kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_output"))
 
 
 IMAGE_TOKENS = 1_100
@@ -281,6 +317,61 @@ def _mark(value: Any) -> Mark:
             if isinstance(block, dict) and block.get("cache_control") is not None:
                 return _ttl(block["cache_control"])
     return ""
+
+
+def marks_of(raw: bytes) -> tuple[Any, ...]:
+    """The cache marks in a piece of a prompt, in order."""
+    if b"cache_control" not in raw:
+        return ()
+    return tuple(_marks(_any.decode(raw)))
+
+
+def unmarked(raw: bytes) -> bytes:
+    """The piece without its cache marks; its other bytes stay where there are none."""
+    if b"cache_control" not in raw:
+        return raw
+    return msgspec.json.encode(_bare(_any.decode(raw)))
+
+
+def with_marks(raw: bytes, marks: Sequence[Any]) -> bytes:
+    """A message or system prompt without marks, with the last of `marks` on its last block. A text becomes a block."""
+    if not marks:
+        return raw
+    value = _any.decode(raw)
+    if isinstance(value, dict) and isinstance(value.get("content"), str | list):
+        value = {**value, "content": _with_mark(value["content"], marks[-1])}
+    elif isinstance(value, str | list):
+        value = _with_mark(value, marks[-1])
+    return msgspec.json.encode(value)
+
+
+def _with_mark(content: Any, mark: Any) -> Any:
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    if blocks and isinstance(blocks[-1], dict):
+        blocks[-1] = {**blocks[-1], "cache_control": mark}
+    return blocks
+
+
+def _marks(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _marks(item)
+    elif isinstance(value, dict):
+        yield from _marks(value.get("content"))
+        if value.get("cache_control") is not None:
+            yield value["cache_control"]
+
+
+def _bare(value: Any) -> Any:
+    """Without marks where marks can stand: on blocks, and on the blocks in a result."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: inner for key, inner in value.items() if key != "cache_control"}
+    if "content" in plain:
+        plain["content"] = _bare(plain["content"])
+    return plain
 
 
 def _ttl(mark: Any) -> Mark:

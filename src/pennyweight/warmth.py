@@ -158,6 +158,12 @@ class Warmth:
             _count(table, forecast, hit=hit)
         self._correct(table, rules, chain, forecast, usage, at)
 
+    def adopt(self, other: Warmth, scope: Scope) -> None:
+        """Take over how another counts tokens in that scope, and how long prefixes live there."""
+        theirs, ours = other._tables.get(scope), self._tables.get(scope)
+        if theirs is not None and ours is not None:
+            ours.billed, ours.counted, ours.outcomes = theirs.billed, theirs.counted, theirs.outcomes
+
     def accuracy(self) -> dict[Scope, Accuracy]:
         """How good the forecasts were, for each scope."""
         return {scope: table.accuracy for scope, table in self._tables.items() if table.accuracy.calls}

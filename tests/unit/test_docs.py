@@ -18,15 +18,18 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
+    "advice",
     "billing-header",
     "capture",
     "clawrouter",
     "coalesce",
     "configuration",
+    "doctor",
     "exact-cache",
     "identity",
     "keys",
     "ledger",
+    "output-limit",
     "plugins",
     "prices",
     "reliability",

@@ -1,4 +1,4 @@
-"""`pennyweight demo`: a recorded agent session through a real gateway, answered by the replay provider."""
+"""`pennyweight demo`: recorded agent sessions through a real gateway, answered by the replay provider."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..gateway.run import Gateway, open_gateway
 from ..ledger.report import Line, Query, summary
 from ..money import PicoUSD, format_usd
 from ..prices import PriceBook, open_book
-from ..replay.demo import demo_session
+from ..replay.demo import DemoSession, demo_sessions
 from ..request import Charge, Usage, Wire
 from ..testing.http import post
 from ..testing.provider import ReplayProvider, provider_keys
@@ -40,7 +40,7 @@ class DemoFailed(PennyweightError):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What the gateway's ledger says of the session, and what the provider charges for it."""
+    """What the gateway's ledger says of the sessions, and what the provider charges for them."""
 
     total: Line
     sessions: tuple[Line, ...]
@@ -59,7 +59,7 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway. Default: a free one.")
 @click.option("--optimize", type=click.Choice(["off", "safe", "max"]), default="safe", show_default=True)
 def command(as_json: bool, leave: bool, port: int, optimize: str) -> None:
-    """Play a recorded coding session of an OpenClaw agent (21 calls) through a gateway, and show the bill.
+    """Play three recorded agent sessions (61 calls) through a gateway, and show the bill before and after.
 
     Needs no key and no network: a provider on this machine answers as recorded, keeps a model of the provider's prompt
     cache and bills at list prices. The table's figures are the gateway's own ledger, held against that invoice.
@@ -75,15 +75,16 @@ def command(as_json: bool, leave: bool, port: int, optimize: str) -> None:
 
 
 async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize: str) -> None:
-    calls = demo_session()
+    sessions = demo_sessions()
+    calls = [call for session in sessions for call in session.calls]
     answered = [(call.wire, call.body, call.answer) for call in calls if call.answer is not None]
     provider = ReplayProvider(answered, count=BpeTokenizer().count, cost=_list_price(open_book()))
     async with provider:
-        overrides = {"port": port, "data_dir": folder, "optimize": optimize}
+        overrides = {"port": port, "data_dir": folder, "optimize": optimize, "holdout": 0.0}
         # Only the replay provider's address and keys: whatever keys this machine has stay out of it.
         config = load(None, provider_keys(provider.url), overrides)
         async with open_gateway(lambda: config) as gateway:
-            result = await _play(calls, gateway, provider, folder, optimize)
+            result = await _play(sessions, gateway, provider, folder, optimize)
             click.echo(json.dumps(as_object(result)) if as_json else "", nl=as_json)
             if not as_json:
                 _print(result)
@@ -105,21 +106,30 @@ def _list_price(book: PriceBook) -> Callable[[Wire, str, Usage, float], PicoUSD 
 
 
 async def _play(
-    calls: list[Recorded], gateway: Gateway, provider: ReplayProvider, folder: Path, optimize: str
+    sessions: list[DemoSession], gateway: Gateway, provider: ReplayProvider, folder: Path, optimize: str
 ) -> Result:
     """Sends each call as its client did, one after the other. Raises DemoFailed for one that was not answered."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("playing", total=len(calls))
-        for number, call in enumerate(calls, 1):
-            body = msgspec.json.encode(call.body)
-            status, _, answer = await post(gateway.url, call.path or PATHS[call.wire], call.headers, body)
-            if status != 200:
-                raise DemoFailed(f"Call {number} was answered {status}: {answer[:300].decode(errors='replace')}")
-            progress.advance(task)
-    await gateway.app.clerk.flush()
+        task = progress.add_task("playing", total=sum(len(session.calls) for session in sessions))
+        for session in sessions:
+            for number, call in enumerate(session.calls, 1):
+                await _send(call, session.name, number, gateway)
+                progress.advance(task)
     ledger = summary(folder / "pennyweight.db", Query(by="session"))
-    return Result(ledger.total, ledger.lines, provider.invoice()[0], optimize)
+    order = [session.name for session in sessions]
+    lines = sorted(ledger.lines, key=lambda line: order.index(line.key) if line.key in order else len(order))
+    return Result(ledger.total, tuple(lines), provider.invoice()[0], optimize)
+
+
+async def _send(call: Recorded, session: str, number: int, gateway: Gateway) -> None:
+    """Sends one call and waits for its answer and its receipt: the recording's pauses are longer than that."""
+    headers = {**call.headers, "x-pennyweight-session": session}
+    status, _, answer = await post(gateway.url, call.path or PATHS[call.wire], headers, msgspec.json.encode(call.body))
+    if status != 200:
+        told = answer[:300].decode(errors="replace")
+        raise DemoFailed(f"Call {number} of {session} was answered {status}: {told}")
+    await gateway.app.clerk.flush()
 
 
 def as_object(result: Result) -> dict[str, Any]:
@@ -158,8 +168,10 @@ def _print(result: Result) -> None:
     for name, shown in _ROWS:
         table.add_row(name, *(shown(line) for line in lines))
     console = Console()
-    console.print(f"A recorded OpenClaw session, --optimize {result.optimize}", highlight=False)
+    console.print(f"Recorded sessions through this gateway, --optimize {result.optimize}", highlight=False)
     console.print(table)
+    for session in demo_sessions():
+        console.print(f"{session.name}: {session.about}.", highlight=False, soft_wrap=True)
     if result.balances:
         amount = format_usd(result.invoice, exact=True)
         console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from ..adaptive import Settings as AdaptiveSettings
 from ..app import App, build
 from ..config import Config, find, load
 from ..prices.catalogue import FILE_NAME
@@ -32,13 +33,16 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
         if prices.is_file():  # what `prices update` left counts here too
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
-        async with build(msgspec.structs.replace(config, data_dir=Path(folder)), clock=clock) as app:
+        nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
+        alone = msgspec.structs.replace(config, data_dir=Path(folder), experiments=nobody, adaptive=AdaptiveSettings())
+        async with build(alone, clock=clock) as app:
             yield app, clock
 
 
 def engine(app: App, clock: TapeClock) -> Engine:
     return Engine(
         consult=app.pipeline.consult,
+        follow=app.pipeline.follow,
         settle=app.pipeline.settle,
         resolve=app.resolve,
         identify=lambda request: app.identify(request, "local"),

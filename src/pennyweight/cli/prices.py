@@ -46,7 +46,7 @@ def command(ctx: click.Context, text: str, as_json: bool, config: Path | None, d
     """
     if ctx.invoked_subcommand is not None:
         return
-    book = _book(_load(config, data))
+    book = price_book(_load(config, data))
     if text or as_json:
         _list_models(book, text.lower(), as_json)
     else:
@@ -62,7 +62,7 @@ def command(ctx: click.Context, text: str, as_json: bool, config: Path | None, d
 @_data_option
 def show(model: str, provider: str, when: str | None, as_json: bool, config: Path | None, data: Path | None) -> None:
     """The price of MODEL in force now, or at a date, and where it comes from."""
-    book = _book(_load(config, data))
+    book = price_book(_load(config, data))
     try:
         at = datetime.now(UTC).timestamp() if when is None else moment(when)
     except ValueError as error:
@@ -106,7 +106,7 @@ def _load(config: Path | None, data: Path | None) -> Config:
     return load(path, os.environ, {"data_dir": data})
 
 
-def _book(config: Config) -> PriceBook:
+def price_book(config: Config) -> PriceBook:
     local = [name for name, provider in config.providers.items() if provider.local]
     names = {name: provider.prices for name, provider in config.providers.items()}
     overrides = read_overrides(config.prices)

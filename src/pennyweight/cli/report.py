@@ -24,8 +24,9 @@ from ..ledger.flat import line_json, receipt_json, summary_json
 from ..ledger.reading import receipt as read_receipt
 from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
 from ..money import format_usd
+from ..stores.damage import notes, notice
 
-__all__ = ["command"]
+__all__ = ["FILE", "command", "moment", "tokens"]
 
 FILE = "pennyweight.db"
 EMPTY = (
@@ -64,6 +65,8 @@ def command(
     """
     path = (data or load(find(os.environ), os.environ).data_dir) / FILE
     console = _console()
+    for damage in notes(path):
+        click.secho(notice(damage, path.parent), fg="red", err=True)
     if call_id is not None:
         found = read_receipt(path, call_id)
         if found is None:
@@ -71,7 +74,7 @@ def command(
         click.echo(json.dumps(receipt_json(found), indent=2)) if as_json else _print_receipt(console, found)
         return
     now = time.time()
-    query = Query(by=cast(By, by), since=_moment(since, now), until=_moment(until, now), tenant=tenant)
+    query = Query(by=cast(By, by), since=moment(since, now), until=moment(until, now), tenant=tenant)
     result = summary(path, query)
     if as_json:
         click.echo(json.dumps(summary_json(result), indent=2))
@@ -89,7 +92,7 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
-def _moment(text: str | None, now: float) -> float | None:
+def moment(text: str | None, now: float) -> float | None:
     """Unix seconds of a date, an ISO time (UTC unless it says otherwise), or so long before `now`."""
     if text is None:
         return None

@@ -19,8 +19,11 @@ from . import providers as known_providers
 from . import toml
 from .proxies import proxies
 from .settings import (
+    AdaptiveSettings,
+    AdviceSettings,
     Capture,
     Config,
+    Experiments,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -40,12 +43,18 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "pipeline": PipelineSettings,
     "ledger": LedgerSettings,
     "capture": Capture,
+    "experiments": Experiments,
     "otel": Otel,
+    "advice": AdviceSettings,
+    "adaptive": AdaptiveSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
+    "adaptive",
+    "advice",
     "capture",
     "data_dir",
+    "experiments",
     "ledger",
     "optimize",
     "optimizers",
@@ -61,7 +70,7 @@ _TOP = [
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
     """The configuration of that file, or of no file at all when `path` is None.
 
-    overrides: what the command line said: host, port, data_dir, optimize; None values are skipped.
+    overrides: what the command line said: host, port, data_dir, optimize, holdout; None values are skipped.
     Raises ConfigError that names every problem with its line and remedy.
     """
     config, problems = inspect(path, env, overrides)
@@ -150,6 +159,8 @@ class _Reading:
         if server is not None:
             listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
             values["server"] = msgspec.structs.replace(server, **listen)
+        if values["experiments"] is not None and overrides.get("holdout") is not None:
+            values["experiments"] = msgspec.structs.replace(values["experiments"], holdout=overrides["holdout"])
         values["otel"] = self._otel(values["otel"], env)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
@@ -249,6 +260,8 @@ class _Reading:
         positive = [
             ("server", f) for f in server.__struct_fields__ if f.endswith(("_s", "_bytes", "depth", "connections"))
         ]
+        positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
+        positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
@@ -260,17 +273,38 @@ class _Reading:
             self.report(
                 ("server", "port"), f"server.port {server.port} is no port.", "Use 1 to 65535; 0 takes any free one."
             )
+        for field in ("hit_share", "heartbeat_share"):
+            if not 0 <= (share := getattr(config.advice, field)) <= 1:
+                self.report(("advice", field), f"advice.{field} {share} is no share.", "Use 0 to 1; 0.2 is a fifth.")
+        if config.adaptive.most_step <= 1:
+            message = f"adaptive.most_step {config.adaptive.most_step} must be above 1."
+            self.report(("adaptive", "most_step"), message, "2 doubles or halves a value at a time.")
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
+        self._check_experiments(config.experiments)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:
-                message = f"optimizers[{index}].share {rule.share} is no share of tenants."
+                message = f"optimizers[{index}].share {rule.share} is no share of sessions."
                 self.report(("optimizers", index, "share"), message, "Use 0 to 1; 0.5 is half.")
             if rule.use in seen:
                 message = f"optimizers[{index}].use {rule.use!r} is listed twice."
                 self.report(("optimizers", index, "use"), message, "Keep one of them.")
             seen.add(rule.use)
+
+    def _check_experiments(self, experiments: Experiments) -> None:
+        def wrong(field: str, what: str, remedy: str) -> None:
+            value = getattr(experiments, field)
+            self.report(("experiments", field), f"experiments.{field} {value!r} {what}.", remedy)
+
+        if not 0 <= experiments.holdout <= 0.5:
+            wrong("holdout", "is not between 0 and 0.5", "Use 0 for none, or a small share of sessions such as 0.05.")
+        if not 0 < experiments.alpha < 0.5:
+            wrong("alpha", "is no probability of a false alarm", "Use 0.05, or less.")
+        if experiments.every_s <= 0:
+            wrong("every_s", "must be above 0", "Leave it out for the default.")
+        if not 0 <= experiments.tool_sample <= 1:
+            wrong("tool_sample", "is no share of sessions", "Use 0 to 1; 0 reads none.")
 
 
 def _add(name: str, names: list[str]) -> str:

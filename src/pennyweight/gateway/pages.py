@@ -21,7 +21,10 @@ from ..front.http import HttpRequest, HttpResponse
 from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
+from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
+from .doctor_pages import DoctorPages
+from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
@@ -47,7 +50,10 @@ class Pages:
         self._metrics = metrics
         lists = ModelLists(app)
         self._models = ModelPages(app, gate, lists)
+        self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
+        self._experiments = ExperimentPages(app, gate)
+        self._doctor = DoctorPages(app, gate)
         self._pages: Mapping[str, Page] = {
             "/": self._status,
             "/healthz": self._health,
@@ -57,21 +63,33 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
+        if (page := self._experiments.find(request)) is not None:
+            return page
+        if request.path.startswith("/pennyweight/doctor"):
+            return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
             return None
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._clawrouter.find(request) or self._models.find(request)
+        return page or self._advice.find(request) or self._clawrouter.find(request) or self._models.find(request)
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
 
     async def _ready(self, request: HttpRequest) -> HttpResponse:
-        """503 while receipts cannot be written: answers still flow, but the ledger is behind."""
+        """503 while receipts cannot be written: answers still flow, but the ledger is behind.
+
+        A ledger that was damaged and rebuilt is told until a person has taken its note away.
+        """
         counters = self._app.clerk.counters
-        ready = not counters.last_error
-        body = {"status": "ok" if ready else "degraded", "receipts": msgspec.to_builtins(counters)}
+        ready = not counters.last_error and not self._app.database.rebuilding
+        damages = msgspec.to_builtins(self._app.database.damages())
+        body = {
+            "status": "degraded" if not ready else "ledger was damaged" if damages else "ok",
+            "receipts": msgspec.to_builtins(counters),
+            "damaged": damages,
+        }
         return _json(body, status=200 if ready else 503)
 
     async def _metrics_page(self, request: HttpRequest) -> HttpResponse:
@@ -109,8 +127,9 @@ class Pages:
         return _json(told)
 
     async def _summary_json(self, request: HttpRequest) -> HttpResponse:
-        found = await self._summary(self._viewer(request))
-        return _json(msgspec.to_builtins(found))
+        found = await self._summary(tenant := self._viewer(request))
+        damages = self._app.database.damages() if tenant is None else ()
+        return _json(msgspec.to_builtins(found) | {"damaged": msgspec.to_builtins(damages)})
 
     async def _status(self, request: HttpRequest) -> HttpResponse:
         tenant = self._viewer(request)

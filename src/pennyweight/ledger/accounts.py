@@ -12,7 +12,7 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
-from ..money import PicoUSD, cost, hourly_cost
+from ..money import PicoUSD, Price, cost, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
 from ..request import Charge, Done, Operation, Reply, Usage
@@ -62,6 +62,12 @@ class Accounts:
             return None, "unpriced"
         return cost(charge.usage, price, at=charge.at), "free" if price.free else "priced"
 
+    def price(self, provider: str, model: str, at: float) -> Price | None:
+        """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
+        if (self._accounts.get(provider) or _ELSEWHERE).local:
+            return None
+        return self._book.price(provider, model, at)
+
     def receipt(self, outcome: Outcome) -> Receipt:
         """The receipt of a finished call; its usage is counted where nobody told it."""
         receipt = make(counted(outcome, self._tokenizer), self)
@@ -79,6 +85,9 @@ class Accounts:
         if not costs or any(cost is None for cost in costs):
             return None
         return sum(cost for cost in costs if cost is not None)
+
+
+_ELSEWHERE = Account()
 
 
 def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:

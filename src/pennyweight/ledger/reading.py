@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,6 @@ from ..errors import StoreError
 from ..request import Operation, Usage
 
 __all__ = ["is_made", "reading", "receipt", "receipts"]
-
-_SCHEMA = 1  # the newest that we can read; see stores/sql
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:
@@ -43,7 +42,7 @@ def is_made(path: Path) -> bool:
             sql = "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
             return connection.execute(sql).fetchone() is not None
     except sqlite3.Error as error:
-        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+        raise StoreError(f"Cannot read the ledger {path}: {error}.{_remedy(error)}") from error
 
 
 @contextmanager
@@ -52,14 +51,22 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_connect(path)) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-            if row[0] > _SCHEMA:
+            known = sum(step.name.endswith(".sql") for step in files("pennyweight.stores").joinpath("sql").iterdir())
+            if row[0] > known:
                 raise StoreError(
-                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {_SCHEMA}): "
+                    f"{path} was written by a newer Pennyweight (schema {row[0]}, this one knows {known}): "
                     "upgrade with `pip install -U pennyweight`."
                 )
             yield connection
     except sqlite3.Error as error:
-        raise StoreError(f"Cannot read the ledger {path}: {error}.") from error
+        raise StoreError(f"Cannot read the ledger {path}: {error}.{_remedy(error)}") from error
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ""
+    return " It is damaged: `pennyweight serve` sets it aside and rebuilds it from what can be read."
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -96,8 +103,9 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
         "answered_by status finish_reason arm ttft_s latency_s added_s error"
     )
+    newer = [name for name in ("foreseen_read_tokens", "warm") if name in row.keys()]  # noqa: SIM118 - a Row's values
     return Receipt(
-        **{name: row[name] for name in same.split(" ")},
+        **{name: row[name] for name in [*same.split(" "), *newer]},
         operation=Operation(row["operation"]),
         usage=usage,
         cost=row["cost_pico"],
@@ -106,4 +114,5 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         trail=_trail.decode(row["trail"]),
         replayed=bool(row["replayed"]),
         abandoned=bool(row["abandoned"]),
+        usage_suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
     )

@@ -3,7 +3,9 @@
 cost      what providers bill for the answer, plus what optimizers spent, accepted or not
 baseline  what the same call would have cost without us:
           answered without a bill (a stored or shared answer): its usage at the call's target, `computed`
-          rewritten or routed: the bill plus the savings that accepted optimizers named, `estimated`
+          rewritten: its usage as foreseen for the call as the caller sent it, with the cache that it would have
+          met, moved by what the forecast of the sent call was off, `computed`
+          routed: the bill plus the savings that accepted optimizers named, `estimated`
 None      money that nobody can name: no price, no usage, or a subscription, which is metered in tokens
 """
 
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
+
+import msgspec
 
 from ..call import Outcome, Receipt, Step, Verdict
 from ..errors import BadRequest
@@ -64,7 +68,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         baseline=baseline,
         spent=spent,
         pricing=pricing,
-        trail=call.trail,
+        trail=_shared(call.trail, cost, baseline) if outcome.untouched is not None else call.trail,
         status=outcome.status,
         finish_reason=done.finish_reason or "",
         arm=str(call.facts.get("arm", "")),
@@ -75,7 +79,9 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         abandoned=outcome.abandoned,
         answered_by=outcome.answered_by,
         replayed=replayed,
-        basis=_basis(saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
+        basis=_basis(outcome, saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
+        foreseen_read_tokens=None if outcome.foreseen_read_tokens is None else round(outcome.foreseen_read_tokens),
+        warm=outcome.warm,
     )
 
 
@@ -98,6 +104,9 @@ def _money(
             return None, None, "unpriced"
         if replayed:
             return spent, total + saved, pricing
+        if outcome.untouched is not None:
+            untouched = book.cost(Charge(billed[0].provider, billed[0].model, outcome.untouched, billed[0].at))
+            return total + spent, total if untouched is None else untouched, pricing
         return total + spent, total + saved, pricing
     costs_money = _costs_money(outcome) and pricing not in ("local", "free")
     if _is_answer(outcome) and costs_money:
@@ -167,8 +176,31 @@ def _saved(trail: Sequence[Step], answered_by: str = "") -> PicoUSD:
     return saved
 
 
-def _basis(saved: PicoUSD, *, replayed: bool) -> Literal["", "computed", "estimated"]:
+def _basis(outcome: Outcome, saved: PicoUSD, *, replayed: bool) -> Literal["", "computed", "estimated"]:
     """One estimate in it makes the whole an estimate. A shared answer has no step of its own."""
+    if outcome.untouched is not None:
+        return "computed"
     if saved:
         return "estimated"
     return "computed" if replayed else ""
+
+
+def _shared(trail: tuple[Step, ...], cost: PicoUSD | None, baseline: PicoUSD | None) -> tuple[Step, ...]:
+    """The trail with what was saved shared out among the optimizers that changed the call, so that it adds up.
+
+    By what each was foreseen to save on this call, in the order in which they were asked: changes overlap, and the
+    later of two is only worth what the earlier left. In equal parts where those do not say.
+    """
+    accepted = [index for index, step in enumerate(trail) if step.verdict is Verdict.ACCEPTED]
+    if cost is None or baseline is None or not accepted:
+        return trail
+    total = baseline - cost + _spent(trail)
+    named = [trail[index].saving for index in accepted]
+    whole = sum(named)
+    alike = whole != 0 and all(saving == 0 or (saving > 0) == (whole > 0) for saving in named)
+    shares = [total * saving // whole if alike else total // len(accepted) for saving in named]
+    shares[-1] += total - sum(shares)
+    steps = list(trail)
+    for index, share in zip(accepted, shares, strict=True):
+        steps[index] = msgspec.structs.replace(steps[index], saving=share)
+    return tuple(steps)

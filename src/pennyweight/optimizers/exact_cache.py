@@ -6,11 +6,13 @@ field of the body but `NOT_IN_KEY`. It does not know how answers are replayed, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal, Protocol
 
 import msgspec
 
+from ..adaptive import Knob, TtlKnob
 from ..call import Answer, Call, Outcome, Proposal, Verdict
 from ..errors import BadRequest
 from ..money import PicoUSD
@@ -50,13 +52,16 @@ _CALLED_TOOLS = frozenset({"tool_calls", "tool_use", "function_call"})
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """ttl_s: how long an answer may be replayed. max_answer_bytes: longer answers are not kept.
+    """ttl_s: how long an answer may be replayed; ttl_min_s, ttl_max_s: how far the adaptive loop may move that.
+    max_answer_bytes: longer answers are not kept.
 
     sampled, tool_calls: under `--optimize max`, also replay answers of calls that do not ask to be repeatable, and of
     calls with tools. Both change what a caller sees, so both are off until switched on.
     """
 
     ttl_s: float = 3600.0
+    ttl_min_s: float = 300.0
+    ttl_max_s: float = 86_400.0
     max_answer_bytes: int = 2**20
     sampled: bool = False
     tool_calls: bool = False
@@ -109,6 +114,13 @@ class ExactCache:
         self._kv = parts.kv
         self._clock = parts.clock
         self._book = parts.book
+        self._ttl = TtlKnob(f"{self.name}.ttl_s", start=settings.ttl_s, low=settings.ttl_min_s, high=settings.ttl_max_s)
+        self._learning = False
+
+    def knobs(self) -> Sequence[Knob]:
+        """From now on answers that are asked for again are compared with the ones that expired."""
+        self._learning = True
+        return (self._ttl,)
 
     async def propose(self, call: Call) -> Proposal | None:
         """The stored answer, its saving computed as what that usage would cost now. None: not kept, or not allowed."""
@@ -123,7 +135,7 @@ class ExactCache:
         if entry is None:
             return None
         age_s = max(self._clock.now() - entry.created_at, 0.0)
-        if age_s >= min(self._settings.ttl_s, wishes.max_age_s):
+        if age_s >= min(self._ttl.value, wishes.max_age_s) or self._ttl.asks_again(call.id, age_s):
             return None
         usage = entry.usage
         saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
@@ -156,7 +168,18 @@ class ExactCache:
             return
         entry = _Entry(self._clock.now(), response.wire, response.raw, done.usage, done.finish_reason)
         key = cache_key(outcome.call, candidate[0])
-        await self._kv.put(key, bytes([_VERSION]) + msgspec.msgpack.encode(entry), ttl_s=self._settings.ttl_s)
+        if self._learning:
+            self._compare(_decode(await self._kv.get(key)), entry)
+        keep_s = self._ttl.kept_s if self._learning else self._ttl.value
+        await self._kv.put(key, bytes([_VERSION]) + msgspec.msgpack.encode(entry), ttl_s=keep_s)
+
+    def _compare(self, old: _Entry | None, new: _Entry) -> None:
+        """Whether the answer that was kept says what the fresh one says."""
+        if old is None or old.created_at >= new.created_at:  # or the clock was set back
+            return
+        said, says = _text(old), _text(new)
+        if said is not None and says is not None:
+            self._ttl.compared(new.created_at - old.created_at, equal=said == says)
 
     def wants_response(self, call: Call) -> bool:
         """Whether the answer to this call could be kept."""
@@ -220,6 +243,18 @@ def _replayable(response: Response) -> bool:
     except Exception:  # noqa: BLE001 - whatever it trips over
         return False
     return True
+
+
+def _text(entry: _Entry) -> str | None:
+    """What an answer says, without its id and time; None for one that cannot be read."""
+    wire = codec(entry.wire)
+    tap = wire.tap()
+    try:
+        for chunk in wire.unfold(entry.raw):
+            tap.feed(chunk)
+        return tap.output_text().strip()
+    except Exception:  # noqa: BLE001 - whatever it trips over
+        return None
 
 
 class _Wishes(msgspec.Struct, frozen=True):

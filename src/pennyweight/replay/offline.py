@@ -15,10 +15,12 @@ import msgspec
 
 from ..call import Call, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..capture.format import Recorded
+from ..economy import Foreseen
 from ..money import PicoUSD
 from ..request import Charge, Done, Request, Response, Usage, Wire
 from ..testing import shapes
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
+from ..warmth import Forecast
 
 __all__ = ["Billing", "Engine", "Line", "Replay", "TapeClock", "Totals", "accepted", "run", "total"]
 
@@ -50,6 +52,7 @@ class Engine(msgspec.Struct, frozen=True):
     """What a replay needs of an App: how it asks its optimizers, where calls go, what they cost."""
 
     consult: Callable[[Call], Awaitable[tuple[Call, Response | None]]]
+    follow: Callable[[Call, Usage], Foreseen | None]
     settle: Callable[[Outcome], Awaitable[None]]
     resolve: Callable[[str, Wire], Target]
     identify: Callable[[Request], Identity]
@@ -71,6 +74,7 @@ class Line(msgspec.Struct, frozen=True):
     answered_by: str = ""
     steps: tuple[Step, ...] = ()
     estimated_input_tokens: int = 0
+    forecast: Forecast | None = None  # of the call as it went out
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -182,12 +186,18 @@ async def _one(recorded: Recorded, at: float, engine: Engine, sides: _Sides, opt
     after_usage = _shift(usage, simulated, changed)
     charge = Charge(call.target.provider, call.target.model, after_usage, at)
     cost = engine.cost(charge)
+    seen = engine.follow(call, after_usage)
     done = Done(after_usage, _finish_reason(recorded), (charge,))
     response = recorded.response
     if response is not None:
         response = msgspec.structs.replace(response, done=done)
     await engine.settle(Outcome(call, done, 200, answered_by=target.provider, response=response))
-    return msgspec.structs.replace(line, usage=after_usage, after=None if cost is None else cost + spent)
+    return msgspec.structs.replace(
+        line,
+        usage=after_usage,
+        after=None if cost is None else cost + spent,
+        forecast=None if seen is None else seen.forecast,
+    )
 
 
 def _shift(usage: Usage, before: Usage, after: Usage) -> Usage:

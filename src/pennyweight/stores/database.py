@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -18,11 +19,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from ..errors import StoreError
+from .damage import Damage, notes, notice, rebuild
+from .salvage import is_damage
 
 __all__ = ["FILE", "Database"]
 
+log = logging.getLogger(__name__)
+
 FILE = "pennyweight.db"
+
+REBUILD_AGAIN_S = 60.0  # after one that failed, for want of room for instance
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -46,12 +55,18 @@ class Database:
     a file that was moved away heals by itself. Raises StoreError, and ValueError for what no database could store (an
     integer over 64 bits, half a surrogate pair). `busy_s`: how long to wait for another
     process's lock. Files are made with mode 0600, the folder, if it is not there, with 0700.
+
+    A damaged file is set aside and rebuilt from what can be read (`damage`), on the writing thread; until that is done
+    everything asked for is refused with a StoreError. `now`: unix seconds, for the name of the file set aside.
     """
 
-    def __init__(self, path: Path, *, busy_s: float = 0.25) -> None:
+    def __init__(self, path: Path, *, busy_s: float = 0.25, now: Callable[[], float] = time.time) -> None:
         self.path = path
         self._busy_s = busy_s
+        self._now = now
         self._closed = False
+        self._rebuilding = False
+        self._rebuild_after = float("-inf")  # on the monotonic clock
         self._making = threading.Lock()
         self._writer = _Worker(path, self._open, "pennyweight-write")
         self._reader = _Worker(path, self._open, "pennyweight-read")
@@ -74,36 +89,104 @@ class Database:
     async def close(self) -> None:
         """Wait for what was asked for, fold the log into the file, and close. Safe to call again."""
         self._closed = True
+        await asyncio.to_thread(self._writer.close)  # first: a rebuilding there needs the reading thread
         await asyncio.to_thread(self._reader.close)
-        await asyncio.to_thread(self._writer.close)
+
+    async def check(self) -> None:
+        """Read the whole file and see whether it is damaged; if it is, rebuilding begins. For a quiet moment."""
+        reason = await asyncio.to_thread(_damage_in, self.path, "quick_check")
+        if reason:
+            self._begin_rebuild(reason)
+
+    @property
+    def rebuilding(self) -> bool:
+        return self._rebuilding
+
+    def damages(self) -> tuple[Damage, ...]:
+        """What happened to the file before, as long as its notes are kept."""
+        return notes(self.path)
 
     async def _run(self, worker: _Worker, work: Work[T]) -> T:
         if self._closed:
             raise StoreError(f"The database {self.path} is closed.")
+        if self._rebuilding:
+            raise StoreError(f"The database {self.path} was damaged and is being rebuilt.")
         try:
             return await asyncio.get_running_loop().run_in_executor(worker.threads, worker.run, work)
+        except UnicodeDecodeError as error:  # a text in the file, or an error about one: what we store is UTF-8
+            self._begin_rebuild("a text in it is not UTF-8")
+            raise StoreError(f"The database {self.path} is damaged: a text in it is not UTF-8.") from error
         except _UNSTORABLE as error:
             raise ValueError(f"The database {self.path} cannot store this: {type(error).__name__}.") from error
         except sqlite3.Error as error:
+            if is_damage(error):
+                self._begin_rebuild(str(error))
             raise StoreError(f"The database {self.path} failed: {error}.") from error
         except OSError as error:
             raise StoreError(f"Cannot use the database {self.path}: {error.strerror or error}.") from error
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._connect(self.path)
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._making:
-            _make(self.path)
+            _make(path)
         connection = sqlite3.connect(
-            self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=64
+            path, timeout=self._busy_s, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         try:
             _use_wal(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
-            migrate(connection, self.path)
+            migrate(connection, path)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    # --- damage ---------------------------------------------------------------------------------------------
+
+    def _begin_rebuild(self, reason: str) -> None:
+        """On the event loop; the work is done on the writing thread, after what it was asked for before."""
+        if self._rebuilding or self._closed or time.monotonic() < self._rebuild_after:
+            return
+        self._rebuilding = True
+        log.error("the ledger is damaged, and is being rebuilt", extra={"path": str(self.path), "reason": reason})
+        try:
+            self._writer.threads.submit(self._rebuild, reason)
+        except RuntimeError:  # it was closed meanwhile
+            self._rebuilding = False
+
+    def _rebuild(self, reason: str) -> None:
+        try:
+            self._reader.threads.submit(self._reader.drop).result()
+            self._writer.drop()
+            if not _damage_in(self.path, "integrity_check"):  # another process did it
+                return
+            damage = rebuild(self.path, reason, self._connect, self._now())
+            if damage is not None:
+                facts = msgspec.structs.asdict(damage)
+                log.error(notice(damage, self.path.parent), extra={"damage": facts})
+        except Exception as error:  # noqa: BLE001 - whatever it was, the damaged file is still there: try again later
+            self._rebuild_after = time.monotonic() + REBUILD_AGAIN_S
+            facts = {"path": str(self.path), "error": type(error).__name__, "detail": str(error)}
+            log.error("the damaged ledger could not be rebuilt; it was left as it is", extra=facts)
+        finally:
+            self._rebuilding = False
+
+
+def _damage_in(path: Path, check: str) -> str:
+    """What that check of SQLite finds wrong with the file; "" when nothing, or when it cannot be looked at."""
+    if not path.is_file() or not path.stat().st_size:
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=2.0)) as found:
+            told = str(found.execute(f"PRAGMA {check}(1)").fetchone()[0])
+            return "" if told == "ok" else told.splitlines()[-1]
+    except UnicodeDecodeError:
+        return "a text in it is not UTF-8"
+    except sqlite3.Error as error:
+        return str(error) if is_damage(error) else ""
 
 
 def _make(path: Path) -> None:
@@ -140,7 +223,7 @@ class _Worker:
 
     def run(self, work: Work[T]) -> T:
         if self._connection is not None and self._identity() != self._file:
-            self._drop()  # somebody moved the file away: writing on would fill a file without a name
+            self.drop()  # somebody moved the file away: writing on would fill a file without a name
         if self._connection is None:
             self._connection = self._connect()
             self._file = self._identity()
@@ -150,15 +233,15 @@ class _Worker:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
             if isinstance(error, sqlite3.Error) and not isinstance(error, _UNSTORABLE):
-                self._drop()
+                self.drop()
             raise
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):  # it was closed before
-            self.threads.submit(self._drop).result()
+            self.threads.submit(self.drop).result()
         self.threads.shutdown()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):

@@ -21,7 +21,7 @@ _COLUMNS = (
     "model", "target_model", "input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
     "output_tokens", "reasoning_tokens", "tier", "counted", "replayed", "cost_pico", "baseline_pico", "spent_pico",
     "pricing", "basis", "answered_by", "trail", "status", "finish_reason", "arm", "ttft_s", "latency_s", "added_s",
-    "error", "abandoned",
+    "error", "abandoned", "foreseen_read_tokens", "warm", "usage_suspect",
 )
 # fmt: on
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
@@ -76,7 +76,7 @@ def _row(r: Receipt) -> tuple[object, ...]:
         r.call_id, r.at, r.tenant, r.session, r.agent, r.task, r.skill, r.housekeeping, r.wire, str(r.operation),
         r.provider, r.model, r.target_model, *usage, r.replayed, r.cost, r.baseline, r.spent, r.pricing, r.basis,
         r.answered_by, _encode(r.trail).decode(), r.status, r.finish_reason, r.arm, r.ttft_s, r.latency_s, r.added_s,
-        r.error, r.abandoned,
+        r.error, r.abandoned, r.foreseen_read_tokens, r.warm, r.usage_suspect,
     )
     # fmt: on
 

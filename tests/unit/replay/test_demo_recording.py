@@ -1,4 +1,4 @@
-"""The recording that ships: redacted, and of the same tokens and money as what it was made from."""
+"""The recordings that ship: redacted, and of the same tokens and money as what they were made from."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 
 from pennyweight.capture.filler import MARKERS, Filler
 from pennyweight.capture.format import Recorded
+from pennyweight.identity import identify
 from pennyweight.money import cost
 from pennyweight.prices import open_book
-from pennyweight.replay.demo import demo_session
+from pennyweight.replay.demo import demo_session, demo_sessions
 from pennyweight.replay.readers import read
 from pennyweight.request import Usage
 from pennyweight.testing import shapes
@@ -75,6 +76,24 @@ def test_tokens_and_money_are_those_of_the_original_within_one_percent() -> None
     assert money == pytest.approx(ORIGINAL_PICO_USD, rel=0.01)
 
 
+# Of the others: input tokens, of them read and written, output tokens.
+OTHERS = {"anthropic-sdk": (522_148, 0, 0, 1_030), "openclaw-wakes": (412_312, 312_791, 98_494, 532)}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_recordings_have_the_tokens_of_their_originals(name: str) -> None:
+    (calls,) = [session.calls for session in demo_sessions() if session.name == name]
+    usage, _ = simulate(calls)
+    found = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.output_tokens)
+    assert found == pytest.approx(OTHERS[name], rel=0.01)
+
+
+def test_its_wakes_are_recognised_after_redaction() -> None:
+    (calls,) = [session.calls for session in demo_sessions() if session.name == "openclaw-wakes"]
+    kinds = [identify(call.request).housekeeping for call in calls]
+    assert kinds.count("heartbeat") == 3
+
+
 @pytest.mark.skipif("PENNYWEIGHT_ORIGINAL_RECORDING" not in os.environ, reason="the original is not shipped")
 def test_the_original_replays_to_the_same_figures() -> None:
     usage, money = simulate(read(Path(os.environ["PENNYWEIGHT_ORIGINAL_RECORDING"])))
@@ -99,7 +118,7 @@ def test_no_prose_is_in_it() -> None:
         "display",
     }
     kept_keys |= {"required", "status"}
-    for call in demo_session():
+    for call in (call for session in demo_sessions() for call in session.calls):
         for key, text in strings([call.body, call.answer]):
             if key not in kept_keys:
                 assert not re.findall(r"[^\W\d_]{5,}", MARKERS.sub(" ", text)), key
@@ -114,7 +133,7 @@ def test_every_answer_is_quoted_by_the_next_request() -> None:
         assert said[-1] == call.answer["content"]
 
 
-def test_it_is_small_and_names_its_licence() -> None:
+def test_they_are_small_and_name_their_licences() -> None:
     folder = Path(read.__code__.co_filename).parent / "data"
-    assert (folder / "openclaw_debug20.jsonl.gz").stat().st_size < 1_000_000
+    assert sum(file.stat().st_size for file in folder.glob("*.gz")) < 1_000_000
     assert "MIT" in (folder / "README.md").read_text()

@@ -82,7 +82,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(tmp_path: Path) -> None:
         list(receipts(path))
 
 
-def test_what_is_no_database_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+def test_what_is_no_database_is_set_aside_and_an_error_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / FILE
     path.write_bytes(b"not a database " * 100)
 
@@ -91,7 +91,8 @@ def test_what_is_no_database_is_an_error_that_names_the_file(tmp_path: Path) -> 
             await SQLiteLedger(database).append([sample_receipt()])
 
     with_database(path, work)
-    assert path.read_bytes().startswith(b"not a database")
+    (aside,) = tmp_path.glob(f"{FILE}.damaged-*Z")
+    assert aside.read_bytes() == b"not a database " * 100
 
 
 def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:

@@ -1,0 +1,476 @@
+"""What a call will cost before it is sent, now and in the calls that follow, and what a change of it would be worth.
+
+Stands on the chain of the prompt (prefix), on what is probably in the provider's cache (warmth) and on how
+conversations go on (habits). `look` and `weigh` change nothing; `sent` and `billed` learn.
+
+In the words of the rules of money: with w and r the prices of writing and reading the cache relative to plain input, S
+the tokens from the first changed one to the end of what was cached, D the tokens removed, R the calls to come, a
+change of a warm prompt gains r R D - (w - r) S, of a cold one D (w + r (R - 1)). They are not computed by formula but
+by pricing both prompts, so that minimum lengths, look-back, price bands and marks count as they are billed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from .call import Call, Proposal, Rewrite, Route, Target
+from .habits import LATER_S, SOON_S, Agent, Conversation, Habits, Outlook, head
+from .money import Price, factor_at, rates_for
+from .prefix import Blocks, Segment, shared
+from .prices.caching import CacheBook, CacheRules
+from .request import Edit, Operation, Request, Usage
+from .warmth import Forecast, Scope, Warmth
+
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth"]
+
+Prices = Callable[[str, str, float], Price | None]
+"""(provider, model, unix seconds) to the price in force; None: not known."""
+
+SMALL_BYTES = 1_500
+"""Bodies below this have no prompt that any provider caches."""
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
+
+    key: bytes  # of its conversation
+    session: str
+    session_calls: int  # that the session has made before this one
+    agent: str
+    scope: Scope
+    rules: CacheRules
+    asked: tuple[Segment, ...]
+    chain: tuple[Segment, ...]
+    forecast: Forecast
+    outlook: Outlook
+    conversation: Conversation | None
+    history: Agent | None  # what the agent has done before, its housekeeping apart
+    looping: bool
+    gap_s: float  # since the conversation's last call; 0 for its first
+    chore: bool  # housekeeping: a wake, a title, a summary
+    stranger: bool  # a conversation that went on before we saw it: what is warm is not known
+    rates: Rates | None  # None: no price is known, so nothing is weighed
+
+
+class Worth(msgspec.Struct, frozen=True):
+    """What a change is worth, in PicoUSD. `refused`: why it must not be made, "" if it may be."""
+
+    now: float = 0.0  # saved on this very call
+    ahead: float = 0.0  # and on those that will probably follow
+    tokens: float = 0.0  # of the prompt, removed
+    refused: str = ""
+    waits: bool = False  # it would pay as soon as the cache is cold
+
+    @property
+    def total(self) -> float:
+        return self.now + self.ahead
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """Pico-dollars a token, time of day in it. A prompt's length may cross a band, so they are looked up by length."""
+
+    price: Price
+    factor: float
+
+    def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
+        """(input, read, 5-minute write, 1-hour write, output)."""
+        rates = rates_for(self.price, int(prompt_tokens))
+        factor = self.factor
+        return (
+            float(rates.input) * factor,
+            float(rates.read) * factor,
+            float(rates.write_5m) * factor,
+            float(rates.write_1h) * factor,
+            float(rates.output) * factor,
+        )
+
+
+class Economy:
+    """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
+
+    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices) -> None:
+        self._blocks = blocks
+        self._caches = caches
+        self._prices = prices
+        self.actual = Warmth()
+        self.untouched = Warmth()
+        self.habits = Habits()
+
+    def look(self, call: Call, *, at: float) -> Foreseen | None:
+        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds.
+
+        Raises BadRequest for a body that cannot be read.
+        """
+        original = call.original
+        if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
+            return None
+        rules = self.rules(call.target)
+        session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
+        asked = self.chain(original, session)
+        if not asked:
+            return None
+        chain = asked if call.request is original else self.chain(call.request, session and session + "\0sent")
+        start = head(asked)
+        session = session or call.id
+        key = _key(session, asked[start - 1].digest if start else b"")
+        scope = (call.target.provider, call.target.model, _account(call))
+        looping = _is_looping(asked)
+        agent = _agent(call)
+        conversation = self.habits.conversation(key)
+        chore = call.identity.housekeeping is not None
+        stranger = conversation is None and any(s.role in ("assistant", "model") for s in asked[start:])
+        return Foreseen(
+            key=key,
+            session=session,
+            session_calls=self.habits.calls(session),
+            agent=agent,
+            scope=scope,
+            rules=rules,
+            asked=asked,
+            chain=chain,
+            forecast=self.actual.forecast(scope, rules, chain, at),
+            outlook=self.habits.outlook(key, agent, looping=looping, chore=chore),
+            conversation=conversation,
+            history=self.habits.agent(agent.rpartition("\0")[0] + "\0"),
+            looping=looping,
+            gap_s=max(at - conversation.at, 0.0) if conversation is not None else 0.0,
+            chore=chore,
+            stranger=stranger,
+            rates=self.rates(call.target, call.at),
+        )
+
+    def rules(self, target: Target) -> CacheRules:
+        """How that upstream caches prompts, by the book."""
+        return self._caches.rules(target.provider, target.model, target.wire)
+
+    def chain(self, request: Request, session: str = "") -> tuple[Segment, ...]:
+        """The request's chain, made once. session: "" or a name under which its head is remembered."""
+        found: tuple[Segment, ...] | None = request.__dict__.get("_chain")
+        if found is None:
+            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
+        return found
+
+    def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
+        """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
+        seen = self.look(call, at=at)
+        if seen is None or seen.rates is None:
+            return None
+        match proposal.action:
+            case Rewrite(edits=edits):
+                if not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+                    return None
+                request = call.request.edit(edits)
+                session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
+                chain = self.chain(request, session and session + "\0sent")
+                if chain == seen.chain:
+                    return None
+                return self.compare(seen, chain, at=at)
+            case Route(target=target):
+                return self._reroute(seen, call, target, at=at)
+            case _:
+                return None
+
+    def carry(self, before: Request, after: Request, edits: Sequence[Edit]) -> None:
+        """An edited request has the chain of the one before it where no edit touches the prompt."""
+        chain = before.__dict__.get("_chain")
+        if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
+            after.__dict__["_chain"] = chain
+
+    def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float) -> Worth:
+        """What it is worth to send `chain` in place of the chain that would go out now."""
+        assert seen.rates is not None
+        same = shared(seen.chain, chain)
+        rewritten = same < max(len(seen.chain), len(chain))
+        if rewritten:
+            bound = next((s for s in reversed(seen.chain[same:]) if s.bound), None)
+            if bound is not None:
+                return Worth(refused="a provider has signed reasoning behind the place that would change")
+        if not seen.chore and _marked(chain) < _marked(seen.chain):
+            return Worth(refused="the caller's own cache breakpoints stay")
+        before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
+        growth = _growth(seen)
+        now = _now(before, seen.rates) - _now(after, seen.rates)
+        ahead = _ahead(before, seen, growth) - _ahead(after, seen, growth)
+        removed = before.prompt_tokens - after.prompt_tokens
+        worth = Worth(now, ahead, removed)
+        if rewritten:
+            worth = self._rewriting(seen, chain, same, before, after, worth)
+            if worth.refused:
+                return worth
+        if now < -_CRUMB:
+            refused = _stake(seen, chain, worth)
+            if refused:
+                return msgspec.structs.replace(worth, refused=refused)
+        return worth
+
+    def _rewriting(
+        self,
+        seen: Foreseen,
+        chain: tuple[Segment, ...],
+        same: int,
+        before: Forecast,
+        after: Forecast,
+        worth: Worth,
+    ) -> Worth:
+        """What is added to a change of the text: a warm prefix is left alone unless this very call gains by it."""
+        assert seen.rates is not None
+        start = seen.chain[same - 1].upto if same else 0
+        if seen.stranger and _said(seen.chain) > start:
+            return msgspec.structs.replace(
+                worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
+            )
+        disturbed = before.known_to > same and before.warm > _COLD
+        if not disturbed:
+            return worth
+        warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
+        now = _now(warm, seen.rates) - _now(after, seen.rates)
+        if now < 0:
+            tokens = before.known_tokens - after.read_tokens
+            return msgspec.structs.replace(
+                worth,
+                now=now,
+                refused=f"{tokens:,.0f} tokens in the provider's cache would be lost",
+                waits=worth.tokens > 0,
+            )
+        return worth
+
+    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
+        """Another model: its price, and its cache, which knows nothing of this conversation."""
+        rates = self.rates(target, call.at)
+        if rates is None or seen.rates is None:
+            return None
+        rules = self.rules(target)
+        scope = (target.provider, target.model, _account(call))
+        there = msgspec.structs.replace(
+            seen, scope=scope, rules=rules, rates=rates, forecast=self.actual.forecast(scope, rules, seen.chain, at)
+        )
+        growth = _growth(seen)
+        output = seen.conversation.output_tokens if seen.conversation is not None else _USUAL_OUTPUT_TOKENS
+        answers = output * (seen.rates.of(seen.forecast.prompt_tokens)[4] - rates.of(there.forecast.prompt_tokens)[4])
+        now = _now(seen.forecast, seen.rates) - _now(there.forecast, rates) + answers
+        ahead = _ahead(seen.forecast, seen, growth) - _ahead(there.forecast, there, growth)
+        return Worth(now, ahead + answers * seen.outlook.remaining_later)
+
+    # --- learning ---------------------------------------------------------------------------------------------
+
+    def sent(self, call: Call, seen: Foreseen, *, at: float) -> Foreseen:
+        """The provider has taken the call. Gives what was foreseen of it as it went out; keep it for `billed`."""
+        if call.request is not call.original:
+            again = self.look(call, at=at)
+            seen = seen if again is None else again
+        self.actual.sent(seen.scope, seen.rules, seen.chain, at)
+        self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
+        appends = seen.conversation is None or seen.conversation.appends(seen.asked)
+        conversation = self.habits.sent(
+            seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
+        )
+        if not appends and seen.chain != seen.asked:
+            self._guess(conversation, seen)
+        conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
+        return msgspec.structs.replace(seen, conversation=conversation)
+
+    @staticmethod
+    def _guess(conversation: Conversation, seen: Foreseen) -> None:
+        """Remember a mark of ours that stands further back than anything that has come again so far."""
+        ours = [index for index, segment in enumerate(seen.chain) if segment.mark]
+        if ours and ours[-1] >= conversation.repeated_before:
+            conversation.guessed.append(seen.chain[ours[-1]].digest)
+
+    def would_be(self, seen: Foreseen, *, at: float) -> Forecast:
+        """What the provider would have billed for the call as the caller sent it, had no call ever been changed."""
+        return self.untouched.forecast(seen.scope, seen.rules, seen.asked, at)
+
+    def billed(self, seen: Foreseen, would_be: Forecast, usage: Usage, *, at: float) -> None:
+        """What the provider billed for a call that was `sent`."""
+        self.actual.learn(seen.scope, seen.rules, seen.chain, seen.forecast, usage, at)
+        if seen.chain == seen.asked:
+            self.untouched.learn(seen.scope, seen.rules, seen.asked, would_be, usage, at)
+        else:
+            self.untouched.adopt(self.actual, seen.scope)
+        conversation = seen.conversation
+        if conversation is None:
+            return
+        weight = 0.3 if conversation.output_tokens else 1.0
+        conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
+        if seen.rates is not None and conversation.rewritten:
+            without = baseline(usage, seen.forecast, would_be)
+            earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
+            conversation.balance += earned
+            if seen.history is not None:
+                seen.history.balance += earned
+
+    def rates(self, target: Target, at: float) -> Rates | None:
+        """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
+        price = self._prices(target.provider, target.model, at)
+        if price is None or price.free:
+            return None
+        return Rates(price, float(factor_at(price, at)))
+
+
+def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
+    """The usage of the call as the caller sent it: what was billed, moved by the difference of the two forecasts.
+
+    Where the provider had less in its cache than was foreseen, it would have had that much less of the other, too.
+    """
+    kept = 1.0
+    if sent.read_tokens >= 1.0:
+        kept = min(usage.cache_read_tokens / sent.read_tokens, 1.0)
+    elif would_be.read_tokens >= 1.0 and sent.known_to and usage.cache_read_tokens == 0:
+        kept = 0.0
+    prompt = max(round(usage.input_tokens + would_be.prompt_tokens - sent.prompt_tokens), 0)
+    likely = would_be.likely_read_tokens
+    read = min(round(likely * kept), prompt)
+    room = prompt - read
+    writes = would_be.write_5m_tokens + would_be.write_1h_tokens
+    marked = likely + writes if would_be.lasting_tokens else 0.0
+    lasting = min(round(max(would_be.lasting_tokens, marked if writes else 0.0)), prompt)
+    written = max(min(lasting - read, room), 0) if writes else 0
+    long = round(written * (would_be.write_1h_tokens / writes)) if writes else 0
+    return msgspec.structs.replace(
+        usage,
+        input_tokens=prompt,
+        cache_read_tokens=read,
+        cache_write_5m_tokens=written - long,
+        cache_write_1h_tokens=long,
+    )
+
+
+_PROMPT = frozenset(
+    ("messages", "input", "system", "instructions", "tools", "cache_control", "model", "thinking", "tool_choice")
+)
+"""The members of a body that what a provider caches depends on."""
+
+_COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
+_CRUMB = 1.0  # pico-dollars: rounding
+_USUAL_OUTPUT_TOKENS = 400.0
+
+
+def _now(forecast: Forecast, rates: Rates) -> float:
+    """What the prompt of this call costs, in pico-dollars."""
+    plain, read, write_5m, write_1h, _ = rates.of(forecast.prompt_tokens)
+    return (
+        forecast.plain_tokens * plain
+        + forecast.read_tokens * read
+        + forecast.write_5m_tokens * write_5m
+        + forecast.write_1h_tokens * write_1h
+    )
+
+
+def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
+    """What this prompt costs in the calls that will probably follow, and what they will add to the cache."""
+    assert seen.rates is not None
+    outlook = seen.outlook
+    calls = outlook.remaining_later
+    plain, read, write_5m, write_1h, _ = seen.rates.of(forecast.prompt_tokens)
+    if seen.rules.kind == "automatic":
+        write = plain
+    else:
+        write = write_1h if forecast.lasting_ttl_s >= LATER_S else write_5m
+    in_time = 1.0 if forecast.lasting_ttl_s >= LATER_S else min(outlook.soon / max(outlook.later, 0.01), 1.0)
+    if SOON_S < forecast.lasting_ttl_s < LATER_S:
+        in_time = (in_time + 1.0) / 2
+    lasting = forecast.lasting_tokens
+    again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * plain
+    added = growth * (write if lasting else plain)
+    return calls * (again + added)
+
+
+def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth) -> str:
+    """Why a change that costs more now and pays later must not be made; "": it may.
+
+    Its cost is a stake that is lost if no call follows in time. So the session must have shown that it goes on, or its
+    agent's earlier ones; what has not yet come again is only bet on out of what earlier marks have earned; and a
+    conversation that has lost a stake must earn the next one.
+    """
+    outlook, conversation = seen.outlook, seen.conversation
+    if worth.total <= 0:
+        return "what it costs now would not come back"
+    if outlook.soon_low >= _SURE:
+        return ""
+    if conversation is None or not _known(seen):
+        return "not known yet whether the conversation goes on"
+    cost = -worth.now
+    if not conversation.appends(seen.asked):
+        ours = [index for index, segment in enumerate(chain) if segment.mark]
+        if ours and ours[-1] >= conversation.repeated(seen.asked) and cost > conversation.balance:
+            return "what has not come again before is not bet on with borrowed money"
+    if conversation.balance < 0 and cost > -conversation.balance and conversation.in_row_later < 6:
+        return "an earlier mark was never read"
+    return ""
+
+
+def _known(seen: Foreseen) -> bool:
+    """Whether a session has gone on, or its agent has, and nothing was lost on it by taking its word."""
+    if seen.gap_s > LATER_S:
+        return False
+    if seen.session_calls >= 2:
+        return True
+    return seen.history is not None and seen.history.calls >= 2 and seen.history.balance >= 0
+
+
+_SURE = 0.9
+
+
+def _growth(seen: Foreseen) -> float:
+    """Tokens that a turn adds to the prompt, on average."""
+    conversation = seen.conversation
+    if conversation is None or not conversation.asked:
+        return 0.0
+    return max(seen.asked[-1].upto - conversation.asked[-1].upto, 0.0)
+
+
+def _unwritten(forecast: Forecast) -> dict[str, float]:
+    """Of what would be written, only what lies behind the known prefix."""
+    writes = forecast.write_5m_tokens + forecast.write_1h_tokens
+    behind = max(forecast.lasting_tokens - forecast.known_tokens, 0.0)
+    scale = min(behind / writes, 1.0) if writes else 0.0
+    return {
+        "write_5m_tokens": forecast.write_5m_tokens * scale,
+        "write_1h_tokens": forecast.write_1h_tokens * scale,
+    }
+
+
+def _bill(usage: Usage, rates: Rates) -> float:
+    plain, read, write_5m, write_1h, _ = rates.of(usage.input_tokens)
+    return (
+        usage.uncached_tokens * plain
+        + usage.cache_read_tokens * read
+        + usage.cache_write_5m_tokens * write_5m
+        + usage.cache_write_1h_tokens * write_1h
+    )
+
+
+def _marked(chain: Sequence[Segment]) -> int:
+    return sum(1 for segment in chain if segment.mark)
+
+
+def _said(chain: Sequence[Segment]) -> int:
+    """Tokens up to the last turn of the model: what the provider has seen before."""
+    for segment in reversed(chain):
+        if segment.role in ("assistant", "model"):
+            return segment.upto
+    return 0
+
+
+def _is_looping(chain: Sequence[Segment]) -> bool:
+    """Whether the prompt ends in the result of a tool: behind it an agent goes on by itself."""
+    return chain[-1].tool
+
+
+def _agent(call: Call) -> str:
+    identity = call.identity
+    client = call.original.header("user-agent") or ""
+    name = identity.agent or client.partition("/")[0][:40]
+    return f"{identity.tenant}\0{name}\0{identity.housekeeping or ''}"
+
+
+def _account(call: Call) -> str:
+    """Whose cache it is: callers with keys of their own have one each."""
+    return call.identity.tenant if call.credential is not None else ""
+
+
+def _key(session: str, start: bytes) -> bytes:
+    return hashlib.blake2b(session.encode("utf-8", "surrogatepass") + b"\0" + start, digest_size=16).digest()

@@ -1,0 +1,186 @@
+"""What became of a damaged database file: set aside under another name, rebuilt, and told in a note beside it.
+
+The note stays until a person takes it away, and so do the notices that are made from it. Counters that could not be
+read whole are in doubt for the rest of their day, and who asks for them is refused (`Doubted`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from ..errors import StoreError
+from ..protocols import KV, Clock
+from .salvage import salvage
+
+__all__ = ["Damage", "Doubted", "notes", "notice", "rebuild"]
+
+_ASIDE = ".damaged-"
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """`at`: unix seconds. `aside`: the file that was set aside, beside the new one. `lost_receipts` is an estimate;
+    None: it cannot be told."""
+
+    at: float
+    aside: str
+    reason: str
+    saved_receipts: int
+    lost_receipts: int | None
+    saved: dict[str, int]
+    broken: tuple[str, ...]
+
+    @property
+    def counters_in_doubt(self) -> bool:
+        return "kv" in self.broken
+
+
+def notes(path: Path) -> tuple[Damage, ...]:
+    """What happened to the database `path` before, oldest first; a note that cannot be read is told as one."""
+    found = []
+    for note in sorted(path.parent.glob(f"{path.name}{_ASIDE}*.json")):
+        try:
+            found.append(msgspec.json.decode(note.read_bytes(), type=Damage))
+        except (OSError, msgspec.DecodeError):
+            found.append(Damage(_mtime(note), note.stem, "its note cannot be read", 0, None, {}, ("kv",)))
+    return tuple(found)
+
+
+def notice(damage: Damage, folder: Path) -> str:
+    """One paragraph for people."""
+    when = datetime.fromtimestamp(damage.at, UTC)
+    lost = "how many are lost cannot be told"
+    if damage.lost_receipts is not None:
+        lost = f"about {damage.lost_receipts:,} are lost" if damage.lost_receipts else "none is lost"
+    doubt = " Daily limits refuse for the rest of that day (UTC)." if damage.counters_in_doubt else ""
+    return (
+        f"The ledger was damaged ({damage.reason}) and rebuilt on {when:%Y-%m-%d %H:%M} UTC: "
+        f"{damage.saved_receipts:,} receipts saved, {lost}.{doubt} The damaged file is {folder / damage.aside}; "
+        f"to end this notice, remove {damage.aside}.json."
+    )
+
+
+def rebuild(path: Path, reason: str, make: Callable[[Path], sqlite3.Connection], now: float) -> Damage | None:
+    """Set the file aside, and put in its place one with what could be read. No connection of ours may be open on it.
+
+    make: opens a connection to a new file with the schema. Until the last step, one rename, the damaged file keeps its
+    place, so that whatever interrupts this, it begins again. None: another process was quicker. Raises OSError,
+    sqlite3.Error and StoreError.
+    """
+    aside = _kept(path, now)
+    draft = path.with_name(f"{path.name}.rebuilding-{os.getpid()}")
+    there = path.stat().st_ino
+    _remove(draft)
+    try:
+        fresh = make(draft)
+        try:
+            saved = salvage(aside, fresh)
+            fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            fresh.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            fresh.close()
+        if path.stat().st_ino != there:
+            _remove(draft)
+            return None
+        draft.chmod(path.stat().st_mode & 0o777)
+        damage = Damage(
+            now, aside.name, reason, saved.rows.get("receipts", 0), saved.lost_receipts, saved.rows, saved.broken
+        )
+        _write_note(aside.with_name(aside.name + ".json"), damage)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        draft.replace(path)
+    except BaseException:
+        _remove(draft)
+        raise
+    aside.with_name(aside.name + "-shm").unlink(missing_ok=True)
+    return damage
+
+
+def _kept(path: Path, now: float) -> Path:
+    """The damaged file and its log under a second name, the same one if this was begun before."""
+    there = path.stat()
+    for known in path.parent.glob(f"{path.name}{_ASIDE}*Z"):
+        if known.stat().st_ino == there.st_ino and known.stat().st_dev == there.st_dev:
+            return known
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}{_ASIDE}{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}{_ASIDE}{number}-{stamp}")
+    for suffix in ("-wal", ""):  # the log first: only what has the file's name counts as kept
+        source, target = path.with_name(path.name + suffix), aside.with_name(aside.name + suffix)
+        if source.exists():
+            _link(source, target)
+    return aside
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same file; a copy on file systems that have none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        draft = target.with_name(target.name + ".part")
+        shutil.copy2(source, draft)
+        draft.replace(target)
+
+
+def _remove(draft: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            draft.with_name(draft.name + suffix).unlink()
+
+
+def _write_note(path: Path, damage: Damage) -> None:
+    draft = path.with_name(path.name + ".part")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(damage)))
+    draft.replace(path)
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+# --- counters in doubt ------------------------------------------------------------------------------------
+
+
+class Doubted:
+    """A KV whose counters are refused on the UTC day on which they may have been lost: too little would be counted."""
+
+    def __init__(self, inner: KV, path: Path, clock: Clock) -> None:
+        self._inner = inner
+        self._path = path
+        self._clock = clock
+
+    async def get(self, key: str) -> bytes | None:
+        return await self._inner.get(key)
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        await self._inner.put(key, value, ttl_s=ttl_s)
+
+    async def delete(self, prefix: str) -> int:
+        return await self._inner.delete(prefix)
+
+    async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
+        """Raises StoreError while the counters of today are in doubt; what is taken back is taken back."""
+        today = self._clock.now() // 86_400
+        for damage in notes(self._path):
+            if amount >= 0 and damage.counters_in_doubt and damage.at // 86_400 >= today:
+                raise StoreError(
+                    "What was spent today is not known, because the ledger was damaged, so daily limits refuse until "
+                    f"00:00 UTC. To lift this, remove {damage.aside}.json from the data folder."
+                )
+        return await self._inner.add(key, amount, ttl_s=ttl_s)
