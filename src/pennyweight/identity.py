@@ -187,31 +187,31 @@ def _runtime(envelope: Envelope) -> Mapping[str, str]:
 
 _HEAD = 400  # bytes: a sign stands at the beginning of its text, so quoted conversations do not look like one
 
-_SYSTEM_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"You are a context summarization assistant", "compaction"),  # OpenClaw
-    (b"You are a helpful AI assistant tasked with summarizing conversations", "compaction"),  # Claude Code, opencode
-    (b"anchored context summarization assistant", "compaction"),  # opencode
-    (b"*Briefly* summarize this partial conversation", "compaction"),  # aider
-    (b"You are a title generator", "title"),  # opencode
-    (b"Analyze if this message indicates a new conversation topic", "title"),  # Claude Code
-    (b"Generate a concise, sentence-case title", "title"),  # Claude Code
-    (b"generates concise, one-line Git commit messages", "commit_message"),  # aider
-)
+_SYSTEM_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"You are a context summarization assistant": "compaction",  # OpenClaw
+    b"You are a helpful AI assistant tasked with summarizing conversations": "compaction",  # Claude Code, opencode
+    b"anchored context summarization assistant": "compaction",  # opencode
+    b"*Briefly* summarize this partial conversation": "compaction",  # aider
+    b"You are a title generator": "title",  # opencode
+    b"Analyze if this message indicates a new conversation topic": "title",  # Claude Code
+    b"Generate a concise, sentence-case title": "title",  # Claude Code
+    b"generates concise, one-line Git commit messages": "commit_message",  # aider
+}
 
-_USER_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"Your task is to create a detailed summary of the conversation so far", "compaction"),  # Claude Code
-    (b"You are performing a CONTEXT CHECKPOINT COMPACTION", "compaction"),  # Codex
-    (b"Provide a detailed prompt for continuing our conversation above", "compaction"),  # opencode
-    (b"Please write a 5-10 word title for the following conversation", "title"),  # Claude Code
-)
+_USER_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"Your task is to create a detailed summary of the conversation so far": "compaction",  # Claude Code
+    b"You are performing a CONTEXT CHECKPOINT COMPACTION": "compaction",  # Codex
+    b"Provide a detailed prompt for continuing our conversation above": "compaction",  # opencode
+    b"Please write a 5-10 word title for the following conversation": "title",  # Claude Code
+}
 
-_OPENCLAW_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"Follow the heartbeat monitor scratch context", "heartbeat"),
-    (b"Read HEARTBEAT.md if it exists", "heartbeat"),
-    (b"Pre-compaction memory flush", "memory_flush"),
-)
+_OPENCLAW_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"Follow the heartbeat monitor scratch context": "heartbeat",
+    b"Read HEARTBEAT.md if it exists": "heartbeat",
+    b"Pre-compaction memory flush": "memory_flush",
+}
 
-SIGNS = tuple(sign.decode() for sign, _ in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
+SIGNS = tuple(sign.decode() for sign in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
 """The clients' constant phrases that housekeeping is told by; redaction keeps them."""
 
 
@@ -243,10 +243,9 @@ def _chore(request: Request, envelope: Envelope | None, system: bytes, *, opencl
     return _sign(last, _USER_SIGNS) if last else None
 
 
-def _sign(text: bytes, signs: Sequence[tuple[bytes, Housekeeping]]) -> Housekeeping | None:
-    for sign, chore in signs:
-        if sign in text:
-            return chore
+def _sign(text: bytes, signs: Mapping[bytes, Housekeeping]) -> Housekeeping | None:
+    if any(map(text.__contains__, signs)):
+        return next(chore for sign, chore in signs.items() if sign in text)
     return None
 
 
@@ -255,7 +254,7 @@ def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None
     messages: Sequence[bytes | msgspec.Raw] = envelope.messages or ()
     if envelope.messages is None and envelope.input is not None:
         recent = _tail(envelope.input, 65_536)  # a Responses input is one piece: building its list costs more
-        if not any(sign in recent for sign, _ in _OPENCLAW_SIGNS):
+        if not any(sign in recent for sign in _OPENCLAW_SIGNS):
             return None
         messages = items(request)
     for message in reversed(messages[-64:]):

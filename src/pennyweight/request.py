@@ -124,8 +124,9 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
         # By hand: functools.cached_property takes a lock until Python 3.12, and every call comes here several times.
-        found: Envelope | None = self.__dict__.get("_envelope")
-        if found is None:
+        try:
+            found: Envelope = self.__dict__["_envelope"]
+        except KeyError:
             found = self.__dict__["_envelope"] = self._decoded()
         return found
 
@@ -164,8 +165,9 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     @property
     def fields(self) -> Mapping[str, str]:
         """The first value of each header, by its name."""
-        found: Mapping[str, str] | None = self.__dict__.get("_fields")
-        if found is None:
+        try:
+            found: Mapping[str, str] = self.__dict__["_fields"]
+        except KeyError:
             found = self.__dict__["_fields"] = dict(reversed(self.headers))
         return found
 

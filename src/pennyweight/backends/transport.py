@@ -228,8 +228,9 @@ class _Connection(asyncio.Protocol):
             if not self.complete:  # else the answer is whole, and only the connection is of no more use
                 self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
                 return
-        if self._parts:  # one network read is one chunk, however finely the upstream framed it
-            chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        parts = self._parts
+        if parts:  # one network read is one chunk, however finely the upstream framed it
+            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
             self._parts = []
             if self._sink is not None:
                 self._pass_on(chunk, self._sink)
@@ -294,7 +295,8 @@ class _Connection(asyncio.Protocol):
         if 100 <= status < 200:
             self.headers.clear()
             return
-        if sum([len(name) + len(value) for name, value in self.headers]) > _MAX_HEADER_BYTES:
+        fed = self._unparsed_bytes  # no less than the headers
+        if fed > _MAX_HEADER_BYTES and sum([len(n) + len(v) for n, v in self.headers]) > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
         self._unparsed_bytes = 0
         self.status = status
@@ -302,8 +304,8 @@ class _Connection(asyncio.Protocol):
         if self._method == "HEAD":
             self.complete = True
         elif status not in (204, 304):
-            names = [name for name, _ in self.headers]
-            self._until_close = "content-length" not in names and "transfer-encoding" not in names
+            told = dict(self.headers)
+            self._until_close = "content-length" not in told and "transfer-encoding" not in told
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
