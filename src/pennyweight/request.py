@@ -7,7 +7,7 @@ This module knows JSON, but no protocol: what a message or a tool looks like is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -124,8 +124,9 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
         # By hand: functools.cached_property takes a lock until Python 3.12, and every call comes here several times.
-        found: Envelope | None = self.__dict__.get("_envelope")
-        if found is None:
+        try:
+            found: Envelope = self.__dict__["_envelope"]
+        except KeyError:
             found = self.__dict__["_envelope"] = self._decoded()
         return found
 
@@ -161,9 +162,18 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         asked = self.envelope.stream
         return asked if asked is not None else self.wire is Wire.OLLAMA and self.operation is Operation.GENERATE
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The first value of each header, by its name."""
+        try:
+            found: Mapping[str, str] = self.__dict__["_fields"]
+        except KeyError:
+            found = self.__dict__["_fields"] = dict(reversed(self.headers))
+        return found
+
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name."""
-        return get_header(self.headers, name)
+        return self.fields.get(name)
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
@@ -267,7 +277,7 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, dict=True):
     """One bill that an answer caused. Replayed from a cache: none; a cascade: several; a fused follower: none."""
 
     provider: str

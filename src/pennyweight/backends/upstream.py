@@ -103,9 +103,12 @@ class Upstream:
         await self._transport.aclose()
 
     def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
-        sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
-        if "accept-encoding" in dict(request.headers):
-            sent.append(("accept-encoding", "identity"))
+        fields = request.fields
+        sent = list(request.headers)
+        if not _NOT_SENT.isdisjoint(fields) or "x-pennyweight-" in " ".join(fields):
+            sent = [h for h in sent if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
+            if "accept-encoding" in fields:
+                sent.append(("accept-encoding", "identity"))
         if call.credential is not None and self._takes(call.credential.secret):
             sent.append((call.credential.header, call.credential.secret))
         elif key is not None:
@@ -116,7 +119,7 @@ class Upstream:
         return tuple(sent)
 
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
-        headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED)
+        headers = tuple([h for h in opened.headers if h[0] not in _NOT_RELAYED])
         if request.method == "HEAD":  # how long the body would be is all there is to tell
             headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
