@@ -19,7 +19,7 @@ from pennyweight.ledger.report import Query, summary
 from pennyweight.stores.virtual_keys import KeyStore
 from pennyweight.testing.contracts import sample_receipt
 
-VIEWS = ("Overview", "Breakdown", "Sessions", "Live calls", "Caches", "Optimizers", "Budgets", "Prices")
+VIEWS = ("Overview", "Breakdown", "Sessions", "Live calls", "Caches", "Optimizers", "Advice", "Budgets", "Prices")
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {**DESKTOP, "color_scheme": "light"},

@@ -24,6 +24,7 @@ FEATURES = [
     "clawrouter",
     "coalesce",
     "configuration",
+    "dashboard",
     "exact-cache",
     "identity",
     "keys",
