@@ -77,7 +77,11 @@ class Session(msgspec.Struct, frozen=True):
 async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
     """An App with every built-in optimizer on, nothing learned, nobody held out."""
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
-        base = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder), "optimize": cell.optimize})
+        base = load(
+            None,
+            provider_keys("http://127.0.0.1:9"),
+            {"data_dir": Path(folder), "optimize": cell.optimize, "holdout": 0.0},
+        )
         config: Config = msgspec.structs.replace(
             base,
             prices=cell.price.overrides(),

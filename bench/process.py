@@ -42,6 +42,7 @@ def gateway(
         port, data = free_port(), data or home / "data"
         command = [str(command_path()), "serve", "--port", str(port), "--data", str(data)]
         command += ["--optimize", optimize] if optimize else []
+        command += ["--holdout", "0"]  # a hit is a hit in every session
         if toml:
             (home / "pennyweight.toml").write_text(toml, encoding="utf-8")
             command += ["--config", str(home / "pennyweight.toml")]

@@ -25,6 +25,7 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
 from .backends.limits import Limits
+from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
 from .backends.retry import Retry
@@ -36,14 +37,19 @@ from .capture import Recorder, Rule
 from .clerk import Clerk
 from .clerk import Settings as ClerkSettings
 from .clock import SystemClock
-from .config import KNOWN, Config, Provider, Proxies, Resolver
+from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
 from .identity import identify
 from .ledger.accounts import Account, Accounts
+from .ledger.doctor import pricing
+from .ledger.doctor.live import Rounds
+from .ledger.experiment import Margins
+from .ledger.loop import Loop, LoopSettings
+from .ledger.signals import Signals, Watch
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
-from .policy import Flag
+from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
@@ -51,6 +57,7 @@ from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
+from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
@@ -64,6 +71,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
 }
@@ -106,8 +114,12 @@ class App:
         kv: KV,
         resolver: Resolver,
         watchers: list[Watcher],
+        policy: Policy,
+        experiments: Loop,
+        signals: Signals,
         rollups: Rollups,
         economy: Economy,
+        doctor: Rounds,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -121,6 +133,10 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.policy = policy  # which optimizers each session gets
+        self.experiments = experiments  # what that comes to
+        self.signals = signals  # what is said of answers
+        self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
@@ -177,13 +193,15 @@ async def build(
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
-        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=accounts.price)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
         parts = Parts(kv, time, accounts, tokenizer, economy)
         optimizers = [
-            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level))
+            (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
         ]
         optimizers += [(optimizer, Flag()) for optimizer in extra]
+        policy, experiments, signals, watch = await _experiments(config, optimizers, database, time)
 
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
@@ -192,12 +210,15 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
-        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = []
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
 
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
@@ -213,7 +234,8 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder,),
+            observers=(recorder, watch, doctor),
+            policy=policy,
             economy=economy,
             gate=gate,
         )
@@ -226,6 +248,8 @@ async def build(
         if config.adaptive.enabled:
             adaptive = asyncio.create_task(_adaptive(optimizers, database, time, config).run())
             stack.callback(adaptive.cancel)
+        experiments.start()
+        stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
@@ -244,8 +268,12 @@ async def build(
             kv=kv,
             resolver=resolver,
             watchers=watchers,
+            policy=policy,
+            experiments=experiments,
+            signals=signals,
             rollups=rollups,
             economy=economy,
+            doctor=doctor,
         )
 
 
@@ -262,6 +290,36 @@ def _adaptive(
     """The loop over what has knobs and acts: one that only watches shall not be learnt from."""
     tunables = [optimizer for optimizer, flag in optimizers if flag.mode == "on" and isinstance(optimizer, Tunable)]
     return Adaptive(tunables, SQLiteChanges(database), clock=clock, settings=config.adaptive)
+
+
+async def _experiments(
+    config: Config, optimizers: Iterable[tuple[Optimizer, Flag]], database: Database, clock: Clock
+) -> tuple[Policy, Loop, Signals, Watch]:
+    """Who gets what, the loop that learns what it comes to, and what it hears by."""
+    settings = config.experiments
+    changes = SQLiteFlags(database, clock)
+    policy = Policy({o.name: flag for o, flag in optimizers}, holdout=settings.holdout, changes=changes)
+    try:
+        await policy.load()
+    except StoreError as error:  # the loop tries again; until then what the file says holds
+        log.warning("changes of flags cannot be read", extra={"detail": str(error)})
+    signals, watch = Signals(database, clock), Watch(sample=settings.tool_sample)
+    loop = Loop(
+        database.path,
+        database,
+        policy,
+        history=changes.history,
+        clock=clock,
+        settings=loop_settings(settings),
+        drain=watch.drain,
+        keep=signals.add,
+    )
+    return policy, loop, signals, watch
+
+
+def loop_settings(settings: Experiments) -> LoopSettings:
+    margins = Margins(settings.error_margin, settings.latency_margin, settings.cost_margin)
+    return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
 async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:

@@ -14,7 +14,7 @@ from .call import Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verd
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Flow, Ready
-from .policy import Flag, Level
+from .policy import Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Reply, Response, Usage, get_header
 from .sticky import Sticky
@@ -63,6 +63,7 @@ class Pipeline:
 
     `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
     bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    policy: which of them each session gets; None: as the flags say, without a holdout.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Pipeline:
         clock: Clock,
         propose_s: float = 0.05,
         observers: Sequence[Observer] = (),
+        policy: Policy | None = None,
         economy: Economy | None = None,
         gate: bool = True,
     ) -> None:
@@ -82,6 +84,7 @@ class Pipeline:
         gate: False lets every change through, whatever it costs: for benches that show what the gate is worth.
         """
         self._optimizers = tuple(optimizers)
+        self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
         self._backend = backend
         self._submit = submit
         self._clock = clock
@@ -99,9 +102,11 @@ class Pipeline:
         if call.optimize == "off" or not self._optimizers:
             return call, None
         deadline = asyncio.get_running_loop().time() + self._propose_s
+        exposure = self._policy.exposure(call)
+        call.facts["arm"] = exposure.arm
         call = self._resume(call)
         for optimizer, flag in self._optimizers:
-            mode = flag.mode_for(call.identity.tenant, call.id)
+            mode = exposure.modes.get(optimizer.name, "off")
             if mode == "off":
                 continue
             try:
@@ -214,11 +219,7 @@ class Pipeline:
         if known is None:
             return call
         try:
-            allowed = {
-                optimizer.name
-                for optimizer, flag in self._optimizers
-                if flag.mode_for(call.identity.tenant, call.id) == "on"
-            }
+            allowed = {name for name, mode in self._policy.exposure(call).modes.items() if mode == "on"}
             if call.optimize == "safe":
                 allowed -= {pin.by for pin in known.values() if pin.level == "max"}
             request, used = self._sticky.resume(call.request, known, allowed)
@@ -257,6 +258,8 @@ class Pipeline:
         rewritten = call.facts.get("rewritten")
         if rewritten is None or not call.identity.session or call.request is call.original:
             return
+        if call.identity.housekeeping == "heartbeat":
+            return  # it lives on its session's head and ends with the wake: nothing of its form comes again
         session = _session(call)
         by, level = rewritten
         new = self._sticky.pins(call.original, call.request, by=by, level=level, known=self._sticky.of(session))

@@ -64,6 +64,7 @@ class Process:
             self.config.write_text(config)
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         command = [sys.executable, "-m", "pennyweight", "serve", "--port", "0", "--data", str(self.data), "--verbose"]
+        command += ["--holdout", "0"]  # every session gets what the test is about
         command += ["--config", str(self.config)] if config is not None else []
         self._log_from = self._log.stat().st_size if self._log.exists() else 0  # an earlier process may have written
         with self._log.open("ab") as log:

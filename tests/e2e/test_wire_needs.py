@@ -55,7 +55,7 @@ async def gateway(
             "OPENROUTER_BASE_URL": f"{server.url}/v1",
             **(env or {}),
         }
-        config = load(None, settings, {"data_dir": folder, "port": 0, "optimize": optimize})
+        config = load(None, settings, {"data_dir": folder, "port": 0, "optimize": optimize, "holdout": 0.0})
         async with open_gateway(lambda: config) as running:
             yield running, seen
 

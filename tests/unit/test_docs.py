@@ -25,6 +25,7 @@ FEATURES = [
     "coalesce",
     "configuration",
     "dashboard",
+    "doctor",
     "exact-cache",
     "identity",
     "keys",

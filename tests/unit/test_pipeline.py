@@ -209,15 +209,6 @@ def test_what_could_not_be_opened_leaves_an_outcome_too() -> None:
     assert (outcome.status, outcome.error, outcome.abandoned) == (503, "Overloaded", False)
 
 
-def test_a_share_of_tenants_is_always_the_same_tenants() -> None:
-    flag = Flag("on", 0.5)
-    sides = [flag.mode_for(f"tenant-{n}", "c1") for n in range(400)]
-    assert sides == [flag.mode_for(f"tenant-{n}", "c2") for n in range(400)]
-    assert 120 < sides.count("on") < 280
-    assert Flag("shadow", 1.0).mode_for("t", "c") == "shadow"
-    assert Flag("on", 0.0).mode_for("t", "c") == "off"
-
-
 def test_added_time_runs_from_the_request_to_the_upstream_asked() -> None:
     import msgspec
 

@@ -80,7 +80,7 @@ async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize
     answered = [(call.wire, call.body, call.answer) for call in calls if call.answer is not None]
     provider = ReplayProvider(answered, count=BpeTokenizer().count, cost=_list_price(open_book()))
     async with provider:
-        overrides = {"port": port, "data_dir": folder, "optimize": optimize}
+        overrides = {"port": port, "data_dir": folder, "optimize": optimize, "holdout": 0.0}
         # Only the replay provider's address and keys: whatever keys this machine has stay out of it.
         config = load(None, provider_keys(provider.url), overrides)
         async with open_gateway(lambda: config) as gateway:

@@ -24,6 +24,7 @@ from ..capture.format import PATHS
 from ..config import Config, find, load
 from ..errors import BadRequest, ConfigError
 from ..money import PicoUSD, format_usd
+from ..policy import HOLDOUT
 from ..replay.bodies import wire_of
 from ..request import Charge, Request, Usage, Wire
 from ..testing.prefix_cache import blocks
@@ -147,6 +148,7 @@ def as_object(explained: Explained) -> dict[str, Any]:
         "max_output_tokens": explained.most_output_tokens,
         "max_output_usd": _usd(explained.most_output_cost),
         "basis": "estimated",
+        "arm": call.facts.get("arm", ""),
         "answered_by": explained.answered_by,
         "rewritten": explained.rewritten,
         "optimizers": [
@@ -184,6 +186,13 @@ def _print(explained: Explained) -> None:
     if explained.most_output_tokens is not None:
         most = "unpriced" if explained.most_output_cost is None else format_usd(explained.most_output_cost)
         console.print(f"[bold]answer[/]     at most {explained.most_output_tokens:,} tokens, {most}", highlight=False)
+    if call.facts.get("arm") == HOLDOUT:
+        console.print(
+            "[bold]arm[/]        holdout: this session is one of the few for which every optimizer is off, so that "
+            "what the others save can be measured (experiments.holdout in the configuration; 0 for none).",
+            highlight=False,
+        )
+        return
     if not call.trail:
         console.print(f"No optimizer is asked: --optimize is {call.optimize}, or none is configured.", highlight=False)
         return

@@ -33,7 +33,8 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
         if prices.is_file():  # what `prices update` left counts here too
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
-        alone = msgspec.structs.replace(config, data_dir=Path(folder), adaptive=AdaptiveSettings())
+        nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
+        alone = msgspec.structs.replace(config, data_dir=Path(folder), experiments=nobody, adaptive=AdaptiveSettings())
         async with build(alone, clock=clock) as app:
             yield app, clock
 

@@ -37,7 +37,7 @@ def command(
     .jsonl.gz and .json files in it.
     """
     config = loaded(config_path, data, optimize)
-    calls = [call for path in _files(paths) for call in read(path)]
+    calls = [call for path in files_in(paths) for call in read(path)]
     replayed = asyncio.run(_replay(calls, config))
     if as_json:
         click.echo(json.dumps(as_object(replayed, config)))
@@ -58,7 +58,8 @@ async def _replay(calls: list[Recorded], config: Config) -> Replay:
             )
 
 
-def _files(paths: tuple[Path, ...]) -> list[Path]:
+def files_in(paths: tuple[Path, ...]) -> list[Path]:
+    """The recordings among these files and in these folders. Raises UsageError."""
     found: list[Path] = []
     for path in paths:
         inside = sorted(p for p in path.rglob("*") if p.name.endswith(_NAMES)) if path.is_dir() else [path]

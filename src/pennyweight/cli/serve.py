@@ -22,9 +22,20 @@ from ..gateway.run import Gateway, run
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="pennyweight.toml to use.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the ledger, keys and caches.")
 @click.option("--optimize", type=click.Choice(["off", "safe", "max"]), help="One switch over all optimizers.")
+@click.option(
+    "--holdout",
+    type=click.FloatRange(0, 0.5),
+    help="Share of sessions for which every optimizer is off, to measure the others against. Default 0.05.",
+)
 @click.option("--verbose", is_flag=True, help="Log more. Prompts, answers and keys are never logged.")
 def command(
-    host: str | None, port: int | None, config_path: Path | None, data: Path | None, optimize: str | None, verbose: bool
+    host: str | None,
+    port: int | None,
+    config_path: Path | None,
+    data: Path | None,
+    optimize: str | None,
+    holdout: float | None,
+    verbose: bool,
 ) -> None:
     """Run the gateway with the keys in your environment.
 
@@ -37,6 +48,7 @@ def command(
     )
     path = config_path or find(os.environ)
     overrides: dict[str, Any] = {"host": host, "port": port, "data_dir": data, "optimize": optimize}
+    overrides["holdout"] = holdout
 
     def loaded() -> Config:
         return load(path, os.environ, overrides)
@@ -57,7 +69,8 @@ def _run(loaded: Any, path: Path | None) -> None:
         click.echo(f"  dashboard {gateway.url}/", err=True)
         names = [name for name, provider in config.providers.items() if provider.configured]
         click.echo(f"  providers {', '.join(names) or 'none configured: callers bring their own keys'}", err=True)
-        click.echo(f"  optimize {config.optimize}    data {config.data_dir}", err=True)
+        holdout = f", for all but {config.experiments.holdout:.4g} of sessions" if config.experiments.holdout else ""
+        click.echo(f"  optimize {config.optimize}{holdout}    data {config.data_dir}", err=True)
         sys.stderr.flush()
 
     main = run(loaded, ready=ready, watch=path)

@@ -23,6 +23,7 @@ from .settings import (
     AdviceSettings,
     Capture,
     Config,
+    Experiments,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -42,6 +43,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "pipeline": PipelineSettings,
     "ledger": LedgerSettings,
     "capture": Capture,
+    "experiments": Experiments,
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
@@ -52,6 +54,7 @@ _TOP = [
     "advice",
     "capture",
     "data_dir",
+    "experiments",
     "ledger",
     "optimize",
     "optimizers",
@@ -67,7 +70,7 @@ _TOP = [
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
     """The configuration of that file, or of no file at all when `path` is None.
 
-    overrides: what the command line said: host, port, data_dir, optimize; None values are skipped.
+    overrides: what the command line said: host, port, data_dir, optimize, holdout; None values are skipped.
     Raises ConfigError that names every problem with its line and remedy.
     """
     config, problems = inspect(path, env, overrides)
@@ -156,6 +159,8 @@ class _Reading:
         if server is not None:
             listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
             values["server"] = msgspec.structs.replace(server, **listen)
+        if values["experiments"] is not None and overrides.get("holdout") is not None:
+            values["experiments"] = msgspec.structs.replace(values["experiments"], holdout=overrides["holdout"])
         values["otel"] = self._otel(values["otel"], env)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
@@ -276,15 +281,30 @@ class _Reading:
             self.report(("adaptive", "most_step"), message, "2 doubles or halves a value at a time.")
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
+        self._check_experiments(config.experiments)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:
-                message = f"optimizers[{index}].share {rule.share} is no share of tenants."
+                message = f"optimizers[{index}].share {rule.share} is no share of sessions."
                 self.report(("optimizers", index, "share"), message, "Use 0 to 1; 0.5 is half.")
             if rule.use in seen:
                 message = f"optimizers[{index}].use {rule.use!r} is listed twice."
                 self.report(("optimizers", index, "use"), message, "Keep one of them.")
             seen.add(rule.use)
+
+    def _check_experiments(self, experiments: Experiments) -> None:
+        def wrong(field: str, what: str, remedy: str) -> None:
+            value = getattr(experiments, field)
+            self.report(("experiments", field), f"experiments.{field} {value!r} {what}.", remedy)
+
+        if not 0 <= experiments.holdout <= 0.5:
+            wrong("holdout", "is not between 0 and 0.5", "Use 0 for none, or a small share of sessions such as 0.05.")
+        if not 0 < experiments.alpha < 0.5:
+            wrong("alpha", "is no probability of a false alarm", "Use 0.05, or less.")
+        if experiments.every_s <= 0:
+            wrong("every_s", "must be above 0", "Leave it out for the default.")
+        if not 0 <= experiments.tool_sample <= 1:
+            wrong("tool_sample", "is no share of sessions", "Use 0 to 1; 0 reads none.")
 
 
 def _add(name: str, names: list[str]) -> str:

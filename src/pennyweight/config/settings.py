@@ -22,6 +22,7 @@ __all__ = [
     "Auth",
     "Capture",
     "Config",
+    "Experiments",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -110,12 +111,27 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_name: str = "pennyweight"
 
 
+class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`holdout`: the share of sessions for which every optimizer is off, for ever: what savings are measured by."""
+
+    holdout: float = 0.05
+    alpha: float = 0.05  # probability that a stage of an experiment ever raises a false alarm
+    every_s: float = 2.0  # between two looks at new receipts
+    act: bool = True  # take back what does harm, let roll-outs grow; False: only measure
+    error_margin: float = 0.03  # a roll-out goes on while errors are at most so much more of all calls,
+    latency_margin: float = 1.25  # latency at most so many times,
+    cost_margin: float = 1.05  # and the cost of a call at most so many times that of sessions without
+    tool_sample: float = 0.05  # of sessions, whose tool calls are read to see whether they hold
+    keep_comments: bool = False  # whether the words that come with feedback are stored
+
+
 class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One optimizer, in the order of asking. `use`: a built-in name or one from an entry point."""
 
     use: str
     mode: Mode = "on"
-    share: float = 1.0  # of tenants, in [0, 1]
+    share: float = 1.0  # of sessions, in [0, 1]
+    rollout: bool = False  # begin with 1% of sessions, go up to `share` on evidence
     level: Literal["safe", "max"] | None = None  # None: as each proposal says
     settings: dict[str, Any] = {}
 
@@ -210,12 +226,14 @@ class Config(msgspec.Struct, frozen=True):
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
+        OptimizerRule("heartbeat"),
         OptimizerRule("prompt_cache"),
     )
     prices: tuple[dict[str, Any], ...] = ()
     pipeline: PipelineSettings = PipelineSettings()
     ledger: LedgerSettings = LedgerSettings()
     capture: Capture = Capture()
+    experiments: Experiments = Experiments()
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()

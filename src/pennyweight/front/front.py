@@ -20,6 +20,7 @@ from ..app import App
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
+from ..policy import HOLDOUT
 from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
@@ -161,6 +162,8 @@ class Front:
 
     def _answer(self, reply: Reply, call: Call) -> HttpResponse:
         headers = (*reply.headers, ("x-pennyweight-call", call.id))
+        if call.facts.get("arm") == HOLDOUT:
+            headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
         if reply.content is not None:
             headers += self._told(reply)
             return HttpResponse(reply.status, headers, reply.content, reply.aclose)

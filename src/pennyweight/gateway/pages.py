@@ -24,6 +24,8 @@ from ..money import format_usd
 from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
+from .doctor_pages import DoctorPages
+from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
@@ -46,6 +48,8 @@ class Pages:
         self._models = ModelPages(app, gate, lists)
         self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
+        self._experiments = ExperimentPages(app, gate)
+        self._doctor = DoctorPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -55,6 +59,10 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
+        if (page := self._experiments.find(request)) is not None:
+            return page
+        if request.path.startswith("/pennyweight/doctor"):
+            return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
             return None
         page = self._pages.get(request.path)

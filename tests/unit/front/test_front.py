@@ -56,7 +56,7 @@ async def front(tmp_path: Path, **env: str) -> AsyncIterator[tuple[App, Provider
     provider = Provider()
     async with LoopbackServer(provider) as server:
         settings = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "ours", "OPENAI_BASE_URL": f"{server.url}/v1"}
-        async with build(load(None, {**settings, **env})) as app:
+        async with build(load(None, {**settings, **env}, {"holdout": 0.0})) as app:
             entrance = Front(app, Gate(app.config, app.keys))
 
             async def ask(

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from ...config import files
 from ...errors import ConfigError
-from . import files
 from .clients import CLIENTS, Setup, gateway
 
 __all__ = ["command"]

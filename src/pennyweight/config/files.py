@@ -1,4 +1,4 @@
-"""Writes a client's configuration file and takes it back: backup first, atomic, mode and symbolic links kept."""
+"""Writes a configuration file, a client's or our own, and takes it back: backup first, atomic, mode and links kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from ...errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["backups", "difference", "read", "undo", "write"]
 

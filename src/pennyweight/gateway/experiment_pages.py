@@ -1,0 +1,138 @@
+"""Experiments over HTTP: how they stand, switching an optimizer, and what callers say of answers.
+
+`GET /pennyweight/experiments` and `POST /pennyweight/optimizers/NAME` are the operator's, `POST /v1/feedback` is for
+every caller, about its own calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from ..app import App
+from ..errors import BadRequest, Forbidden, NotFound
+from ..front.auth import Gate
+from ..front.http import HttpRequest, HttpResponse
+from ..ledger.signals import Said
+from ..policy import Mode
+
+__all__ = ["ExperimentPages"]
+
+Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+_OPTIMIZERS = "/pennyweight/optimizers/"
+
+
+class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator sends. `reset`: back to what the file says, and the loop may act again."""
+
+    mode: Mode | None = None
+    share: float | None = None
+    reason: str = ""
+    reset: bool = False
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    """What a caller sends: a score from -1 to 1 or a thumb, about one call or one session."""
+
+    call_id: str = ""
+    session: str = ""
+    score: float | None = None
+    thumbs: Literal["up", "down"] | None = None
+    comment: str = ""
+
+
+class ExperimentPages:
+    """`find` gives the page for a request, None for what is not of these."""
+
+    def __init__(self, app: App, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    def find(self, request: HttpRequest) -> Page | None:
+        path = request.path
+        if request.method in ("GET", "HEAD"):
+            return self._report if path == "/pennyweight/experiments" else None
+        if request.method != "POST":
+            return None
+        if path in ("/v1/feedback", "/feedback"):
+            return self._feedback
+        return self._switch if path.startswith(_OPTIMIZERS) else None
+
+    async def _report(self, request: HttpRequest) -> HttpResponse:
+        self._operator(request)
+        return _json(await self._app.experiments.report())
+
+    async def _switch(self, request: HttpRequest) -> HttpResponse:
+        self._operator(request)
+        _own_page(request)
+        name = unquote(request.path[len(_OPTIMIZERS) :])
+        asked = _read(request, Switch)
+        policy = self._app.policy
+        if asked.reset:
+            now = await policy.reset(name, reason=asked.reason)
+        elif asked.mode is None and asked.share is None:
+            raise BadRequest("Nothing to change: name a mode (off, shadow, on), a share from 0 to 1, or reset.")
+        else:
+            now = await policy.set(name, by="operator", mode=asked.mode, share=asked.share, reason=asked.reason)
+        return _json({"name": name, **msgspec.to_builtins(now)})
+
+    async def _feedback(self, request: HttpRequest) -> HttpResponse:
+        """A receipt is written within 200 ms of its answer's end, so a very young one is waited for."""
+        tenant = self._gate.viewer(request)
+        word = _read(request, Feedback)
+        if (word.score is None) == (word.thumbs is None):
+            raise BadRequest('Send either "score" (-1 to 1) or "thumbs" ("up" or "down").')
+        score = word.score if word.score is not None else {"up": 1.0, "down": -1.0}[word.thumbs or "up"]
+        kept = self._app.config.experiments.keep_comments
+        said = await self._rated(tenant, word, score, word.comment if kept else "")
+        body = {"call_id": said.call_id or None, "session": said.session or None, "score": said.value}
+        if word.comment:
+            body["comment"] = "kept" if kept else "not kept (experiments.keep_comments is false)"
+        return _json(body)
+
+    async def _rated(self, tenant: str | None, word: Feedback, score: float, comment: str) -> Said:
+        for attempt in range(4):
+            try:
+                return await self._app.signals.rate(
+                    "feedback", score, tenant=tenant, call_id=word.call_id, session=word.session, comment=comment
+                )
+            except NotFound:
+                if attempt == 3:
+                    raise
+                await self._app.clerk.flush(0.5)
+                await asyncio.sleep(0.02)
+        raise AssertionError("unreachable")
+
+    def _operator(self, request: HttpRequest) -> None:
+        if self._gate.viewer(request) is not None:
+            raise Forbidden("This is for the operator: ask for it on the gateway's own machine, without a key.")
+
+
+def _own_page(request: HttpRequest) -> None:
+    """A web page may do this only if the gateway itself served it. Programs that are no browsers send no Origin."""
+    origin, host = request.fields.get("origin"), request.fields.get("host", "")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Forbidden(f"Pages of {origin[:100]!r} may not switch optimizers. Use the gateway's own page.")
+    if request.fields.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden("Pages of other sites may not switch optimizers. Use the gateway's own page.")
+
+
+def _read(request: HttpRequest, kind: type[Any]) -> Any:
+    """The body as that kind. A form or plain text, which a foreign page could send unasked, is refused."""
+    content_type = request.fields.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise BadRequest(f"The content-type {content_type[:80]!r} is not taken here. Send application/json.")
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"The body is not what this page takes: {error}. See docs/experiments.md.") from None
+
+
+def _json(value: Any) -> HttpResponse:
+    headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+    return HttpResponse(200, headers, msgspec.json.encode(value))

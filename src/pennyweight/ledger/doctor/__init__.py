@@ -1,0 +1,23 @@
+"""The cache doctor: for every prompt token that could have been read from the provider's cache and was not, why."""
+
+from .diagnose import Code, Miss
+from .doctor import Doctor, Rules, gather
+from .finding import Finding, Group, Severity, grouped
+from .sent import Pricing, Sent, pricing, prompt_cost, sent
+
+__all__ = [
+    "Code",
+    "Doctor",
+    "Finding",
+    "Group",
+    "Miss",
+    "Pricing",
+    "Rules",
+    "Sent",
+    "Severity",
+    "gather",
+    "grouped",
+    "pricing",
+    "prompt_cost",
+    "sent",
+]

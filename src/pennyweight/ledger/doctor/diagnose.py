@@ -1,0 +1,524 @@
+"""Why a call was billed for tokens that the provider's prompt cache could have served. Pure.
+
+A call is laid beside the earlier calls of its conversation. The one that shares most with it says what could have been
+read: the prefix they share, and, where something in the middle changed, what stands behind the change in both. What of
+that was not read is missed, and the rules of the provider's cache say why. A prompt sent for the first time, the new
+tail of a conversation, and history that was compacted are nobody's miss.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+import msgspec
+
+from ...money import PicoUSD, Rates, whole
+from ...prefix import shared
+from ...prices.caching import CacheRules
+from ...request import Usage
+from .change import Change, changed
+from .sent import Sent, name_of, text_of
+
+__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "last_mark", "misses", "overlap"]
+
+Code = Literal[
+    "ttl_lapsed",
+    "volatile_head",
+    "billing_header",
+    "system_changed",
+    "tools_reordered",
+    "tools_changed",
+    "tool_changed",
+    "history_changed",
+    "model_switched",
+    "provider_switched",
+    "below_minimum",
+    "marker_missing",
+    "marker_dropped",
+    "marker_transient",
+    "marker_misplaced",
+    "marker_out_of_reach",
+    "header_changed",
+    "parameter_changed",
+    "cache_key_missing",
+    "cache_key_changed",
+    "heartbeat",
+    "memory_flush",
+    "parallel",
+    "evicted",
+]
+
+FLOOR_TOKENS = 1_024
+"""Smaller misses are nothing to act on, and inside the error of counting with a foreign tokenizer."""
+
+FLOOR_SHARE = 0.1  # of what could have been read: the same, for long prompts
+
+
+class Miss(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of one call that a hit would have made cheaper, and why it was none. `cost`: more than a hit would have
+    cost; None: no price is known. `before` and `after` quote the prompt, all else is positions and names."""
+
+    code: Code
+    tokens: int
+    cost: PicoUSD | None
+    place: str = ""  # where it changed, or where the last mark stands
+    where: str = ""  # the same without running numbers: what findings are gathered by
+    at_byte: int | None = None  # within `place`
+    at_token: int = 0  # of the prompt
+    what: str = ""  # "a date", "an id", …
+    names: tuple[str, ...] = ()  # tools or models
+    gap_s: float = 0.0
+    ttl_s: float = 0.0
+    before: str = ""
+    after: str = ""
+
+
+class Overlap(msgspec.Struct, frozen=True):
+    """What two prompts have in common. `same`: leading segments; tokens in the later call's count."""
+
+    same: int
+    tokens: float
+    behind: float  # tokens after the first difference that both have
+    at_once: float  # of them, those of the head: tools and system
+
+    @property
+    def attainable(self) -> float:
+        return self.tokens + self.behind
+
+
+def overlap(earlier: Sent, later: Sent) -> Overlap:
+    """Compared by content, so that another model or parameter does not hide it."""
+    a, b = earlier.chain, later.chain
+    same, most = shared(a, b), min(len(a), len(b))
+    while same < most and a[same].content == b[same].content and a[same].role == b[same].role:
+        same += 1
+    ends = later.ends
+    tokens = ends[same]
+    if same == len(a):  # the earlier prompt whole: its own bill is exact
+        tokens = min(float(earlier.usage.input_tokens), ends[-1])
+    behind = head = 0.0
+    if same < len(a):
+        left = Counter((segment.kind, segment.role, segment.content) for segment in a[same:])
+        for place in range(same, len(b)):
+            segment = b[place]
+            key = (segment.kind, segment.role, segment.content)
+            if left[key]:
+                left[key] -= 1
+                size = ends[place + 1] - ends[place]
+                behind += size
+                head += size if _is_head(later, place) else 0.0
+    return Overlap(same, tokens, behind, head)
+
+
+def misses(
+    later: Sent, earlier: Sequence[Sent], others: Sequence[Sent], rules: CacheRules, rates: Rates | None
+) -> tuple[Miss, ...]:
+    """What `later` missed, most often nothing or one thing.
+
+    earlier: calls of its conversation, in order; others: the last calls of other conversations of the same provider and
+    model, whose heads it may share. rates: as the call was billed; None where no price is known.
+    """
+    usage = later.usage
+    if rules.kind == "none" or not later.chain or usage.input_tokens - usage.cache_read_tokens < FLOOR_TOKENS:
+        return ()
+    past = [call for call in earlier if call.chain]
+    if not past:
+        return _against_others(later, others, rules, rates)
+    pairs = [(call, overlap(call, later)) for call in past]
+    mates = [pair for pair in pairs if pair[0].model == later.model and pair[0].provider == later.provider]
+    far = max(pairs, key=_most)
+    near = max(mates, key=_most, default=None)
+    read = usage.cache_read_tokens
+    if (near is None or far[1].tokens > near[1].tokens + FLOOR_TOKENS) and _matters(far[1].tokens - read, far[1]):
+        return _switched(later, far[0], far[1], rules, rates)
+    if near is None:
+        return ()
+    return _Case(later, near[0], near[1], past, rules, rates).misses()
+
+
+def _most(pair: tuple[Sent, Overlap]) -> tuple[int, int, float]:
+    call, seen = pair
+    return round(seen.attainable), round(seen.tokens), call.at
+
+
+def _matters(lost: float, seen: Overlap) -> bool:
+    return lost >= max(FLOOR_TOKENS, FLOOR_SHARE * seen.attainable)
+
+
+def _switched(later: Sent, other: Sent, seen: Overlap, rules: CacheRules, rates: Rates | None) -> tuple[Miss, ...]:
+    gap_s = later.at - other.at
+    if gap_s > _ttl_s(other, rules, len(other.chain)):
+        return ()  # it would have been gone in any case
+    code: Code = "model_switched" if other.model != later.model else "provider_switched"
+    names = (other.model, later.model) if code == "model_switched" else (other.provider, later.provider)
+    lost = seen.tokens - later.usage.cache_read_tokens
+    where = " → ".join(names)
+    return (Miss(code=code, tokens=round(lost), cost=_extra(later.usage, lost, rates), names=names, where=where),)
+
+
+def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rates: Rates | None) -> tuple[Miss, ...]:
+    """The first call of a conversation can read the head that others have written, if that is the same and recent."""
+    best: tuple[Sent, Overlap] | None = None
+    for other in others:
+        if other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
+            seen = overlap(other, later)
+            if best is None or seen.tokens + seen.at_once >= best[1].tokens + best[1].at_once:
+                best = (other, seen)
+    if best is None:
+        return ()
+    other, seen = best
+    if seen.same < len(later.chain) and _is_head(later, seen.same):
+        seen = Overlap(seen.same, seen.tokens, seen.at_once, seen.at_once)
+    else:
+        seen = Overlap(seen.same, seen.tokens, 0.0, 0.0)
+    case = _Case(later, other, seen, (), rules, rates, heads_only=True)
+    return case.misses() if case.is_heads_business() else ()
+
+
+class _Case:
+    """One call beside the earlier one that it shares most with."""
+
+    def __init__(
+        self,
+        later: Sent,
+        earlier: Sent,
+        seen: Overlap,
+        past: Sequence[Sent],
+        rules: CacheRules,
+        rates: Rates | None,
+        *,
+        heads_only: bool = False,
+    ) -> None:
+        self.later, self.earlier, self.seen, self.past = later, earlier, seen, past
+        self.rules, self.rates = rules, rates
+        self.read = later.usage.cache_read_tokens
+        self.change: Change | None = None
+        self.heads_only = heads_only
+
+    def is_heads_business(self) -> bool:
+        """Of two conversations: whether the first difference, or the last of what they share, is in tools or system."""
+        place = self.seen.same
+        return _is_head(self.later, place) or (place > 0 and _is_head(self.later, place - 1))
+
+    def misses(self) -> tuple[Miss, ...]:
+        found = self._found()
+        if self.later.housekeeping in ("heartbeat", "memory_flush"):  # whichever rule it was, the chore is the cause
+            return tuple(self._as_chore(miss) for miss in found)
+        return found
+
+    def _as_chore(self, miss: Miss) -> Miss:
+        chore: Code = "heartbeat" if self.later.housekeeping == "heartbeat" else "memory_flush"
+        names = _tools_differ(self.earlier, self.later)
+        return msgspec.structs.replace(miss, code=chore, where="wakes", names=names)
+
+    def _found(self) -> tuple[Miss, ...]:
+        behind = self._behind()
+        seen = self.seen
+        if not _matters(seen.tokens + behind - self.read, seen):
+            return ()
+        if seen.tokens + behind < self.rules.min_tokens:
+            return self._below_minimum(seen.tokens + behind)
+        gap_s = max(self.later.at - self.earlier.at, 0.0)
+        ttl_s = _ttl_s(self.earlier, self.rules, seen.same)
+        if gap_s > ttl_s and self.read < seen.tokens - FLOOR_TOKENS:
+            return self._lapsed(gap_s, ttl_s)
+        if gap_s < self.earlier.took_s and self.read < seen.tokens - FLOOR_TOKENS:
+            return (self._miss("parallel", seen.tokens - self.read, gap_s=gap_s),)
+        return self._automatic(behind) if self.rules.kind == "automatic" else self._at_marks(behind)
+
+    # --- the rules of the caches ----------------------------------------------------------------------------
+
+    def _automatic(self, behind: float) -> tuple[Miss, ...]:
+        step = self.rules.step_tokens
+        found = []
+        expected = self.seen.tokens // step * step
+        if self.seen.tokens >= self.rules.min_tokens and _matters(expected - self.read, self.seen):
+            found.append(self._unread(expected))
+        if behind:
+            found.append(self._changed(self.seen.tokens + behind - max(self.read, expected)))
+        return tuple(found)
+
+    def _at_marks(self, behind: float) -> tuple[Miss, ...]:
+        """What a mark wrote is read where a mark of the later call stands behind it, and not too far."""
+        seen, ends = self.seen, self.later.ends
+        if self.earlier.bound != self.later.bound and seen.same and not _is_head(self.later, seen.same - 1):
+            head = next((i for i in range(len(self.later.chain)) if not _is_head(self.later, i)), 0)
+            if _matters(seen.tokens - max(self.read, ends[head]), seen):
+                lost = seen.tokens - max(self.read, ends[head])
+                return (self._miss("parameter_changed", lost, names=self._parameters(), token=ends[head]),)
+        written = self._marks(self.earlier)
+        marks = self._marks(self.later)
+        usable = [w for w in written if w < seen.same]
+        reach = max(self.rules.look_back, 1) if self.rules.kind == "explicit" else len(self.later.chain)
+        reached = max((w for w in usable if any(w <= m < w + reach for m in marks)), default=-1)
+        expected = min(ends[reached + 1], seen.tokens) if reached >= 0 else 0.0
+        found = []
+        if _matters(expected - self.read, seen):
+            found.append(self._unread(expected))
+        lost = seen.tokens - max(self.read, expected)
+        if behind:
+            found.append(self._changed(lost + behind))
+        elif _matters(lost, seen):
+            found.append(self._about_marks(lost, written, marks, usable, reached))
+        return tuple(found)
+
+    def _about_marks(
+        self, lost: float, written: Sequence[int], marks: Sequence[int], usable: Sequence[int], reached: int
+    ) -> Miss:
+        earlier, later, same = self.earlier, self.later, self.seen.same
+        fresh = max(self.seen.tokens - earlier.story.shared_tokens, 0.0)
+        if not _marked(later):
+            if not earlier.story.marked:
+                return self._miss("marker_missing", lost, fresh=fresh)
+            return self._miss("marker_dropped", lost, place=earlier.story.marked, where="later calls")
+        if usable and reached < max(usable):
+            return self._miss("marker_out_of_reach", lost, place=name_of(later, marks[-1]), where="history")
+        if written and max(written) >= same:
+            place = max(written)
+            return self._miss("marker_transient", lost, place=name_of(earlier, place), where=_where(earlier, place))
+        return self._miss("marker_misplaced", lost, place=last_mark(later), fresh=fresh)
+
+    def _unread(self, expected: float) -> Miss:
+        """The prefix stands as it was and in time, and still was not read."""
+        lost = expected - self.read
+        earlier, later = self.earlier, self.later
+        if earlier.betas != later.betas:
+            names = tuple(sorted(set(earlier.betas.split(",")) ^ set(later.betas.split(","))))
+            return self._miss(
+                "header_changed", lost, place="anthropic-beta", names=tuple(n.strip() for n in names if n)
+            )
+        if earlier.cache_key != later.cache_key:
+            return self._miss("cache_key_changed", lost, place="prompt_cache_key")
+        if self.rules.takes_key and not later.cache_key:
+            return self._miss("cache_key_missing", lost, place="prompt_cache_key")
+        return self._miss("evicted", lost)
+
+    def _lapsed(self, gap_s: float, ttl_s: float) -> tuple[Miss, ...]:
+        """Reported where a longer life can be asked for and would have been enough."""
+        longest = max(self.rules.ttl_s)
+        if gap_s > longest:
+            return ()
+        lost = self.seen.tokens - self.read
+        return (self._miss("ttl_lapsed", lost, gap_s=gap_s, ttl_s=ttl_s),) if _matters(lost, self.seen) else ()
+
+    def _below_minimum(self, attainable: float) -> tuple[Miss, ...]:
+        return (self._miss("below_minimum", attainable - self.read, token=self.rules.min_tokens),)
+
+    # --- changes --------------------------------------------------------------------------------------------
+
+    def _behind(self) -> float:
+        """Tokens behind the first difference that could have been read had it not been there; 0 where nothing in
+        the head changed, or the client compacted its history."""
+        seen, later, earlier = self.seen, self.later, self.earlier
+        if seen.same >= len(earlier.chain) or seen.same >= len(later.chain):
+            return 0.0
+        if not (_is_head(later, seen.same) or _is_head(earlier, seen.same)):
+            compacted = any(call.housekeeping == "compaction" and call.at >= earlier.at for call in self.past)
+            if compacted or later.usage.input_tokens < 0.7 * earlier.usage.input_tokens:
+                return 0.0
+        behind = seen.behind + self._alike()
+        return behind if behind >= FLOOR_TOKENS else 0.0
+
+    def _alike(self) -> float:
+        """Tokens of the segments behind the first difference that were edited: what their old form had of them.
+
+        A few large ones are compared, the place of the first difference among them.
+        """
+        old_call, new_call = self.earlier, self.later
+        if old_call.request is None or new_call.request is None:
+            return 0.0
+        place, ends = self.seen.same, new_call.ends
+        old, new = _only(old_call, new_call, place), _only(new_call, old_call, place)
+        if self.heads_only:
+            new = [index for index in new if _is_head(new_call, index)]
+        new = sorted(new, key=lambda index: ends[index] - ends[index + 1])[:_COMPARED]
+        found = 0.0
+        for index in sorted(new):
+            segment = new_call.chain[index]
+            mates = [i for i in old if _same_kind(old_call, i, new_call, index)]
+            if not mates or (ends[index + 1] - ends[index] < _SMALL_TOKENS and index != place):
+                continue
+            mate = min(mates, key=lambda i: abs(old_call.chain[i].size_bytes - segment.size_bytes))
+            before = text_of(old_call.request, old_call.chain[mate])
+            after = text_of(new_call.request, segment)
+            if not before or not after:
+                continue
+            change = changed(before, after)
+            if change.what or change.same >= 0.3:
+                found += (ends[index + 1] - ends[index]) * (1.0 if change.what else min(change.same, 1.0))
+                old.remove(mate)
+                if index == place:
+                    self.change = change
+        return found
+
+    def _changed(self, lost: float) -> Miss:
+        place, later = self.seen.same, self.later
+        code, names = self._why_changed()
+        listed = code in ("tools_reordered", "tools_changed")
+        return self._miss(
+            code,
+            lost,
+            place="tools" if listed else name_of(later, place),
+            where="tools" if listed else "wakes" if code == "heartbeat" else _where(later, place),
+            names=names,
+            change=None if listed else self.change,
+            token=later.ends[place],
+        )
+
+    def _why_changed(self) -> tuple[Code, tuple[str, ...]]:
+        place, later, earlier = self.seen.same, self.later, self.earlier
+        segment = later.chain[place]
+        if segment.kind == "tools" or earlier.chain[place].kind == "tools":
+            old, new = _tool_contents(earlier), _tool_contents(later)
+            if sorted(old) == sorted(new):
+                return "tools_reordered", ()
+            if sorted(earlier.tools) == sorted(later.tools):
+                return self._volatile_or("tool_changed"), ()
+            return "tools_changed", _tools_differ(earlier, later)
+        if _is_head(later, place):
+            return self._volatile_or("system_changed"), ()
+        if later.client == "openclaw" and any(call.housekeeping == "heartbeat" for call in self.past):
+            return "heartbeat", ()  # a wake before this turn: OpenClaw then writes the poll's mark into a message
+        return "history_changed", ()
+
+    def _volatile_or(self, code: Code) -> Code:
+        what = self.change.what if self.change is not None else ""
+        if what == "a billing line":
+            return "billing_header"
+        return "volatile_head" if what else code
+
+    def _parameters(self) -> tuple[str, ...]:
+        old, new = self.earlier.bound.split(b"\0"), self.later.bound.split(b"\0")
+        return tuple(n for n, a, b in zip(("tool_choice", "thinking"), old, new, strict=False) if a != b)
+
+    # --- the money ------------------------------------------------------------------------------------------
+
+    def _marks(self, of: Sent) -> list[int]:
+        ends = of.ends
+        marks = [i for i, s in enumerate(of.chain) if s.mark]
+        if self.rules.kind == "marked" and (not marks or marks[-1] != len(of.chain) - 1):
+            marks.append(len(of.chain) - 1)
+        return [i for i in marks if ends[i + 1] >= self.rules.min_tokens * 0.9]
+
+    def _miss(
+        self,
+        code: Code,
+        lost: float,
+        *,
+        place: str = "",
+        where: str = "",
+        names: tuple[str, ...] = (),
+        change: Change | None = None,
+        token: float = 0.0,
+        gap_s: float = 0.0,
+        ttl_s: float = 0.0,
+        fresh: float = 0.0,
+    ) -> Miss:
+        lost = min(lost, float(self.later.usage.input_tokens - self.read))
+        return Miss(
+            code=code,
+            tokens=round(lost),
+            cost=_extra(self.later.usage, lost, self.rates, fresh=fresh),
+            place=place,
+            where=where or place,
+            at_byte=change.at_byte if change is not None else None,
+            at_token=round(token),
+            what=change.what if change is not None else "",
+            names=names,
+            gap_s=gap_s,
+            ttl_s=ttl_s,
+            before=change.before if change is not None else "",
+            after=change.after if change is not None else "",
+        )
+
+
+def _extra(usage: Usage, lost: float, rates: Rates | None, *, fresh: float = 0.0) -> PicoUSD | None:
+    """What `lost` tokens cost above the price of reading them.
+
+    What was written to the cache stands right behind what was read, so the missed tokens were written as far as
+    anything was, and plain input behind that. fresh: tokens that a hit would have had to be written for first.
+    """
+    if rates is None:
+        return None
+    in_5m, in_1h = usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
+    written = min(lost, in_5m + in_1h)
+    share = Fraction(in_1h, in_5m + in_1h) if in_5m + in_1h else Fraction(0)
+    of_write = rates.write_5m * (1 - share) + rates.write_1h * share
+    tokens, wrote, first = round(lost), round(written), round(fresh)
+    paid = wrote * of_write + (tokens - wrote) * rates.input
+    return whole(paid - tokens * rates.read - first * (rates.write_5m - rates.input))
+
+
+def _ttl_s(of: Sent, rules: CacheRules, same: int) -> float:
+    """How long what `of` left in the cache lives unused."""
+    if rules.kind == "automatic":
+        return max(rules.ttl_s) if of.retention == "24h" else rules.ttl_s[0]
+    marks = [segment.mark for segment in of.chain[:same] if segment.mark]
+    return rules.long_ttl_s or rules.ttl_s[0] if marks and marks[-1] == "1h" else rules.ttl_s[0]
+
+
+def _head_size(of: Sent) -> int:
+    """How many leading segments are tools and instructions."""
+    known: int | None = of.__dict__.get("_head")
+    if known is None:
+        known = next(
+            (i for i, s in enumerate(of.chain) if s.kind == "message" and s.role not in ("system", "developer")),
+            len(of.chain),
+        )
+        of.__dict__["_head"] = known
+    return known
+
+
+def _is_head(of: Sent, place: int) -> bool:
+    return place < _head_size(of)
+
+
+def _where(of: Sent, place: int) -> str:
+    """The place without a running number where the place moves with the conversation."""
+    if _is_head(of, place):
+        return name_of(of, place)
+    role = of.chain[place].role if place < len(of.chain) else ""
+    return f"{role} message" if role else "history"
+
+
+def last_mark(of: Sent) -> str:
+    """Where the last cache mark stands; "" without one."""
+    place = max((i for i, s in enumerate(of.chain) if s.mark), default=None)
+    return "" if place is None else name_of(of, place)
+
+
+def _marked(of: Sent) -> bool:
+    return any(segment.mark for segment in of.chain)
+
+
+_COMPARED = 8  # edited segments of one prompt whose texts are compared
+_SMALL_TOKENS = 256
+
+
+def _only(of: Sent, other: Sent, start: int) -> list[int]:
+    """The places from `start` on whose content the other prompt has not."""
+    theirs = {segment.content for segment in other.chain[start:]}
+    return [index for index in range(start, len(of.chain)) if of.chain[index].content not in theirs]
+
+
+def _same_kind(a: Sent, i: int, b: Sent, j: int) -> bool:
+    """Whether one can be the edited form of the other: the tool of that name, or a block of that kind and role."""
+    one, two = a.chain[i], b.chain[j]
+    if (one.kind, one.role) != (two.kind, two.role):
+        return False
+    if one.kind == "tools":
+        return name_of(a, i) == name_of(b, j)
+    return True
+
+
+def _tool_contents(of: Sent) -> list[bytes]:
+    return [segment.content for segment in of.chain if segment.kind == "tools"]
+
+
+def _tools_differ(earlier: Sent, later: Sent) -> tuple[str, ...]:
+    """Names of tools that came ("+name") and went ("-name")."""
+    old, new = Counter(earlier.tools), Counter(later.tools)
+    return (*(f"+{name}" for name in new - old), *(f"-{name}" for name in old - new))

@@ -1,0 +1,181 @@
+"""All experiments of a ledger, brought up to date from its new receipts: a bounded piece of reading at a time.
+
+What they come to is a function of the receipts, in their order, and of the flags: a state that is lost is made anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..policy import Policy
+from .evidence import Scale
+from .experiment import TOTAL, Levels, Row, Signal, Trial
+
+__all__ = ["Trials", "advance", "kept", "restored"]
+
+_ROWS = 2_000  # receipts per look
+_SIGNALS = 500
+_VERSION = 1  # of the state: another one is made anew
+_LEAP_S = 60.0  # the most that one look at receipts takes the time forward: a clock that jumps ends no session
+
+
+class Trials(msgspec.Struct):
+    """The state. `row` and `signal`: what was read last. `now`: logical seconds, which never go back."""
+
+    version: int = _VERSION
+    row: int = 0
+    signal: int = 0
+    now: float = 0.0
+    last_at: float = 0.0
+    levels: Levels = msgspec.field(default_factory=Levels)
+    trials: dict[str, Trial] = {}
+    revealed: list[str] = []  # experiments that had two arms before: whoever was there then is known
+
+    def align(self, policy: Policy) -> None:
+        """One trial for each optimizer that is on for a part of the sessions, and one for all against the holdout."""
+        wanted = {}
+        for name in policy.flags:
+            now = policy.in_force(name)
+            if now.mode == "on" and 0.0 < now.share < 1.0:
+                wanted[name] = (f"on {now.share:g} #{now.change}", now.share, now.since)
+        in_force = {name: policy.in_force(name) for name in policy.flags}
+        acting = [f"{name} {now.share:g} #{now.change}" for name, now in in_force.items() if now.mode == "on"]
+        since = max((now.since for now in in_force.values()), default=0)
+        wanted[TOTAL] = (", ".join([f"holdout {policy.holdout:g}", *acting]), 1.0 - policy.holdout, since)
+        for name in set(self.trials) - set(wanted):
+            del self.trials[name]
+        for name, (stage, q, start) in wanted.items():
+            held = self.trials.get(name)
+            if held is None or held.stage != stage:
+                self.trials[name] = self._trial(name, stage, max(start, self.row), q)
+
+    def _trial(self, name: str, stage: str, start: int, q: float) -> Trial:
+        history = self.trials.get(name) or self.trials.get(TOTAL)
+        scales = {key: _copy(scale) for key, scale in history.scales.items()} if history is not None else {}
+        trial = Trial(name, stage, start, q, scales=scales, admits_old=name not in self.revealed)
+        if history is not None and history.name == name:
+            trial.before = history.q
+        if 0.0 < q < 1.0 and name not in self.revealed:
+            self.revealed.append(name)
+        return trial
+
+    def take(self, row: Row, earlier: Callable[[Row, int], bool]) -> None:
+        told = self.levels.tell(row)
+        for trial in self.trials.values():
+            trial.take(row, told, self.now, earlier)
+
+    def hear(self, signal: Signal) -> None:
+        for trial in self.trials.values():
+            trial.hear(signal)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += max(seconds, 0.0)
+        for trial in self.trials.values():
+            trial.pass_time(self.now)
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """Whether a session has receipts before a row and after another, by the ledger's index of sessions."""
+
+    connection: sqlite3.Connection
+
+    def __call__(self, row: Row, after: int) -> bool:
+        sql = "SELECT 1 FROM receipts WHERE tenant = ? AND session = ? AND rowid > ? AND rowid < ? LIMIT 1"
+        values = (row.tenant, row.unit, after, row.first)
+        return self.connection.execute(sql, values).fetchone() is not None
+
+
+def _copy(scale: Scale) -> Scale:
+    return msgspec.structs.replace(scale)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+_BAD = "(status >= 400 OR (error <> '' AND NOT abandoned))"
+_GOOD = "(status < 400 AND error = '' AND NOT abandoned)"
+_READ = f"""
+SELECT tenant, iif(session = '', call_id, session) AS unit, session = '', arm, model, finish_reason,
+  min(rowid) AS first, max(rowid), count(*), sum({_BAD}), sum({_GOOD}), total(iif({_GOOD}, latency_s, 0)),
+  coalesce(sum(cost_pico / 1000000) * 1000000 + sum(cost_pico % 1000000), 0), sum(cost_pico IS NOT NULL),
+  sum(instr(trail, '"optimizer":"retry"') > 0)
+FROM receipts WHERE rowid > ? AND rowid <= ? AND arm <> '' AND operation IN ('generate', 'embed')
+GROUP BY tenant, unit, arm, model, finish_reason ORDER BY first
+"""
+_HEARD = """
+SELECT s.id, s.tenant, s.session, s.call_id, s.kind, s.value, r.arm,
+  (SELECT min(rowid) FROM receipts f WHERE f.tenant = s.tenant AND f.session = s.session AND s.session <> ''),
+  r.rowid,
+  EXISTS (SELECT 1 FROM signals e WHERE e.tenant = s.tenant AND e.session = s.session AND e.session <> ''
+          AND e.kind = s.kind AND e.id < s.id)
+FROM signals s LEFT JOIN receipts r ON r.rowid = iif(s.call_id <> '',
+  (SELECT c.rowid FROM receipts c WHERE c.call_id = s.call_id AND c.tenant = s.tenant),
+  (SELECT max(c.rowid) FROM receipts c WHERE c.tenant = s.tenant AND c.session = s.session AND c.arm <> ''))
+WHERE s.id > ? ORDER BY s.id LIMIT ?
+"""
+
+
+def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float = 0.0) -> bool:
+    """Take in the next receipts and signals; whether there are more. elapsed_s: since the last look, if it was live.
+
+    Time passes with the receipts' own or with ours, whichever went further; a clock that is set back stands still.
+    """
+    newest = connection.execute("SELECT coalesce(max(rowid), 0) FROM receipts").fetchone()[0]
+    if newest < state.row:  # the ledger is another one, or all of it was forgotten
+        state.row = newest
+    end = min([state.row + _ROWS, newest, *(t.start for t in state.trials.values() if t.start > state.row)])
+    passed = 0.0
+    if end > state.row:
+        sql = "SELECT max(at) FROM receipts WHERE rowid > ? AND rowid <= ?"
+        at = connection.execute(sql, (state.row, end)).fetchone()[0]
+        if at is not None:
+            passed = min(max(at - state.last_at, 0.0), _LEAP_S) if state.last_at else 0.0
+            state.last_at = at
+        earlier = Earlier(connection)
+        for values in connection.execute(_READ, (state.row, end)).fetchall():
+            state.take(_row(values), earlier)
+        state.row = end
+    heard = connection.execute(_HEARD, (state.signal, _SIGNALS)).fetchall()
+    for values in heard:
+        if not _hear(state, values):
+            break
+    state.pass_time(max(passed, min(elapsed_s, _LEAP_S)))
+    return end < newest or len(heard) == _SIGNALS
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    return Row(*values)
+
+
+def _hear(state: Trials, values: tuple[Any, ...]) -> bool:
+    """False: it is about a receipt that is still to be read, and waits for it."""
+    number, tenant, session, call_id, kind, value, arm, first, own, known = values
+    if own is not None and own > state.row:
+        return False
+    state.signal = number
+    if arm:  # else its receipt is gone, or the call was no part of an experiment
+        row = first if first is not None else own
+        state.hear(Signal(f"{tenant}\0{session or call_id}", kind, value, arm, row, bool(known)))
+    return True
+
+
+# --- keeping ------------------------------------------------------------------------------------------------
+
+
+def kept(state: Trials) -> bytes:
+    return msgspec.json.encode(state)
+
+
+def restored(connection: sqlite3.Connection) -> Trials:
+    """The state as it was kept, or a new one where there is none that can be read."""
+    row = connection.execute("SELECT state FROM experiment_state WHERE id = 1").fetchone()
+    if row is None:
+        return Trials()
+    try:
+        state = msgspec.json.decode(row[0], type=Trials)
+    except (msgspec.DecodeError, RecursionError):
+        return Trials()
+    return state if state.version == _VERSION else Trials()
