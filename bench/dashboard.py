@@ -30,7 +30,7 @@ from pennyweight.stores.virtual_keys import KeyStore
 from pennyweight.testing.http import Exchange, LoopbackServer
 
 from .dashboard_ledger import generate
-from .process import gateway
+from .process import Gateway, cpu_s, gateway
 from .result import progress, report
 
 TARGETS = {"view_p95_ms": "<= 300", "live_s": "<= 2"}
@@ -69,7 +69,7 @@ def main() -> int:
             store.revoke("team-1")
         key = store.add("team-1")
         with _provider() as url, gateway({"OPENAI": f"{url}/v1"}, data=data) as ours:
-            times = _views(ours.port, key, given.rounds)
+            times, cpu_ms = _views(ours, key, given.rounds)
             waits = [_live(ours.port, number) for number in range(given.calls)]
     p95 = {f"p95_ms_{view}": _percentile(taken, 95) for view, taken in sorted(times.items())}
     figures |= {"view_p95_ms": max(p95.values()), "live_s": round(max(waits), 2), **p95}
@@ -80,6 +80,7 @@ def main() -> int:
         seed=given.seed,
         receipts=given.receipts,
         requests=sum(map(len, times.values())),
+        cpu_ms=cpu_ms,
         p50_ms={view: _percentile(taken, 50) for view, taken in sorted(times.items())},
         worst_ms={view: round(max(taken), 1) for view, taken in sorted(times.items())},
         live_s_each=[round(wait, 2) for wait in waits],
@@ -108,18 +109,20 @@ async def _write(data: Path, count: int, seed: int) -> dict[str, float]:
     return {"append_us": round(appending / count * 1e6, 1), "roll_us": round(rolling / count * 1e6, 1)}
 
 
-def _views(port: int, key: str, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each request, by view."""
+def _views(ours: Gateway, key: str, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """By view: milliseconds of each request, and the gateway's mean CPU milliseconds for one."""
     times: dict[str, list[float]] = defaultdict(list)
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    cpu: dict[str, float] = defaultdict(float)
+    connection = HTTPConnection("127.0.0.1", ours.port, timeout=60)
     for number in range(rounds):
         for headers in ({}, {"authorization": f"Bearer {key}"}):
             for view, query in _requests():
-                start = time.perf_counter()
+                used, start = cpu_s(ours.pid), time.perf_counter()
                 _get(connection, f"/pennyweight/dashboard/{view}?{query}", headers)
                 times[view].append((time.perf_counter() - start) * 1000)
+                cpu[view] += (cpu_s(ours.pid) - used) * 1000
         progress(f"round {number + 1}: slowest so far {max(max(taken) for taken in times.values()):.0f} ms")
-    return times
+    return times, {view: round(spent / len(times[view]), 1) for view, spent in sorted(cpu.items())}
 
 
 def _requests() -> Iterator[tuple[str, str]]:
