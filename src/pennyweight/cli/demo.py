@@ -101,7 +101,7 @@ async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize
                     f"{format_usd(result.invoice, exact=True)}. Please report this."
                 )
             if not leave:
-                click.echo(f"The gateway goes on at {gateway.url}/ (its status page). Ctrl-C ends it.", err=True)
+                click.echo(f"The gateway goes on at {gateway.url}/ (its dashboard). Ctrl-C ends it.", err=True)
                 await _until_told()
 
 
