@@ -19,13 +19,8 @@ export default {
       h("h2", {}, h("span", { class: `severity ${finding.severity}` }, finding.severity), " ", finding.title),
       h("p", {}, finding.detail),
       h("dl", { class: "facts" },
-<<<<<<< HEAD
-        h("dt", {}, "It cost"), h("dd", {}, money(finding.cost_pico), " ", h("small", {}, "computed")),
-        h("dt", {}, "Missed"), h("dd", {}, `${count(finding.tokens)} tokens in ${count(finding.calls)} calls`),
-=======
         h("dt", {}, "It cost"), h("dd", {}, money(finding.cost_pico), " ", h("small", {}, "computed, in 7 days")),
         h("dt", {}, "Missed"), h("dd", {}, `${count(finding.tokens)} tokens in ${count(finding.calls)} calls of ${count(finding.conversations)} conversations`),
->>>>>>> dashboard
         h("dt", {}, "Model"), h("dd", {}, finding.model, h("small", {}, ` ${finding.provider}`)),
         h("dt", {}, "Client"), h("dd", {}, named(finding.client)),
         h("dt", {}, "Fix"), h("dd", {}, finding.fix),
