@@ -27,6 +27,7 @@ FEATURES = [
     "dashboard",
     "doctor",
     "exact-cache",
+    "experiments",
     "identity",
     "keys",
     "ledger",
