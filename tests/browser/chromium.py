@@ -76,6 +76,7 @@ def _install() -> None:
         target.unlink(missing_ok=True)
     # The unpacking writes to the temporary folder, and unpacks its libraries where it takes itself to be on Lambda.
     env = {**os.environ, "TMPDIR": str(_CACHE), "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs24.x"}
+    env["npm_config_fetch_retries"] = "1"  # no registry within seconds is no registry
     fetch = ["npm", "install", "--no-audit", "--no-fund", "--prefix", ".", f"@sparticuz/chromium@{VERSION}"]
     for arguments in (fetch, ["node", "-e", _UNPACK]):
         done = subprocess.run(
