@@ -83,6 +83,7 @@ def _install() -> None:
             [sys.executable, "-c", _NPM, *arguments], cwd=_CACHE, env=env, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise NoChromium(f"no Chromium: `{arguments[0]}` failed: {done.stderr.strip()[-300:]}")
+            said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "nothing said")
+            raise NoChromium(f"no Chromium: `{' '.join(arguments[:2])}` failed ({said[:200]})")
     shutil.rmtree(_CACHE / "node_modules")
     (_CACHE / "fonts.conf").write_text(_FONTS.format(folder=_CACHE / "fonts", cache=_CACHE / "fontconfig"))
