@@ -54,6 +54,8 @@ Code = Literal[
 FLOOR_TOKENS = 1_024
 """Smaller misses are nothing to act on, and inside the error of counting with a foreign tokenizer."""
 
+_CHORES = frozenset(("compaction", "title", "commit_message", "count"))
+
 FLOOR_SHARE = 0.1  # of what could have been read: the same, for long prompts
 
 
@@ -124,6 +126,8 @@ def misses(
     usage = later.usage
     if rules.kind == "none" or not later.chain or usage.input_tokens - usage.cache_read_tokens < FLOOR_TOKENS:
         return ()
+    if later.housekeeping in _CHORES:
+        return ()  # the client's own work, with a prompt of its own by design
     past = [call for call in earlier if call.chain and _one_thread(call, later)]
     if not past:
         return _against_others(later, [*others, *earlier], rules, rates)
@@ -242,7 +246,8 @@ class _Case:
             return self._lapsed(gap_s, ttl_s)
         if gap_s < self.earlier.took_s and self.read < seen.tokens - FLOOR_TOKENS:
             return (self._miss("parallel", seen.tokens - self.read, gap_s=gap_s),)
-        return self._automatic(behind) if self.rules.kind == "automatic" else self._at_marks(behind)
+        by_itself = self.rules.kind == "automatic" or _marks_unseen(self.earlier)
+        return self._automatic(behind) if by_itself else self._at_marks(behind)
 
     # --- the rules of the caches ----------------------------------------------------------------------------
 
@@ -314,7 +319,8 @@ class _Case:
     def _lapsed(self, gap_s: float, ttl_s: float) -> tuple[Miss, ...]:
         """Reported where a longer life can be asked for and would have been enough."""
         longest = max(self.rules.ttl_s)
-        if gap_s > longest:
+        never = self.rules.kind == "explicit" and not _marked(self.earlier) and not _marks_unseen(self.earlier)
+        if gap_s > longest or never:  # without a mark nothing was there to lapse, and the usual one would have
             return ()
         lost = self.seen.tokens - self.read
         return (self._miss("ttl_lapsed", lost, gap_s=gap_s, ttl_s=ttl_s),) if _matters(lost, self.seen) else ()
@@ -471,6 +477,8 @@ def _ttl_s(of: Sent, rules: CacheRules, same: int) -> float:
     """How long what `of` left in the cache lives unused."""
     if rules.kind == "automatic":
         return max(rules.ttl_s) if of.retention == "24h" else rules.ttl_s[0]
+    if _marks_unseen(of):
+        return (rules.long_ttl_s or rules.ttl_s[0]) if of.usage.cache_write_1h_tokens else rules.ttl_s[0]
     marks = [segment.mark for segment in of.chain[:same] if segment.mark]
     return rules.long_ttl_s or rules.ttl_s[0] if marks and marks[-1] == "1h" else rules.ttl_s[0]
 
@@ -529,6 +537,12 @@ def _same_kind(a: Sent, i: int, b: Sent, j: int) -> bool:
     if one.kind == "tools":
         return name_of(a, i) == name_of(b, j)
     return True
+
+
+def _marks_unseen(of: Sent) -> bool:
+    """Whether the bill tells of a cache and the body of no mark: transcripts keep the conversation, not the request."""
+    usage = of.usage
+    return not _marked(of) and usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens > 0
 
 
 def _tool_contents(of: Sent) -> list[bytes]:
