@@ -74,8 +74,8 @@ def test_agents_with_other_heads_are_not_held_against_each_other() -> None:
     other["messages"] = [{"role": "user", "content": "Something else."}]
     for session in ("one", "two"):  # two conversations, and two agents that share one
         calls = [
-            msgspec.structs.replace(first, session="one", at=1_795_000_000.0),
-            msgspec.structs.replace(first, session=session, body=other, at=1_795_000_060.0),
+            msgspec.structs.replace(first, headers={"x-pennyweight-session": "one"}, at=1_795_000_000.0),
+            msgspec.structs.replace(first, headers={"x-pennyweight-session": session}, body=other, at=1_795_000_060.0),
         ]
         assert found(calls) == ()
 

@@ -140,7 +140,7 @@ def misses(
         return _switched(later, far[0], far[1], rules, rates)
     if near is None:
         return ()
-    return _Case(later, near[0], near[1], past, rules, rates).misses()
+    return _Case(later, near[0], near[1], earlier, rules, rates).misses()
 
 
 def _one_thread(earlier: Sent, later: Sent) -> bool:
