@@ -19,9 +19,9 @@ from ...call import Call, Outcome
 from ...errors import BadRequest, StoreError
 from ...prefix import Segment
 from ...request import Operation, Request
-from .diagnose import FLOOR_TOKENS
 from .doctor import Doctor, Rules, gather
 from .finding import Finding
+from .miss import FLOOR_TOKENS
 from .sent import Pricing, is_whole, sent, tool_names
 from .stored import forget, store
 
