@@ -10,9 +10,5 @@ __all__ = ["SystemClock"]
 class SystemClock:
     """Protocol: `pennyweight.protocols.Clock`."""
 
-    def now(self) -> float:
-        """Unix seconds, UTC."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.time)  # unix seconds, UTC
+    monotonic = staticmethod(time.monotonic)

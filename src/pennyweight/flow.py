@@ -35,11 +35,12 @@ class Source(Protocol):
 class Flow:
     """An AsyncIterator of chunks, or `pour` them: one of the two, once. `ended` and `error` tell how it came out."""
 
-    __slots__ = ("_iterator", "_source", "_watchers", "ended", "error")
+    __slots__ = ("_first", "_iterator", "_source", "_watchers", "ended", "error")
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._watchers: list[Sink] = []
+        self._first: list[Sink] = []
         self._iterator: AsyncIterator[bytes] | None = None
         self.ended = False
         self.error = ""  # the class of what broke it off
@@ -47,6 +48,10 @@ class Flow:
     def watch(self, watcher: Sink) -> None:
         """Show every chunk to `watcher`, which must neither change it nor raise."""
         self._watchers.append(watcher)
+
+    def watch_first(self, watcher: Sink) -> None:
+        """Show the first chunk alone to `watcher`."""
+        self._first.append(watcher)
 
     def __aiter__(self) -> Flow:
         return self
@@ -62,15 +67,19 @@ class Flow:
         except PennyweightError as error:
             self.error = type(error).__name__
             raise
+        while self._first:
+            self._first.pop()(chunk)
         for watcher in self._watchers:
             watcher(chunk)
         return chunk
 
     async def pour(self, sink: Sink) -> None:
         """Raises what breaks the body off, and what `sink` raises."""
-        watchers = tuple(self._watchers)
+        first, watchers = self._first, tuple(self._watchers)
 
         def all_of(chunk: bytes) -> None:
+            while first:
+                first.pop()(chunk)
             for watcher in watchers:
                 watcher(chunk)
             sink(chunk)

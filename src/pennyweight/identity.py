@@ -26,31 +26,49 @@ def identify(
 
     index: gives sessions to callers that name none (see SessionIndex); without one they stay "". now: seconds.
     """
-    headers = dict(request.headers)
     envelope = _envelope(request)
+    headers = request.fields
+    if _TELLING.isdisjoint(headers):  # as most bare SDKs: nothing to look for
+        headers = _NOTHING
     session, source = _named(headers, envelope)
-    agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
-    openclaw = envelope is not None and _is_openclaw(envelope, headers)
+    agent = task = skill = ""
+    if headers:
+        agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
+        task, skill = _value(headers.get("x-pennyweight-task")), _value(headers.get("x-pennyweight-skill"))
+    system = _system_head(envelope) if envelope is not None else b""
+    openclaw = b"openclaw" in system.lower() or headers.get("x-clawrouter-client") == "openclaw"
     if openclaw and envelope is not None and not (session and agent):
         told = _runtime(envelope)
         agent = agent or _value(told.get("agent"))
         if not session:
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
-        session, source = _value(envelope.user if isinstance(envelope.user, str) else None), "user"
-        if not session:
-            session, source = _value(_metadata(envelope).get("user_id")), "metadata.user_id"
-        if not session and index is not None and request.operation is Operation.GENERATE:
-            session, source = _derived(request, tenant, index, now), "derived"
+        session, source = _unnamed(request, envelope, tenant, index, now)
     return Identity(
-        tenant=tenant,
-        session=session,
-        agent=agent,
-        task=_value(headers.get("x-pennyweight-task")),
-        skill=_value(headers.get("x-pennyweight-skill")),
-        housekeeping=housekeeping(request, openclaw=openclaw),
-        session_source=source if session else "",
+        tenant,
+        session,
+        agent,
+        task,
+        skill,
+        _chore(request, envelope, system, openclaw=openclaw),
+        source if session else "",
     )
+
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def _unnamed(
+    request: Request, envelope: Envelope, tenant: str, index: SessionIndex | None, now: float
+) -> tuple[str, str]:
+    """The session of a call that nothing names, and what told it: the user, or the conversation itself."""
+    if envelope.user and isinstance(envelope.user, str) and (found := _value(envelope.user)):
+        return found, "user"
+    if envelope.metadata is not None and (found := _value(_metadata(envelope).get("user_id"))):
+        return found, "metadata.user_id"
+    if index is not None and request.operation is Operation.GENERATE:
+        return _derived(request, tenant, index, now), "derived"
+    return "", ""
 
 
 def _envelope(request: Request) -> Envelope | None:
@@ -71,20 +89,34 @@ def _derived(request: Request, tenant: str, index: SessionIndex, now: float) -> 
 
 def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, str]:
     """The session that a header or a field names, and which."""
-    for name in ("x-pennyweight-session", "x-clawrouter-session-id"):
+    for name in _FIRST if headers else ():
         if found := _value(headers.get(name)):
             return found, name
-    if envelope is not None and (found := _value(envelope.prompt_cache_key)):
+    if envelope is not None and envelope.prompt_cache_key and (found := _value(envelope.prompt_cache_key)):
         return found, "prompt_cache_key"
-    for name in ("x-session-id", "x-claude-code-session-id"):
+    for name in _SECOND if headers else ():
         if found := _value(headers.get(name)):
             return found, name
     if envelope is not None and envelope.metadata is not None and (found := _claude_session(envelope)):
         return found, "metadata.user_id"
-    for name in ("session-id", "session_id"):  # Codex; some versions write an underscore
+    for name in _LAST if headers else ():
         if found := _value(headers.get(name)):
             return found, name
     return "", ""
+
+
+_FIRST = ("x-pennyweight-session", "x-clawrouter-session-id")
+_SECOND = ("x-session-id", "x-claude-code-session-id")
+_LAST = ("session-id", "session_id")  # Codex; some versions write an underscore
+_OTHERS = (
+    "x-pennyweight-agent",
+    "x-pennyweight-task",
+    "x-pennyweight-skill",
+    "x-clawrouter-agent-id",
+    "x-clawrouter-client",
+)
+_TELLING = frozenset((*_FIRST, *_SECOND, *_LAST, *_OTHERS))
+"""All headers that say whose call it is."""
 
 
 _PRINTABLE = re.compile(r"[\x20-\x7e\xa0-\U0010ffff]{1,256}")
@@ -128,10 +160,6 @@ def _claude_session(envelope: Envelope) -> str:
 _RUNTIME = re.compile(rb"Runtime: (agent=[^\\\"\n]{1,600})")
 
 
-def _is_openclaw(envelope: Envelope, headers: Mapping[str, str]) -> bool:
-    return headers.get("x-clawrouter-client") == "openclaw" or b"openclaw" in _system_head(envelope).lower()
-
-
 def from_openclaw(request: Request) -> bool:
     """Whether the client is OpenClaw, told by a header or the head of the system prompt. Never raises."""
     if get_header(request.headers, "x-clawrouter-client") == "openclaw":
@@ -167,31 +195,31 @@ def _runtime(envelope: Envelope) -> Mapping[str, str]:
 
 _HEAD = 400  # bytes: a sign stands at the beginning of its text, so quoted conversations do not look like one
 
-_SYSTEM_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"You are a context summarization assistant", "compaction"),  # OpenClaw
-    (b"You are a helpful AI assistant tasked with summarizing conversations", "compaction"),  # Claude Code, opencode
-    (b"anchored context summarization assistant", "compaction"),  # opencode
-    (b"*Briefly* summarize this partial conversation", "compaction"),  # aider
-    (b"You are a title generator", "title"),  # opencode
-    (b"Analyze if this message indicates a new conversation topic", "title"),  # Claude Code
-    (b"Generate a concise, sentence-case title", "title"),  # Claude Code
-    (b"generates concise, one-line Git commit messages", "commit_message"),  # aider
-)
+_SYSTEM_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"You are a context summarization assistant": "compaction",  # OpenClaw
+    b"You are a helpful AI assistant tasked with summarizing conversations": "compaction",  # Claude Code, opencode
+    b"anchored context summarization assistant": "compaction",  # opencode
+    b"*Briefly* summarize this partial conversation": "compaction",  # aider
+    b"You are a title generator": "title",  # opencode
+    b"Analyze if this message indicates a new conversation topic": "title",  # Claude Code
+    b"Generate a concise, sentence-case title": "title",  # Claude Code
+    b"generates concise, one-line Git commit messages": "commit_message",  # aider
+}
 
-_USER_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"Your task is to create a detailed summary of the conversation so far", "compaction"),  # Claude Code
-    (b"You are performing a CONTEXT CHECKPOINT COMPACTION", "compaction"),  # Codex
-    (b"Provide a detailed prompt for continuing our conversation above", "compaction"),  # opencode
-    (b"Please write a 5-10 word title for the following conversation", "title"),  # Claude Code
-)
+_USER_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"Your task is to create a detailed summary of the conversation so far": "compaction",  # Claude Code
+    b"You are performing a CONTEXT CHECKPOINT COMPACTION": "compaction",  # Codex
+    b"Provide a detailed prompt for continuing our conversation above": "compaction",  # opencode
+    b"Please write a 5-10 word title for the following conversation": "title",  # Claude Code
+}
 
-_OPENCLAW_SIGNS: Sequence[tuple[bytes, Housekeeping]] = (
-    (b"Follow the heartbeat monitor scratch context", "heartbeat"),
-    (b"Read HEARTBEAT.md if it exists", "heartbeat"),
-    (b"Pre-compaction memory flush", "memory_flush"),
-)
+_OPENCLAW_SIGNS: Mapping[bytes, Housekeeping] = {
+    b"Follow the heartbeat monitor scratch context": "heartbeat",
+    b"Read HEARTBEAT.md if it exists": "heartbeat",
+    b"Pre-compaction memory flush": "memory_flush",
+}
 
-SIGNS = tuple(sign.decode() for sign, _ in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
+SIGNS = tuple(sign.decode() for sign in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
 """The clients' constant phrases that housekeeping is told by; redaction keeps them."""
 
 
@@ -200,25 +228,32 @@ def housekeeping(request: Request, *, openclaw: bool | None = None) -> Housekeep
 
     openclaw: whether the client is OpenClaw, when the caller knows.
     """
+    envelope = _envelope(request)
+    system = _system_head(envelope) if envelope is not None else b""
+    return _chore(
+        request, envelope, system, openclaw=openclaw if openclaw is not None else b"openclaw" in system.lower()
+    )
+
+
+def _chore(request: Request, envelope: Envelope | None, system: bytes, *, openclaw: bool) -> Housekeeping | None:
+    """system: the beginning of the system prompt."""
     if request.operation is Operation.COUNT:
         return "count"
-    envelope = _envelope(request)
     if envelope is None or request.operation is not Operation.GENERATE:
         return None
     if request.path.endswith("/responses/compact"):
         return "compaction"
-    system = _system_head(envelope)
-    if not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
+    if system and not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
         return found
-    if openclaw if openclaw is not None else b"openclaw" in system.lower():
+    if openclaw:
         return _openclaw_chore(request, envelope)
-    return _sign(_last_head(envelope), _USER_SIGNS)
+    last = _last_head(envelope)
+    return _sign(last, _USER_SIGNS) if last else None
 
 
-def _sign(text: bytes, signs: Sequence[tuple[bytes, Housekeeping]]) -> Housekeeping | None:
-    for sign, chore in signs:
-        if sign in text:
-            return chore
+def _sign(text: bytes, signs: Mapping[bytes, Housekeeping]) -> Housekeeping | None:
+    if any(map(text.__contains__, signs)):
+        return next(chore for sign, chore in signs.items() if sign in text)
     return None
 
 
@@ -227,7 +262,7 @@ def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None
     messages: Sequence[bytes | msgspec.Raw] = envelope.messages or ()
     if envelope.messages is None and envelope.input is not None:
         recent = _tail(envelope.input, 65_536)  # a Responses input is one piece: building its list costs more
-        if not any(sign in recent for sign, _ in _OPENCLAW_SIGNS):
+        if not any(sign in recent for sign in _OPENCLAW_SIGNS):
             return None
         messages = items(request)
     found = began_at(messages)
@@ -256,8 +291,10 @@ def _system_head(envelope: Envelope) -> bytes:
     first: bytes | msgspec.Raw | None = envelope.messages[0] if envelope.messages else envelope.input
     if first is None:
         return b""
-    edges = _edges(first)
-    return _head(first, _HEAD) if b'"system"' in edges or b'"developer"' in edges else b""
+    return _head(first, _HEAD) if _SYSTEM_ROLE.search(_edges(first)) else b""
+
+
+_SYSTEM_ROLE = re.compile(rb'"(?:system|developer)"')
 
 
 def _last_head(envelope: Envelope) -> bytes:

@@ -148,8 +148,11 @@ def in_force(periods: Sequence[Price], at: float) -> Price | None:
 
 def rates_for(price: Price, input_tokens: int, tier: str = "standard") -> Rates:
     """The rates of a request with a prompt of that many tokens, before batch and time-of-day factors."""
-    of_tier = next((t for t in price.tiers if t.name == tier), None)
-    rates, bands = (of_tier.rates, of_tier.bands) if of_tier is not None else (price.rates, price.bands)
+    rates, bands = price.rates, price.bands
+    for named in price.tiers:
+        if named.name == tier:
+            rates, bands = named.rates, named.bands
+            break
     for band in bands:
         if input_tokens > band.above_input_tokens:
             rates = band.rates
@@ -171,14 +174,16 @@ def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> P
     """What `usage` costs at `price` in force, for a call made at `at` (unix seconds). `tier` overrides the usage's."""
     tier = usage.tier if tier is None else tier
     rates = rates_for(price, usage.input_tokens, tier)
-    tokens = (
-        usage.uncached_tokens * rates.input
-        + usage.cache_read_tokens * rates.read
-        + usage.cache_write_5m_tokens * rates.write_5m
-        + usage.cache_write_1h_tokens * rates.write_1h
-        + usage.output_tokens * rates.output
-    )
-    return whole(tokens * factor_at(price, at, tier) + rates.per_call)
+    tokens = usage.uncached_tokens * rates.input + usage.output_tokens * rates.output
+    if usage.cache_read_tokens:
+        tokens += usage.cache_read_tokens * rates.read
+    if usage.cache_write_5m_tokens:
+        tokens += usage.cache_write_5m_tokens * rates.write_5m
+    if usage.cache_write_1h_tokens:
+        tokens += usage.cache_write_1h_tokens * rates.write_1h
+    if price.time_of_day or tier == BATCH:
+        tokens *= factor_at(price, at, tier)
+    return whole(tokens + rates.per_call)
 
 
 def hourly_cost(usd_per_hour: PicoUSD, seconds: float) -> PicoUSD:

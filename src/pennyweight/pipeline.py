@@ -398,7 +398,10 @@ class _Watch:
         self._streamed = reply.chunks is not None
         if isinstance(reply.chunks, Flow):
             self._flow = reply.chunks
-            reply.chunks.watch(self._see)
+            if self._kept is None:
+                reply.chunks.watch_first(self._see)
+            else:
+                reply.chunks.watch(self._see)
         elif reply.chunks is not None:
             reply.chunks = self._relay(reply.chunks)
 
@@ -426,9 +429,10 @@ class _Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
-        again = any(step.optimizer in ("retry", "fallback") for step in reply.notes)  # then upstreams took the time
-        if reply.asked_at is not None and not again:
-            self._added_s = reply.asked_at - self._started
+        if reply.asked_at is not None:
+            again = [step for step in reply.notes if step.optimizer in ("retry", "fallback")]
+            if not again:  # else upstreams took the time
+                self._added_s = reply.asked_at - self._started
         if self._flow is not None:
             self._finished, self._error = self._flow.ended, self._flow.error
         whole = reply.content is not None and not self._streamed

@@ -7,7 +7,7 @@ This module knows JSON, but no protocol: what a message or a tool looks like is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -124,8 +124,9 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
         # By hand: functools.cached_property takes a lock until Python 3.12, and every call comes here several times.
-        found: Envelope | None = self.__dict__.get("_envelope")
-        if found is None:
+        try:
+            found: Envelope = self.__dict__["_envelope"]
+        except KeyError:
             found = self.__dict__["_envelope"] = self._decoded()
         return found
 
@@ -161,9 +162,18 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         asked = self.envelope.stream
         return asked if asked is not None else self.wire is Wire.OLLAMA and self.operation is Operation.GENERATE
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The first value of each header, by its name."""
+        try:
+            found: Mapping[str, str] = self.__dict__["_fields"]
+        except KeyError:
+            found = self.__dict__["_fields"] = dict(reversed(self.headers))
+        return found
+
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name."""
-        return get_header(self.headers, name)
+        return self.fields.get(name)
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
@@ -242,7 +252,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens of one answer in one convention: `input_tokens` is the whole prompt, cached and written tokens included;
     `output_tokens` includes reasoning. (OpenAI counts so; Anthropic counts cached and written tokens beside input.)
 
-    `counted`: the provider sent no usage and we counted the text ourselves.
+    `counted`: the provider sent no usage and we counted the text ourselves. `suspect`: why what it sent cannot be
+    wholly true, such as "900 cached or written of 100 input tokens"; "" when nothing is the matter.
     """
 
     input_tokens: int = 0
@@ -253,6 +264,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     tier: str = "standard"
     counted: bool = False
+    suspect: str = ""
 
     @property
     def uncached_tokens(self) -> int:
@@ -265,7 +277,7 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, dict=True):
     """One bill that an answer caused. Replayed from a cache: none; a cascade: several; a fused follower: none."""
 
     provider: str

@@ -68,3 +68,14 @@ def test_an_edit_moves_the_chain_from_there_on(history: list[dict[str, Any]], da
 def test_canonical_is_stable(value: Any) -> None:
     once = canonical(json.dumps(value).encode())
     assert canonical(once) == once
+
+
+@settings(max_examples=60)
+@given(messages, st.booleans(), st.booleans())
+def test_how_a_message_is_written_does_not_count(history: list[dict[str, Any]], turned: bool, spaced: bool) -> None:
+    """A message that is read in one pass, and the same with a marker, which is not, come to the same."""
+    for message in history:
+        written = dict(reversed(message.items())) if turned else message
+        text = json.dumps(written, indent=1 if spaced else None).encode()
+        marked = json.dumps({**message, "cache_control": {"type": "ephemeral"}}).encode()
+        assert canonical(text) == canonical(marked)

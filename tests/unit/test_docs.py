@@ -24,6 +24,7 @@ FEATURES = [
     "clawrouter",
     "coalesce",
     "configuration",
+    "dashboard",
     "doctor",
     "exact-cache",
     "experiments",

@@ -41,6 +41,8 @@ class Keys:
 
         When all rest, the one that is ready soonest: the provider decides, not we.
         """
+        if len(self._secrets) == 1:
+            return self._secrets[0]
         index = self._choose(session)
         self._cooldown.trying(index)
         if session:

@@ -25,7 +25,7 @@ from ..request import Headers
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an upstream is; `prefix` is the path that every target is appended to, without a slash at its end."""
 
     host: str
@@ -97,7 +97,7 @@ class _Connection(asyncio.Protocol):
         self._method = method
         self._parts: list[bytes] = []
         self._buffered = 0
-        self._header_bytes = 0
+        self._trailer_bytes = 0
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._keep_alive = False
@@ -228,8 +228,9 @@ class _Connection(asyncio.Protocol):
             if not self.complete:  # else the answer is whole, and only the connection is of no more use
                 self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
                 return
-        if self._parts:  # one network read is one chunk, however finely the upstream framed it
-            chunk = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        parts = self._parts
+        if parts:  # one network read is one chunk, however finely the upstream framed it
+            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
             self._parts = []
             if self._sink is not None:
                 self._pass_on(chunk, self._sink)
@@ -279,13 +280,13 @@ class _Connection(asyncio.Protocol):
         self._drained = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._unparsed_bytes = 0
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise ValueError("headers too large")
-        if self.head_done:  # trailers, which nobody reads, or a second answer that nobody asked for
+        if not self.head_done:
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
             return
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._unparsed_bytes = 0  # trailers, which nobody reads, or a second answer that nobody asked for
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > _MAX_HEADER_BYTES:
+            raise ValueError("trailers too large")
 
     def on_headers_complete(self) -> None:
         if self.complete:
@@ -294,16 +295,17 @@ class _Connection(asyncio.Protocol):
         if 100 <= status < 200:
             self.headers.clear()
             return
+        fed = self._unparsed_bytes  # no less than the headers
+        if fed > _MAX_HEADER_BYTES and sum([len(n) + len(v) for n, v in self.headers]) > _MAX_HEADER_BYTES:
+            raise ValueError("headers too large")
+        self._unparsed_bytes = 0
         self.status = status
         self.head_done = True
-        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
         if self._method == "HEAD":
             self.complete = True
-        else:
-            self._until_close = not framed and status not in (204, 304)
-
-    def on_chunk_header(self) -> None:
-        self._unparsed_bytes = 0
+        elif status not in (204, 304):
+            told = dict(self.headers)
+            self._until_close = "content-length" not in told and "transfer-encoding" not in told
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
@@ -491,7 +493,7 @@ class _Proxy(msgspec.Struct, frozen=True):
 
 def _encode(where: Origin, method: str, target: str, headers: Headers, body: bytes, *, via: _Proxy | None) -> bytes:
     start = f"http://{where.authority}{target}" if via else target
-    lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *[f"{name}: {value}" for name, value in headers]]
+    lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *map(": ".join, headers)]
     if via:
         lines += via.headers
     if body or method in ("POST", "PUT", "PATCH"):

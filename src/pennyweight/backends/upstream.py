@@ -103,9 +103,12 @@ class Upstream:
         await self._transport.aclose()
 
     def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
-        sent = [h for h in request.headers if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
-        if "accept-encoding" in dict(request.headers):
-            sent.append(("accept-encoding", "identity"))
+        fields = request.fields
+        sent = list(request.headers)
+        if not _NOT_SENT.isdisjoint(fields) or "x-pennyweight-" in " ".join(fields):
+            sent = [h for h in sent if h[0] not in _NOT_SENT and not h[0].startswith("x-pennyweight-")]
+            if "accept-encoding" in fields:
+                sent.append(("accept-encoding", "identity"))
         if call.credential is not None and self._takes(call.credential.secret):
             sent.append((call.credential.header, call.credential.secret))
         elif key is not None:
@@ -116,7 +119,7 @@ class Upstream:
         return tuple(sent)
 
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
-        headers = tuple(h for h in opened.headers if h[0] not in _NOT_RELAYED)
+        headers = tuple([h for h in opened.headers if h[0] not in _NOT_RELAYED])
         if request.method == "HEAD":  # how long the body would be is all there is to tell
             headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
@@ -144,7 +147,11 @@ class Upstream:
                     f"{self.name} answered {opened.status} with what is {_named(opened.content)}. Is its base URL "
                     "right? It may be down; try again."
                 )
-            return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
+            reply = Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
+            if done.usage is not None and done.usage.suspect:
+                content = opened.content
+                reply.output_text = lambda: _text(request.wire, _plain(content, headers))
+            return reply
         if not streams:
             return Reply(
                 opened.status,
@@ -296,6 +303,17 @@ def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
 
 
 _MAX_INFLATED_BYTES = 64 << 20  # from one read of the network, or a whole answer
+
+
+def _text(wire: Wire, body: bytes) -> str:
+    """The text of a whole answer, for counting; "" of one that cannot be read."""
+    tap = codec(wire).tap()
+    try:
+        for event in codec(wire).unfold(body):
+            tap.feed(event)
+        return tap.output_text()
+    except ValueError:
+        return ""
 
 
 def _plain(content: bytes, headers: Headers) -> bytes:

@@ -54,6 +54,7 @@ class Recorder:
         self._clock = clock
         self._always = always or Rule()
         self._rule = Rule()
+        self._active = tuple(rule for rule in (self._rule, self._always) if rule.on)
         self._looked: float | None = None
         self._stamp: tuple[int, int] | None = None
         self._open: OrderedDict[tuple[str, str, str, bool], _Open] = OrderedDict()
@@ -77,7 +78,10 @@ class Recorder:
 
     def _rule_for(self, call: Call) -> Rule | None:
         self._look()
-        return next((rule for rule in (self._rule, self._always) if rule.on and rule.covers(call.identity)), None)
+        for rule in self._active:
+            if rule.covers(call.identity):
+                return rule
+        return None
 
     def _look(self) -> None:
         now = self._clock.monotonic()
@@ -97,6 +101,7 @@ class Recorder:
         except ConfigError:
             log.warning("capture.json is not valid: nothing is recorded")
             self._rule = Rule()
+        self._active = tuple(rule for rule in (self._rule, self._always) if rule.on)
 
     def _write(self, outcome: Outcome, rule: Rule) -> None:
         recorded = _recorded(outcome)

@@ -43,12 +43,17 @@ class Gate:
         self._allowed = frozenset(
             name.lower() for name in (*config.server.allowed_hosts, *config.server.allowed_origins)
         )
+        self._welcome: set[tuple[str | None, str | None, str | None]] = set()  # what has passed: a few at most
 
     def check_host(self, request: HttpRequest) -> None:
         """Raises Forbidden for a Host or a page that is not ours. A call inside this process has neither."""
         if request.peer:
             fields = request.fields
-            check_host(fields.get("host"), fields.get("origin"), fields.get("sec-fetch-site"), allowed=self._allowed)
+            asked = (fields.get("host"), fields.get("origin"), fields.get("sec-fetch-site"))
+            if asked not in self._welcome:
+                check_host(*asked, allowed=self._allowed)
+                if len(self._welcome) < _WELCOME:
+                    self._welcome.add(asked)
 
     def admit(self, request: HttpRequest) -> tuple[str, Credential | None]:
         """The tenant and what the caller brought for the provider. Raises Unauthenticated, StoreError."""
@@ -80,7 +85,7 @@ def authenticate(headers: Headers, store: KeyStore, *, peer_is_loopback: bool, l
     protocol; what other key comes beside it is the caller's own. A caller on loopback needs none while
     `loopback_open` or while there are none. From anywhere else a virtual key is needed always.
     """
-    offered = tuple(_offered(headers))
+    offered = _offered(headers)
     for _, secret, _ in offered:
         if secret.startswith(PREFIX):
             key = store.find(secret)
@@ -98,15 +103,21 @@ def authenticate(headers: Headers, store: KeyStore, *, peer_is_loopback: bool, l
     return Caller("local", _credential(headers, offered))
 
 
-def _offered(headers: Headers) -> Iterable[tuple[str, str, str]]:
+_WELCOME = 256
+_KEYED = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-pennyweight-key"})
+
+
+def _offered(headers: Headers) -> list[tuple[str, str, str]]:
     """Every key that came: its header, the key itself, and the header's whole value."""
-    for name, value in headers:
+    offered = []
+    for name, value in [header for header in headers if header[0] in _KEYED]:
+        secret = value.strip()
         if name == "authorization":
-            scheme, _, token = value.strip().partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
-                yield name, token.strip(), value
-        elif name in ("x-api-key", "api-key", "x-goog-api-key", "x-pennyweight-key") and value.strip():
-            yield name, value.strip(), value
+            scheme, _, token = secret.partition(" ")
+            secret = token.strip() if scheme.lower() == "bearer" else ""
+        if secret:
+            offered.append((name, secret, value))
+    return offered
 
 
 _NO_KEYS = frozenset(
@@ -116,7 +127,7 @@ _NO_KEYS = frozenset(
 """What people write where a client insists on a key."""
 
 
-def _credential(headers: Headers, offered: tuple[tuple[str, str, str], ...]) -> Credential | None:
+def _credential(headers: Headers, offered: list[tuple[str, str, str]]) -> Credential | None:
     """The caller's own provider key or subscription token, as it came."""
     for name, secret, value in offered:
         if name == "x-pennyweight-key" or secret.startswith(PREFIX) or secret.lower() in _NO_KEYS:

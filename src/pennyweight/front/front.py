@@ -11,13 +11,13 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import getrandbits
 from typing import get_args
 from urllib.parse import unquote
 
 from ..app import App
-from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target
+from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
 from ..policy import HOLDOUT
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Pages = Callable[[HttpRequest], Page | None]
 
-_CREDENTIALS = CREDENTIAL_HEADERS | {"host"}
+_NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length", "keep-alive", "transfer-encoding"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class Front:
-    """`pages` finds what is not for a provider: health, receipts, the status page."""
+    """`pages` finds what is not for a provider: health, receipts, the dashboard."""
 
     def __init__(self, app: App, gate: Gate, pages: Pages = lambda _request: None) -> None:
         self.app = app
@@ -120,7 +120,7 @@ class Front:
         request = Request(
             endpoint.wire,
             raw,
-            tuple([h for h in http.headers if h[0] not in _CREDENTIALS]),
+            tuple([h for h in http.headers if h[0] not in _NOT_OF_THE_CALL]),
             endpoint.path,
             http.query,
             http.method,
@@ -176,11 +176,15 @@ class Front:
         if reply.done is not None and reply.done.usage is not None:
             cost = self.app.cost(reply.done.charges)
             told += (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
-        steps = [step for step in reply.trail if isinstance(step, Step)]
-        if steps:
-            saved = sum(step.saving - step.spent for step in steps if step.verdict == "accepted")
-            told += (("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),)
-            told += (("x-pennyweight-trail", _trail(steps)),)
+        if reply.trail:
+            saved = 0
+            for step in reply.trail:
+                if step.verdict is Verdict.ACCEPTED:
+                    saved += step.saving - step.spent
+            told += (
+                ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
+                ("x-pennyweight-trail", _trail(reply.trail)),
+            )
         return told
 
 
@@ -227,10 +231,15 @@ def _check_utf8(raw: bytes) -> None:
         raise BadRequest(f"The request body is not UTF-8 (byte {error.start}).") from None
 
 
-def _trail(steps: list[Step]) -> str:
+def _trail(steps: Sequence[Step]) -> str:
     """`exact_cache=abstained, translate=lost(top_k)`: names and verdicts, as a header can carry them."""
-    told = [f"{s.optimizer}={s.verdict.value}" + (f"({s.why})" if s.verdict == "lost" else "") for s in steps]
-    return _UNPRINTABLE.sub("?", ", ".join(told))[:2000]
+    told = ", ".join(
+        [
+            f"{s.optimizer}={s.verdict}({s.why})" if s.verdict is Verdict.LOST else f"{s.optimizer}={s.verdict}"
+            for s in steps
+        ]
+    )
+    return (told if told.isascii() and told.isprintable() else _UNPRINTABLE.sub("?", told))[:2000]
 
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")

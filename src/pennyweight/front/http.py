@@ -24,8 +24,9 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def fields(self) -> Mapping[str, str]:
         """The first value of each header. Built once: every call is asked for half a dozen."""
-        found: Mapping[str, str] | None = self.__dict__.get("_fields")
-        if found is None:
+        try:
+            found: Mapping[str, str] = self.__dict__["_fields"]
+        except KeyError:
             found = self.__dict__["_fields"] = dict(reversed(self.headers))
         return found
 

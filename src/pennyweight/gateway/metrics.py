@@ -13,46 +13,65 @@ __all__ = ["Metrics"]
 _BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
+class _Row:
+    """Sums over the calls of one wire, provider, class of status and way of pricing."""
+
+    __slots__ = ("baseline", "cached", "calls", "cost", "input", "output", "priced", "told")
+
+    def __init__(self) -> None:
+        self.calls = self.input = self.cached = self.output = self.cost = self.baseline = 0
+        self.told = self.priced = False  # any usage, any money
+
+
 class Metrics:
     """`watch` each receipt; `text` gives the page. Labels are few and bounded."""
 
     def __init__(self) -> None:
-        self._calls: Counter[tuple[str, str, str]] = Counter()
-        self._tokens: Counter[tuple[str, str]] = Counter()
-        self._pico: Counter[tuple[str, str]] = Counter()
-        self._pricing: Counter[str] = Counter()
-        self._accepted: Counter[tuple[str, str]] = Counter()
+        self._rows: dict[tuple[str, str, int, str], _Row] = {}
+        self._verdicts: Counter[tuple[str, str]] = Counter()
         self._added = [0] * (len(_BOUNDS_S) + 1)
         self._added_sum_s = 0.0
 
     def watch(self, receipt: Receipt) -> None:
-        self._calls[receipt.wire, receipt.provider, f"{receipt.status // 100}xx"] += 1
-        self._pricing[receipt.pricing] += 1
-        if receipt.usage is not None:
-            usage = receipt.usage
-            self._tokens[receipt.provider, "input"] += usage.input_tokens
-            self._tokens[receipt.provider, "cached"] += usage.cache_read_tokens
-            self._tokens[receipt.provider, "output"] += usage.output_tokens
+        key = (receipt.wire, receipt.provider, receipt.status // 100, receipt.pricing)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = _Row()
+        row.calls += 1
+        if (usage := receipt.usage) is not None:
+            row.told = True
+            row.input += usage.input_tokens
+            row.cached += usage.cache_read_tokens
+            row.output += usage.output_tokens
         if receipt.cost is not None and receipt.baseline is not None:
-            self._pico[receipt.provider, "cost"] += receipt.cost
-            self._pico[receipt.provider, "baseline"] += receipt.baseline
+            row.priced = True
+            row.cost += receipt.cost
+            row.baseline += receipt.baseline
         for step in receipt.trail:
-            self._accepted[step.optimizer, step.verdict.value] += 1
+            self._verdicts[step.optimizer, step.verdict] += 1
         self._added[bisect_left(_BOUNDS_S, receipt.added_s)] += 1
         self._added_sum_s += receipt.added_s
 
     def text(self, gauges: Mapping[str, float]) -> str:
         """The page. `gauges`: figures of this moment, by full metric name."""
         lines: list[str] = []
-        _family(
-            lines, "pennyweight_calls_total", "Calls finished.", ("wire", "provider", "status"), self._calls.items()
-        )
-        _family(lines, "pennyweight_tokens_total", "Tokens as billed.", ("provider", "kind"), self._tokens.items())
-        dollars = [(labels, pico / 1e12) for labels, pico in self._pico.items()]
+        by_call: Counter[tuple[str, str, str]] = Counter()
+        by_pricing: Counter[tuple[str]] = Counter()
+        tokens: Counter[tuple[str, str]] = Counter()
+        pico: Counter[tuple[str, str]] = Counter()
+        for (wire, provider, hundreds, kind), row in self._rows.items():
+            by_call[wire, provider, f"{hundreds}xx"] += row.calls
+            by_pricing[kind,] += row.calls
+            if row.told:
+                tokens.update({(provider, name): getattr(row, name) for name in ("input", "cached", "output")})
+            if row.priced:
+                pico.update({(provider, name): getattr(row, name) for name in ("cost", "baseline")})
+        _family(lines, "pennyweight_calls_total", "Calls finished.", ("wire", "provider", "status"), by_call.items())
+        _family(lines, "pennyweight_tokens_total", "Tokens as billed.", ("provider", "kind"), tokens.items())
+        dollars = [(labels, amount / 1e12) for labels, amount in pico.items()]
         _family(lines, "pennyweight_usd_total", "Cost, and cost untouched (baseline).", ("provider", "kind"), dollars)
-        pricing = [((kind,), count) for kind, count in self._pricing.items()]
-        _family(lines, "pennyweight_pricing_total", "How calls were priced.", ("pricing",), pricing)
-        verdicts = self._accepted.items()
+        _family(lines, "pennyweight_pricing_total", "How calls were priced.", ("pricing",), by_pricing.items())
+        verdicts = self._verdicts.items()
         _family(lines, "pennyweight_verdicts_total", "What became of proposals.", ("optimizer", "verdict"), verdicts)
         lines += ["# HELP pennyweight_added_seconds Our own time, until the upstream was asked.", _TYPE_ADDED]
         total = 0

@@ -45,17 +45,18 @@ class _Generation:
         self.front = front
         self.stack = stack
         self.active = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
-
-    def enter(self) -> None:
-        self.active += 1
-        self.idle.clear()
+        self._left: asyncio.Event | None = None  # made when somebody waits for the last answer
 
     def leave(self) -> None:
         self.active -= 1
-        if self.active == 0:
-            self.idle.set()
+        if self._left is not None and self.active == 0:
+            self._left.set()
+
+    async def idle(self) -> None:
+        """Wait until no answer is being sent."""
+        while self.active:
+            self._left = asyncio.Event()
+            await self._left.wait()
 
 
 class Gateway:
@@ -113,7 +114,7 @@ class Gateway:
     async def respond(self, request: HttpRequest) -> HttpResponse:
         generation = self._now
         assert generation is not None
-        generation.enter()
+        generation.active += 1
         try:
             response = await generation.front.respond(request)
         except BaseException:
@@ -164,7 +165,7 @@ class Gateway:
 
     async def _retire(self, old: _Generation) -> None:
         try:
-            await old.idle.wait()
+            await old.idle()
         finally:
             await old.stack.aclose()
 

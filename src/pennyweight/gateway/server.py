@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
+from operator import itemgetter
 from typing import cast
 
 import httptools
@@ -67,6 +68,7 @@ _HEADS: dict[int, str] = {status: f"HTTP/1.1 {status} {_REASONS.get(status, 'Unk
 _HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "proxy-connection", "te"}
 )
+_NAME = itemgetter(0)
 _HIGH_WATER_BYTES = 256 * 1024
 _LINGER_S = 30.0
 
@@ -120,25 +122,30 @@ class Connection(asyncio.Protocol):
         self._read_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        self._unparsed_bytes = 0
         if self._refused is None:
             self._url += url
-            self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._unparsed_bytes = 0
-        self._count_header(len(name) + len(value))
-        if not self._head_done:  # a trailer must not pass for a header
+        if not self._head_done:
             self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            return
+        self._unparsed_bytes = 0  # a trailer, which must not pass for a header
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > self._limits.max_header_bytes:
+            self._headers_too_large()
 
     def on_headers_complete(self) -> None:
+        # What was fed bounds the head, unless a request that is not answered yet came in the same packet.
+        if self._task is not None or self._unparsed_bytes > self._limits.max_header_bytes:
+            self._header_bytes = len(self._url) + sum([len(name) + len(value) for name, value in self._headers])
+        if self._header_bytes > self._limits.max_header_bytes or len(self._headers) > self._limits.max_headers:
+            self._headers_too_large()
         self._head_done = True
-        expects = False
-        for name, value in self._headers:
-            if name == "content-length" and int(value) > self._limits.max_body_bytes:
-                self._too_large()
-            elif name == "expect" and value.lower() == "100-continue":
-                expects = self._parser.get_http_version() != "1.0"
+        self._unparsed_bytes = 0
+        told = dict(self._headers)
+        if int(told.get("content-length", 0)) > self._limits.max_body_bytes:
+            self._too_large()
+        expects = told.get("expect", "").lower() == "100-continue" and self._parser.get_http_version() != "1.0"
         if expects and self._refused is None:
             self._continue_due = True
             if self._task is None:  # not while an earlier answer is on its way: it would land in the middle of it
@@ -148,9 +155,6 @@ class Connection(asyncio.Protocol):
         self._continue_due = False
         if self._transport is not None and self._reading and not self._body:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_chunk_header(self) -> None:
-        self._unparsed_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
@@ -175,13 +179,7 @@ class Connection(asyncio.Protocol):
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
         self._push((request, keep_alive, old))
 
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        over = self._header_bytes > self._limits.max_header_bytes or len(self._headers) >= self._limits.max_headers
-        if over:
-            self._header_too_large()
-
-    def _header_too_large(self) -> None:
+    def _headers_too_large(self) -> None:
         message = (
             f"The request's headers are larger than {self._limits.max_header_bytes} bytes or more than "
             f"{self._limits.max_headers}. Send less, or raise server.max_header_bytes in pennyweight.toml."
@@ -237,7 +235,7 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(400, "invalid_request_error", "A request header has an invalid value."))
         # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
         if self._unparsed_bytes > self._limits.max_header_bytes:
-            self._header_too_large()
+            self._headers_too_large()
         if self._task is None and self._transport is not None:
             self._arm(self._time_left())
         if len(self._queue) > 1 and self._transport:
@@ -313,7 +311,6 @@ class Connection(asyncio.Protocol):
     # --- requests in, answers out ----------------------------------------------------------------------------------
 
     def _push(self, queued: _Queued) -> None:
-        self._header_bytes = 0
         self._queue.append(queued)
         if self._task is None:
             self._task = self._loop.create_task(self._serve())
@@ -324,12 +321,13 @@ class Connection(asyncio.Protocol):
             while self._queue and self._keep_alive:
                 request, self._keep_alive, self._http_1_0 = self._queue.popleft()
                 self._answering = False
-                self._asked = request.begun if isinstance(request, Refused) else request
                 self._arm(self._limits.request_timeout_s)
                 if isinstance(request, Refused):
+                    self._asked = request.begun
                     response = self._server.refuse(request.begun, request.status, request.kind, request.message)
                     await self._send(response, "POST")
                     break
+                self._asked = request
                 response = await self._server.respond(request)
                 await self._send(response, request.method)
         except asyncio.CancelledError:
@@ -350,8 +348,9 @@ class Connection(asyncio.Protocol):
             self._task = None
             if self._transport is not None:
                 if self._keep_alive and not self._server.closing:
-                    self._reading_since, self._read_bytes = self._loop.time(), 0  # what had to wait for us is not late
-                    self._arm(self._time_left())
+                    now = self._reading_since = self._loop.time()  # what had to wait for us is not late
+                    self._read_bytes = 0
+                    self._late_at = now + (self._time_left() if self._reading else self._limits.idle_timeout_s)
                     if self._continue_due:
                         self._continue()
                     if not self._queue:
@@ -446,8 +445,10 @@ class Connection(asyncio.Protocol):
 
     def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
         self._answering = True
-        lines = [_HEADS.get(response.status) or _HEADS[500]]
-        lines += [f"{name}: {value}" for name, value in response.headers if name not in _HOP]
+        headers = response.headers
+        if not _HOP.isdisjoint(map(_NAME, headers)):
+            headers = tuple([header for header in headers if header[0] not in _HOP])
+        lines = [_HEADS.get(response.status) or _HEADS[500], *map(": ".join, headers)]
         if length is not None:
             if response.status not in (204, 304):
                 lines.append(f"content-length: {length}")

@@ -12,7 +12,7 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
-from ..money import PicoUSD, Price, hourly_cost
+from ..money import PicoUSD, Price, cost, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
 from ..request import Charge, Done, Operation, Reply, Usage
@@ -20,6 +20,9 @@ from ..wire import codec
 from .receipts import make
 
 __all__ = ["Account", "Accounts", "counted"]
+
+
+Kind = Literal["priced", "unpriced", "local", "free"]
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -38,17 +41,26 @@ class Accounts:
         self._tokenizer = tokenizer
 
     def cost(self, charge: Charge) -> PicoUSD | None:
-        if self._account(charge).local:
-            return 0
-        return self._book.cost(charge)
+        return self._priced(charge)[0]
 
-    def kind(self, charge: Charge) -> Literal["priced", "unpriced", "local", "free"]:
-        if self._account(charge).local:
-            return "local"
+    def kind(self, charge: Charge) -> Kind:
+        return self._priced(charge)[1]
+
+    def _priced(self, charge: Charge) -> tuple[PicoUSD | None, Kind]:
+        """Remembered on the charge: the caller is told its cost in a header, and a receipt soon after."""
+        known: tuple[Accounts, tuple[PicoUSD | None, Kind]] | None = charge.__dict__.get("_priced")
+        if known is None or known[0] is not self:
+            known = charge.__dict__["_priced"] = (self, self._price(charge))
+        return known[1]
+
+    def _price(self, charge: Charge) -> tuple[PicoUSD | None, Kind]:
+        account = self._accounts.get(charge.provider)
+        if account is not None and account.local:
+            return 0, "local"
         price = self._book.price(charge.provider, charge.model, charge.at)
         if price is None:
-            return "unpriced"
-        return "free" if price.free else "priced"
+            return None, "unpriced"
+        return cost(charge.usage, price, at=charge.at), "free" if price.free else "priced"
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
@@ -62,8 +74,8 @@ class Accounts:
         account = self._accounts.get(receipt.provider)
         if account is None or account.usd_per_hour is None or receipt.pricing != "local" or not outcome.done.charges:
             return receipt
-        cost = hourly_cost(account.usd_per_hour, outcome.latency_s)
-        return msgspec.structs.replace(receipt, cost=cost + receipt.spent, baseline=cost)
+        rent = hourly_cost(account.usd_per_hour, outcome.latency_s)
+        return msgspec.structs.replace(receipt, cost=rent + receipt.spent, baseline=rent)
 
     def counted(self, call: Call, reply: Reply) -> PicoUSD | None:
         """What an answer came to whose usage nobody told, by its texts; None when nothing can be counted."""
@@ -73,9 +85,6 @@ class Accounts:
         if not costs or any(cost is None for cost in costs):
             return None
         return sum(cost for cost in costs if cost is not None)
-
-    def _account(self, charge: Charge) -> Account:
-        return self._accounts.get(charge.provider) or _ELSEWHERE
 
 
 _ELSEWHERE = Account()
@@ -91,6 +100,8 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     if not answered or call.request.operation is not Operation.GENERATE:
         return outcome
     if done.usage is not None:
+        if done.usage.suspect and not (done.usage.input_tokens and done.usage.output_tokens):
+            return _recounted(outcome, tokenizer)
         return outcome if done.complete else _as_streamed(outcome, tokenizer)
     if done.charges:
         return outcome
@@ -109,6 +120,22 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     return msgspec.structs.replace(outcome, done=done)
 
 
+def _recounted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
+    """Told usage that cannot be true, with the sides that it has no tokens for counted from the texts."""
+    done, request = outcome.done, outcome.call.request
+    assert done.usage is not None
+    assert outcome.output_text is not None
+    told = done.usage
+    try:
+        prompt = told.input_tokens or sum(map(tokenizer.count, codec(request.wire).view(request).texts))
+    except BadRequest:
+        prompt = 0
+    answer = told.output_tokens or tokenizer.count(outcome.output_text())
+    if (prompt, answer) == (told.input_tokens, told.output_tokens):
+        return outcome
+    return _with_usage(outcome, msgspec.structs.replace(told, input_tokens=prompt, output_tokens=answer, counted=True))
+
+
 def _as_streamed(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     """A stream that broke off before its last word on usage: Anthropic tells the output at the end."""
     done = outcome.done
@@ -117,6 +144,10 @@ def _as_streamed(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     streamed = tokenizer.count(outcome.output_text())
     if streamed <= done.usage.output_tokens:
         return outcome
-    usage = msgspec.structs.replace(done.usage, output_tokens=streamed, counted=True)
+    return _with_usage(outcome, msgspec.structs.replace(done.usage, output_tokens=streamed, counted=True))
+
+
+def _with_usage(outcome: Outcome, usage: Usage) -> Outcome:
+    done = outcome.done
     charges = tuple(msgspec.structs.replace(c, usage=usage) if c.usage == done.usage else c for c in done.charges)
     return msgspec.structs.replace(outcome, done=msgspec.structs.replace(done, usage=usage, charges=charges))

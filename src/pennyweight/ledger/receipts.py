@@ -46,7 +46,8 @@ def make(outcome: Outcome, book: Book) -> Receipt:
     billed = done.charges
     usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
     replayed = not billed and usage is not None and _is_answer(outcome)
-    cost, baseline, pricing = _money(outcome, book, usage, replayed=replayed)
+    spent, saved = _spent(call.trail), _saved(call.trail, outcome.answered_by if replayed else "")
+    cost, baseline, pricing = _money(outcome, book, usage, spent, saved, replayed=replayed)
     identity = call.identity
     return Receipt(
         call_id=call.id,
@@ -57,7 +58,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         task=identity.task,
         skill=identity.skill,
         housekeeping=identity.housekeeping or "",
-        wire=call.original.wire.value,
+        wire=str(call.original.wire),
         operation=call.original.operation,
         provider=billed[-1].provider if billed else call.target.provider,
         model=_asked(outcome),
@@ -65,7 +66,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         usage=usage,
         cost=cost,
         baseline=baseline,
-        spent=_spent(call.trail),
+        spent=spent,
         pricing=pricing,
         trail=_shared(call.trail, cost, baseline) if outcome.untouched is not None else call.trail,
         status=outcome.status,
@@ -78,22 +79,22 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         abandoned=outcome.abandoned,
         answered_by=outcome.answered_by,
         replayed=replayed,
-        basis=_basis(outcome, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
+        basis=_basis(outcome, saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
         foreseen_read_tokens=None if outcome.foreseen_read_tokens is None else round(outcome.foreseen_read_tokens),
         warm=outcome.warm,
     )
 
 
 def _money(
-    outcome: Outcome, book: Book, usage: Usage | None, *, replayed: bool
+    outcome: Outcome, book: Book, usage: Usage | None, spent: PicoUSD, saved: PicoUSD, *, replayed: bool
 ) -> tuple[PicoUSD | None, PicoUSD | None, Pricing]:
-    """(cost, baseline, pricing)."""
+    """(cost, baseline, pricing). spent, saved: by all optimizers together."""
     call, billed = outcome.call, outcome.done.charges
-    as_sent = Charge(call.target.provider, call.target.model, usage or Usage(), call.at)
+    if not billed:
+        as_sent = Charge(call.target.provider, call.target.model, usage or Usage(), call.at)
     pricing: Pricing = book.kind(billed[-1] if billed else as_sent)
     if call.credential is not None and call.credential.subscription:
         return None, None, "subscription"
-    spent = _spent(call.trail)
     if billed or replayed:
         costs = [book.cost(charge) for charge in (billed or (as_sent,))]
         if usage is None or any(cost is None for cost in costs):
@@ -102,11 +103,11 @@ def _money(
         if total + spent > _MAX_PICO:
             return None, None, "unpriced"
         if replayed:
-            return spent, total + _saved(call.trail, outcome.answered_by), pricing
+            return spent, total + saved, pricing
         if outcome.untouched is not None:
             untouched = book.cost(Charge(billed[0].provider, billed[0].model, outcome.untouched, billed[0].at))
             return total + spent, total if untouched is None else untouched, pricing
-        return total + spent, total + _saved(call.trail), pricing
+        return total + spent, total + saved, pricing
     costs_money = _costs_money(outcome) and pricing not in ("local", "free")
     if _is_answer(outcome) and costs_money:
         return None, None, "unpriced"  # an answer whose usage nobody told: loud, never $0
@@ -152,6 +153,7 @@ def _sum(charges: Sequence[Charge]) -> Usage:
         reasoning_tokens=sum(u.reasoning_tokens for u in usages),
         tier=usages[-1].tier,
         counted=any(u.counted for u in usages),
+        suspect="; ".join(dict.fromkeys(u.suspect for u in usages if u.suspect)),
     )
 
 
@@ -160,19 +162,26 @@ def _believable(usage: Usage | None) -> Usage | None:
 
 
 def _spent(trail: Sequence[Step]) -> PicoUSD:
-    return sum([step.spent for step in trail])
+    spent = 0
+    for step in trail:
+        spent += step.spent
+    return spent
 
 
 def _saved(trail: Sequence[Step], answered_by: str = "") -> PicoUSD:
     """What accepted optimizers say they saved, without the one that answered: its saving is computed from the usage."""
-    return sum(s.saving for s in trail if s.verdict is Verdict.ACCEPTED and s.optimizer != answered_by)
+    saved = 0
+    for step in trail:
+        if step.saving and step.verdict is Verdict.ACCEPTED and step.optimizer != answered_by:
+            saved += step.saving
+    return saved
 
 
-def _basis(outcome: Outcome, *, replayed: bool) -> Literal["", "computed", "estimated"]:
+def _basis(outcome: Outcome, saved: PicoUSD, *, replayed: bool) -> Literal["", "computed", "estimated"]:
     """One estimate in it makes the whole an estimate. A shared answer has no step of its own."""
     if outcome.untouched is not None:
         return "computed"
-    if _saved(outcome.call.trail, outcome.answered_by if replayed else ""):
+    if saved:
         return "estimated"
     return "computed" if replayed else ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
@@ -34,6 +35,7 @@ _INSERTS = {
 }
 
 _encode = msgspec.json.Encoder().encode
+_NO_USAGE = (None,) * 8
 
 
 class SQLiteLedger:
@@ -47,7 +49,7 @@ class SQLiteLedger:
             at = 0
             for size, statement in _INSERTS.items():
                 while len(receipts) - at >= size:
-                    values = [value for receipt in receipts[at : at + size] for value in _row(receipt)]
+                    values = list(chain.from_iterable(map(_row, receipts[at : at + size])))
                     connection.execute(statement, values)
                     at += size
 
@@ -74,24 +76,16 @@ class SQLiteLedger:
 def _row(r: Receipt) -> tuple[object, ...]:
     """The receipt as the values of `_COLUMNS`."""
     u = r.usage
-    usage: tuple[object, ...] = (None,) * 8
-    if u is not None:
-        usage = (
-            u.input_tokens,
-            u.cache_read_tokens,
-            u.cache_write_5m_tokens,
-            u.cache_write_1h_tokens,
-            u.output_tokens,
-            u.reasoning_tokens,
-            u.tier,
-            u.counted,
-        )
     # fmt: off
+    usage: tuple[object, ...] = _NO_USAGE if u is None else (
+        u.input_tokens, u.cache_read_tokens, u.cache_write_5m_tokens, u.cache_write_1h_tokens,
+        u.output_tokens, u.reasoning_tokens, u.tier, u.counted,
+    )
     return (
         r.call_id, r.at, r.tenant, r.session, r.agent, r.task, r.skill, r.housekeeping, r.wire, str(r.operation),
         r.provider, r.model, r.target_model, *usage, r.replayed, r.cost, r.baseline, r.spent, r.pricing, r.basis,
         r.answered_by, _encode(r.trail).decode(), r.status, r.finish_reason, r.arm, r.ttft_s, r.latency_s, r.added_s,
-        r.error, r.abandoned, r.foreseen_read_tokens, r.warm, r.usage_suspect,
+        r.error, r.abandoned, r.foreseen_read_tokens, r.warm, "" if u is None else u.suspect,
     )
     # fmt: on
 
