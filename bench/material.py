@@ -19,7 +19,7 @@ from pennyweight.text.tokenizers import BpeTokenizer
 from .recordings import files
 from .sessions import GAPS, START
 
-__all__ = ["aider_as_messages", "default_data", "healthy", "label", "recorded", "stretched"]
+__all__ = ["aider_as_messages", "default_data", "files_in", "healthy", "label", "recorded", "stretched"]
 
 HEALTHY_SHARE = 0.75  # of prompt tokens read from the cache, as the client sent them
 

@@ -25,6 +25,7 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
 from .backends.limits import Limits
+from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
 from .backends.retry import Retry
@@ -58,6 +59,7 @@ from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
+from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.virtual_keys import KeyStore
@@ -69,6 +71,7 @@ __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
 }
@@ -114,6 +117,7 @@ class App:
         policy: Policy,
         experiments: Loop,
         signals: Signals,
+        rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
     ) -> None:
@@ -134,6 +138,7 @@ class App:
         self.signals = signals  # what is said of answers
         self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -205,8 +210,9 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
-        budget = _budget(coalesce, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
@@ -234,6 +240,9 @@ async def build(
             gate=gate,
         )
         await stack.enter_async_context(clerk)
+        rollups = Rollups(database)
+        rolling = asyncio.create_task(rollups.run())
+        stack.callback(rolling.cancel)
         checking = asyncio.create_task(_check(database))
         stack.callback(checking.cancel)
         if config.adaptive.enabled:
@@ -262,6 +271,7 @@ async def build(
             policy=policy,
             experiments=experiments,
             signals=signals,
+            rollups=rollups,
             economy=economy,
             doctor=doctor,
         )

@@ -98,6 +98,7 @@ class Proposal(msgspec.Struct, frozen=True):
     why: str = ""
     level: Literal["safe", "max"] = "max"  # "safe": cannot change the answer, allowed under --optimize safe
     tokens: int = 0  # input tokens it takes off the bill, for callers whose bill is not dollars
+    restores: bool = False  # it gives the conversation back the form in which the provider was sent it before
 
 
 class Verdict(StrEnum):

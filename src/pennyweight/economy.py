@@ -53,6 +53,7 @@ class Foreseen(msgspec.Struct, frozen=True):
     chore: bool  # housekeeping: a wake, a title, a summary
     stranger: bool  # a conversation that went on before we saw it: what is warm is not known
     rates: Rates | None  # None: no price is known, so nothing is weighed
+    repeats_tokens: float | None = None  # of a chore: how much of such a prompt the next one repeats; None: not known
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -140,6 +141,7 @@ class Economy:
             chore=chore,
             stranger=stranger,
             rates=self.rates(call.target, call.at),
+            repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
         )
 
     def rules(self, target: Target) -> CacheRules:
@@ -167,7 +169,7 @@ class Economy:
                 chain = self.chain(request, session and session + "\0sent")
                 if chain == seen.chain:
                     return None
-                return self.compare(seen, chain, at=at)
+                return self.compare(seen, chain, at=at, restores=proposal.restores)
             case Route(target=target):
                 return self._reroute(seen, call, target, at=at)
             case _:
@@ -179,12 +181,16 @@ class Economy:
         if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
             after.__dict__["_chain"] = chain
 
-    def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float) -> Worth:
-        """What it is worth to send `chain` in place of the chain that would go out now."""
+    def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float, restores: bool = False) -> Worth:
+        """What it is worth to send `chain` in place of the chain that would go out now.
+
+        restores: it is known to be the form in which this conversation was sent before.
+        """
         assert seen.rates is not None
         same = shared(seen.chain, chain)
         rewritten = same < max(len(seen.chain), len(chain))
-        if rewritten:
+        restored = rewritten and (restores or self._restores(seen, chain))
+        if rewritten and not restored:
             bound = next((s for s in reversed(seen.chain[same:]) if s.bound), None)
             if bound is not None:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
@@ -197,11 +203,11 @@ class Economy:
         removed = before.prompt_tokens - after.prompt_tokens
         worth = Worth(now, ahead, removed)
         if rewritten:
-            worth = self._rewriting(seen, chain, same, before, after, worth)
+            worth = self._rewriting(seen, chain, same, before, after, worth, restored=restored)
             if worth.refused:
                 return worth
         if now < -_CRUMB:
-            refused = _stake(seen, chain, worth)
+            refused = _stake(seen, chain, worth, after.lasting_ttl_s)
             if refused:
                 return msgspec.structs.replace(worth, refused=refused)
         return worth
@@ -214,11 +220,13 @@ class Economy:
         before: Forecast,
         after: Forecast,
         worth: Worth,
+        *,
+        restored: bool,
     ) -> Worth:
         """What is added to a change of the text: a warm prefix is left alone unless this very call gains by it."""
         assert seen.rates is not None
         start = seen.chain[same - 1].upto if same else 0
-        if seen.stranger and _said(seen.chain) > start:
+        if seen.stranger and not restored and _said(seen.chain) > start:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
@@ -236,6 +244,19 @@ class Economy:
                 waits=worth.tokens > 0,
             )
         return worth
+
+    def _restores(self, seen: Foreseen, chain: tuple[Segment, ...]) -> bool:
+        """Whether all that the model said stands, in this chain, behind what it was said to: the chain goes on where
+        the last one sent of its conversation ended, of that with the caller's head or with the chain's own."""
+        start = head(chain)
+        said = len(chain)
+        while said > start and chain[said - 1].role not in ("assistant", "model"):
+            said -= 1
+        while said > start and chain[said - 1].role in ("assistant", "model"):
+            said -= 1
+        own = _key(seen.session, chain[start - 1].digest if start else b"")
+        known = (self.habits.conversation(key) for key in {seen.key, own})
+        return said > start and any(found is not None and shared(found.chain, chain) >= said for found in known)
 
     def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
         """Another model: its price, and its cache, which knows nothing of this conversation."""
@@ -295,6 +316,8 @@ class Economy:
             return
         weight = 0.3 if conversation.output_tokens else 1.0
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
+        if seen.rates is not None:
+            conversation.spent += _bill(usage, seen.rates)
         if seen.rates is not None and conversation.rewritten:
             without = baseline(usage, seen.forecast, would_be)
             earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
@@ -373,45 +396,59 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
     if SOON_S < forecast.lasting_ttl_s < LATER_S:
         in_time = (in_time + 1.0) / 2
     lasting = forecast.lasting_tokens
+    if seen.repeats_tokens is not None:
+        lasting = min(lasting, seen.repeats_tokens)
     again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * plain
     added = growth * (write if lasting else plain)
     return calls * (again + added)
 
 
-def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth) -> str:
-    """Why a change that costs more now and pays later must not be made; "": it may.
+def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> float | None:
+    """What a chore and the ones before it have in common: its own message is gone from the next."""
+    if conversation is None or not conversation.asked:
+        return None
+    common = shared(conversation.asked, asked)
+    return asked[common - 1].upto if common else 0.0
 
-    Its cost is a stake that is lost if no call follows in time. So the session must have shown that it goes on, or its
-    agent's earlier ones; what has not yet come again is only bet on out of what earlier marks have earned; and a
-    conversation that has lost a stake must earn the next one.
+
+def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float) -> str:
+    """Why a change that costs more now and pays later must not be made; "": it may. ttl_s: the life of what it writes.
+
+    Its cost is a stake that is lost if no call follows in time. It may be paid out of what earlier changes have earned
+    in this conversation. Else the conversation must have gone on in time three times running, six times if a stake was
+    lost in it; a stake that is small beside what the conversation has cost needs one, if its session or its agent have
+    shown that they go on. What has not come again before is only bet on out of earnings.
     """
-    outlook, conversation = seen.outlook, seen.conversation
+    conversation = seen.conversation
     if worth.total <= 0:
         return "what it costs now would not come back"
-    if outlook.soon_low >= _SURE:
-        return ""
-    if conversation is None or not _known(seen):
-        return "not known yet whether the conversation goes on"
+    life_s = LATER_S if ttl_s >= LATER_S else SOON_S
+    if conversation is None or seen.gap_s >= life_s:
+        return "not known yet whether the conversation goes on in time"
     cost = -worth.now
+    if cost <= conversation.balance:
+        return ""
     if not conversation.appends(seen.asked):
         ours = [index for index, segment in enumerate(chain) if segment.mark]
-        if ours and ours[-1] >= conversation.repeated(seen.asked) and cost > conversation.balance:
-            return "what has not come again before is not bet on with borrowed money"
-    if conversation.balance < 0 and cost > -conversation.balance and conversation.in_row_later < 6:
-        return "an earlier mark was never read"
-    return ""
+        if ours and ours[-1] >= conversation.repeated(seen.asked):
+            return "what has not come again before is only bet on out of earnings"
+    in_row = 1 + (conversation.in_row_later if ttl_s >= LATER_S else conversation.in_row)
+    if conversation.balance < 0:
+        return "" if in_row >= _ONCE_BITTEN else "an earlier mark was never read"
+    if in_row >= _SHOWN or (cost <= _LITTLE * conversation.spent and _known(seen)):
+        return ""
+    return "not known yet whether the conversation goes on in time"
+
+
+_SHOWN, _ONCE_BITTEN = 3, 6  # gaps in time, without a break
+_LITTLE = 0.05  # of what the conversation's prompts have cost so far
 
 
 def _known(seen: Foreseen) -> bool:
-    """Whether a session has gone on, or its agent has, and nothing was lost on it by taking its word."""
-    if seen.gap_s > LATER_S:
-        return False
+    """Whether the session has gone on, or its agent, and nothing was lost on it by taking its word."""
     if seen.session_calls >= 2:
         return True
     return seen.history is not None and seen.history.calls >= 2 and seen.history.balance >= 0
-
-
-_SURE = 0.9
 
 
 def _growth(seen: Foreseen) -> float:

@@ -53,6 +53,7 @@ class Conversation:
         self.guessed: deque[bytes] = deque(maxlen=16)  # prefixes that were marked in the hope that they come again
         self.guesses = [0, 0]  # how many calls came after such a mark, and how many of them began with one
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
+        self.spent = 0.0  # pico-dollars that its prompts have cost
         self.rewritten = False  # something was sent in another form than the caller's
         self.output_tokens = 0.0  # of an answer, on average
 
@@ -212,7 +213,8 @@ def _chance(
     depth = _depth(found.calls + 1 if found is not None else 1)
     if general is not None and general.counts[kind][depth][0]:
         seen, good = general.counts[kind][depth][0], general.counts[kind][depth][which]
-        scale = min(1.0, _AGENT_CALLS / seen)
+        own = found.counts[kind][0] if found is not None else 0.0  # soon its own gaps say more than others'
+        scale = min(1.0, _AGENT_CALLS / seen) / (1.0 + own)
         yes, no = yes + good * scale, no + (seen - good) * scale
     if found is not None and found.counts[kind][0]:
         seen, good = found.counts[kind][0], found.counts[kind][which]

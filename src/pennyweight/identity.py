@@ -16,7 +16,7 @@ from .errors import BadRequest
 from .prefix import SessionIndex, items
 from .request import Envelope, Operation, Request
 
-__all__ = ["SIGNS", "housekeeping", "identify"]
+__all__ = ["SIGNS", "began_at", "from_openclaw", "housekeeping", "identify"]
 
 
 def identify(
@@ -160,6 +160,14 @@ def _claude_session(envelope: Envelope) -> str:
 _RUNTIME = re.compile(rb"Runtime: (agent=[^\\\"\n]{1,600})")
 
 
+def from_openclaw(request: Request) -> bool:
+    """Whether the client is OpenClaw, told by a header or the head of the system prompt. Never raises."""
+    if request.header("x-clawrouter-client") == "openclaw":
+        return True
+    envelope = _envelope(request)
+    return envelope is not None and b"openclaw" in _system_head(envelope).lower()
+
+
 def _runtime(envelope: Envelope) -> Mapping[str, str]:
     """OpenClaw's line "Runtime: agent=… | session=… | sessionId=… | …".
 
@@ -257,14 +265,21 @@ def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None
         if not any(sign in recent for sign in _OPENCLAW_SIGNS):
             return None
         messages = items(request)
-    for message in reversed(messages[-64:]):
-        head = _head(message, 400)
+    found = began_at(messages)
+    return _sign(_head(messages[found], _HEAD), _OPENCLAW_SIGNS) if found is not None else None
+
+
+def began_at(messages: Sequence[bytes | msgspec.Raw]) -> int | None:
+    """Where the turn began that an OpenClaw request goes on with: its newest user message that is neither a tool's
+    result nor the client's own context. Looks back over 64 messages at most."""
+    for place in range(len(messages) - 1, max(len(messages) - 65, -1), -1):
+        head = _head(messages[place], _HEAD)
         start = head[:80]
         if b'"assistant"' in start or b'"tool"' in start or b"tool_result" in start:
             continue
-        if b"BEGIN_OPENCLAW_INTERNAL_CONTEXT" in head or b'"user"' not in _edges(message):
+        if b"BEGIN_OPENCLAW_INTERNAL_CONTEXT" in head or b'"user"' not in _edges(messages[place]):
             continue
-        return _sign(head, _OPENCLAW_SIGNS)
+        return place
     return None
 
 

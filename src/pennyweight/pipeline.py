@@ -258,6 +258,8 @@ class Pipeline:
         rewritten = call.facts.get("rewritten")
         if rewritten is None or not call.identity.session or call.request is call.original:
             return
+        if call.identity.housekeeping == "heartbeat":
+            return  # it lives on its session's head and ends with the wake: nothing of its form comes again
         session = _session(call)
         by, level = rewritten
         new = self._sticky.pins(call.original, call.request, by=by, level=level, known=self._sticky.of(session))

@@ -36,6 +36,10 @@ MARKERS = re.compile(
 )
 """What identity and housekeeping rules look for (the clients' own constant phrases; none holds a user's text)."""
 
+_STAMP = re.compile(r"\[(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d [A-Z]{1,5}\](?= )")
+"""The time that OpenClaw writes before a user's text. When a wake came before, it later stands in a block of its own:
+time and text are filled each by itself, so that a redacted session shows the same."""
+
 _ONSETS, _VOWELS, _CODAS = "bdgklmnrstvz", "aeiou", "lnrs"  # few sounds: no combination is a rude word
 
 
@@ -67,6 +71,11 @@ class Filler:
         if not text.strip():
             return text
         wanted = self.count(text)
+        if (stamp := _STAMP.match(text)) is not None:
+            said = self.text(text[stamp.end() + 1 :])
+            stamped = stamp.group() + (said if said.startswith(" ") else f" {said}")
+            if self.count(stamped) == wanted:
+                return stamped
         pieces: list[str] = []
         at = 0
         for marker in MARKERS.finditer(text):

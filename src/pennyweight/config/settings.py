@@ -226,6 +226,7 @@ class Config(msgspec.Struct, frozen=True):
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
+        OptimizerRule("heartbeat"),
         OptimizerRule("prompt_cache"),
     )
     prices: tuple[dict[str, Any], ...] = ()

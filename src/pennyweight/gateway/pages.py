@@ -1,12 +1,12 @@
-"""What the gateway answers for itself: health, readiness, metrics, receipts by call id, and a plain status page.
+"""What the gateway answers for itself: health, readiness, metrics, receipts by call id, and the dashboard at `/`.
 
-Health is for everybody; the rest is for callers on loopback and for holders of a virtual key, who see their own.
+Health and the dashboard's own files are for everybody; the rest is for callers on loopback and for holders of a virtual
+key, who see their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import html
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .advice_pages import AdvicePages
 from .clawrouter_pages import ClawRouterPages
+from .dashboard.routes import Dashboard
 from .doctor_pages import DoctorPages
 from .experiment_pages import ExperimentPages
 from .metrics import Metrics
@@ -34,11 +35,6 @@ __all__ = ["Pages"]
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 _CALLS = "/pennyweight/calls/"
-_SAFE = (
-    ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-    ("x-content-type-options", "nosniff"),
-    ("cache-control", "no-store"),
-)
 
 
 class Pages:
@@ -54,8 +50,8 @@ class Pages:
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
         self._doctor = DoctorPages(app, gate)
+        self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
-            "/": self._status,
             "/healthz": self._health,
             "/readyz": self._ready,
             "/metrics": self._metrics_page,
@@ -72,7 +68,11 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        return page or self._advice.find(request) or self._clawrouter.find(request) or self._models.find(request)
+        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        return page or next((found for pages in of_others if (found := pages.find(request))), None)
+
+    def _offers(self, path: str) -> bool:
+        return any(self.find(HttpRequest(method, path, "", (), b"", "")) is not None for method in ("GET", "POST"))
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
         return _json({"status": "ok", "version": __version__})
@@ -131,13 +131,6 @@ class Pages:
         damages = self._app.database.damages() if tenant is None else ()
         return _json(msgspec.to_builtins(found) | {"damaged": msgspec.to_builtins(damages)})
 
-    async def _status(self, request: HttpRequest) -> HttpResponse:
-        tenant = self._viewer(request)
-        found = await self._summary(tenant)
-        page = _page(found, self._app, str(self._ledger) if tenant is None else "")
-        headers = (("content-type", "text/html; charset=utf-8"), *_SAFE)
-        return HttpResponse(200, headers, page.encode())
-
     async def _summary(self, tenant: str | None) -> Summary:
         return await asyncio.to_thread(summary, self._ledger, Query(by="model", tenant=tenant))
 
@@ -160,77 +153,4 @@ def _json(value: Any, *, status: int = 200) -> HttpResponse:
 
 
 def _usd(pico: int | None) -> str | None:
-    return None if pico is None else format_usd(pico, exact=True).lstrip("$")
-
-
-_NO_CALLS = "<p>No calls yet. Point a client here: <code>pennyweight connect</code></p>"
-
-
-def _page(found: Summary, app: App, ledger: str) -> str:
-    total = found.total
-    counters = app.clerk.counters
-    rows = "".join(
-        f"<tr><td>{html.escape(line.key or '(none)')}</td><td>{line.calls:,}</td><td>{line.input_tokens:,}</td>"
-        f"<td>{line.cached_tokens:,}</td><td>{line.output_tokens:,}</td><td>{format_usd(line.cost)}</td>"
-        f"<td>{format_usd(line.baseline)}</td><td>{format_usd(line.saved)} <small>{html.escape(line.basis)}</small>"
-        "</td></tr>"
-        for line in found.lines
-    )
-    unpriced = "".join(
-        f"<li>{html.escape(u.provider)}/{html.escape(u.model)}: {u.calls:,} calls, {u.tokens:,} tokens</li>"
-        for u in found.unpriced
-    )
-    trouble = (
-        f"<p class=bad>Receipts are delayed: {html.escape(counters.last_error)}</p>" if counters.last_error else ""
-    )
-    providers = ", ".join(
-        f"{html.escape(name)}{'' if p.configured or p.auth == 'none' else ' <small>(callers bring keys)</small>'}"
-        for name, p in app.config.providers.items()
-    )
-    place = f"<dt>Ledger</dt><dd><code>{html.escape(ledger)}</code></dd>" if ledger else ""
-    note = "<p>Savings of several optimizers overlap; only a holdout measures the total.</p>" if total.saved else ""
-    cost = f"{format_usd(total.cost)} <small>untouched: {format_usd(total.baseline)}</small>"
-    table = _TABLE.format(rows=rows) if rows else _NO_CALLS
-    return f"""<!doctype html><html lang=en><meta charset=utf-8><title>Pennyweight</title>
-<meta name=viewport content="width=device-width,initial-scale=1"><meta name=color-scheme content="light dark">
-<style>{_STYLE}</style><h1>Pennyweight <small>{__version__}</small></h1>{trouble}
-<dl class=figures><div><dt>Saved</dt><dd>{format_usd(total.saved)} <small>{html.escape(total.basis)}</small></dd></div>
-<div><dt>Cost</dt><dd>{cost}</dd></div>
-<div><dt>Calls</dt><dd>{total.calls:,}
-<small>{total.replayed_calls:,} from the cache, {total.failed_calls:,} failed</small></dd></div>
-<div><dt>Added latency</dt><dd>{total.added_p50_ms:.2f} ms
-<small>p50; p99 {total.added_p99_ms:.2f} ms</small></dd></div>
-</dl>{note}
-<h2>By model</h2><div class=wide>{table}</div>
-{"<h2>Without a price</h2><ul>" + unpriced + "</ul>" if unpriced else ""}
-<h2>This gateway</h2>
-<dl class=facts><dt>Optimize</dt><dd>{app.config.optimize}</dd><dt>Providers</dt><dd>{providers}</dd>
-{place}<dt>Receipts</dt><dd>{counters.queued:,} waiting, {counters.lost:,} lost</dd></dl>
-<p><small>All time, in US dollars. More: <code>pennyweight report</code>, <a href="/metrics">metrics</a>,
-<a href="/readyz">readiness</a>, <a href="/v1/models">models</a></small></p></html>"""
-
-
-_TABLE = """<table><thead><tr><th scope=col>Model<th scope=col>Calls<th scope=col>Input tokens
-<th scope=col>of them cached<th scope=col>Output tokens<th scope=col>Cost<th scope=col>Untouched
-<th scope=col>Saved</thead>
-<tbody>{rows}</tbody></table>
-"""
-
-# Colours by name of their part, so that dark mode changes only the parts. No script, no font, no image from elsewhere.
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2327;--quiet:#5a6470;--line:#d9dde3;--page:#fff;--bad:#a40000;--link:#0b57a8}
-@media(prefers-color-scheme:dark){
-:root{--ink:#e4e7eb;--quiet:#9aa4b0;--line:#343b44;--page:#15181c;--bad:#ff8a80;--link:#8ab8f0}}
-body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:66rem;padding:0 1rem;
-color:var(--ink);background:var(--page)}
-h1{font-size:1.5rem} h2{font-size:1.1rem;margin:2rem 0 .5rem} small{color:var(--quiet);font-weight:400}
-a{color:var(--link)} dd{margin:0} .bad{color:var(--bad);font-weight:600} code{overflow-wrap:anywhere}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem 2rem;margin:1.5rem 0}
-.figures dt{color:var(--quiet)} .figures dd{font-size:1.5rem;font-variant-numeric:tabular-nums}
-.figures small{display:block;font-size:.85rem}
-.facts{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem;overflow-wrap:anywhere}
-.facts dt{color:var(--quiet)} .wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;white-space:nowrap}
-td,th{padding:.4rem 0 .4rem 1.25rem;text-align:right} th{font-weight:600}
-td:first-child,th:first-child{text-align:left;padding-left:0} tr{border-bottom:1px solid var(--line)}
-"""
+    return None if pico is None else format_usd(pico, exact=True).replace("$", "", 1)

@@ -22,6 +22,8 @@ from . import pages
 __all__ = ["Salvaged", "is_damage", "salvage"]
 
 _HIGHEST_ROWID = 1 << 40  # more rows than any of our files will have
+# The rollups hold what receipts sum to; of the receipts that are left they are summed again.
+_MADE_ANEW = frozenset({"schema_version", "rollups", "step_rollups", "rollup_state"})
 
 
 class Salvaged(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ def _tables(connection: sqlite3.Connection) -> list[_Table]:
     sql = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     found = []
     for name, text in connection.execute(sql).fetchall():
-        if name != "schema_version":
+        if name not in _MADE_ANEW:
             columns = connection.execute(f'PRAGMA table_info("{name}")').fetchall()
             described = tuple((column[1], column[2].upper(), bool(column[3])) for column in columns)
             found.append(_Table(name, described, "WITHOUT ROWID" not in text.upper()))

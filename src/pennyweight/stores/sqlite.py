@@ -12,6 +12,7 @@ from ..call import Receipt
 from ..errors import StoreError
 from ..protocols import Clock
 from .database import FILE, Database
+from .rollups import sweep, unroll
 
 __all__ = ["FILE", "Database", "SQLiteKV", "SQLiteLedger"]
 
@@ -57,10 +58,18 @@ class SQLiteLedger:
 
     async def forget(self, before: float) -> int:
         """Delete the receipts of calls before that moment (unix seconds); how many. A little at a time."""
-        sql = "DELETE FROM receipts WHERE rowid IN (SELECT rowid FROM receipts WHERE at < ? LIMIT 1000)"
+
+        def some(connection: sqlite3.Connection) -> int:
+            found = connection.execute("SELECT rowid FROM receipts WHERE at < ? LIMIT 1000", (before,)).fetchall()
+            if found:
+                unroll(connection, [row[0] for row in found])
+            return len(found)
+
         forgotten = 0
-        while count := await self._database.write(lambda connection: connection.execute(sql, (before,)).rowcount):
+        while count := await self._database.write(some):
             forgotten += count
+        if forgotten:
+            await self._database.write(sweep)
         return forgotten
 
 

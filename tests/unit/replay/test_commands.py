@@ -103,7 +103,8 @@ def test_explain_tells_what_would_happen(tmp_path: Path) -> None:
     assert found["input_tokens"] == pytest.approx(10_366, rel=0.01)
     assert found["input_usd"] == pytest.approx(found["input_tokens"] * 3e-6)
     assert found["max_output_usd"] == pytest.approx(8_192 * 15e-6)
-    assert [step["name"] for step in found["optimizers"]] == ["exact_cache", "billing_header", "prompt_cache"]
+    asked = [step["name"] for step in found["optimizers"]]
+    assert asked == ["exact_cache", "billing_header", "heartbeat", "prompt_cache"]
     assert not found["rewritten"]
     assert not (tmp_path / "data").exists()
     assert "exact_cache" in run(tmp_path / "data", "explain", str(tmp_path / "r.json")).stdout

@@ -1,0 +1,1 @@
+"""The dashboard at `/`: one page, and the JSON that it reads."""

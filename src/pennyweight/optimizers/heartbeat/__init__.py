@@ -1,0 +1,5 @@
+"""OpenClaw's heartbeats: see `optimizer`."""
+
+from .optimizer import Heartbeat, Settings, build
+
+__all__ = ["Heartbeat", "Settings", "build"]
