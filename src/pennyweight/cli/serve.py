@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -73,10 +72,6 @@ def _run(loaded: Any, path: Path | None) -> None:
         holdout = f", for all but {config.experiments.holdout:.4g} of sessions" if config.experiments.holdout else ""
         click.echo(f"  optimize {config.optimize}{holdout}    data {config.data_dir}", err=True)
         sys.stderr.flush()
-
-        # What start-up made stays: the collector need not go over it again and again (see bench/LOG.md).
-        gc.collect()
-        gc.freeze()
 
     main = run(loaded, ready=ready, watch=path)
     if sys.platform == "win32":
