@@ -28,6 +28,7 @@ class _Model(NamedTuple):
 
 class _Session(NamedTuple):
     name: str
+    tenant: str
     began: float  # seconds into the span
     lasts_s: float
     agent: str
@@ -63,6 +64,7 @@ def _sessions(rng: random.Random) -> list[_Session]:
     return [
         _Session(
             f"ses_{n:05d}",
+            rng.choices(("local", "team-0", "team-1", "team-2"), (7, 1, 1, 1))[0],
             _working_time(rng),
             rng.expovariate(1 / 5_400) + 60,
             rng.choices(agents, agent_shares)[0],
@@ -102,7 +104,7 @@ def _receipt(rng: random.Random, number: int, at: float, session: _Session, turn
     return Receipt(
         call_id=f"call_{number:012d}",
         at=at,
-        tenant="local" if rng.random() < 0.7 else f"team-{int(session.name[-1]) % 3}",
+        tenant=session.tenant,
         session=session.name,
         agent=session.agent,
         task=session.task,

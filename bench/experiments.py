@@ -28,7 +28,7 @@ from pennyweight.ledger.loop import Loop, LoopSettings
 from pennyweight.ledger.trials import Trials
 from pennyweight.policy import Flag, Policy
 from pennyweight.request import Operation, Request, Wire
-from pennyweight.stores.flags import SQLiteChanges
+from pennyweight.stores.flags import SQLiteFlags
 from pennyweight.stores.sqlite import FILE, Database, SQLiteLedger
 from pennyweight.testing.clock import FakeClock
 
@@ -170,7 +170,7 @@ async def rollback(seed: int, folder: Path, slower: float, *, agents: int = 20) 
     """
     rng, traffic, clock = random.Random(seed), Traffic(), FakeClock()
     database = Database(folder / str(seed) / FILE)
-    ledger, changes = SQLiteLedger(database), SQLiteChanges(database, clock)
+    ledger, changes = SQLiteLedger(database), SQLiteFlags(database, clock)
     policy = Policy({OPTIMIZER: Flag("off")}, changes=changes)
     loop = Loop(
         database.path, database, policy, history=changes.history, clock=clock, settings=LoopSettings(alpha=ALPHA)

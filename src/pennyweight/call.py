@@ -219,4 +219,3 @@ class Receipt(msgspec.Struct, frozen=True):
     basis: Basis = ""  # how baseline - cost was established; "": nobody changed the call
     foreseen_read_tokens: int | None = None  # cached tokens that were expected; None: nothing was
     warm: float | None = None  # the probability with which
-    usage_suspect: str = ""  # why the provider's usage cannot be wholly true, e.g. "cached_tokens 900 > input 100"

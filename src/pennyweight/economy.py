@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from .call import Call, Proposal, Rewrite, Route, Target
-from .habits import LATER_S, SOON_S, Agent, Conversation, Habits, Outlook, head
+from .habits import LATER_S, SOON_S, WELL, Agent, Conversation, Habits, Outlook, head
 from .money import Price, factor_at, rates_for
 from .prefix import Blocks, Segment, shared
 from .prices.caching import CacheBook, CacheRules
 from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -414,34 +414,60 @@ def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> f
 def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float) -> str:
     """Why a change that costs more now and pays later must not be made; "": it may. ttl_s: the life of what it writes.
 
-    Its cost is a stake that is lost if no call follows in time. It may be paid out of what earlier changes have earned
-    in this conversation. Else the conversation must have gone on in time three times running, six times if a stake was
-    lost in it; a stake that is small beside what the conversation has cost needs one, if its session or its agent have
-    shown that they go on. What has not come again before is only bet on out of earnings.
+    Its cost is a stake that is lost if no call follows in time, or with another head. What has not come again before
+    is only bet on out of earnings.
     """
     conversation = seen.conversation
     if worth.total <= 0:
         return "what it costs now would not come back"
-    life_s = LATER_S if ttl_s >= LATER_S else SOON_S
-    if conversation is None or seen.gap_s >= life_s:
-        return "not known yet whether the conversation goes on in time"
-    cost = -worth.now
-    if cost <= conversation.balance:
-        return ""
-    if not conversation.appends(seen.asked):
+    if conversation is None:
+        return "not known yet whether the conversation goes on"
+    if -worth.now > purse(seen, ttl_s):
+        return "more than has been earned, for a conversation that may end or pause"
+    if -worth.now > conversation.balance + _reading(seen) and not conversation.appends(seen.asked):
         ours = [index for index, segment in enumerate(chain) if segment.mark]
         if ours and ours[-1] >= conversation.repeated(seen.asked):
             return "what has not come again before is only bet on out of earnings"
-    in_row = 1 + (conversation.in_row_later if ttl_s >= LATER_S else conversation.in_row)
-    if conversation.balance < 0:
-        return "" if in_row >= _ONCE_BITTEN else "an earlier mark was never read"
-    if in_row >= _SHOWN or (cost <= _LITTLE * conversation.spent and _known(seen)):
-        return ""
-    return "not known yet whether the conversation goes on in time"
+    return ""
 
 
-_SHOWN, _ONCE_BITTEN = 3, 6  # gaps in time, without a break
-_LITTLE = 0.05  # of what the conversation's prompts have cost so far
+def purse(seen: Foreseen, ttl_s: float) -> float:
+    """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
+    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost."""
+    conversation = seen.conversation
+    if conversation is None:
+        return 0.0
+    hour = ttl_s >= LATER_S
+    life_s = LATER_S if hour else SOON_S
+    if seen.gap_s >= life_s:
+        return 0.0
+    balance = conversation.balance + _reading(seen)
+    in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
+    if balance < 0:
+        return _SHARE * conversation.spent + balance if in_row >= _ONCE_BITTEN else 0.0
+    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_LOOPING) if in_row >= _SHOWN else 0.0
+    if seen.gap_s < _AT_ONCE * life_s and not hour:
+        if seen.looping and in_row >= _STEADY:
+            share = _SHARE_LOOPING
+        elif not conversation.appends(seen.asked) and _known(seen):
+            share = _SHARE_REPEATED
+    return balance + share * conversation.spent
+
+
+def _reading(seen: Foreseen) -> float:
+    """What this very call will earn by reading what marks of ours wrote, in pico-dollars."""
+    assert seen.conversation is not None
+    if not seen.conversation.rewritten or seen.rates is None or seen.forecast.warm < 0.5:
+        return 0.0
+    plain, read, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+    return seen.forecast.known_tokens * (plain - read)
+
+
+_AT_ONCE = 0.2
+_SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
+_SHARE = 0.002  # of what a conversation has cost; twice as much with every further gap in time
+_SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
+_SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 
 
 def _known(seen: Foreseen) -> bool:

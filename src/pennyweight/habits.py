@@ -14,10 +14,13 @@ import msgspec
 
 from .prefix import Segment, shared
 
-__all__ = ["Agent", "Conversation", "Habits", "Outlook", "head"]
+__all__ = ["WELL", "Agent", "Conversation", "Habits", "Outlook", "head"]
 
 SOON_S, LATER_S = 300.0, 3_600.0
 """The two lives of a cached prefix that callers can choose between: 5 minutes and an hour."""
+
+WELL = 0.6
+"""Gaps below this share of a life are well within it: jitter does not take the next one beyond."""
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -41,8 +44,8 @@ class Conversation:
         self.chain: tuple[Segment, ...] = ()
         self.asked: tuple[Segment, ...] = ()
         self.looping = False  # the last call ended in a tool's result: its agent goes on by itself
-        self.in_row = 0  # how many of the last gaps were below 5 minutes, without a break
-        self.in_row_later = 0  # below an hour
+        self.in_row = 0  # how many of the last gaps were well below 5 minutes, without a break
+        self.in_row_later = 0  # well below an hour
         self.gaps: deque[float] = deque(maxlen=32)
         self.kept: deque[int] = deque(maxlen=4)  # how many segments of the one before each of the last calls kept
         self.dropped: deque[int] = deque(maxlen=4)  # and how many of its tail were gone
@@ -153,8 +156,8 @@ class Habits:
     def _next(self, found: Conversation, general: Agent, asked: tuple[Segment, ...], at: float) -> None:
         gap_s = max(at - found.at, 0.0)
         found.gaps.append(gap_s)
-        found.in_row = found.in_row + 1 if gap_s < SOON_S else 0
-        found.in_row_later = found.in_row_later + 1 if gap_s < LATER_S else 0
+        found.in_row = found.in_row + 1 if gap_s < WELL * SOON_S else 0
+        found.in_row_later = found.in_row_later + 1 if gap_s < WELL * LATER_S else 0
         keep = shared(found.asked, asked)
         found.repeated_before = found.repeated(asked)
         found.kept.append(keep)

@@ -252,7 +252,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens of one answer in one convention: `input_tokens` is the whole prompt, cached and written tokens included;
     `output_tokens` includes reasoning. (OpenAI counts so; Anthropic counts cached and written tokens beside input.)
 
-    `counted`: the provider sent no usage and we counted the text ourselves.
+    `counted`: the provider sent no usage and we counted the text ourselves. `suspect`: why what it sent cannot be
+    wholly true, such as "900 cached or written of 100 input tokens"; "" when nothing is the matter.
     """
 
     input_tokens: int = 0
@@ -263,6 +264,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     tier: str = "standard"
     counted: bool = False
+    suspect: str = ""
 
     @property
     def uncached_tokens(self) -> int:

@@ -56,6 +56,11 @@ class Rig:
     def url(self) -> str:
         return self.gateway.url
 
+    @property
+    def first(self) -> dict[str, Any]:
+        """The body of the demo's first call."""
+        return dict(self._calls[0].body)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result(60)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,18 @@ from pennyweight.ledger.report import Query, summary
 from pennyweight.stores.virtual_keys import KeyStore
 from pennyweight.testing.contracts import sample_receipt
 
-VIEWS = ("Overview", "Breakdown", "Sessions", "Live calls", "Caches", "Optimizers", "Budgets", "Prices")
+VIEWS = (
+    "Overview",
+    "Breakdown",
+    "Sessions",
+    "Live calls",
+    "Caches",
+    "Optimizers",
+    "Doctor",
+    "Advice",
+    "Budgets",
+    "Prices",
+)
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {**DESKTOP, "color_scheme": "light"},
@@ -201,6 +214,43 @@ def test_a_step_of_the_chart_tells_its_figures(open_page: Open) -> None:
     expect(page.locator(".tip")).to_be_hidden()
 
 
+def test_an_optimizer_is_switched_and_the_reason_kept(open_page: Open, rig: Rig) -> None:
+    page = open_page()
+    go(page, "Optimizers")
+    form = page.get_by_role("form", name="billing_header")
+    form.get_by_label("Mode").select_option("shadow")
+    form.get_by_label("Share of sessions").fill("25")
+    form.get_by_label("Reason").fill("trying it")
+    rig.play(1)  # figures that come meanwhile leave alone what is being filled in
+    page.wait_for_timeout(1_500)
+    expect(form.get_by_label("Reason")).to_have_value("trying it")
+    form.get_by_role("button", name="Set").click()
+    expect(page.locator("#said")).to_contain_text("billing_header: shadow, 25% of sessions.")
+    now = rig.gateway.app.policy.in_force("billing_header")
+    assert (now.mode, now.share, now.by, now.reason) == ("shadow", 0.25, "operator", "trying it")
+    expect(form).to_contain_text("set by an operator: trying it")
+    expect(page.get_by_role("row", name="billing_header")).to_contain_text("shadow, 25.0%")
+    form.get_by_label("Share of sessions").fill("100")
+    form.get_by_label("Mode").select_option("on")
+    form.get_by_role("button", name="Set").click()
+    expect(page.locator("#said")).to_contain_text("billing_header: on")
+
+
+def test_thumbs_are_kept_with_the_call(open_page: Open, rig: Rig) -> None:
+    call_id = rig.play(1)
+    page = open_page()
+    go(page, "Live calls")
+    page.locator(f"[data-id='{call_id}']").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="No").click()
+    expect(dialog.get_by_role("button", name="No")).to_have_attribute("aria-pressed", "true")
+    with closing(sqlite3.connect(rig.data / "pennyweight.db")) as ledger:
+        found = ledger.execute(
+            "SELECT kind, value FROM signals WHERE call_id = ? AND kind = 'feedback'", (call_id,)
+        ).fetchall()
+    assert found == [("feedback", -1.0)]
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_view_has_a_serious_violation_or_scrolls_sideways(open_page: Open, rig: Rig, look: str) -> None:
     page = open_page(look)
@@ -256,6 +306,25 @@ def test_where_a_key_is_needed_it_is_asked_for_and_kept_for_the_tab(browser: Bro
         expect(page.locator("#calls")).to_have_text("1")
         page.goto(f"{rig.url}/#/breakdown?by=tenant")
         expect(page.get_by_role("main")).not_to_contain_text("bob")
+        context.close()
+
+
+def test_a_finding_of_the_doctor_is_applied_with_a_click(browser: Browser, tmp_path: Path) -> None:
+    with Rig(tmp_path, config="# mine\n") as rig:
+        rig.play(6)
+        rig.play(6, tools=list(reversed(rig.first["tools"])))
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(f"{rig.url}/#/doctor")
+        finding = page.locator("section", has_text="The same tools come in another order")
+        expect(finding).to_contain_text("computed")
+        finding.get_by_role("button", name="The dearest call").click()
+        expect(page.get_by_role("dialog")).to_contain_text("claude-sonnet")
+        page.keyboard.press("Escape")
+        finding.get_by_role("button", name="Apply the fix").click()
+        expect(page.locator("#said")).to_contain_text("Applied: ")
+        assert (tmp_path / "pennyweight.toml").read_text() != "# mine\n"
         context.close()
 
 

@@ -103,13 +103,59 @@ def test_the_loop_lengthens_what_is_cached_while_the_gateway_runs(tmp_path: Path
         assert (change["knob"], change["old"], change["start"]) == ("exact_cache.ttl_s", 1.0, 1.0)
         assert 1.0 < change["new"] <= 1.5
         assert "were equal" in change["reason"]
-        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.")
+        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.", 15.0)
         assert cli(process)["changes"][-1]["knob"] == "exact_cache.ttl_s"
 
 
-def test_off_means_off(tmp_path: Path, upstream: Upstream) -> None:
-    with gateway(tmp_path, upstream, config=CONFIG.replace("enabled = true", "enabled = false")) as process:
-        for _ in range(3):
-            assert process.ask(CHAT.path, CHAT.body("q", temperature=0)).status == 200
-        time.sleep(0.3)
-        assert process.ask("/pennyweight/advice/changes", method="GET").json() == []
+LIMITED = """
+optimize = "max"
+
+[pipeline]
+risk = 0.2
+
+[adaptive]
+enabled = true
+every_s = 0.1
+
+[[optimizers]]
+use = "output_limit"
+
+[optimizers.settings]
+least_tokens = 64
+proper = 20
+runaways = 2
+"""
+
+
+async def runs_away(asked: Asked) -> None:
+    """Every tenth answer runs on until a limit ends it; the others have two tokens."""
+    sent = json.loads(asked.body)
+    body = json.loads(whole(CHAT, asked.model))
+    if sent["seed"] % 10 == 0:
+        body["choices"][0]["finish_reason"] = "length"
+        body["usage"]["completion_tokens"] = sent.get("max_completion_tokens", 32_000)
+    asked.writer.write(http(200, json.dumps(body).encode()))
+
+
+def test_runaways_are_limited_upstream_and_a_callers_own_limit_is_left_alone(tmp_path: Path) -> None:
+    with Upstream(runs_away) as upstream, gateway(tmp_path, upstream, config=LIMITED) as process:
+
+        def ask(seed: int, **more: Any) -> Any:
+            answered = process.ask(CHAT.path, CHAT.body("mini", seed=seed, **more))
+            assert answered.status == 200
+            return json.loads(upstream.seen[-1].body)
+
+        untouched = ask(1)
+        assert "max_completion_tokens" not in untouched
+        for seed in range(2, 32):
+            ask(seed)
+        process.wait_log("knob turned: output_limit[local/: openai/gpt-5-mini] from inf to 1024", 15.0)
+        limited = ask(40)
+        assert limited.pop("max_completion_tokens") == 1024
+        assert limited == untouched | {"seed": 40}
+        assert ask(41, max_completion_tokens=9)["max_completion_tokens"] == 9
+        row = next(
+            row for row in process.receipts(33) if row["finish_reason"] == "length" and row["output_tokens"] == 1024
+        )
+        assert "limited to 1024 tokens" in row["trail"]
+        assert row["basis"] == "estimated"

@@ -28,9 +28,9 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 # input, cached, output tokens and the cost as the client sent it, of each session (see replay/data/README.md)
 SESSIONS = {
-    "anthropic-sdk": (21, 522_148, 0, 1_030, 1.581894),
-    "openclaw-wakes": (19, 412_312, 312_791, 532, 0.4742508),
-    "openclaw": (21, 585_388, 537_511, 1_100, 0.3565203),
+    "unmarked": (21, 522_148, 0, 1_030, 1.581894),
+    "heartbeat": (19, 412_312, 312_791, 532, 0.4742508),
+    "healthy": (21, 585_388, 537_511, 1_100, 0.3565203),
 }
 
 
@@ -55,12 +55,30 @@ def test_json(optimize: str) -> None:
         if optimize == "off":
             assert (session["input_tokens"], session["cached_tokens"]) == (tokens, cached)
             assert session["cost_usd"] == session["baseline_usd"]
+    unmarked, heartbeat, healthy = (1 - s["cost_usd"] / s["baseline_usd"] for s in found["sessions"])
+    if optimize != "off":
+        assert unmarked > 0.74
+        assert heartbeat > (0.45 if optimize == "max" else 0.17) * 0.98  # of all cost; the output is a fiftieth of it
+        assert abs(healthy) < 0.01
+    told = {code: group["sessions"] for group in found["findings"] for code in [group["code"]]}
+    assert ["unmarked"] in told.values()
+    assert ["heartbeat"] in told.values()
+    assert not any("healthy" in sessions for sessions in told.values())
 
 
 def test_table() -> None:
     done = demo("--exit", "--optimize", "off")
     assert done.returncode == 0, done.stderr
-    for shown in ("585,388", "537,511", "1,100", "$0.3565203", "agree to the pico-dollar", "p99", *SESSIONS):
+    for shown in (
+        "585,388",
+        "537,511",
+        "1,100",
+        "$0.3565203",
+        "agree to the pico-dollar",
+        "p99",
+        "Heartbeats",
+        *SESSIONS,
+    ):
         assert shown in done.stdout
 
 

@@ -28,7 +28,7 @@ from pennyweight.testing.http import post
 from pennyweight.testing.provider import ReplayProvider, provider_keys
 from pennyweight.text.tokenizers import BpeTokenizer
 
-CALLS = next(session.calls for session in demo_sessions() if session.name == "openclaw-wakes")
+CALLS = next(session.calls for session in demo_sessions() if session.name == "heartbeat")
 FIRST_WAKE = 5
 Answers = list[tuple[Wire, Any, Any]]
 

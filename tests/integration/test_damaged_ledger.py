@@ -391,7 +391,7 @@ if at == "note":
     damage._write_note = die
 elif at == "salvage":
     real = damage.salvage
-    damage.salvage = lambda *args: (real(*args), die())
+    damage.salvage = lambda *args, **more: (real(*args, **more), die())
 else:
     Path.replace = die
 
@@ -492,3 +492,77 @@ def test_kill_9_in_the_middle_of_writing_is_no_damage(tmp_path: Path) -> None:
 
         with_database(path, work)
         path.unlink()
+
+
+KILLED_BEGINNER = """
+import asyncio, os, sys
+from pathlib import Path
+from pennyweight.stores.sqlite import Database, SQLiteLedger
+from pennyweight.testing.contracts import sample_receipt
+
+async def main():
+    ledger = SQLiteLedger(Database(Path(sys.argv[1])))
+    for n in range(100):
+        await ledger.append([sample_receipt(f"call_{n}")])
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def unfolded(tmp_path: Path) -> Path:
+    """A ledger of a process that was killed before anything was folded in: all of it is in the log."""
+    path = tmp_path / FILE
+    source = str(Path(__file__).parents[2] / "src")
+    command = [sys.executable, "-c", KILLED_BEGINNER, str(path)]
+    done = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": source})
+    assert done.returncode == -signal.SIGKILL
+    return path
+
+
+def test_a_log_that_is_whole_is_no_damage(unfolded: Path) -> None:
+    async def work(database: Database) -> None:
+        await SQLiteLedger(database).append([sample_receipt("after")])
+        assert database.damages() == ()
+
+    with_database(unfolded, work)
+    assert ids(unfolded) == {f"call_{n}" for n in range(100)}
+
+
+def test_a_log_that_was_torn_by_the_kill_is_no_damage(unfolded: Path) -> None:
+    log = unfolded.with_name(FILE + "-wal")
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size - 1_000)
+
+    async def work(database: Database) -> None:
+        await SQLiteLedger(database).append([sample_receipt("after")])
+        assert database.damages() == ()
+
+    with_database(unfolded, work)
+    assert ids(unfolded) == {f"call_{n}" for n in range(99)}
+
+
+@pytest.mark.parametrize("place", ["header", "first", "middle"])
+def test_a_damaged_log_is_not_passed_over(unfolded: Path, place: str) -> None:
+    """SQLite would begin with what comes before the damage: here an empty ledger."""
+    log = unfolded.with_name(FILE + "-wal")
+    frames = (log.stat().st_size - 32) // (24 + PAGE)
+    at = {"header": 0, "first": 32 + 24 + 500, "middle": 32 + frames // 2 * (24 + PAGE) + 24 + 500}[place]
+    with log.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xa5" * 32)
+    told: list[Damage] = []
+
+    async def work(database: Database) -> None:
+        with pytest.raises(StoreError, match="log is damaged"):
+            await SQLiteLedger(database).append([sample_receipt("after")])
+        await settled(database)
+        await SQLiteLedger(database).append([sample_receipt("after")])
+        told.extend(database.damages())
+
+    with_database(unfolded, work)
+    assert len(ids(unfolded)) >= 99
+    assert "log is damaged" in told[0].reason
+    assert told[0].counters_in_doubt
+    check_told(unfolded, told[0])

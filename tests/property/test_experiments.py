@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.call import Call, Identity, Target
-from pennyweight.ledger.evidence import Bets, Effect, Scale
+from pennyweight.ledger.evidence import Bets, Effect, Scale, by_count, by_standing
 from pennyweight.ledger.experiment import METRICS, Row, Trial
 from pennyweight.ledger.trials import Trials, kept
 from pennyweight.policy import Flag, Policy
@@ -57,20 +57,21 @@ history = st.lists(st.tuples(st.floats(-4, 4), st.booleans()), max_size=30)
 
 
 @settings(max_examples=200)
-@given(history, st.floats(-4, 4), st.floats(0.01, 0.99), st.floats(0, 1), st.booleans())
+@given(history, st.floats(-4, 4), st.integers(1, 9), st.floats(0.01, 0.99), st.floats(0, 1), st.booleans())
 def test_every_bet_is_fair(
-    earlier: list[tuple[float, bool]], standing: float, q: float, mixed: float, soon: bool
+    earlier: list[tuple[float, bool]], standing: float, count: int, q: float, mixed: float, soon: bool
 ) -> None:
     """Whatever happened before and whatever the outcome is, the expected wealth after a bet is the wealth before."""
     bets = Bets.soon() if soon else Bets()
     for past, treated in earlier:
-        bets.place(past, treated, q=q, mixed=mixed)
+        bets.place(by_standing(past, mixed=mixed), treated, q=q)
     before = math.exp(bets.log_wealth)
-    treated_too, control_too = copy.deepcopy(bets), copy.deepcopy(bets)
-    treated_too.place(standing, True, q=q, mixed=mixed)
-    control_too.place(standing, False, q=q, mixed=mixed)
-    expected = q * math.exp(treated_too.log_wealth) + (1 - q) * math.exp(control_too.log_wealth)
-    assert expected == pytest.approx(before, rel=1e-9)
+    for odds in (by_standing(standing, mixed=mixed), by_count(count)):
+        treated_too, control_too = copy.deepcopy(bets), copy.deepcopy(bets)
+        treated_too.place(odds, True, q=q)
+        control_too.place(odds, False, q=q)
+        expected = q * math.exp(treated_too.log_wealth) + (1 - q) * math.exp(control_too.log_wealth)
+        assert expected == pytest.approx(before, rel=1e-9)
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.95])
@@ -83,7 +84,7 @@ def test_nobody_gets_rich_on_chance_however_often_one_looks(q: float) -> None:
             outcome = math.exp(rng.gauss(0, 1.5))  # skewed: nothing is assumed of it
             standing = scale.standing(outcome)
             if standing is not None:
-                bets.place(standing, rng.random() < q, q=q, mixed=q)
+                bets.place(by_standing(standing, mixed=q), rng.random() < q, q=q)
             scale.add(outcome)
         rich += bets.peak >= math.log(20)
     assert rich / 200 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 200)
@@ -99,7 +100,7 @@ def test_who_bets_on_a_real_difference_gets_rich_soon_and_also_when_it_begins_la
             outcome = rng.gauss(harm if treated else 0.0, 1.0)
             standing = scale.standing(outcome)
             if standing is not None:
-                bets.place(standing, treated, q=0.5, mixed=0.5)
+                bets.place(by_standing(standing, mixed=0.5), treated, q=0.5)
             scale.add(outcome)
 
     play(1_000, 0.0)
@@ -115,8 +116,8 @@ def test_intervals_hold_the_truth_at_all_times_at_once() -> None:
         effect, out = Effect(), False
         for _ in range(500):
             treated = rng.random() < 0.25
-            effect.add(rng.gauss(0.3 if treated else 0.0, 1.0), treated, q=0.25)
-            interval = effect.interval(alpha=0.05)
+            effect.add(rng.gauss(0.3 if treated else 0.0, 1.0), treated)
+            interval = effect.interval(q=0.25, alpha=0.05)
             out = out or (interval is not None and not interval.low <= 0.3 <= interval.high)
         missed += out
     assert missed <= 12  # 5% and luck
@@ -125,8 +126,8 @@ def test_intervals_hold_the_truth_at_all_times_at_once() -> None:
 def test_where_nothing_failed_yet_the_interval_is_not_a_point() -> None:
     effect = Effect()
     for number in range(40):
-        effect.add(0.0, number % 2 == 0, q=0.5)
-    interval = effect.interval(alpha=0.05)
+        effect.add(0.0, number % 2 == 0)
+    interval = effect.interval(q=0.5, alpha=0.05)
     assert interval is not None
     assert interval.high > 0.05
 

@@ -16,8 +16,10 @@ import pytest
 from pennyweight.adaptive import Adaptive, Change, Harm, Knob, Settings, TtlKnob, Wish
 from pennyweight.adaptive.rule import Facts, Keep, State, Trial, Turn, Undo, decide
 from pennyweight.adaptive.shares import surely_above, surely_below
+from pennyweight.app import build
 from pennyweight.call import Outcome
-from pennyweight.errors import StoreError
+from pennyweight.config import load
+from pennyweight.errors import ConfigError, StoreError
 from pennyweight.optimizers import exact_cache
 from pennyweight.request import Charge, Done, Response, Usage
 from pennyweight.stores.changes import SQLiteChanges
@@ -519,6 +521,40 @@ class Failing:
         return await self.inner.last()
 
 
+class Garbled(Failing):
+    """The first look at what was written finds rows that cannot be read."""
+
+    async def last(self) -> Sequence[Change]:
+        if self.down:
+            self.down = False
+            raise ValueError("no number")
+        return await self.inner.last()
+
+
+class Bell(Dial):
+    """Tells when it is turned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned = asyncio.Event()
+
+    def turn(self, value: float) -> None:
+        super().turn(value)
+        self.turned.set()
+
+
+def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    async def work(changes: SQLiteChanges, clock: FakeClock) -> None:
+        bell = Bell()
+        often = msgspec.structs.replace(ON, every_s=0.001)
+        task = asyncio.create_task(Adaptive([Board(bell)], Garbled(changes), clock=clock, settings=often).run())
+        async with asyncio.timeout(10):
+            await bell.turned.wait()
+        task.cancel()
+
+    looped(tmp_path, work)
+
+
 def test_nothing_is_turned_that_cannot_be_written_down_and_harm_ends_all_the_same(tmp_path: Path) -> None:
     async def work(changes: SQLiteChanges, clock: FakeClock) -> None:
         dial, store = Dial(), Failing(changes)
@@ -528,6 +564,11 @@ def test_nothing_is_turned_that_cannot_be_written_down_and_harm_ends_all_the_sam
         assert dial.value == 100
         store.down = False
         await loop.step()
+        store.down = True
+        await loop.step()
+        await loop.step()
+        assert dial.value == 100
+        store.down = False
         await loop.step()
         assert dial.value == 200
         store.down = True
@@ -542,5 +583,54 @@ def test_nothing_is_turned_that_cannot_be_written_down_and_harm_ends_all_the_sam
     assert [row[4] for row in written(tmp_path)] == ["undone"]
 
 
-def test_it_is_off_by_default() -> None:
-    assert Settings().enabled is False
+# --- in an App --------------------------------------------------------------------------------------------
+
+
+def app_of(folder: Path, text: str) -> tuple[bool, bool]:
+    """Whether the loop runs in an App of that configuration, and whether the cache learns."""
+
+    async def main() -> tuple[bool, bool]:
+        (folder / "pennyweight.toml").write_text(text)
+        async with build(load(folder / "pennyweight.toml", {"PENNYWEIGHT_DATA": str(folder / "data")})) as app:
+            cache = next(o for o, _ in app.pipeline._optimizers if isinstance(o, exact_cache.ExactCache))
+            runs = any(task.get_name() == "adaptive" for task in asyncio.all_tasks())
+            for _ in range(100 if runs else 1):  # its first round reads the ledger, on another thread
+                if cache._learning:
+                    break
+                await asyncio.sleep(0.005)
+            learns = cache._learning
+        assert not any(task.get_name() == "adaptive" for task in asyncio.all_tasks())
+        return runs, learns
+
+    return asyncio.run(main())
+
+
+CACHE = '[[optimizers]]\nuse = "exact_cache"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", (False, False)),
+        (CACHE + "[adaptive]\nenabled = true\n", (True, True)),
+        (CACHE + 'mode = "shadow"\n[adaptive]\nenabled = true\n', (True, False)),
+    ],
+)
+def test_it_runs_only_where_it_is_switched_on_and_ends_with_the_app(tmp_path: Path, text: str, expected) -> None:
+    assert app_of(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[adaptive]\nevery_s = 0\n", "adaptive.every_s"),
+        ("[adaptive]\nmost_step = 1.0\n", "adaptive.most_step"),
+        ("[advice]\nhit_share = 20\n", "advice.hit_share"),
+        ("[advice]\nnewest = 0\n", "advice.newest"),
+        ("[advice]\nslow = 3\n", "slow_s"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "pennyweight.toml").write_text(text)
+    with pytest.raises(ConfigError, match=named):
+        load(tmp_path / "pennyweight.toml", {})

@@ -361,7 +361,17 @@ def test_the_example_file_says_the_defaults() -> None:
     assert found == []
     assert config is not None
     plain = load(None, {})
-    for section in ("server", "optimize", "pipeline", "ledger", "capture", "otel", "optimizers", "data_dir"):
+    for section in (
+        "server",
+        "optimize",
+        "pipeline",
+        "ledger",
+        "capture",
+        "experiments",
+        "otel",
+        "optimizers",
+        "data_dir",
+    ):
         assert getattr(config, section) == getattr(plain, section), section
 
 

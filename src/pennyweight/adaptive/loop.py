@@ -72,7 +72,10 @@ class Adaptive:
 
     async def run(self) -> None:
         while True:
-            await self.step()
+            try:
+                await self.step()
+            except Exception as error:  # noqa: BLE001 - a row that cannot be read must not end the watching of harm
+                log.warning("a round of the adaptive loop failed", extra={"error": type(error).__name__})
             await asyncio.sleep(self._settings.every_s)
 
     async def step(self) -> None:

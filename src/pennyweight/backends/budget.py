@@ -127,7 +127,9 @@ class Budget:
                 return worst
             told = sum(cost for cost in costs if cost is not None)
             # A stream that its caller left tells what it came to at its start; what was streamed since is billed too.
-            return told if done.complete else max(told, self._count(call, reply) or 0)
+            # And usage that contradicts itself is not taken at its word if the texts come to more.
+            sure = done.complete and not any(charge.usage.suspect for charge in done.charges)
+            return told if sure else max(told, self._count(call, reply) or 0)
         shared = done is not None and done.usage is not None  # and no charges: it was shared or replayed
         if shared or not reply.ok or call.request.operation not in (Operation.GENERATE, Operation.EMBED):
             return 0

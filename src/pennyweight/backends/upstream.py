@@ -147,7 +147,11 @@ class Upstream:
                     f"{self.name} answered {opened.status} with what is {_named(opened.content)}. Is its base URL "
                     "right? It may be down; try again."
                 )
-            return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
+            reply = Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
+            if done.usage is not None and done.usage.suspect:
+                content = opened.content
+                reply.output_text = lambda: _text(request.wire, _plain(content, headers))
+            return reply
         if not streams:
             return Reply(
                 opened.status,
@@ -299,6 +303,17 @@ def _decoder(headers: Headers) -> Callable[[bytes], bytes] | None:
 
 
 _MAX_INFLATED_BYTES = 64 << 20  # from one read of the network, or a whole answer
+
+
+def _text(wire: Wire, body: bytes) -> str:
+    """The text of a whole answer, for counting; "" of one that cannot be read."""
+    tap = codec(wire).tap()
+    try:
+        for event in codec(wire).unfold(body):
+            tap.feed(event)
+        return tap.output_text()
+    except ValueError:
+        return ""
 
 
 def _plain(content: bytes, headers: Headers) -> bytes:

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..adaptive import Change
-from ..ledger.advice import Finding, Window, advise, changes, read, span_s
+from ..ledger.advice import Finding, Metrics, Window, advise, changes, metrics, read, span_s
 from ..money import format_usd
 from .offline import loaded
 from .prices import price_book
-from .report import FILE
+from .report import FILE, tokens
 
 __all__ = ["command"]
 
@@ -67,17 +67,14 @@ def _json(window: Window, findings: tuple[Finding, ...], done: tuple[Change, ...
             "until": window.until,
             "asked_s": window.asked_s,
             "covered_s": round(window.covered_s, 1),
-            "calls": _calls(window),
+            "calls": metrics(window).calls,
             "bounded": window.bounded,
         },
+        "metrics": msgspec.to_builtins(metrics(window)),
         "findings": msgspec.to_builtins(findings),
         # JSON has no infinity: null is no limit
         "changes": json.loads(msgspec.json.encode(done)),
     }
-
-
-def _calls(window: Window) -> int:
-    return sum(cell.sums.calls for cell in window.cells)
 
 
 # --- for people -------------------------------------------------------------------------------------------
@@ -88,12 +85,13 @@ _WIDTH = 80
 def _print(window: Window, asked: str, findings: tuple[Finding, ...], done: tuple[Change, ...]) -> None:
     console = Console(width=_WIDTH if not sys.stdout.isatty() else None, highlight=False)
     width = min(console.width, 100)
-    calls = _calls(window)
-    if not calls:
+    told = metrics(window)
+    if not told.calls:
         click.echo(f"No calls in the last {asked}.")
     else:
-        bounded = f", its newest {calls:,} calls" if window.bounded else f", {calls:,} calls"
+        bounded = f", its newest {told.calls:,} calls" if window.bounded else f", {told.calls:,} calls"
         console.print(f"[bold]The last {asked}{bounded}[/]")
+        console.print(_indented(_figures(told), width), soft_wrap=True)
         if not findings:
             console.print("Nothing to advise.")
     for finding in findings:
@@ -102,6 +100,14 @@ def _print(window: Window, asked: str, findings: tuple[Finding, ...], done: tupl
         console.print("\n[bold]What the adaptive loop did[/]")
         for change in done:
             _print_change(console, change, width)
+
+
+def _figures(m: Metrics) -> str:
+    cached = f" ({m.cached_tokens / m.input_tokens:.0%} cached)" if m.input_tokens else ""
+    mean = f"{m.mean_s:.1f} s for a mean answer, " if m.mean_s is not None else ""
+    hits = f"the response cache answered {m.response_cache_hits:,} of {m.response_cache_asked:,}"
+    used = f"{tokens(m.input_tokens)} tokens in{cached}, {tokens(m.output_tokens)} out"
+    return f"{mean}{used}, {format_usd(m.cost_pico)}; {hits}; {m.model_switches:,} changes of model."
 
 
 def _print_finding(console: Console, f: Finding, width: int) -> None:

@@ -19,14 +19,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from ..app import OPTIMIZERS, App
 from ..capture.format import PATHS, Recorded
 from ..config import load
 from ..errors import PennyweightError
 from ..gateway.run import Gateway, open_gateway
+from ..identity import identify
+from ..ledger.doctor import Group, grouped, pricing
+from ..ledger.doctor.shown import as_object as finding_object
 from ..ledger.report import Line, Query, summary
 from ..money import PicoUSD, format_usd
 from ..prices import PriceBook, open_book
+from ..prices.caching import CacheBook
 from ..replay.demo import DemoSession, demo_sessions
+from ..replay.doctor import diagnose
 from ..request import Charge, Usage, Wire
 from ..testing.http import post
 from ..testing.provider import ReplayProvider, provider_keys
@@ -46,6 +52,7 @@ class Result(msgspec.Struct, frozen=True):
     sessions: tuple[Line, ...]
     invoice: PicoUSD
     optimize: str
+    findings: tuple[Group, ...] = ()  # of the cache doctor, of the sessions as their clients sent them
 
     @property
     def balances(self) -> bool:
@@ -94,7 +101,7 @@ async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize
                     f"{format_usd(result.invoice, exact=True)}. Please report this."
                 )
             if not leave:
-                click.echo(f"The gateway goes on at {gateway.url}/ (its status page). Ctrl-C ends it.", err=True)
+                click.echo(f"The gateway goes on at {gateway.url}/ (its dashboard). Ctrl-C ends it.", err=True)
                 await _until_told()
 
 
@@ -119,12 +126,31 @@ async def _play(
     ledger = summary(folder / "pennyweight.db", Query(by="session"))
     order = [session.name for session in sessions]
     lines = sorted(ledger.lines, key=lambda line: order.index(line.key) if line.key in order else len(order))
-    return Result(ledger.total, tuple(lines), provider.invoice()[0], optimize)
+    findings = _findings(sessions, gateway.app)
+    return Result(ledger.total, tuple(lines), provider.invoice()[0], optimize, findings)
+
+
+def _findings(sessions: list[DemoSession], app: App) -> tuple[Group, ...]:
+    """What the cache doctor says of the sessions as their clients sent them, the dearest first."""
+    calls = [_named(call, session.name) for session in sessions for call in session.calls]
+    found = diagnose(
+        calls,
+        resolve=app.resolve,
+        identify=identify,
+        pricing=pricing(app.accounts.price),
+        rules=CacheBook().rules,
+        count=BpeTokenizer().count,
+    )
+    return grouped(found.findings, on=(), known=OPTIMIZERS)
+
+
+def _named(call: Recorded, session: str) -> Recorded:
+    return msgspec.structs.replace(call, headers={**call.headers, "x-pennyweight-session": session})
 
 
 async def _send(call: Recorded, session: str, number: int, gateway: Gateway) -> None:
     """Sends one call and waits for its answer and its receipt: the recording's pauses are longer than that."""
-    headers = {**call.headers, "x-pennyweight-session": session}
+    headers = _named(call, session).headers
     status, _, answer = await post(gateway.url, call.path or PATHS[call.wire], headers, msgspec.json.encode(call.body))
     if status != 200:
         told = answer[:300].decode(errors="replace")
@@ -141,6 +167,7 @@ def as_object(result: Result) -> dict[str, Any]:
         "invoice_usd": result.invoice / 1e12,
         "ledger_equals_invoice": result.balances,
         "sessions": sessions,
+        "findings": [finding_object(group) for group in result.findings],
     }
 
 
@@ -172,11 +199,22 @@ def _print(result: Result) -> None:
     console.print(table)
     for session in demo_sessions():
         console.print(f"{session.name}: {session.about}.", highlight=False, soft_wrap=True)
+    _print_findings(result.findings, console)
     if result.balances:
         amount = format_usd(result.invoice, exact=True)
         console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)
     note = "Answers were scripted when the session was recorded: the figures show that the books are right, not what"
     console.print(f"{note} you will save. Source and licence: {_licence()}", highlight=False, soft_wrap=True)
+
+
+def _print_findings(findings: tuple[Group, ...], console: Console) -> None:
+    if not findings:
+        return
+    console.print("What pennyweight doctor says of them as their clients sent them:")
+    for group in findings:
+        cost = "" if group.cost is None else f"{format_usd(group.cost)}  "
+        console.print(f"  {cost}{', '.join(group.sessions)}: {group.title}", highlight=False, soft_wrap=True)
+        console.print(f"    Fix: {group.fix}", highlight=False, soft_wrap=True)
 
 
 _ROWS: tuple[tuple[str, Callable[[Line], str]], ...] = (

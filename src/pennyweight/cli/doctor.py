@@ -7,6 +7,7 @@ import json
 import os
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,17 +23,15 @@ from ..app import OPTIMIZERS
 from ..config import Config, files, find, load
 from ..config.edit import doing, switch_on
 from ..errors import ConfigError
-from ..ledger.doctor import Group, grouped, pricing
+from ..ledger.doctor import Group, grouped
 from ..ledger.doctor.shown import as_object, page, summed
 from ..ledger.doctor.stored import read as read_stored
 from ..ledger.reading import is_made
 from ..money import format_usd
-from ..prices.caching import CacheBook
-from ..replay.doctor import Diagnosis, diagnose
+from ..replay.doctor import Diagnosis
 from ..replay.readers import Recorded, read
 from ..stores.database import FILE
-from ..text.tokenizers import BpeTokenizer
-from .offline import opened
+from .offline import examined, opened
 from .replay import files_in
 from .report import moment
 
@@ -115,7 +114,7 @@ def _of_gateway(config: Config, since: float, span: str) -> Report:
 
 
 def _of_files(paths: Sequence[Path], config: Config, since: float) -> Report:
-    calls = [call for path in files_in(tuple(paths)) for call in read(path)]
+    calls = _read(files_in(tuple(paths)))
     found = asyncio.run(_diagnosed(calls, config, since))
     notes = []
     if found.simulated:
@@ -132,21 +131,24 @@ def _of_files(paths: Sequence[Path], config: Config, since: float) -> Report:
     return Report(groups, about, found.prompt_cost, tuple(notes))
 
 
+def _read(paths: Sequence[Path]) -> list[Recorded]:
+    """The calls of all files. Sessions that are called after their files are told apart by the folder, if need be."""
+    names = Counter(path.name for path in paths)
+    calls: list[Recorded] = []
+    for path in paths:
+        found = read(path)
+        if names[path.name] > 1:
+            found = [msgspec.structs.replace(call, session=f"{path.parent.name}/{call.session}") for call in found]
+        calls += found
+    return calls
+
+
 async def _diagnosed(calls: list[Recorded], config: Config, since: float) -> Diagnosis:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("examining", total=len(calls))
         async with opened(config) as (app, _):
-            return diagnose(
-                calls,
-                resolve=app.resolve,
-                identify=lambda request: app.identify(request, "local"),
-                pricing=pricing(app.accounts.price),
-                rules=CacheBook().rules,
-                count=BpeTokenizer().count,
-                since=since,
-                progress=lambda done: progress.update(task, completed=done),
-            )
+            return examined(app, calls, since=since, progress=lambda done: progress.update(task, completed=done))
 
 
 # --- how they are told ----------------------------------------------------------------------------------------

@@ -161,6 +161,8 @@ def _print(found: dict[str, Any]) -> None:
     console.print(table)
     held = f"{found['holdout']:.1%} of sessions are the holdout: every optimizer is off for them."
     console.print(held if found["holdout"] else "There is no holdout: what all of it saves is not measured.")
+    if found["sessions_followed"] < 1:
+        console.print(f"So many calls come that one in {1 / found['sessions_followed']:.0f} sessions is followed.")
     if found["total"] is not None:
         _print_trial(console, "all that is on, against the holdout", found["total"])
     for one in found["optimizers"]:
@@ -189,12 +191,12 @@ def _print_trial(console: Console, title: str, trial: dict[str, Any]) -> None:
         console.print("No session has come far enough to be compared.", highlight=False)
         return
     effects = Table("outcome", box=None, pad_edge=False, header_style="dim")
-    for name in ("effect", "95% interval", "sessions", "evidence of harm"):
+    for name in ("effect", "interval", "on / all", "odds of harm / alarm at"):
         effects.add_column(name, justify="right")
     for metric in trial["metrics"]:
         name = f"{metric['metric'].replace('_', ' ')}{' (first calls)' if metric['look'] == 'early' else ''}"
         alarm = "[red]ALARM [/]" if metric["alarm"] else ""
-        odds = f"{alarm}{metric['harm_odds']:,.1f} : 1 of {metric['alarm_at']:,.0f}"
+        odds = f"{alarm}{metric['harm_odds']:,.1f} / {metric['alarm_at']:,.0f}"
         effects.add_row(name, *_effect(metric), f"{metric['sessions_on']:,} / {metric['sessions']:,}", odds)
     console.print(effects)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,12 +12,16 @@ import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
 from ..app import App, build
+from ..capture.format import Recorded
 from ..config import Config, find, load
+from ..ledger.doctor import pricing
+from ..prices.caching import CacheBook
 from ..prices.catalogue import FILE_NAME
+from ..replay.doctor import Diagnosis, diagnose
 from ..replay.offline import Engine, TapeClock
 from ..text.tokenizers import BpeTokenizer
 
-__all__ = ["engine", "loaded", "opened"]
+__all__ = ["engine", "examined", "loaded", "opened"]
 
 
 def loaded(config_path: Path | None, data: Path | None, optimize: str | None) -> Config:
@@ -49,4 +53,20 @@ def engine(app: App, clock: TapeClock) -> Engine:
         cost=app.accounts.cost,
         count=BpeTokenizer().count,
         advance=clock.wind,
+    )
+
+
+def examined(
+    app: App, calls: Sequence[Recorded], *, since: float = 0.0, progress: Callable[[int], None] = lambda _n: None
+) -> Diagnosis:
+    """What recorded calls missed in their providers' caches, at the App's prices and routes."""
+    return diagnose(
+        calls,
+        resolve=app.resolve,
+        identify=lambda request: app.identify(request, "local"),
+        pricing=pricing(app.accounts.price),
+        rules=CacheBook().rules,
+        count=BpeTokenizer().count,
+        since=since,
+        progress=progress,
     )

@@ -205,6 +205,11 @@ def _notes(result: Summary) -> list[str]:
     if total.subscription_calls:
         used = tokens(total.subscription_tokens)
         notes.append(f"{total.subscription_calls:,} calls on a subscription: {used} tokens, not counted in dollars.")
+    if result.suspect_calls:
+        notes.append(
+            f"[yellow]{result.suspect_calls:,} calls have usage that contradicts itself (usage_suspect in SQL): "
+            "see docs/ledger.md[/]"
+        )
     if result.unpriced:
         notes.append(f"[yellow]{total.unpriced_calls:,} calls are unpriced and not in the money above:[/]")
         for u in result.unpriced:
@@ -278,6 +283,7 @@ def _facts(r: Receipt) -> list[tuple[str, str]]:
         facts += [
             ("input", f"{u.input_tokens:,} tokens, {u.cache_read_tokens:,} of them cached, {writes:,} written{told}"),
             ("output", f"{u.output_tokens:,} tokens, {u.reasoning_tokens:,} of them reasoning"),
+            ("suspect", u.suspect),
         ]
     if r.cost is None or r.baseline is None:
         facts.append(("cost", "unpriced: add a price, see docs/prices.md" if r.pricing == "unpriced" else r.pricing))

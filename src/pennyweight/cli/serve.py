@@ -66,7 +66,7 @@ def _run(loaded: Any, path: Path | None) -> None:
     def ready(gateway: Gateway) -> None:
         config = gateway.app.config
         click.echo(f"Pennyweight listens on {gateway.url}", err=True)
-        click.echo(f"  status   {gateway.url}/", err=True)
+        click.echo(f"  dashboard {gateway.url}/", err=True)
         names = [name for name, provider in config.providers.items() if provider.configured]
         click.echo(f"  providers {', '.join(names) or 'none configured: callers bring their own keys'}", err=True)
         holdout = f", for all but {config.experiments.holdout:.4g} of sessions" if config.experiments.holdout else ""

@@ -21,9 +21,12 @@ _DEFAULTS: tuple[OptimizerRule, ...] = next(
 
 
 def doing(config: Config) -> frozenset[str]:
-    """What a gateway of that configuration does: names of optimizers that are on, and "NAME max" under `max`."""
+    """What a gateway of that configuration does: names of optimizers that are on, "NAME max" too under `max`.
+
+    Only "off" where it may change nothing at all.
+    """
     if config.optimize == "off":
-        return frozenset()
+        return frozenset({"off"})
     names = {rule.use for rule in config.optimizers if rule.mode == "on"}
     return frozenset(names | ({f"{name} max" for name in names} if config.optimize == "max" else set()))
 

@@ -40,7 +40,7 @@ _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class Front:
-    """`pages` finds what is not for a provider: health, receipts, the status page."""
+    """`pages` finds what is not for a provider: health, receipts, the dashboard."""
 
     def __init__(self, app: App, gate: Gate, pages: Pages = lambda _request: None) -> None:
         self.app = app

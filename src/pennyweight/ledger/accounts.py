@@ -100,6 +100,8 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     if not answered or call.request.operation is not Operation.GENERATE:
         return outcome
     if done.usage is not None:
+        if done.usage.suspect and not (done.usage.input_tokens and done.usage.output_tokens):
+            return _recounted(outcome, tokenizer)
         return outcome if done.complete else _as_streamed(outcome, tokenizer)
     if done.charges:
         return outcome
@@ -118,6 +120,22 @@ def counted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     return msgspec.structs.replace(outcome, done=done)
 
 
+def _recounted(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
+    """Told usage that cannot be true, with the sides that it has no tokens for counted from the texts."""
+    done, request = outcome.done, outcome.call.request
+    assert done.usage is not None
+    assert outcome.output_text is not None
+    told = done.usage
+    try:
+        prompt = told.input_tokens or sum(map(tokenizer.count, codec(request.wire).view(request).texts))
+    except BadRequest:
+        prompt = 0
+    answer = told.output_tokens or tokenizer.count(outcome.output_text())
+    if (prompt, answer) == (told.input_tokens, told.output_tokens):
+        return outcome
+    return _with_usage(outcome, msgspec.structs.replace(told, input_tokens=prompt, output_tokens=answer, counted=True))
+
+
 def _as_streamed(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     """A stream that broke off before its last word on usage: Anthropic tells the output at the end."""
     done = outcome.done
@@ -126,6 +144,10 @@ def _as_streamed(outcome: Outcome, tokenizer: Tokenizer) -> Outcome:
     streamed = tokenizer.count(outcome.output_text())
     if streamed <= done.usage.output_tokens:
         return outcome
-    usage = msgspec.structs.replace(done.usage, output_tokens=streamed, counted=True)
+    return _with_usage(outcome, msgspec.structs.replace(done.usage, output_tokens=streamed, counted=True))
+
+
+def _with_usage(outcome: Outcome, usage: Usage) -> Outcome:
+    done = outcome.done
     charges = tuple(msgspec.structs.replace(c, usage=usage) if c.usage == done.usage else c for c in done.charges)
     return msgspec.structs.replace(outcome, done=msgspec.structs.replace(done, usage=usage, charges=charges))

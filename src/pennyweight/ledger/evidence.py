@@ -17,13 +17,16 @@ theorem 2.2) on inverse-probability-weighted outcomes, as in Ham, Bojinov, Lindo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Bets", "Effect", "Interval", "Scale"]
+__all__ = ["Bets", "Effect", "Interval", "Scale", "by_count", "by_standing"]
 
 EFFECTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
-"""How large a harm may be, in standard deviations of a session's outcome. Each is an expert."""
+"""How large a harm may be: standard deviations of a session's outcome, or of a rate the logarithm of its rise.
+
+Each is an expert."""
 SOON = (0.05, 0.05, 0.1, 0.1, 0.1, 0.25, 0.35)
 """What each expert starts with where large harm must be found within few sessions."""
 FINE = (0.2, 0.2, 0.2, 0.15, 0.1, 0.1, 0.05)
@@ -79,33 +82,45 @@ class Bets(msgspec.Struct):
         high, low = max(self.steady_log, self.moving_log), min(self.steady_log, self.moving_log)
         return high + math.log1p(math.exp(low - high)) - math.log(2)
 
-    def place(self, standing: float, treated: bool, *, q: float, mixed: float) -> None:
-        """Bet on the arm of one unit and see it. `standing`: of its outcome, see Scale; q: P(treated), in (0, 1).
+    def place(self, odds: Sequence[float], treated: bool, *, q: float) -> None:
+        """Bet on the arm of one unit, and see it.
 
-        mixed: the share of treated units among those that made the scale, so that the middle between the arms is
-        known. Any value is honest; the right one wins faster.
+        odds: of treated against control, by each expert, over what the draw says (1.0: no opinion), from `by_standing`
+        or `by_count`. q: P(treated), in (0, 1). Any odds are honest, as long as they do not know the arm.
         """
-        factors = []
-        for size in EFFECTS:
-            odds = math.exp(size * standing - size * size * (0.5 - mixed))
-            factors.append((odds if treated else 1.0) / (q * odds + 1.0 - q))
+        rest = 1.0 - q
+        factors = [odd / (q * odd + rest) for odd in odds] if treated else [1.0 / (q * odd + rest) for odd in odds]
         self.count += 1
-        self.steady_log += _settle(self.steady, factors)
-        self.moving_log += _settle(self.moving, [*factors, 1.0])
-        moved = 1.0 / (self.count + 20)
-        even = moved / len(self.moving)
-        self.moving = [weight * (1.0 - moved) + even for weight in self.moving]
+        steady = [weight * factor for weight, factor in zip(self.steady, factors, strict=True)]
+        factors.append(1.0)
+        moving = [weight * factor for weight, factor in zip(self.moving, factors, strict=True)]
+        won, moved = sum(steady), sum(moving)
+        self.steady = [max(weight / won, 1e-300) for weight in steady]
+        handed = 1.0 / (self.count + 20)
+        kept, even = (1.0 - handed) / moved, handed / len(moving)
+        self.moving = [weight * kept + even for weight in moving]
+        self.steady_log += math.log(won)
+        self.moving_log += math.log(moved)
         self.peak = max(self.peak, self.log_wealth)
 
 
-def _settle(weights: list[float], factors: list[float]) -> float:
-    """Pay the experts; gives the log of what the whole won. The weights add up to 1 again."""
-    for index, factor in enumerate(factors):
-        weights[index] *= factor
-    won = sum(weights)
-    for index in range(len(weights)):
-        weights[index] = max(weights[index] / won, 1e-300)
-    return math.log(won)
+def by_standing(standing: float, *, mixed: float) -> list[float]:
+    """Each expert's odds for an outcome so many standard deviations above the mean (see Scale).
+
+    mixed: the share of treated units among those that made the scale, so that the middle between the arms is known.
+    """
+    return [math.exp(size * standing - size * size * (0.5 - mixed)) for size in EFFECTS]
+
+
+def by_count(count: float) -> Sequence[float]:
+    """Each expert's odds for a unit with so many events; sizes are logarithms of how many times more frequent.
+
+    For none there is no bet: what is rare is told by the units that have it (the conditional test of two rates).
+    """
+    return _BY_COUNT[min(int(count), int(_CLIP))]
+
+
+_BY_COUNT = [[math.exp(size * count) for size in EFFECTS] for count in range(int(_CLIP) + 1)]
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -116,36 +131,49 @@ class Interval(msgspec.Struct, frozen=True):
     high: float
 
 
-class Effect(msgspec.Struct):
-    """The mean difference between the arms, treated less control, of an outcome centred near 0."""
+class Sums(msgspec.Struct):
+    """Of one arm: how many units, the sum of their outcomes, and of the squares."""
 
     count: int = 0
-    treated: int = 0
-    mean: float = 0.0
+    total: float = 0.0
     squares: float = 0.0
-    heaviest: float = 0.0  # the most that one unit of outcome 1 can weigh
 
-    def add(self, value: float, treated: bool, *, q: float) -> None:
-        """`value`: of one unit; q: P(treated), in (0, 1)."""
-        weighted = value / q if treated else -value / (1.0 - q)
-        self.heaviest = max(self.heaviest, 1 / q, 1 / (1.0 - q))
+    def add(self, value: float) -> None:
         self.count += 1
-        self.treated += treated
-        off = weighted - self.mean
-        self.mean += off / self.count
-        self.squares += off * (weighted - self.mean)
+        self.total += value
+        self.squares += value * value
 
-    def interval(self, *, alpha: float) -> Interval | None:
-        """None with fewer than 10 units in an arm: the theorem is about many.
+
+class Effect(msgspec.Struct):
+    """The mean difference between the arms, treated less control. Outcomes should be of the order of 1."""
+
+    treated: Sums = msgspec.field(default_factory=Sums)
+    control: Sums = msgspec.field(default_factory=Sums)
+
+    @property
+    def count(self) -> int:
+        return self.treated.count + self.control.count
+
+    def add(self, value: float, treated: bool) -> None:
+        (self.treated if treated else self.control).add(value)
+
+    def interval(self, *, q: float, alpha: float) -> Interval | None:
+        """None with fewer than 10 units in an arm: the theorem is about many. q: P(treated), in (0, 1).
 
         The spread counts one unit more than was seen, of outcome 1 in the smaller arm: where nothing ever failed, the
         next may, and an interval of width 0 would be a lie (as the "rule of three" says of n trials without a failure).
         """
-        if self.treated < 10 or self.count - self.treated < 10:
+        if min(self.treated.count, self.control.count) < 10:
             return None
-        n, spread = self.count, math.sqrt((self.squares + self.heaviest**2) / (self.count - 1))
+        n = self.count
+        centre = (self.treated.total + self.control.total) / n  # or the arms' sizes, which are chance, make noise
+        mean, squares = 0.0, max(1 / q, 1 / (1 - q)) ** 2
+        for arm, weight in ((self.treated, 1 / q), (self.control, -1 / (1 - q))):
+            mean += weight * (arm.total - arm.count * centre) / n
+            squares += weight**2 * (arm.squares - 2 * centre * arm.total + arm.count * centre**2)
+        spread = math.sqrt(max(squares / n - mean**2, 0.0))
         # Narrowest at about 500 units; the formula holds for any value.
         tuned = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / 500
         grown = n * tuned + 1
         radius = spread * math.sqrt(2 * grown / (n * n * tuned) * math.log(math.sqrt(grown) / alpha))
-        return Interval(self.mean, self.mean - radius, self.mean + radius)
+        return Interval(mean, mean - radius, mean + radius)

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from ..policy import HOLDOUT, side_of
-from .evidence import Bets, Effect, Interval, Scale
+from .evidence import Bets, Effect, Interval, Scale, by_count, by_standing
 
 __all__ = ["METRICS", "TOTAL", "Arm", "Finding", "Levels", "Margins", "Metric", "Row", "Signal", "Trial"]
 
@@ -150,7 +150,8 @@ class Session(msgspec.Struct):
     treated: bool
     seen: float  # logical seconds
     calls: int = 0
-    failed: float = 0.0
+    failed: int = 0
+    failed_off: float = 0.0
     answered: int = 0
     latency: float = 0.0
     cost_off: float = 0.0
@@ -166,7 +167,8 @@ class Session(msgspec.Struct):
 
     def add(self, row: Row, told: Told) -> None:
         self.calls += row.calls
-        self.failed += told.failed
+        self.failed += row.failed
+        self.failed_off += told.failed
         self.answered += row.answered
         self.latency += told.latency
         self.cost_off += told.cost
@@ -175,28 +177,33 @@ class Session(msgspec.Struct):
         self.retried += row.retried
         self.cut += row.calls if row.finish_reason in _CUT else 0
 
-    def outcome(self, metric: str) -> tuple[float, float] | None:
-        """(what is bet on, the effect per call) of that metric; None where the session has none.
+    def events(self, metric: str) -> tuple[float, int] | None:
+        """(how often it happened, of how many) for a metric that is rare; None for another one."""
+        match metric:
+            case "tools":
+                return self.tools_wrong, self.tools
+            case "reasks":
+                return self.reasks, self.calls
+            case "retries":
+                return self.retried, self.calls
+            case "cut":
+                return self.cut, self.calls
+        return None
 
-        Counts are bet on as sums, as in a Poisson likelihood, because a long session tells more of a rate.
+    def outcome(self, metric: str) -> tuple[float, float] | None:
+        """(what is bet on, the effect per call) for one of the others; None where the session has none.
+
+        Errors are bet on as a sum, as in a Poisson likelihood, because a long session tells more of a rate.
         """
         match metric:
             case "errors":
-                return self.failed, self.failed / self.calls
+                return self.failed_off, self.failed / self.calls
             case "latency":
                 return _both(self.latency / self.answered) if self.answered else None
             case "call_cost":
                 return _both(self.cost_off / self.priced) if self.priced else None
             case "session_cost":
                 return _both(math.log(self.cost + 1e6)) if self.priced else None  # a millionth of a dollar
-            case "tools":
-                return (self.tools_wrong, self.tools_wrong / self.tools) if self.tools else None
-            case "reasks":
-                return float(self.reasks), self.reasks / self.calls
-            case "retries":
-                return float(self.retried), self.retried / self.calls
-            case "cut":
-                return float(self.cut), self.cut / self.calls
         return None
 
 
@@ -335,7 +342,8 @@ class Trial(msgspec.Struct):
                     arm.up += signal.value > 0
                     arm.down += signal.value < 0
                 if not signal.known:  # one word per session
-                    self._bet(_SAID[signal.kind], treated, -signal.value, signal.value)
+                    self._bet_on_level(_SAID[signal.kind], treated, -signal.value)
+                    self._note(_SAID[signal.kind], treated, -signal.value)
 
     def pass_time(self, now: float) -> None:
         """Sessions that were silent long enough are looked at as wholes and forgotten."""
@@ -359,47 +367,60 @@ class Trial(msgspec.Struct):
 
     def _bet_all(self, look: Look, session: Session) -> None:
         for metric in _AT[look]:
-            found = session.outcome(metric.name)
-            if found is not None:
-                self._bet(metric, session.treated, *found)
+            rare = session.events(metric.name)
+            if rare is not None and rare[1]:
+                self._bet_on_count(metric, session.treated, rare[0])
+                self._note(metric, session.treated, rare[0] / rare[1])
+            elif rare is None and (outcome := session.outcome(metric.name)) is not None:
+                self._bet_on_level(metric, session.treated, outcome[0])
+                self._note(metric, session.treated, outcome[1])
 
-    def _bet(self, metric: Metric, treated: bool, value: float, per_call: float) -> None:
-        scale = self.scales.setdefault(metric.key, Scale())
+    def _bet_on_count(self, metric: Metric, treated: bool, count: float) -> None:
+        if count and 0.0 < self.q < 1.0:
+            self._bettor(metric).place(by_count(count), treated, q=self.q)
+
+    def _bet_on_level(self, metric: Metric, treated: bool, level: float) -> None:
+        scale = self.scales.get(metric.key)
+        if scale is None:
+            scale = self.scales[metric.key] = Scale()
+        standing = scale.standing(level)
+        if standing is not None and 0.0 < self.q < 1.0:
+            bets = self._bettor(metric)
+            known = min(1.0, bets.count / min(scale.count, scale.memory))
+            mixed = self.before + (self.q - self.before) * known
+            bets.place(by_standing(standing, mixed=mixed), treated, q=self.q)
+        scale.add(level)
+
+    def _bettor(self, metric: Metric) -> Bets:
         bets = self.bets.get(metric.key)
         if bets is None:
             bets = self.bets[metric.key] = Bets.soon() if metric.look == "early" else Bets()
-        standing = scale.standing(value)
-        if standing is not None and 0.0 < self.q < 1.0:
-            known = min(1.0, bets.count / min(scale.count, scale.memory))
-            mixed = self.before + (self.q - self.before) * known
-            bets.place(standing, treated, q=self.q, mixed=mixed)
-        scale.add(value)
-        if 0.0 < self.q < 1.0:
-            effect = self.effects.setdefault(metric.key, Effect())
-            # Centred: the arms' shares differ by chance, and a mean far from 0 would make noise of that.
-            centre = self.scales.setdefault(f"{metric.key} effect", Scale(memory=1_000_000))
-            effect.add(per_call - centre.mean if centre.count else 0.0, treated, q=self.q)
-            centre.add(per_call)
+        return bets
+
+    def _note(self, metric: Metric, treated: bool, outcome: float) -> None:
+        effect = self.effects.get(metric.key)
+        if effect is None:
+            effect = self.effects[metric.key] = Effect()
+        effect.add(outcome, treated)
 
     # --- what it comes to -----------------------------------------------------------------------------------
 
     def findings(self, *, alpha: float) -> Iterator[Finding]:
         """One per metric that has any sessions. alpha: probability that any of them is ever a false alarm."""
+        if not 0.0 < self.q < 1.0:
+            return
         for metric in METRICS:
-            bets = self.bets.get(metric.key)
             effect = self.effects.get(metric.key)
-            if bets is None or effect is None:
+            if effect is None:
                 continue
-            shown = effect.interval(alpha=alpha)
-            if shown is not None and metric.shown == "ratio":
-                shown = _as_ratio(metric.name, shown)
+            bets = self.bets.get(metric.key)
             yield Finding(
                 metric,
-                odds=math.exp(min(bets.peak, 50.0)),
+                odds=1.0 if bets is None else math.exp(min(bets.peak, 50.0)),
                 limit=1 / (metric.stake * alpha),
                 sessions=effect.count,
-                treated=effect.treated,
-                effect=shown,
+                treated=effect.treated.count,
+                effect=_shown(metric, effect.interval(q=self.q, alpha=alpha)),
             )
 
     def harm(self, *, alpha: float) -> Finding | None:
@@ -425,9 +446,15 @@ class Trial(msgspec.Struct):
         return {f"{name}_at_most": highest[name] for name in limits}
 
 
-def _as_ratio(name: str, effect: Interval) -> Interval:
-    """Latency and the cost of a session are bet on as logarithms; the cost of a call as a multiple of the usual."""
-    if name == "call_cost":
+def _shown(metric: Metric, effect: Interval | None) -> Interval | None:
+    """As people read it: factors for ratios, and better is up for what callers and judges say."""
+    if effect is None:
+        return None
+    if metric.better == "higher":
+        return Interval(-effect.estimate, -effect.high, -effect.low)
+    if metric.shown == "points":
+        return effect
+    if metric.name == "call_cost":  # a multiple of the usual cost; the others are logarithms
         return Interval(1 + effect.estimate, 1 + effect.low, 1 + effect.high)
     limit = 20.0
     return Interval(*(math.exp(max(-limit, min(limit, value))) for value in msgspec.structs.astuple(effect)))

@@ -45,6 +45,7 @@ def summary_json(result: Summary) -> dict[str, Any]:
             | _money("spent", e.spent)
             for e in result.optimizers
         ],
+        "suspect_calls": result.suspect_calls,
         "unpriced": [
             {"provider": u.provider, "model": u.model, "calls": u.calls, "tokens": u.tokens} | _money("spent", u.spent)
             for u in result.unpriced

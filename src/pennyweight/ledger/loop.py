@@ -156,6 +156,7 @@ class Loop:
         self._looked: float | None = None
         self._saved = clock.monotonic()
         self._unsaved = False
+        self._trouble = ""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -178,10 +179,16 @@ class Loop:
                 while more:
                     more = await self.step()
                     await asyncio.sleep(0.05)  # behind: catch up in small pieces, calls go first
-            except StoreError as error:
-                log.warning("experiments wait for the ledger", extra={"detail": str(error)})
-            except Exception:
-                log.exception("experiments failed")
+                self._trouble = ""
+            except Exception as error:  # noqa: BLE001 - experiments may stand still, the gateway may not
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Once, until it works again or something else is wrong."""
+        trouble = str(error) if isinstance(error, StoreError) else type(error).__name__
+        if trouble != self._trouble:
+            log.warning("experiments stand still", extra={"error": type(error).__name__, "detail": trouble})
+        self._trouble = trouble
 
     async def step(self, *, act: bool = True) -> bool:
         """One look at what is new, and what follows from it; whether there is more to read. Raises StoreError."""
@@ -228,7 +235,7 @@ class Loop:
             before = (state.row, state.signal)
             state.align(self._policy)
             more = advance(state, connection, elapsed_s=0.0 if self._looked is None else now - self._looked)
-        self._looked = now
+        self._looked = None if more else now  # what comes while we are behind says nothing of how much comes
         self._unsaved = self._unsaved or (state.row, state.signal) != before
         return more
 
@@ -272,6 +279,7 @@ def report(trials: Trials, policy: Policy, settings: LoopSettings, history: Sequ
     return {
         "holdout": policy.holdout,
         "alpha": settings.alpha,
+        "sessions_followed": 1 / trials.one_in,
         "optimizers": [_optimizer(name, trials, policy, settings) for name in policy.flags],
         "total": _trial(trials.trials.get(TOTAL), settings) if policy.holdout > 0 else None,
         "changes": [msgspec.to_builtins(change) for change in history],

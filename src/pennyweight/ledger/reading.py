@@ -98,6 +98,7 @@ def _receipt(row: sqlite3.Row) -> Receipt:
             reasoning_tokens=row["reasoning_tokens"],
             tier=row["tier"],
             counted=bool(row["counted"]),
+            suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
         )
     same = (
         "call_id at tenant session agent task skill housekeeping wire provider model target_model pricing basis "
@@ -114,5 +115,4 @@ def _receipt(row: sqlite3.Row) -> Receipt:
         trail=_trail.decode(row["trail"]),
         replayed=bool(row["replayed"]),
         abandoned=bool(row["abandoned"]),
-        usage_suspect=row["usage_suspect"] if "usage_suspect" in row.keys() else "",  # noqa: SIM118 - a Row's values
     )

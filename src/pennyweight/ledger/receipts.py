@@ -153,6 +153,7 @@ def _sum(charges: Sequence[Charge]) -> Usage:
         reasoning_tokens=sum(u.reasoning_tokens for u in usages),
         tier=usages[-1].tier,
         counted=any(u.counted for u in usages),
+        suspect="; ".join(dict.fromkeys(u.suspect for u in usages if u.suspect)),
     )
 
 

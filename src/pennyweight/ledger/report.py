@@ -126,6 +126,7 @@ class Summary(msgspec.Struct, frozen=True):
     total: Line
     optimizers: tuple[Earned, ...]
     unpriced: tuple[Unpriced, ...]
+    suspect_calls: int = 0  # whose provider told usage that contradicts itself
 
 
 def summary(path: Path, query: Query) -> Summary:
@@ -142,6 +143,7 @@ def summary(path: Path, query: Query) -> Summary:
             total=_total(lines, added),
             optimizers=_earned(connection, where, values),
             unpriced=_unpriced(connection, where, values),
+            suspect_calls=_suspect(connection, where, values),
         )
 
 
@@ -278,3 +280,10 @@ def _unpriced(connection: sqlite3.Connection, where: str, values: tuple[Any, ...
     return tuple(
         Unpriced(row[0], row[1], row[2], row[3] or 0, _join(*row[4:6])) for row in connection.execute(sql, values)
     )
+
+
+def _suspect(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> int:
+    if all(column[1] != "usage_suspect" for column in connection.execute("PRAGMA table_info(receipts)")):
+        return 0  # a file of an older version
+    sql = f"SELECT count(*) FROM receipts {where} {'AND' if where else 'WHERE'} usage_suspect <> ''"
+    return int(connection.execute(sql, values).fetchone()[0])

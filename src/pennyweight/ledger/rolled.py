@@ -78,6 +78,7 @@ _MONEY = Figures.__struct_fields__[11:]
 _COLUMNS = (*_NUMBERS, *(f"{name}_{part}" for name in _MONEY for part in ("micro", "rest")))
 _BETWEEN = "\x1f"  # a separator that no tenant's name has: names of keys are printable
 _ORDERING = ("calls", "cost_micro", "input_tokens")
+_MANY = ("session", "agent", "task")
 _STEP_COLUMNS = ("steps", "saving_micro", "saving_rest", "spent_micro", "spent_rest")
 
 
@@ -164,7 +165,7 @@ class Rolled:
               {only} GROUP BY 1 HAVING sum(calls) {order}"""
 
         only = ""
-        if "LIMIT" in order and dimension == "session":
+        if "LIMIT" in order and dimension in _MANY:
             found = self._connection.execute(grouped(_ORDERING, "", ""), both).fetchall()
             both = (*both, json.dumps([row[0] for row in found]))
             only = "WHERE named IN (SELECT value FROM json_each(?))"

@@ -104,6 +104,9 @@ def build(settings: Settings, parts: Parts) -> ExactCache:
     return ExactCache(settings, parts)
 
 
+_CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
+
+
 class ExactCache:
     """An Optimizer that proposes a stored Answer, and stores answers when calls settle."""
 
@@ -134,7 +137,10 @@ class ExactCache:
         entry = _decode(await self._kv.get(cache_key(call, fields)))
         if entry is None:
             return None
-        age_s = max(self._clock.now() - entry.created_at, 0.0)
+        age_s = self._clock.now() - entry.created_at
+        if age_s < -_CLOCK_SLACK_S:
+            return None  # made by a clock that was set back since: nobody knows how old it is
+        age_s = max(age_s, 0.0)
         if age_s >= min(self._ttl.value, wishes.max_age_s) or self._ttl.asks_again(call.id, age_s):
             return None
         usage = entry.usage

@@ -31,9 +31,9 @@ def demo_session() -> list[Recorded]:
 
 
 _SESSIONS = (
-    ("anthropic-sdk", "a coding loop on the Anthropic SDK, which marks nothing for the cache", "anthropic_sdk_debug20"),
-    ("openclaw-wakes", "an OpenClaw assistant whose heartbeats wake it with another prompt", "openclaw_heartbeat"),
-    ("openclaw", "an OpenClaw coding session that caches well", "openclaw_debug20"),
+    ("unmarked", "a coding loop on the Anthropic SDK, which marks nothing for the cache", "anthropic_sdk_debug20"),
+    ("heartbeat", "an OpenClaw assistant whose heartbeats wake it with another prompt", "openclaw_heartbeat"),
+    ("healthy", "an OpenClaw coding session that caches well", "openclaw_debug20"),
 )
 
 

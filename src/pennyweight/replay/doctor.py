@@ -8,7 +8,7 @@ import msgspec
 
 from ..call import Identity, Target
 from ..capture.format import Recorded
-from ..ledger.doctor import Doctor, Finding, Pricing, Rules, gather, prompt_cost, sent
+from ..ledger.doctor import Doctor, Finding, Pricing, Rules, gather, is_whole, prompt_cost, sent
 from ..prefix import Blocks
 from ..request import Request, Usage, Wire
 from ..testing.prefix_cache import PrefixCache, TooManyBreakpoints
@@ -42,25 +42,28 @@ def diagnose(
 
     count: tokens of a text. since: unix seconds; earlier calls are left out where their time is known.
     """
-    doctor = Doctor(rules, pricing)
     blocks = Blocks(count=count)
-    # Recordings without a date all begin at nought: each then has a provider of its own, or they would meet there.
-    caches: dict[str, PrefixCache] = {}
+    # Recordings without a date all begin at nought: each is a world of its own then, or they would meet there.
+    worlds: dict[str, tuple[Doctor, PrefixCache]] = {}
     findings: dict[tuple[str, ...], Finding] = {}
     seen = simulated = tokens = cost = 0
     start = min((call.at for call in calls if call.at), default=1_800_000_000.0)
-    for number, call in enumerate(calls, 1):
+    for number, call in enumerate(sorted(calls, key=lambda call: call.at), 1):  # those without a date stay in order
         progress(number)
         request = call.request
-        if not 200 <= call.status < 300 or (call.at and call.at < since):
+        if not 200 <= call.status < 300 or (call.at and call.at < since) or not is_whole(request):
             continue
         target = resolve(request.model, request.wire)
         identity = identify(request)
         if not identity.session or identity.session_source == "derived":
             identity = msgspec.structs.replace(identity, session=call.session or identity.session)
+        world = "" if call.at else call.session
+        if world not in worlds:
+            worlds[world] = Doctor(rules, pricing), PrefixCache(count)
+        doctor, cache = worlds[world]
         usage, at = call.usage, call.at or start + call.t
         if usage is None:
-            usage = _simulated(caches.setdefault("" if call.at else call.session, PrefixCache(count)), call, at)
+            usage = _simulated(cache, call, at)
             simulated += 1
         chain = blocks.chain(request)
         one = sent(request, call_id=str(number), at=at, identity=identity, target=target, usage=usage, chain=chain)

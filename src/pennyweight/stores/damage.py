@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 
 from ..errors import StoreError
 from ..protocols import KV, Clock
+from .pages import log_damage
 from .salvage import salvage
 
 __all__ = ["Damage", "Doubted", "notes", "notice", "rebuild"]
@@ -81,7 +83,8 @@ def rebuild(path: Path, reason: str, make: Callable[[Path], sqlite3.Connection],
     try:
         fresh = make(draft)
         try:
-            saved = salvage(aside, fresh)
+            log_damaged = bool(log_damage(aside.with_name(aside.name + "-wal")))
+            saved = salvage(aside, fresh, log_damaged=log_damaged)
             fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             fresh.execute("PRAGMA journal_mode=DELETE")
         finally:
@@ -164,6 +167,8 @@ class Doubted:
         self._inner = inner
         self._path = path
         self._clock = clock
+        self._notes: tuple[Damage, ...] = ()
+        self._changed_ns = -1
 
     async def get(self, key: str) -> bytes | None:
         return await self._inner.get(key)
@@ -177,10 +182,21 @@ class Doubted:
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         """Raises StoreError while the counters of today are in doubt; what is taken back is taken back."""
         today = self._clock.now() // 86_400
-        for damage in notes(self._path):
+        for damage in self._known():
             if amount >= 0 and damage.counters_in_doubt and damage.at // 86_400 >= today:
                 raise StoreError(
                     "What was spent today is not known, because the ledger was damaged, so daily limits refuse until "
                     f"00:00 UTC. To lift this, remove {damage.aside}.json from the data folder."
                 )
         return await self._inner.add(key, amount, ttl_s=ttl_s)
+
+    def _known(self) -> tuple[Damage, ...]:
+        """The notes, looked for again when the folder has changed: a look at its time is all that most calls cost."""
+        try:
+            changed_ns = self._path.parent.stat().st_mtime_ns
+        except OSError:
+            return self._notes
+        # Two changes within a tick of the file system's clock leave one time: a fresh folder is looked into again.
+        if changed_ns != self._changed_ns or time.time_ns() - changed_ns < 2 * 10**9:
+            self._notes, self._changed_ns = notes(self._path), changed_ns
+        return self._notes

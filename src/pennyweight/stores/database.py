@@ -23,7 +23,8 @@ import msgspec
 
 from ..errors import StoreError
 from .damage import Damage, notes, notice, rebuild
-from .salvage import is_damage
+from .pages import log_damage
+from .salvage import damaged, is_damage
 
 __all__ = ["FILE", "Database"]
 
@@ -65,6 +66,7 @@ class Database:
         self._busy_s = busy_s
         self._now = now
         self._closed = False
+        self._log_seen = False
         self._rebuilding = False
         self._rebuild_after = float("-inf")  # on the monotonic clock
         self._making = threading.Lock()
@@ -126,6 +128,12 @@ class Database:
             raise StoreError(f"Cannot use the database {self.path}: {error.strerror or error}.") from error
 
     def _open(self) -> sqlite3.Connection:
+        """Raises sqlite3.DatabaseError for damage that SQLite itself would pass over."""
+        if not self._log_seen:
+            self._log_seen = True  # from now on the log is ours, and of what others write to it the end may be torn
+            reason = log_damage(self.path.with_name(self.path.name + "-wal"))
+            if reason:
+                raise damaged(reason)
         return self._connect(self.path)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
@@ -161,7 +169,8 @@ class Database:
         try:
             self._reader.threads.submit(self._reader.drop).result()
             self._writer.drop()
-            if not _damage_in(self.path, "integrity_check"):  # another process did it
+            log_is_whole = not log_damage(self.path.with_name(self.path.name + "-wal"))
+            if log_is_whole and not _damage_in(self.path, "integrity_check"):  # another process did it
                 return
             damage = rebuild(self.path, reason, self._connect, self._now())
             if damage is not None:
@@ -169,6 +178,7 @@ class Database:
                 log.error(notice(damage, self.path.parent), extra={"damage": facts})
         except Exception as error:  # noqa: BLE001 - whatever it was, the damaged file is still there: try again later
             self._rebuild_after = time.monotonic() + REBUILD_AGAIN_S
+            self._log_seen = False
             facts = {"path": str(self.path), "error": type(error).__name__, "detail": str(error)}
             log.error("the damaged ledger could not be rebuilt; it was left as it is", extra=facts)
         finally:

@@ -19,7 +19,7 @@ from ..call import Step
 from ..request import Operation
 from . import pages
 
-__all__ = ["Salvaged", "is_damage", "salvage"]
+__all__ = ["Salvaged", "damaged", "is_damage", "salvage"]
 
 _HIGHEST_ROWID = 1 << 40  # more rows than any of our files will have
 # The rollups hold what receipts sum to; of the receipts that are left they are summed again.
@@ -51,10 +51,18 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def salvage(damaged: Path, fresh: sqlite3.Connection) -> Salvaged:
+def damaged(reason: str) -> sqlite3.DatabaseError:
+    """The error for damage that we have found and SQLite has not."""
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def salvage(damaged: Path, fresh: sqlite3.Connection, *, log_damaged: bool = False) -> Salvaged:
     """Copy what is readable in the file `damaged` (and its log beside it) into `fresh`, which has the schema.
 
-    Raises sqlite3.Error where `fresh` cannot be written.
+    log_damaged: SQLite does not see all of the log, so nothing that it reads is whole. Raises sqlite3.Error where
+    `fresh` cannot be written.
     """
     rows: dict[str, int] = {}
     broken: list[str] = []
@@ -65,7 +73,7 @@ def salvage(damaged: Path, fresh: sqlite3.Connection) -> Salvaged:
             broken.append(table.name)
             continue
         whole = _copy(source, fresh, table)
-        if not whole:
+        if not whole or log_damaged:
             broken.append(table.name)
         if table.name == "receipts":
             expected = _indexed(source)

@@ -85,7 +85,7 @@ def _row(r: Receipt) -> tuple[object, ...]:
         r.call_id, r.at, r.tenant, r.session, r.agent, r.task, r.skill, r.housekeeping, r.wire, str(r.operation),
         r.provider, r.model, r.target_model, *usage, r.replayed, r.cost, r.baseline, r.spent, r.pricing, r.basis,
         r.answered_by, _encode(r.trail).decode(), r.status, r.finish_reason, r.arm, r.ttft_s, r.latency_s, r.added_s,
-        r.error, r.abandoned, r.foreseen_read_tokens, r.warm, r.usage_suspect,
+        r.error, r.abandoned, r.foreseen_read_tokens, r.warm, "" if u is None else u.suspect,
     )
     # fmt: on
 

@@ -140,6 +140,11 @@ class KeyStore:
         try:
             status = self._path.stat()
         except FileNotFoundError:
+            if self._secret_path.exists():  # there were keys: without them everybody would get in
+                raise StoreError(
+                    f"{self._path} is gone, and {self._secret_path.name} is there. Restore it, or remove that too "
+                    "to go on without keys."
+                ) from None
             self._keys, self._by_name, self._stamp, self._looked_at = {}, {}, None, now
             return
         except OSError as error:

@@ -14,7 +14,7 @@ from ..errors import BadRequest
 from ..request import Done, Request, Usage, Wire
 from . import Tap, View, sse
 from .taps import StreamTap, loads, shaped, tiered
-from .usage import decode
+from .usage import MOST_TOKENS, decode
 from .views import Lens, items, json_type, text_parts
 
 __all__ = ["error", "error_event", "error_type", "fold", "read", "stream_type", "tap", "unfold", "view"]
@@ -165,7 +165,8 @@ class _Usage(msgspec.Struct):
     """A usage block as OpenAI writes it; the fields of type Any are those by which another server is told."""
 
     prompt_tokens: int
-    completion_tokens: int = 0
+    completion_tokens: int
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     cached_tokens: Any = None
@@ -201,7 +202,9 @@ def _read_plain(body: bytes) -> Done | None:
         return None
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
     counts = (usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens, usage.completion_tokens)
-    if min(counts) < 0 or written.reasoning_tokens < 0:
+    if min(counts) < 0 or not 0 <= written.reasoning_tokens <= counts[3] or counts[1] + counts[2] > counts[0]:
+        return None
+    if sum(counts) > MOST_TOKENS or usage.total_tokens not in (None, counts[0] + counts[3]):
         return None
     told = Usage(counts[0], counts[1], counts[2], 0, counts[3], written.reasoning_tokens)
     return Done(told, answer.choices[0].finish_reason)

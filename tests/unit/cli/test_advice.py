@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,13 @@ def test_a_window_that_is_none_says_how_to_write_one(data: Path, text: str) -> N
     done = advice("--data", data, f"--window={text}")
     assert done.exit_code == 2
     assert "1h, 24h, 7d" in done.output
+
+
+def test_a_ledger_of_an_older_version_is_read_as_it_is(data: Path) -> None:
+    with closing(sqlite3.connect(data / FILE)) as database, database:
+        database.execute("DROP TABLE adaptive_changes")
+        database.execute("UPDATE schema_version SET version = 1")
+    done = advice("--data", data)
+    assert done.exit_code == 0
+    assert "is slow" in done.output
+    assert "adaptive loop did" not in done.output

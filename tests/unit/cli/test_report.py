@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from pennyweight.call import Step, Verdict
 from pennyweight.cli.report import command, tokens
 from pennyweight.errors import NotFound, StoreError
+from pennyweight.request import Usage
 from pennyweight.stores.sqlite import FILE, Database, SQLiteLedger
 from pennyweight.testing.contracts import sample_receipt
 
@@ -124,3 +125,30 @@ def test_the_data_folder_follows_the_environment(data: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PENNYWEIGHT_DATA", str(data))
     assert "claude-sonnet-4-5" in report("--by", "model").output
+
+
+def test_usage_that_contradicts_itself_is_told(tmp_path: Path) -> None:
+    why = "900 cached or written of 100 input tokens"
+
+    async def write() -> None:
+        database = Database(tmp_path / FILE)
+        odd = sample_receipt("odd", usage=Usage(900, 900, output_tokens=3, suspect=why))
+        await SQLiteLedger(database).append([sample_receipt("fine"), odd])
+        await database.close()
+
+    asyncio.run(write())
+    assert "1 calls have usage that contradicts itself" in report("--data", tmp_path).output
+    assert json.loads(report("--data", tmp_path, "--json").output)["suspect_calls"] == 1
+    assert json.loads(report("--data", tmp_path, "--json", "--tenant", "x").output)["suspect_calls"] == 0
+    assert why in " ".join(report("--data", tmp_path, "--call", "odd").output.split())
+
+
+def test_a_ledger_that_was_damaged_is_told_beside_the_figures(data: Path) -> None:
+    (data / f"{FILE}.damaged-20261121T120000Z.json").write_text(
+        '{"at": 1795262400, "aside": "pennyweight.db.damaged-20261121T120000Z", "reason": "malformed", '
+        '"saved_receipts": 1200, "lost_receipts": 34, "saved": {}, "broken": ["kv"]}'
+    )
+    done = report("--data", data, "--json")
+    assert json.loads(done.stdout)["total"]["calls"] == 4
+    assert "1,200 receipts saved, about 34 are lost" in done.stderr
+    assert "Daily limits refuse for the rest of that day" in done.stderr

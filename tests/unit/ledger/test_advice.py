@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pennyweight.call import Receipt, Step, Verdict
-from pennyweight.ledger.advice import Finding, Queue, Settings, Window, advise, read
+from pennyweight.ledger.advice import Finding, Queue, Settings, Window, advise, metrics, read
 from pennyweight.ledger.advice.window import DAY_S
 from pennyweight.money import PicoUSD
 from pennyweight.request import Charge, Usage
@@ -24,6 +24,7 @@ DOLLAR = 10**12
 
 # PicoUSD a token: input, cache read, output.
 PRICES = {"opus": (5 * MICRO, MICRO // 2, 25 * MICRO), "haiku": (MICRO, MICRO // 10, 5 * MICRO), "flat": (1, 1, 1)}
+PRICES["sonnet"] = (3 * MICRO, 3 * MICRO // 10, 15 * MICRO)
 
 
 class Book:
@@ -251,6 +252,39 @@ def test_heartbeats_that_burn_money(tmp_path: Path) -> None:
     assert "lightContext" in finding.setting
 
 
+def woken(work_reads: int) -> list[Receipt]:
+    """Forty calls of which every fifth is a wake; of the others each reads so much of its 20,000 tokens, but the third
+    one after a wake reads 5,000 less."""
+    found = []
+    for n in range(40):
+        wake, third = n % 5 == 0, n % 5 == 3
+        usage = Usage(20_000, 0 if wake else max(work_reads - 5_000 * third, 0), 0, 0, 10)
+        chore = "heartbeat" if wake else ""
+        found.append(call(n, session="main", agent="main", age_s=20_000 - 60 * n, usage=usage, housekeeping=chore))
+    # and a long conversation without wakes, which shows what is usual for this agent
+    steady = Usage(20_000, work_reads, 0, 0, 10)
+    return found + [call(100 + n, session="o", agent="main", age_s=9_000 - 60 * n, usage=steady) for n in range(40)]
+
+
+def test_what_a_wake_spoils_a_few_calls_later_is_told(tmp_path: Path) -> None:
+    finding = advice(tmp_path, woken(20_000))["heartbeats"]
+    assert finding.evidence["tokens_read_anew_after"] == 8 * 5_000
+
+
+def test_a_wake_is_not_blamed_for_what_is_never_cached(tmp_path: Path) -> None:
+    finding = advice(tmp_path, woken(0))["heartbeats"]
+    assert finding.evidence["tokens_read_anew_after"] == 0
+
+
+def test_the_figures_behind_advice(tmp_path: Path) -> None:
+    found = alternating(5) + [call(10 + n, housekeeping="heartbeat", cost=7, baseline=7) for n in range(2)]
+    told = metrics(read(ledger(tmp_path, found), now=NOW))
+    assert (told.calls, told.model_switches, told.heartbeats, told.heartbeat_cost_pico) == (7, 4, 2, 14)
+    assert (told.shareable_tokens, told.shared_tokens) == (20_000, 0)
+    assert [(m.model, m.calls, m.mean_s) for m in told.models] == [("opus", 5, 1.5), ("haiku", 2, 1.5)]
+    assert metrics(read(tmp_path / "none", now=NOW)).mean_s is None
+
+
 def test_heartbeats_of_their_own_are_told_to_come_less_often(tmp_path: Path) -> None:
     wakes = [
         call(n, agent="main", session="hb", housekeeping="heartbeat", usage=Usage(8_800, 0, 0, 0, 10)) for n in range(9)
@@ -312,6 +346,11 @@ def test_a_dear_model_that_may_be_needed(tmp_path: Path, why: str, found: list[R
 
 def test_no_model_is_proposed_that_the_operator_does_not_use(tmp_path: Path) -> None:
     assert "dear_model" not in advice(tmp_path, simple(0, 60))
+
+
+def test_no_model_is_proposed_that_is_hardly_cheaper(tmp_path: Path) -> None:
+    found = simple(0, 60) + simple(100, 30, agent="other", target_model="sonnet")
+    assert "dear_model" not in advice(tmp_path, found)
 
 
 def test_no_model_is_proposed_whose_answers_fail(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_counted_usage_is_off_by_a_quarter_at_most(tmp_path: Path) -> None:
 
 
 def test_suspect_usage_is_named(tmp_path: Path) -> None:
-    odd = call("odd", DAY_1 + HOUR, Usage(100, output_tokens=10), usage_suspect="cached_tokens 900 > input 100")
+    odd = call("odd", DAY_1 + HOUR, Usage(100, output_tokens=10, suspect="a doubt"))
     truth = msgspec.structs.replace(odd, usage=Usage(160, output_tokens=10))
     result = audited(tmp_path, [*ANTHROPIC, odd], anthropic_usage([*within(ANTHROPIC), truth]))
     assert result.ok

@@ -315,7 +315,7 @@ def test_what_is_said_counts_once_a_session_and_waits_for_its_receipt(tmp_path: 
         await house.loop.step()
         trial = house.state().trials[TOTAL]
         assert (trial.treated.up, trial.treated.down) == (1, 1)
-        assert trial.effects == {}  # a holdout of 0: nothing to compare with
+        assert not list(trial.findings(alpha=0.05))  # a holdout of 0: nothing to compare with
         assert (trial.treated.tools, trial.treated.tools_wrong, trial.treated.reasks) == (1, 1.0, 1)
         own = house.state().trials["a"]
         assert own.effects["feedback said"].count == 1
@@ -337,5 +337,53 @@ def test_without_a_ledger_there_is_nothing_to_say(tmp_path: Path) -> None:
         assert not await house.loop.step() or house.state().row == 0
         found = await house.loop.report()
         assert [one["name"] for one in found["optimizers"]] == ["a"]
+
+    drive(House(tmp_path, {"a": Flag("on", 0.5)}), work)
+
+
+def test_under_a_flood_only_some_sessions_are_followed_and_the_others_cost_next_to_nothing(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await house.call("s")
+        await house.loop.step()
+        house.clock.advance(1)
+        flood = [receipt(f"f{n}", f"f{n}", "a+", house.clock.now(), 1.0, 200) for n in range(1600)]
+        await house.ledger.append(flood)
+        await house.loop.step()
+        assert house.state().one_in == 16
+        assert 50 < house.state().trials["a"].treated.sessions < 160
+        assert (await house.loop.report())["sessions_followed"] == 1 / 16
+        house.clock.advance(1)
+        await house.loop.step()
+        assert house.state().one_in == 1
+
+    drive(House(tmp_path, {"a": Flag("on", 0.5)}), work)
+
+
+def test_what_came_before_a_change_is_of_the_stage_before_though_it_is_read_later(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await house.loop.step()
+        for number in range(10):
+            await house.call(f"s{number}")
+        await house.policy.set("a", by="operator", share=0.6)
+        await house.loop.step()
+        await house.loop.step()
+        trial = house.state().trials["a"]
+        assert trial.stage.startswith("on 0.6")
+        assert trial.treated.calls + trial.control.calls == 0
+
+    drive(House(tmp_path, {"a": Flag("on", 0.5)}), work)
+
+
+def test_a_word_on_a_call_that_is_not_read_yet_waits_for_it(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        many = [receipt(f"m{n}", f"m{n}", "a+", house.clock.now(), 1.0, 200) for n in range(2_050)]
+        await house.ledger.append(many)
+        await house.signals.add([Said("local", "m2049", "m2049", "reask", 1.0)])
+        assert await house.loop.step()
+        assert house.state().trials["a"].treated.reasks == 0
+        await house.loop.step()
+        trial = house.state().trials["a"]
+        assert trial.treated.reasks == 1
+        assert trial.open["local\0m2049"].reasks == 1
 
     drive(House(tmp_path, {"a": Flag("on", 0.5)}), work)

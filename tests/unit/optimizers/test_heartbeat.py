@@ -77,12 +77,15 @@ def marks(value: Any) -> int:
     return msgspec.json.encode(value).count(b'"cache_control":')
 
 
-def woken(wire: Wire = ANTHROPIC, *, optimize: Optimize = "safe", **settings: Any) -> tuple[House, Session]:
-    """A session after its first wake, which ended at once; its user has not spoken since."""
+def woken(
+    wire: Wire = ANTHROPIC, *, optimize: Optimize = "safe", times: int = 1, **settings: Any
+) -> tuple[House, Session]:
+    """A session after its first wakes, which ended at once; its user has not spoken since."""
     house, session = House(**settings), Session(wire)
     house.play(call(session.ordinary(), wire, optimize=optimize, at=AT))
     session.answered()
-    house.play(call(session.wake(), wire, optimize=optimize, at=AT + 40))
+    for number in range(times):
+        house.play(call(session.wake(), wire, optimize=optimize, at=AT + 40 - times + number))
     return house, session
 
 
@@ -171,7 +174,7 @@ def test_tenants_sessions_and_keys_are_told_apart() -> None:
 
 
 def test_a_wake_that_will_end_at_once_writes_its_head_alone() -> None:
-    house, session = woken()
+    house, session = woken(times=5)
     session.asks("Hm.")
     session.answered()
     made = call(session.wake(), ANTHROPIC, at=AT + 90)
@@ -193,7 +196,7 @@ def test_the_first_wake_is_left_alone() -> None:
 
 
 def test_a_head_that_expires_between_wakes_is_not_written() -> None:
-    house, session = woken()
+    house, session = woken(times=5)
     made = call(session.wake(), ANTHROPIC, at=AT + 40 + 1_800)
     proposal = house.ask(made)
     assert proposal is not None
@@ -208,8 +211,31 @@ def test_wakes_that_call_tools_keep_their_marks() -> None:
     assert house.ask(call(session.wake(), ANTHROPIC)) is None
 
 
-def test_later_steps_of_a_wake_keep_their_marks() -> None:
+def test_what_pinning_saved_may_be_bet_at_once() -> None:
     house, session = woken()
+    assert house.ask(call(session.wake(), ANTHROPIC, at=AT + 45)) is None  # one wake is no evidence
+    session.asks("Show me ten.")
+    house.play(call(session.ordinary(), ANTHROPIC, at=AT + 50))
+    session.answered()
+    session.merges(2)
+    session.asks("And twenty.")
+    assert house.play(call(session.ordinary(), ANTHROPIC, at=AT + 60)).rewritten
+    session.answered()
+    assert house.ask(call(session.wake(), ANTHROPIC, at=AT + 70)) is not None
+
+
+def test_a_session_that_lost_by_it_keeps_its_marks() -> None:
+    """A wake goes on after its marks were taken off: it has to write its history anew, and once is enough."""
+    house, session = woken(times=5)
+    for at in (AT + 50, AT + 60, AT + 70, AT + 80):
+        assert house.play(call(session.wake(), ANTHROPIC, at=at)).rewritten
+    assert house.play(call(session.wake(), ANTHROPIC, at=AT + 90), "tool_use").rewritten
+    for at in (AT + 100, AT + 110, AT + 120, AT + 130):
+        assert not house.play(call(session.wake(), ANTHROPIC, at=at)).rewritten
+
+
+def test_later_steps_of_a_wake_keep_their_marks() -> None:
+    house, session = woken(times=5)
     step = {
         "role": "assistant",
         "content": [{"type": "tool_use", "id": "t1", "name": "read", "input": {}}],
@@ -310,8 +336,16 @@ def test_a_wake_that_needs_what_the_head_lacks_keeps_its_own(change: dict[str, A
     assert proposal is None or proposal.level == "safe"
 
 
+def test_a_wake_of_another_conversation_keeps_its_own_head() -> None:
+    house, session = woken(optimize="max", times=5)
+    session.messages[0] = wakes.said(f"{STAMP} Something else.")
+    proposal = house.ask(call(session.wake(), ANTHROPIC, optimize="max", at=AT + 60))
+    assert proposal is not None
+    assert proposal.level == "safe"
+
+
 def test_a_cold_head_is_not_borrowed() -> None:
-    house, session = woken(optimize="max")
+    house, session = woken(optimize="max", times=5)
     proposal = house.ask(call(session.wake(), ANTHROPIC, optimize="max", at=AT + 1_000))
     assert proposal is not None
     assert proposal.level == "safe"
@@ -386,7 +420,7 @@ def test_failed_calls_teach_nothing() -> None:
 @pytest.mark.parametrize("switched_off", ["pin", "unmark", "borrow"])
 def test_each_part_can_be_switched_off(switched_off: str) -> None:
     level: Optimize = "max" if switched_off == "borrow" else "safe"
-    house, session = woken(optimize=level, **{switched_off: False})
+    house, session = woken(optimize=level, times=5, **{switched_off: False})
     session.asks("Show me ten.")
     house.play(call(session.ordinary(), ANTHROPIC, optimize=level, at=AT + 50))
     session.answered()
@@ -397,8 +431,7 @@ def test_each_part_can_be_switched_off(switched_off: str) -> None:
     assert (ordinary is None) == (switched_off == "pin")
     match switched_off:
         case "unmark":
-            assert wake is not None
-            assert wake.restores
+            assert wake is None
         case "borrow":
             assert wake is not None
             assert wake.level == "safe"
@@ -407,7 +440,7 @@ def test_each_part_can_be_switched_off(switched_off: str) -> None:
 
 
 def test_a_rewrite_is_all_it_proposes() -> None:
-    house, session = woken()
+    house, session = woken(times=5)
     proposal = house.ask(call(session.wake(), ANTHROPIC, at=AT + 60))
     assert proposal is not None
     assert isinstance(proposal.action, Rewrite)

@@ -250,6 +250,15 @@ def test_runaways_are_limited_and_the_limit_stands() -> None:
     assert (change.old, change.new, change.outcome) == (math.inf, 4096.0, "kept")
 
 
+def test_a_limit_is_raised_before_proper_answers_reach_it() -> None:
+    def work(n: int) -> tuple[int, str]:
+        return (32_000, "length") if n % 50 == 49 else (500 if n < 600 else 1500, "stop")
+
+    optimizer, changes = lived(work, 900)
+    assert [(change.new, change.outcome) for change in changes.all] == [(4096.0, "kept"), (6144.0, "kept")]
+    assert only(optimizer).value == 6144.0
+
+
 def test_a_limit_that_cuts_proper_answers_is_undone() -> None:
     """The agent is given other work, with long answers, after the limit was learnt."""
 

@@ -77,7 +77,7 @@ def test_tokens_and_money_are_those_of_the_original_within_one_percent() -> None
 
 
 # Of the others: input tokens, of them read and written, output tokens.
-OTHERS = {"anthropic-sdk": (522_148, 0, 0, 1_030), "openclaw-wakes": (412_312, 312_791, 98_494, 532)}
+OTHERS = {"unmarked": (522_148, 0, 0, 1_030), "heartbeat": (412_312, 312_791, 98_494, 532)}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -89,7 +89,7 @@ def test_the_other_recordings_have_the_tokens_of_their_originals(name: str) -> N
 
 
 def test_its_wakes_are_recognised_after_redaction() -> None:
-    (calls,) = [session.calls for session in demo_sessions() if session.name == "openclaw-wakes"]
+    (calls,) = [session.calls for session in demo_sessions() if session.name == "heartbeat"]
     kinds = [identify(call.request).housekeeping for call in calls]
     assert kinds.count("heartbeat") == 3
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import msgspec
 import pytest
 from tests.unit.replay.doctor_seeds import HEALTHY, MORE, TEN, recording
 
@@ -46,8 +49,8 @@ def test_a_seeded_cause_is_found_with_its_remedy_and_nothing_else(name: str) -> 
     build, code, setting = (TEN | MORE)[name]
     groups = found(build())
     assert [group.code for group in groups] == [code]
-    assert setting in groups[0].setting
-    assert groups[0].fix
+    assert setting in f"{groups[0].fix} {groups[0].setting}"
+    assert groups[0].setting
     assert groups[0].cost is not None
     assert groups[0].cost > 0
 
@@ -59,3 +62,45 @@ def test_there_are_ten() -> None:
 @pytest.mark.parametrize("name", ["demo", *HEALTHY])
 def test_nothing_is_said_of_a_healthy_session(name: str) -> None:
     assert found(demo_session() if name == "demo" else recording(name)) == ()
+
+
+def test_agents_with_other_heads_are_not_held_against_each_other() -> None:
+    """Two agents of one client at one provider, a minute apart, each with instructions and tools of its own."""
+    first = demo_session()[0]
+    other = copy.deepcopy(first.body)
+    other["system"][0]["text"] = other["system"][0]["text"].replace("a", "e", 40)
+    other["tools"] = other["tools"][2:]
+    other["messages"] = [{"role": "user", "content": "Something else."}]
+    for session in ("one", "two"):  # two conversations, and two agents that share one
+        calls = [
+            msgspec.structs.replace(first, session="one", at=1_795_000_000.0),
+            msgspec.structs.replace(first, session=session, body=other, at=1_795_000_060.0),
+        ]
+        assert found(calls) == ()
+
+
+def test_recordings_without_a_date_are_not_held_against_each_other() -> None:
+    assert found([*demo_session(), *(call for name in HEALTHY for call in recording(name))]) == ()
+
+
+def test_the_setting_is_the_gateways_where_it_can_do_it_and_the_clients_beside_it() -> None:
+    findings = examine(TEN["no markers"][0]()).findings
+    (here,) = grouped(findings)
+    assert here.setting == '[[optimizers]] use = "prompt_cache"'
+    assert here.applicable
+    (off,) = grouped(findings, on={"off"})
+    assert off.setting == 'optimize = "safe"'
+    (elsewhere,) = grouped(findings, on={"prompt_cache"})
+    assert elsewhere.setting == "pennyweight connect openclaw --write"
+    assert not elsewhere.applicable
+    (plugin,) = grouped(findings, known=())
+    assert plugin.setting == 'agents.defaults.params.cacheRetention: "short"'
+    assert not plugin.applicable
+
+
+def test_what_the_gateway_cannot_move_is_left_to_the_client() -> None:
+    within, between = found(TEN["clock"][0]()), found(MORE["ids of sessions"][0]())
+    assert within[0].applicable
+    assert "call to call" in within[0].title
+    assert not between[0].applicable
+    assert "conversation to conversation" in between[0].title

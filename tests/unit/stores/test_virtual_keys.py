@@ -102,3 +102,24 @@ def test_in_doubt_nobody_gets_in(tmp_path: Path, times: Times) -> None:
     (tmp_path / "keys.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError):
         KeyStore(tmp_path, now=times, monotonic=times).find(key)
+
+
+def test_keys_that_are_gone_let_nobody_in(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path, refresh_s=0)
+    key = store.add("team")
+    assert store.find(key) is not None
+    (tmp_path / "keys.db").unlink()
+    for look in (lambda: store.find(key), store.any, store.list):
+        with pytest.raises(StoreError, match=r"keys.db is gone, and keys.secret is there"):
+            look()
+    (tmp_path / "keys.secret").unlink()
+    assert not store.any()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"not a database"])
+def test_keys_that_are_damaged_let_nobody_in(tmp_path: Path, content: bytes) -> None:
+    store = KeyStore(tmp_path, refresh_s=0)
+    key = store.add("team")
+    (tmp_path / "keys.db").write_bytes(content)
+    with pytest.raises(StoreError, match=r"keys\.db cannot be read"):
+        store.find(key)

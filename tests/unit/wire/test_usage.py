@@ -26,9 +26,15 @@ def test_a_write_that_no_split_accounts_for_is_a_5_minute_write(split: Any, writ
     assert usage.input_tokens == 105
 
 
-def test_what_is_no_count_counts_nothing() -> None:
-    block = {"prompt_tokens": True, "completion_tokens": "7", "prompt_tokens_details": None}
-    assert decode(Wire.OPENAI_CHAT, block) == Usage()
+def test_what_is_no_count_counts_nothing_and_is_told() -> None:
+    block = {"prompt_tokens": True, "completion_tokens": "seven", "prompt_tokens_details": None}
+    told = "prompt_tokens is no number; completion_tokens is a text"
+    assert decode(Wire.OPENAI_CHAT, block) == Usage(suspect=told)
+
+
+def test_whole_floats_and_digits_are_the_numbers_that_they_write() -> None:
+    block = {"prompt_tokens": 12.0, "completion_tokens": "7"}
+    assert decode(Wire.OPENAI_CHAT, block) == Usage(12, output_tokens=7, suspect="completion_tokens is a text")
 
 
 def test_cached_tokens_wherever_a_compatible_server_puts_them() -> None:

@@ -23,7 +23,6 @@ RANGES: tuple[Range, ...] = get_args(Range)
 
 _DAYS: Mapping[Range, int] = {"today": 1, "7d": 7, "30d": 30, "90d": 90}
 _SHOWN = 100
-_STEPS = (HOUR_S, 6 * HOUR_S, DAY_S, 7 * DAY_S, 28 * DAY_S)
 _MOST_STEPS = 100
 _RECENT = 1_000  # calls whose latency is told
 
@@ -81,7 +80,7 @@ def breakdown(ledger: Rolled, asked: Asked, by: By) -> dict[str, Any]:
 
 def sessions(ledger: Rolled, asked: Asked, order: Literal["recent", "cost"]) -> dict[str, Any]:
     """Sessions that were active last, or the dearest, with who and what they are."""
-    found = ledger.sessions(asked.span, 500 if order == "recent" else _SHOWN, recent=order == "recent")
+    found = ledger.sessions(asked.span, 200 if order == "recent" else _SHOWN, recent=order == "recent")
     rows = []
     for tenant, session, sums in found:
         where = "tenant = ? AND session = ? ORDER BY at DESC LIMIT 1"
@@ -177,16 +176,19 @@ def response_cache_rate(found: Figures) -> float | None:
 
 
 def _over_time(ledger: Rolled, asked: Asked) -> dict[int, Figures]:
-    """Every step from the first to today, those without calls too; at most about a hundred."""
+    """Every step from the first to today, those without calls too; at most a hundred."""
     span = asked.span
     first = span.since if span.since is not None else ledger.first_day(asked.tenant)
     if first is None:
         return {}
-    first = max(first, asked.today - 36_500 * DAY_S)  # a clock that was wrong must not make a million steps
     end = asked.today + DAY_S
-    step_s = next((size for size in _STEPS if (end - first) / size <= _MOST_STEPS / 2), _STEPS[-1])
-    if asked.range in ("30d", "90d"):
-        step_s = DAY_S
+    days = (end - first) // DAY_S
+    if days <= 2:
+        step_s = HOUR_S
+    elif days <= 10:
+        step_s = 6 * HOUR_S
+    else:
+        step_s = DAY_S * -(-days // _MOST_STEPS)
     found = ledger.series(span, HOUR_S if step_s < DAY_S else DAY_S)
     steps: dict[int, Figures] = {at: Figures() for at in range(first, end, step_s)}
     for at, more in found.items():

@@ -15,6 +15,7 @@ from ...errors import BadRequest
 from ...front.auth import Gate
 from ...front.http import HttpRequest, HttpResponse
 from ...ledger.rolled import DAY_S, Figures, Rolled, Span, rolled
+from ...stores.damage import notice
 from ...stores.sqlite import FILE
 from . import assets, figures, prices
 from .figures import RANGES, Asked, By
@@ -96,7 +97,11 @@ class Dashboard:
         return told
 
     async def _overview(self, asked: Asked, fields: Fields) -> Any:
-        return await self._look(lambda ledger: figures.overview(ledger, asked), {"total": None})
+        told: dict[str, Any] = await self._look(lambda ledger: figures.overview(ledger, asked), {"total": None})
+        if asked.tenant is None:
+            damages = await asyncio.to_thread(self._app.database.damages)
+            told["damaged"] = [notice(damage, self._app.config.data_dir) for damage in damages]
+        return told
 
     async def _breakdown(self, asked: Asked, fields: Fields) -> Any:
         by = cast(By, _one_of(get_args(By), "by", fields.get("by", "model")))

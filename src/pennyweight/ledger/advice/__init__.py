@@ -7,8 +7,21 @@ not know what a prompt said: a finding about quality is proposed as an experimen
 from __future__ import annotations
 
 from .changes import changes
+from .metrics import Metrics, metrics
 from .rules import advise
 from .settings import Finding, Settings, Severity
 from .window import Queue, Window, read, span_s
 
-__all__ = ["Finding", "Queue", "Settings", "Severity", "Window", "advise", "changes", "read", "span_s"]
+__all__ = [
+    "Finding",
+    "Metrics",
+    "Queue",
+    "Settings",
+    "Severity",
+    "Window",
+    "advise",
+    "changes",
+    "metrics",
+    "read",
+    "span_s",
+]

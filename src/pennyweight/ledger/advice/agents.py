@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...money import format_usd
 from .case import USD, Case, agent_name, some
 from .settings import Finding
-from .window import grouped, total
+from .window import Turn, grouped, total
 
 __all__ = ["heartbeats", "sessions"]
 
@@ -28,8 +28,8 @@ def heartbeats(case: Case) -> Iterator[Finding]:
             continue
         mean = wakes.input_tokens // wakes.calls
         shared = bool(after) or mean > _LIGHT_WAKE
-        again = sum(turn.lost for turn in after)
-        told = f", and the next call after a wake had to read {again:,} tokens anew" if again else ""
+        again = _anew(after, [t for t in case.window.turns if t.agent == agent and t.kind == "same"])
+        told = f", and the calls that came after a wake had to read {again:,} tokens anew" if again else ""
         yield Finding(
             id=f"heartbeats:{agent}",
             code="heartbeats",
@@ -48,16 +48,25 @@ def heartbeats(case: Case) -> Iterator[Finding]:
             cost=per_day,
             basis=case.basis if per_day is not None else "",
             remedy=_SHARED_WAKE if shared else _OWN_WAKE,
-            setting="agents.defaults.heartbeat.isolatedSession = true and .lightContext = true in openclaw.json"
+            setting="agents.defaults.heartbeat.isolatedSession = true and .lightContext = true in openclaw.json\n"
+            'or here: optimize = "max", with the optimizer "heartbeat"'
             if shared
             else 'agents.defaults.heartbeat.every = "2h" (or .model = a cheaper one) in openclaw.json',
         )
 
 
+def _anew(after: Sequence[Turn], usual: Sequence[Turn]) -> int:
+    """Tokens that calls after a wake did not read from the cache, beyond what this agent usually does not read."""
+    possible = sum(turn.possible for turn in usual)
+    missed = sum(turn.lost for turn in usual) / possible if possible else 0.0
+    return max(round(sum(turn.lost - missed * turn.possible for turn in after)), 0)
+
+
 _LIGHT_WAKE = 12_000  # tokens: a wake in a session of its own with a light context was 8.8k in OpenClaw 2026.9
 _SHARED_WAKE = (
     "Wakes carry the whole conversation and break its cached prefix. Give them a session of their own and a light "
-    "context (they then do not know the conversation); after that a longer interval, then a cheaper model."
+    "context (they then do not know the conversation). Where they must know it, the gateway can send them on the "
+    "conversation's cached head. After that a longer interval, then a cheaper model."
 )
 _OWN_WAKE = "Wakes already have a light context: wake less often, or let a cheaper model do it."
 

@@ -272,12 +272,14 @@ def _dear(
 
 
 # Each call beside the one before it in its session. Chores that clients send elsewhere on purpose (a title, a summary)
-# neither follow nor precede anything: the conversation's cache outlives them.
+# neither follow nor precede anything: the conversation's cache outlives them. A wake is felt for up to four calls:
+# OpenClaw's history comes back rewritten one turn after it, and a turn has several calls.
 _TURNS = """
 WITH w AS (
   SELECT tenant, session, agent, provider, target_model, housekeeping, coalesce(cache_read_tokens, 0) AS read,
     input_tokens, at - lag(at) OVER s AS gap_s, lag(provider || '/' || target_model) OVER s AS before_model,
-    lag(input_tokens) OVER s AS before_tokens, lag(housekeeping) OVER s AS before_chore
+    lag(input_tokens) OVER s AS before_tokens, lag(housekeeping) OVER s AS before_chore,
+    max(housekeeping = 'heartbeat') OVER (s ROWS BETWEEN 4 PRECEDING AND 1 PRECEDING) AS woken
   FROM receipts
   WHERE at >= :since AND at <= :until AND session <> '' AND operation = 'generate' AND status < 300 AND NOT replayed
     AND housekeeping NOT IN ('title', 'commit_message', 'compaction', 'count')
@@ -285,7 +287,8 @@ WITH w AS (
 ), t AS MATERIALIZED (
   SELECT *,
     CASE WHEN housekeeping = 'heartbeat' THEN 'heartbeat' WHEN before_chore = 'heartbeat' THEN 'after_heartbeat'
-      WHEN before_model <> provider || '/' || target_model THEN 'switch' ELSE 'same' END AS kind,
+      WHEN before_model <> provider || '/' || target_model THEN 'switch'
+      WHEN woken THEN 'after_heartbeat' ELSE 'same' END AS kind,
     iif(gap_s <= :warm_s AND min(before_tokens, input_tokens) >= :cacheable, min(before_tokens, input_tokens), 0)
       AS possible
   FROM w WHERE before_model IS NOT NULL

@@ -3,7 +3,7 @@
 from .diagnose import Code, Miss
 from .doctor import Doctor, Rules, gather
 from .finding import Finding, Group, Severity, grouped
-from .sent import Pricing, Sent, pricing, prompt_cost, sent
+from .sent import Pricing, Sent, is_whole, pricing, prompt_cost, sent
 
 __all__ = [
     "Code",
@@ -17,6 +17,7 @@ __all__ = [
     "Severity",
     "gather",
     "grouped",
+    "is_whole",
     "pricing",
     "prompt_cost",
     "sent",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .diagnose import BETWEEN
+
 if TYPE_CHECKING:
     from .finding import Finding
 
@@ -39,21 +41,30 @@ def advise(
 ) -> Advice:
     """The words for findings of one kind. worst: the dearest; share: of those calls' prompt tokens, missed.
 
-    on: what the gateway does already; known: the optimizers there are, None: all. live: the calls went through it.
+    on: what the gateway does already, "off" if it may do nothing; known: the optimizers there are, None: all.
+    live: the calls went through it.
     Recorded calls that an optimizer which is on would have repaired came another way: then connecting is the remedy.
     """
     made = _ADVICE[worst.code](worst, _Told(calls, share, worst.dearest))
     optimizer = made.apply.partition(" ")[0]
     if not made.apply or (known is not None and optimizer not in known):
         return msgspec.structs.replace(made, apply="")
+    if worst.code == "heartbeat":  # the client's own setting does more than any repair
+        return msgspec.structs.replace(made, apply="" if made.apply in on else made.apply)
+    other = f" In the client: {made.setting}." if made.setting else ""
     if made.apply not in on:
-        return made
+        setting = f'[[optimizers]] use = "{optimizer}"'
+        if made.apply.endswith("max"):
+            setting, other = 'optimize = "max"', f"{other} Applying this sets max for the whole gateway."
+        elif "off" in on:
+            setting = 'optimize = "safe"'
+        return msgspec.structs.replace(made, fix=made.fix + other, setting=setting)
     if live:
         note = f" The gateway's {optimizer} is on: what comes after this, it found not to pay or cannot reach."
         return msgspec.structs.replace(made, fix=made.fix + note, apply="")
     client = worst.client if worst.client in _CONNECTS else ""
     setting = f"pennyweight connect {client}{' --write' if client not in _SDKS else ''}" if client else made.setting
-    fix = f"Send it through the gateway, whose {optimizer} is on. Or in the client: {made.setting}."
+    fix = f"Send it through the gateway, whose {optimizer} is on.{other}"
     return msgspec.structs.replace(made, fix=fix, setting=setting, apply="")
 
 
@@ -208,7 +219,8 @@ def _parallel(f: Finding, told: _Told) -> Advice:
 def _evicted(f: Finding, told: _Told) -> Advice:
     return Advice(
         "The provider had forgotten an unchanged prompt",
-        f"Nothing changed and its time was not up: it was evicted, or the call reached another machine. {told.often}",
+        "Nothing changed in what was sent, and its time was not up: it was evicted, the call reached another machine, "
+        f"or the provider drops the reasoning of finished turns. {told.often}",
         "Nothing to change here. Where it happens often: keep below 15 calls a minute for one prefix and cache key.",
     )
 
@@ -265,13 +277,20 @@ def _parameter_changed(f: Finding, told: _Told) -> Advice:
 
 
 def _volatile(f: Finding, told: _Told) -> Advice:
+    between = BETWEEN in f.names
+    movable = f.place.startswith("system") and not between  # within a session, over the Messages API
+    fix = "Move it to the end of the prompt, or write it less exactly (a day, not a second)."
+    if movable:
+        fix += (
+            " Under max the gateway goes on sending the form that the session began with, and tells the new one last."
+        )
+    spread = "conversation to conversation" if between else "call to call"
     return Advice(
-        f"{_capital(f.what or 'text that changes by itself')} near the start of the prompt changes from call to call",
+        f"{_capital(f.what or 'text that changes by itself')} near the start of the prompt changes from {spread}",
         f"It stands in {_at(f)}; everything behind it is paid for again. {told.often}",
-        f"Move {f.what or 'it'} to the end of the prompt, or write it less exactly (a day, not a second). "
-        "At its level max the gateway moves it to the tail.",
-        f"{f.what or 'it'} out of {f.place}",
-        "prompt_cache max",
+        fix,
+        f"keep {f.what or 'it'} out of {f.place}",
+        "prompt_cache max" if movable else "",
     )
 
 
@@ -298,7 +317,7 @@ def _reordered(f: Finding, told: _Told) -> Advice:
     return Advice(
         "The same tools come in another order",
         f"Tools head the prompt, so another order is another prompt. {told.often}",
-        "Send tools in one order, for instance sorted by name. At its level max the gateway sorts them.",
+        "Send tools in one order. Under max the gateway goes on sending the order that the session began with.",
         "tools sorted by name",
         "prompt_cache max",
     )
@@ -333,7 +352,8 @@ def _history(f: Finding, told: _Told) -> Advice:
     if f.client == "aider":
         return Advice(
             "aider sends its repo map and the files anew in the middle of the prompt",
-            f"Each turn and each edit moves them: first {_at(f)}. What follows is paid for again. {told.often}",
+            f"Each turn and each edit moves or changes them, for instance {_at(f)}. What follows is paid again. "
+            f"{told.often}",
             "Freeze the repo map, and keep few files in the chat: /drop what needs no edits, /read-only what is only "
             "looked at.",
             "aider --map-refresh manual",
@@ -347,13 +367,13 @@ def _history(f: Finding, told: _Told) -> Advice:
 
 
 def _heartbeat(f: Finding, told: _Told) -> Advice:
-    differ = f" Other tools: {', '.join(f.names[:4])}." if f.names else ""
+    differ = f" (tools: {', '.join(f.names[:4])})" if f.names else ""
     return Advice(
         "Heartbeats break the session's cache",
-        f"A wake sends the whole history behind another head, and the turn after it rewrites a message: {f.place}."
-        f"{differ} {told.often}",
+        f"A wake sends the whole history behind another list of tools and another system prompt{differ}, and the turn "
+        f"after it comes back with a message rewritten. {told.often}",
         "Wake in a session of its own with a light context, if wakes need not know the conversation. Otherwise the "
-        "gateway can repair what a wake rewrites.",
+        "gateway's heartbeat repairs part of it, and most of it under optimize = max.",
         'agents.defaults.heartbeat: {"isolatedSession": true, "lightContext": true}',
         "heartbeat",
     )

@@ -22,7 +22,7 @@ from ...request import Usage
 from .change import Change, changed
 from .sent import Sent, name_of, text_of
 
-__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "last_mark", "misses", "overlap"]
+__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "head_size", "last_mark", "misses", "overlap"]
 
 Code = Literal[
     "ttl_lapsed",
@@ -124,9 +124,9 @@ def misses(
     usage = later.usage
     if rules.kind == "none" or not later.chain or usage.input_tokens - usage.cache_read_tokens < FLOOR_TOKENS:
         return ()
-    past = [call for call in earlier if call.chain]
+    past = [call for call in earlier if call.chain and _one_thread(call, later)]
     if not past:
-        return _against_others(later, others, rules, rates)
+        return _against_others(later, [*others, *earlier], rules, rates)
     pairs = [(call, overlap(call, later)) for call in past]
     mates = [pair for pair in pairs if pair[0].model == later.model and pair[0].provider == later.provider]
     far = max(pairs, key=_most)
@@ -137,6 +137,13 @@ def misses(
     if near is None:
         return ()
     return _Case(later, near[0], near[1], past, rules, rates).misses()
+
+
+def _one_thread(earlier: Sent, later: Sent) -> bool:
+    """Whether one goes on with the other's messages. Agents that work for one session may not: they have nothing to
+    read from each other but a head, and theirs differ for good reason."""
+    said = {segment.content for segment in earlier.chain[head_size(earlier) :]}
+    return any(segment.content in said for segment in later.chain[head_size(later) :])
 
 
 def _most(pair: tuple[Sent, Overlap]) -> tuple[int, int, float]:
@@ -160,22 +167,35 @@ def _switched(later: Sent, other: Sent, seen: Overlap, rules: CacheRules, rates:
 
 
 def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rates: Rates | None) -> tuple[Miss, ...]:
-    """The first call of a conversation can read the head that others have written, if that is the same and recent."""
+    """The first call of a conversation can read the head that others have written, if that is the same and recent.
+
+    Another agent's head is another's business: only what differs by itself, or by order, is anybody's miss.
+    """
     best: tuple[Sent, Overlap] | None = None
     for other in others:
-        if other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
+        same_cache = other.model == later.model and other.provider == later.provider
+        if same_cache and other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
             seen = overlap(other, later)
             if best is None or seen.tokens + seen.at_once >= best[1].tokens + best[1].at_once:
                 best = (other, seen)
     if best is None:
         return ()
     other, seen = best
-    if seen.same < len(later.chain) and _is_head(later, seen.same):
-        seen = Overlap(seen.same, seen.tokens, seen.at_once, seen.at_once)
-    else:
-        seen = Overlap(seen.same, seen.tokens, 0.0, 0.0)
+    in_head = seen.same < len(later.chain) and _is_head(later, seen.same)
+    seen = Overlap(seen.same, seen.tokens, seen.at_once if in_head else 0.0, seen.at_once if in_head else 0.0)
     case = _Case(later, other, seen, (), rules, rates, heads_only=True)
-    return case.misses() if case.is_heads_business() else ()
+    return tuple(_between(miss) for miss in case.misses() if miss.code in _OF_HEADS)
+
+
+def _between(miss: Miss) -> Miss:
+    return msgspec.structs.replace(miss, names=(BETWEEN,)) if miss.code == "volatile_head" else miss
+
+
+BETWEEN = "between conversations"
+"""Among a miss's names: what differs is another one's conversation."""
+
+
+_OF_HEADS = frozenset(("volatile_head", "billing_header", "tools_reordered", "marker_missing", "below_minimum"))
 
 
 class _Case:
@@ -197,11 +217,6 @@ class _Case:
         self.read = later.usage.cache_read_tokens
         self.change: Change | None = None
         self.heads_only = heads_only
-
-    def is_heads_business(self) -> bool:
-        """Of two conversations: whether the first difference, or the last of what they share, is in tools or system."""
-        place = self.seen.same
-        return _is_head(self.later, place) or (place > 0 and _is_head(self.later, place - 1))
 
     def misses(self) -> tuple[Miss, ...]:
         found = self._found()
@@ -460,7 +475,7 @@ def _ttl_s(of: Sent, rules: CacheRules, same: int) -> float:
     return rules.long_ttl_s or rules.ttl_s[0] if marks and marks[-1] == "1h" else rules.ttl_s[0]
 
 
-def _head_size(of: Sent) -> int:
+def head_size(of: Sent) -> int:
     """How many leading segments are tools and instructions."""
     known: int | None = of.__dict__.get("_head")
     if known is None:
@@ -473,7 +488,7 @@ def _head_size(of: Sent) -> int:
 
 
 def _is_head(of: Sent, place: int) -> bool:
-    return place < _head_size(of)
+    return place < head_size(of)
 
 
 def _where(of: Sent, place: int) -> str:
@@ -486,8 +501,10 @@ def _where(of: Sent, place: int) -> str:
 
 def last_mark(of: Sent) -> str:
     """Where the last cache mark stands; "" without one."""
-    place = max((i for i, s in enumerate(of.chain) if s.mark), default=None)
-    return "" if place is None else name_of(of, place)
+    for place in range(len(of.chain) - 1, -1, -1):
+        if of.chain[place].mark:
+            return name_of(of, place)
+    return ""
 
 
 def _marked(of: Sent) -> bool:

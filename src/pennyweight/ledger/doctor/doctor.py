@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...prices.caching import CacheRules
 from ...request import Wire
-from .diagnose import FLOOR_TOKENS, Miss, last_mark, misses, overlap
+from .diagnose import FLOOR_TOKENS, Miss, head_size, last_mark, misses, overlap
 from .finding import Finding, add
 from .sent import Pricing, Sent, Story
 
@@ -24,7 +24,13 @@ class Doctor:
     """`see` calls in the order in which they were sent. The conversations not heard of for longest are
     forgotten first."""
 
-    def __init__(self, rules: Rules, pricing: Pricing, *, conversations: int = 4_096) -> None:
+    def __init__(
+        self, rules: Rules, pricing: Pricing, *, conversations: int = 4_096, held_bytes: int = 256 << 20
+    ) -> None:
+        """held_bytes: of prompts whose text is kept to be compared with; of older ones what a chain tells is enough."""
+        self._limit_bytes = held_bytes
+        self._held: deque[Sent] = deque()
+        self.held_bytes = 0
         self._rules = rules
         self._pricing = pricing
         self._limit = conversations
@@ -47,7 +53,16 @@ class Doctor:
             call.tell(Story(float(call.usage.cache_read_tokens), last_mark(call) or before))
         conversation.take(call)
         _neighbour(route, call)
+        self._hold(call)
         return tuple(miss for miss in found if miss.cost is None or miss.cost > 0)
+
+    def _hold(self, call: Sent) -> None:
+        self._held.append(call)
+        self.held_bytes += call.size_bytes
+        while self.held_bytes > self._limit_bytes and len(self._held) > 1:
+            oldest = self._held.popleft()
+            self.held_bytes -= oldest.size_bytes
+            oldest.let_go()
 
     def _route(self, call: Sent) -> deque[Sent]:
         key = (call.tenant, call.provider, call.model)
@@ -119,9 +134,9 @@ class _Conversation:
 
 
 def _head(call: Sent) -> bytes:
-    """The content of tools and system prompt."""
-    parts: Iterable[bytes] = (s.content for s in call.chain if s.kind != "message" or s.role in ("system", "developer"))
-    return b"".join(parts)
+    """Stands for the content of tools and system prompt."""
+    size = head_size(call)
+    return call.chain[size - 1].digest if size else b""
 
 
 def _story(call: Sent, earlier: Sequence[Sent]) -> Story:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -139,7 +139,9 @@ def grouped(
         key = (finding.code, finding.where, finding.provider, finding.model, finding.client)
         groups.setdefault(key, []).append(finding)
     made = [_group(key, found, on, known, live=live) for key, found in groups.items()]
-    made = [group for group in made if group.cost is None or group.cost > 0]
+    made = [
+        group for group in made if (group.cost is None or group.cost > 0) and group.calls >= _LEAST.get(group.code, 1)
+    ]
     return tuple(sorted(made, key=lambda g: (g.cost is None, -(g.cost or 0), -g.tokens)))
 
 
@@ -161,7 +163,7 @@ def _group(
     return Group(
         id=hashlib.blake2b("\0".join(key).encode(), digest_size=6).hexdigest(),
         code=worst.code,
-        severity=_severity(cost, share, calls),
+        severity="low" if worst.code == "evicted" else _severity(cost, share, calls),
         title=advice.title,
         detail=advice.detail,
         fix=advice.fix,
@@ -180,6 +182,10 @@ def _group(
         last_at=max(finding.last_at for finding in found),
         worst=worst,
     )
+
+
+_LEAST: Mapping[str, int] = {"evicted": 3, "cache_key_missing": 2}
+"""Calls: once is a provider's bad luck, and nobody's business."""
 
 
 def _severity(cost: PicoUSD | None, share: float, calls: int) -> Severity:

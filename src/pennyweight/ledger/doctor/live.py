@@ -22,7 +22,7 @@ from ...request import Operation, Request
 from .diagnose import FLOOR_TOKENS
 from .doctor import Doctor, Rules, gather
 from .finding import Finding
-from .sent import Pricing, Sent, sent, tool_names
+from .sent import Pricing, is_whole, sent, tool_names
 from .stored import store
 
 __all__ = ["Rounds", "Write"]
@@ -52,17 +52,19 @@ class Rounds:
         held_bytes: int = HELD_BYTES,
     ) -> None:
         """chain: of a request, with a name under which its head may be remembered. every_s: findings gather so long."""
-        self._doctor = Doctor(rules, pricing, conversations=conversations)
+        self._doctor = Doctor(rules, pricing, conversations=conversations, held_bytes=held_bytes)
         self._chain = chain
         self._write = write
         self._every_s = every_s
-        self._limit_bytes = held_bytes
-        self._held: OrderedDict[int, Sent] = OrderedDict()
-        self.held_bytes = 0
         self._names: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
         self._waiting: dict[tuple[str, ...], Finding] = {}
         self._late: list[Finding] = []  # that a failing database did not take
         self._flushing: asyncio.Task[None] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Of prompts that are in memory."""
+        return self._doctor.held_bytes
 
     def wants(self, call: Call) -> bool:
         return False
@@ -83,15 +85,19 @@ class Rounds:
             return
         if usage.input_tokens < FLOOR_TOKENS or call.original.operation is not Operation.GENERATE:
             return
+        if not is_whole(call.request):
+            return
         identity = call.identity
         session = f"{identity.tenant}\0{identity.session}\0sent" if identity.session else ""
-        charge = done.charges[0]
+        charge, target = done.charges[0], call.target
+        if (charge.provider, charge.model) != (target.provider, target.model):
+            target = msgspec.structs.replace(target, provider=charge.provider, model=charge.model)
         one = sent(
             call.request,
             call_id=call.id,
             at=call.at,
             identity=identity,
-            target=msgspec.structs.replace(call.target, provider=charge.provider, model=charge.model),
+            target=target,
             usage=usage,
             chain=self._chain(call.request, session),
             original=call.original,
@@ -100,7 +106,6 @@ class Rounds:
             subscription=call.credential is not None and call.credential.subscription,
         )
         missed = self._doctor.see(one)
-        self._hold(one)
         if missed and len(self._waiting) < WAITING:
             quiet = [msgspec.structs.replace(miss, before="", after="") for miss in missed]
             gather(self._waiting, one, quiet)
@@ -109,22 +114,14 @@ class Rounds:
 
     def _named(self, request: Request, chain: tuple[Segment, ...]) -> tuple[str, ...]:
         """The names of a request's tools, read once for each list of tools."""
-        last = next((segment.digest for segment in reversed(chain) if segment.kind == "tools"), b"")
+        count = len(request.envelope.tools or ())
+        last = chain[count - 1].digest if 0 < count <= len(chain) else b""  # one segment each, and they come first
         known = self._names.get(last)
-        if known is None or len(known) != len(request.envelope.tools or ()):
+        if known is None or len(known) != count:
             known = self._names[last] = tool_names(request)
             if len(self._names) > CONVERSATIONS:
                 self._names.popitem(last=False)
         return known
-
-    def _hold(self, one: Sent) -> None:
-        """Keeps the text of the latest prompts; of older ones what a chain tells is enough."""
-        self._held[id(one)] = one
-        self.held_bytes += _size(one)
-        while self.held_bytes > self._limit_bytes and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
-            self.held_bytes -= _size(oldest)
-            oldest.let_go()
 
     # --- storing ------------------------------------------------------------------------------------------------
 
@@ -153,7 +150,3 @@ class Rounds:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flushing
         await self.flush()
-
-
-def _size(one: Sent) -> int:
-    return len(one.request.raw) if one.request is not None else 0

@@ -18,7 +18,7 @@ from ...money import PicoUSD, Price, Rates, factor_at, rates_for, whole
 from ...prefix import Segment, items
 from ...request import Request, Usage, Wire
 
-__all__ = ["Pricing", "Sent", "Story", "client_of", "name_of", "pricing", "sent", "text_of", "tool_names"]
+__all__ = ["Pricing", "Sent", "Story", "client_of", "is_whole", "name_of", "pricing", "sent", "text_of", "tool_names"]
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -63,6 +63,11 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     def tell(self, story: Story) -> None:
         self.__dict__["_story"] = story
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the text that is held."""
+        return len(self.request.raw) if self.request is not None else 0
 
     def let_go(self) -> None:
         """Forget the text."""
@@ -193,6 +198,15 @@ def _retention(request: Request) -> str:
 
 
 _EDGE_BYTES = 4_096
+_ELSEWHERE = re.compile(rb'"(?:previous_response_id|conversation)"\s*:\s*["{]')
+
+
+def is_whole(request: Request) -> bool:
+    """Whether the body is the whole prompt: one that goes on with what the provider keeps is only its end."""
+    if request.wire is not Wire.OPENAI_RESPONSES:
+        return True
+    raw = request.raw
+    return not _ELSEWHERE.search(raw[:_EDGE_BYTES]) and not _ELSEWHERE.search(raw[-_EDGE_BYTES:])
 
 
 # --- who wrote it -------------------------------------------------------------------------------------------

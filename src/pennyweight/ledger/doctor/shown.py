@@ -90,13 +90,13 @@ def _section(number: int, group: Group, total: PicoUSD, *, text: bool) -> str:
     price = format_usd(group.cost) if group.cost is not None else f"{group.tokens:,} tokens"
     who = f"{group.model} at {group.provider}" + (f", asked by {group.client}" if group.client else "")
     conversations = f"{len(group.sessions)} conversation{'s' if len(group.sessions) != 1 else ''}"
-    width = f"{100 * (group.cost or 0) / total:.1f}" if total else "0"
+    width = 100 * (group.cost or 0) / total if total else 0.0
+    bar = f'<div class="bar" aria-hidden="true"><i style="width:{width:.1f}%"></i></div>' if group.cost else ""
     setting = f"<pre>{html.escape(group.setting)}</pre>" if group.setting else ""
     own = "<p class=own>The gateway can do this itself: <code>pennyweight doctor --apply</code></p>"
     return f"""<section class="{group.severity}"><h2><span class="no">{number}</span> {html.escape(group.title)}</h2>
 <p class="price"><b>{price}</b> {share} <span class="tag">{group.severity}</span></p>
-<div class="bar" aria-hidden="true"><i style="width:{width}%"></i></div>
-<p>{html.escape(group.detail)}</p>
+{bar}<p>{html.escape(group.detail)}</p>
 <dl><dt>Where</dt><dd>{html.escape(who)}; {group.calls:,} call{"s" if group.calls != 1 else ""} in {conversations}</dd>
 <dt>Missed</dt><dd>{group.tokens:,} tokens</dd></dl>
 {_quote(group.worst) if text else ""}

@@ -29,13 +29,14 @@ class Session(msgspec.Struct, frozen=True):
     """One conversation. `firsts`: the prints of users' messages as first sent, since its first wake; oldest first.
 
     `pinned`: how many messages its last request had pinned. `refused`: answers in a row, to wakes on the session's
-    head, that called a tool which the wake did not offer.
+    head, that called a tool which the wake did not offer. `lost`: a wake whose marks were taken off went on after all.
     """
 
     woken: bool = False
     firsts: tuple[bytes, ...] = ()
     pinned: int = 0
     refused: int = 0
+    lost: bool = False
     head: Head | None = None
 
     def sent(self, prints: list[bytes]) -> Session:

@@ -26,8 +26,13 @@ from .shape import Raws, Shape, joined, shape, texts
 __all__ = ["Heartbeat", "Settings", "build"]
 
 _BORROWED = "a wake on its session's cached head"
+_UNMARKED = "a wake that writes only what later calls can read"
+_SOURCES = frozenset({"runtime line", "x-clawrouter-session-id", "x-pennyweight-session", "prompt_cache_key"})
+"""What tells OpenClaw's sessions; others are not even looked up."""
+
 _RISK = 0.02  # that a wake answers worse when its own instructions come last; a judgement, see the docs page
 _REFUSALS = 2  # answers in a row that called what the wake did not offer, and were asked for again
+_ENOUGH = 5  # wakes of an agent
 _LATER = frozenset({"tool_use", "tool_calls", "function_call"})
 _LAST = frozenset({"end_turn", "stop", "stop_sequence"})
 
@@ -87,7 +92,7 @@ class Heartbeat:
 
         Raises BadRequest for a body that is no JSON object.
         """
-        if not call.identity.session or call.request.operation is not Operation.GENERATE:
+        if not _concerned(call):
             return None
         wake = call.identity.housekeeping == "heartbeat"
         scope = scope_of(call)
@@ -109,10 +114,12 @@ class Heartbeat:
                 change = self._borrowing(call, session.head, found, sent, place)
                 if change is not None:
                     return change
-            if self._settings.unmark:
+            if self._settings.unmark and not session.lost and self._may_bet(call, session):
                 change = self._unmarking(call, session.head, found, place)
                 if change is not None:
                     return change
+        if call.identity.housekeeping is not None:
+            return None  # behind a head of its own no first form is in the cache
         return _pinning(call.request, came, sent, session.pinned)
 
     def _borrowing(self, call: Call, head: Head, found: Shape, sent: Raws, place: int) -> _Change | None:
@@ -144,7 +151,7 @@ class Heartbeat:
         ttl = _marked(found)
         if ttl is None or not self._ends_soon(call, found, place) or _same_head(head, found):
             return None
-        kept = list(found.items)  # its text stays as it came: behind a head of its own no first form is in the cache
+        kept = list(found.items)
         for at in places(kept, place):
             kept[at] = unmarked(kept[at])
         edits = [Edit((_items_key(call.request),), msgspec.Raw(joined(kept)))]
@@ -159,13 +166,18 @@ class Heartbeat:
         read = head_size if last is not None and not lapsed else 0
         before = _usage(size, written=size - read, ttl=ttl, read=read)
         after = _usage(size, written=head_size - read, ttl=ttl, read=read)
-        return _Change(tuple(edits), "a wake that writes only what later calls can read", before, after)
+        return _Change(tuple(edits), _UNMARKED, before, after)
 
     def _ends_soon(self, call: Call, found: Shape, place: int) -> bool:
         """Whether this is a wake's first step and, by what this agent's wakes did so far, probably its last."""
         if any(role(raw) != "user" or b"tool_result" in bytes(memoryview(raw)[:80]) for raw in found.items[place:]):
             return False
         return ends_soon(self._memory.habits_of(call), _marked(found) or "5m")
+
+    def _may_bet(self, call: Call, session: Session) -> bool:
+        """A wake that goes on after all costs its session a reading of its history. So this session must have saved
+        some by pinned messages, or its agent's wakes have ended at once several times."""
+        return session.pinned > 0 or self._memory.habits_of(call).single >= _ENOUGH
 
     def _proposal(self, call: Call, change: _Change) -> Proposal:
         target = call.target
@@ -186,7 +198,7 @@ class Heartbeat:
     async def settle(self, outcome: Outcome) -> None:
         """Learn from a call that an upstream answered. Raises StoreError."""
         call = outcome.call
-        if not call.identity.session or call.request.operation is not Operation.GENERATE or outcome.status != 200:
+        if not _concerned(call) or outcome.status != 200:
             return
         scope = scope_of(call)
         session = self._memory.sessions.get(scope)
@@ -213,13 +225,15 @@ class Heartbeat:
                 elif outcome.done.finish_reason in _LAST:
                     self._memory.went(call, "single")
         head, refused = session.head, session.refused
+        done = {step.why for step in call.trail if step.optimizer == self.name and step.verdict is Verdict.ACCEPTED}
+        lost = session.lost or (_UNMARKED in done and outcome.done.finish_reason in _LATER)
         borrowed = [step for step in call.trail if step.optimizer == self.name and step.why == _BORROWED]
         if any(step.verdict is Verdict.ACCEPTED for step in borrowed):
             refused = refused + 1 if any(step.optimizer == "offered_tools" for step in call.trail) else 0
             head = msgspec.structs.replace(head, at=call.at) if head is not None else None  # reading keeps it alive
         elif any(step.verdict is Verdict.FAILED for step in borrowed):
             refused = _REFUSALS  # the upstream did not take it
-        return msgspec.structs.replace(session, woken=True, head=head, refused=refused)
+        return msgspec.structs.replace(session, woken=True, head=head, refused=refused, lost=lost)
 
     def _spoken(self, call: Call, session: Session) -> Session:
         if call.identity.housekeeping is not None:
@@ -233,6 +247,15 @@ class Heartbeat:
         if self._settings.borrow or self._settings.unmark:
             learnt = msgspec.structs.replace(learnt, head=head_of(call, learnt.head))
         return learnt
+
+
+def _concerned(call: Call) -> bool:
+    identity = call.identity
+    return bool(
+        identity.session
+        and (identity.session_source in _SOURCES or identity.housekeeping == "heartbeat")
+        and call.request.operation is Operation.GENERATE
+    )
 
 
 def _was_woken(request: Request) -> bool:

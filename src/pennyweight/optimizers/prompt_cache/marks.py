@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen
+from ...economy import Foreseen, purse
 from ...habits import head
 from ...prefix import Segment, shared
 from ...request import Edit, Request, Wire
@@ -43,7 +43,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     if room <= 0 or call.request.envelope.cache_control is not None:
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    for end in sorted({_end(call.request, seen), repeated, guess}, reverse=True):
+    for end in sorted({_end(call.request, seen), repeated, guess, _affordable(seen)}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -98,6 +98,21 @@ def _again(seen: Foreseen) -> float:
     assert seen.conversation is not None
     calls, hits = seen.conversation.guesses
     return (1.0 + hits) / (2.5 + calls)
+
+
+def _affordable(seen: Foreseen) -> int:
+    """The last block of what is repeated that what may be staked pays for; -1: none."""
+    if seen.rates is None:
+        return -1
+    plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+    if write <= plain:
+        return -1
+    tokens = seen.forecast.known_tokens + purse(seen, 300.0) / (write - plain)
+    scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    last = _repeated(seen)
+    while last >= 0 and seen.chain[last].upto * scale > tokens:
+        last = _markable(seen.chain, last - 1)
+    return last
 
 
 def _wanted(seen: Foreseen, end: int) -> list[int]:

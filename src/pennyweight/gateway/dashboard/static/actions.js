@@ -9,7 +9,7 @@ async function change(element, path, body, done) {
   for (const button of buttons) button.disabled = true;
   try {
     const answer = await post(path, body);
-    say(done);
+    if (done) say(done);
     return answer ?? true;
   } catch (error) {
     say(error.message, true);
@@ -71,7 +71,11 @@ export const actions = {
   },
 
   async apply(element) {
-    if (await change(element, "/pennyweight/doctor/apply", { id: element.dataset.id }, "Applied.")) await refresh();
+    const answer = await change(element, "/pennyweight/doctor/apply", { id: element.dataset.id }, null);
+    if (!answer) return;
+    const kept = answer.backup ? ` The file as it was: ${answer.backup}` : "";
+    say(answer.changed ? `Applied: ${answer.applied}.${kept}` : `${answer.applied} is on already.`);
+    await refresh();
   },
 
   search(form) {

@@ -169,7 +169,7 @@ function askForKey(reason) {
 }
 
 document.addEventListener("click", (event) => {
-  const target = event.target.closest("[data-action]");
+  const target = event.target.closest?.("[data-action]");
   if (!target || target.matches("form, input, select")) return;
   actions[target.dataset.action]?.(target, event);
 });

@@ -33,8 +33,8 @@ export default {
   },
 };
 
-function notices({ unpriced = [], pulse, advice }) {
-  const lines = [];
+function notices({ unpriced = [], damaged = [], pulse, advice }) {
+  const lines = damaged.map((words) => ["bad", words]);
   if (pulse.trouble) lines.push(["bad", `Receipts are delayed (${count(pulse.waiting)} waiting): ${pulse.trouble}`]);
   if (pulse.lost) lines.push(["bad", `${count(pulse.lost)} receipts were lost since the start. The log says why.`]);
   if (unpriced.length) {
