@@ -439,9 +439,13 @@ class Reply:
         if self._ended:
             return
         self._ended = True
+        close, self._close = (
+            self._close,
+            None,
+        )  # it mostly knows this reply: what was streamed would wait for the collector
         try:
-            if self._close is not None:
-                await self._close()
+            if close is not None:
+                await close()
         finally:
             for listener in self.on_end:
                 listener(self)
