@@ -251,7 +251,7 @@ async def build(
         experiments.start()
         stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days))
+            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days, doctor))
             stack.callback(forgetting.cancel)
         yield App(
             config,
@@ -322,8 +322,8 @@ def loop_settings(settings: Experiments) -> LoopSettings:
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
-async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
-    """Once a day, delete the receipts that are older than the operator wants to keep.
+async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None) -> None:
+    """Once a day, delete the receipts and findings that are older than the operator wants to keep.
 
     By the time that has passed since the start: a clock that is set a year forward must not empty the ledger.
     """
@@ -332,6 +332,8 @@ async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int) -> None:
         now = min(clock.now(), began_at + clock.monotonic() - began + 3_600)
         with contextlib.suppress(StoreError):  # tomorrow is another day
             await ledger.forget(now - keep_days * 86_400)
+            if doctor is not None:
+                await doctor.forget(now - keep_days * 86_400)
         await asyncio.sleep(86_400)
 
 

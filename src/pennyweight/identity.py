@@ -14,7 +14,7 @@ import msgspec
 from .call import Housekeeping, Identity
 from .errors import BadRequest
 from .prefix import SessionIndex, items
-from .request import Envelope, Operation, Request, get_header
+from .request import Envelope, Operation, Request
 
 __all__ = ["SIGNS", "began_at", "from_openclaw", "housekeeping", "identify"]
 
@@ -162,7 +162,7 @@ _RUNTIME = re.compile(rb"Runtime: (agent=[^\\\"\n]{1,600})")
 
 def from_openclaw(request: Request) -> bool:
     """Whether the client is OpenClaw, told by a header or the head of the system prompt. Never raises."""
-    if get_header(request.headers, "x-clawrouter-client") == "openclaw":
+    if request.header("x-clawrouter-client") == "openclaw":
         return True
     envelope = _envelope(request)
     return envelope is not None and b"openclaw" in _system_head(envelope).lower()

@@ -26,7 +26,7 @@ UNLIMITED = '[providers.ollama]\nbase_url = "https://ollama.example"\n'
 def config(tmp_path: Path, text: str = "", **env: str) -> Config:
     file = tmp_path / "pennyweight.toml"
     file.write_text(text)
-    return load(file, {"PENNYWEIGHT_DATA": str(tmp_path / "data"), **env})
+    return load(file, {"PENNYWEIGHT_DATA": str(tmp_path / "data"), **env}, {"holdout": 0.0})
 
 
 def built(settings: Config, look: Any) -> Any:

@@ -130,7 +130,7 @@ def _say(policy: Policy, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"name": name, "mode": now.mode, "share": now.share, "by": now.by}))
     else:
-        click.echo(f"{name} is {now.mode} for {now.share:.4g} of sessions, as said by {_who(now.by)}.")
+        click.echo(f"{name} is {now.mode} for {now.share * 100:.3g}% of sessions, as said by {_who(now.by)}.")
 
 
 def _who(by: str) -> str:
@@ -156,7 +156,7 @@ def _print(found: dict[str, Any]) -> None:
     console = Console()
     table = Table("optimizer", "mode", "sessions", "said by", "why", box=None, pad_edge=False, header_style="bold")
     for one in found["optimizers"]:
-        share = f"{one['share']:.4g}" + (" (rolling out)" if one["rollout"] else "")
+        share = f"{one['share'] * 100:.3g}%" + (" (rolling out)" if one["rollout"] else "")
         table.add_row(one["name"], one["mode"], share, _who(one["by"]), escape(one["reason"]))
     console.print(table)
     held = f"{found['holdout']:.1%} of sessions are the holdout: every optimizer is off for them."
@@ -171,7 +171,7 @@ def _print(found: dict[str, Any]) -> None:
     for change in found["changes"][:10]:
         at = datetime.fromtimestamp(change["at"], UTC).strftime("%Y-%m-%d %H:%M")
         what = {"notice": "notice", "reset": "back to the file"}.get(change["kind"], "")
-        what = what or f"{change['mode']} {change['share']:.4g}"
+        what = what or f"{change['mode']} {change['share'] * 100:.3g}%"
         console.print(
             f"{at}  {change['optimizer']}: {what}, by {_who(change['by'])}. {escape(change['reason'])}",
             highlight=False,

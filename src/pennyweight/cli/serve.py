@@ -69,7 +69,8 @@ def _run(loaded: Any, path: Path | None) -> None:
         click.echo(f"  dashboard {gateway.url}/", err=True)
         names = [name for name, provider in config.providers.items() if provider.configured]
         click.echo(f"  providers {', '.join(names) or 'none configured: callers bring their own keys'}", err=True)
-        holdout = f", for all but {config.experiments.holdout:.4g} of sessions" if config.experiments.holdout else ""
+        share = config.experiments.holdout
+        holdout = f", for all but {share * 100:.3g}% of sessions" if share else ""
         click.echo(f"  optimize {config.optimize}{holdout}    data {config.data_dir}", err=True)
         sys.stderr.flush()
 

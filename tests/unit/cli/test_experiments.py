@@ -32,7 +32,7 @@ def test_it_shows_optimizers_and_their_arms(tmp_path: Path) -> None:
 
 def test_it_switches_and_puts_back(tmp_path: Path) -> None:
     done = run(tmp_path, "set", "exact_cache", "--mode", "shadow", "--share", "0.25", "--reason", "odd [answers]")
-    assert done.output == "exact_cache is shadow for 0.25 of sessions, as said by you.\n"
+    assert done.output == "exact_cache is shadow for 25% of sessions, as said by you.\n"
     assert "odd [answers]" in run(tmp_path).output
     back = run(tmp_path, "reset", "exact_cache", "--json")
     assert json.loads(back.output) == {"name": "exact_cache", "mode": "on", "share": 0.5, "by": "config"}

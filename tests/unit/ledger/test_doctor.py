@@ -131,6 +131,17 @@ def test_a_compacted_history_is_nobodys_miss() -> None:
     assert missed(call(first), call(second, at=5, read=9_700)) == []
 
 
+def test_the_tail_that_a_compaction_keeps_is_nobodys_miss() -> None:
+    old, tail = {"role": "user", "content": MORE}, {"role": "user", "content": MORE[::-1] * 3}
+    first = body(messages=[{"role": "system", "content": LONG}, old, tail])
+    summary = {"role": "user", "content": "What was said before, in short. " * 100}
+    second = first | {"messages": [first["messages"][0], summary, tail, {"role": "user", "content": "Go on."}]}
+    chore = call(body(tools=[], messages=[{"role": "user", "content": MORE}]), at=2, housekeeping="compaction")
+    assert missed(call(first), chore, call(second, at=5, read=9_700)) == []
+    (miss,) = missed(call(first), call(second, at=5, read=9_700))
+    assert miss.code == "history_changed"
+
+
 def test_what_a_provider_does_not_sell_cheaper_is_no_miss() -> None:
     first = body()
     doctor = Doctor(CacheBook().rules, lambda _call: Rates(input=1, output=1))
@@ -168,3 +179,10 @@ def test_a_prompt_that_the_provider_keeps_the_rest_of_is_not_judged() -> None:
     assert is_whole(of(previous_response_id=None))
     assert not is_whole(of(previous_response_id="resp_1"))
     assert not is_whole(of(conversation={"id": "conv_1"}))
+
+
+def test_what_was_never_marked_did_not_lapse() -> None:
+    first = {"model": "claude-sonnet-4-6", "system": LONG, "messages": [{"role": "user", "content": MORE}]}
+    assert missed(call(first), call(grown(first), at=600)) == []
+    (miss,) = missed(call(first), call(grown(first), at=60))
+    assert miss.code == "marker_missing"

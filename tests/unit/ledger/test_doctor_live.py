@@ -149,3 +149,22 @@ def test_rows_are_bounded(tmp_path: Path) -> None:
         assert min(finding.last_at for finding in left) == 2_500.0
 
     asyncio.run(run())
+
+
+def test_old_findings_are_forgotten_with_old_receipts(tmp_path: Path) -> None:
+    async def run() -> tuple[int, int]:
+        database = Database(tmp_path / FILE)
+        doctor = rounds(database)
+        try:
+            for outcome in outcomes(without_markers()):
+                await doctor.take(outcome)
+            await doctor.flush()
+            await doctor.forget(1e9)
+            kept = len(read(tmp_path / FILE))
+            await doctor.forget(1e9 + 86_400)
+            return kept, len(read(tmp_path / FILE))
+        finally:
+            await doctor.close()
+            await database.close()
+
+    assert asyncio.run(run()) == (1, 0)

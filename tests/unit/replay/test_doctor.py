@@ -6,7 +6,7 @@ import copy
 
 import msgspec
 import pytest
-from tests.unit.replay.doctor_seeds import HEALTHY, MORE, TEN, recording
+from tests.unit.replay.doctor_seeds import HEALTHY, MORE, TEN, recording, unmarked
 
 from pennyweight.call import Target
 from pennyweight.capture.format import Recorded
@@ -18,6 +18,7 @@ from pennyweight.prices.caching import CacheBook
 from pennyweight.replay.demo import demo_session
 from pennyweight.replay.doctor import Diagnosis, diagnose
 from pennyweight.request import Wire
+from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
 
 COUNT = BpeTokenizer().count
@@ -68,13 +69,13 @@ def test_agents_with_other_heads_are_not_held_against_each_other() -> None:
     """Two agents of one client at one provider, a minute apart, each with instructions and tools of its own."""
     first = demo_session()[0]
     other = copy.deepcopy(first.body)
-    other["system"][0]["text"] = other["system"][0]["text"].replace("a", "e", 40)
-    other["tools"] = other["tools"][2:]
+    other["system"][0]["text"] = other["system"][0]["text"].replace("a", "e", 1)
+    other["tools"] = other["tools"][1:]
     other["messages"] = [{"role": "user", "content": "Something else."}]
     for session in ("one", "two"):  # two conversations, and two agents that share one
         calls = [
-            msgspec.structs.replace(first, session="one", at=1_795_000_000.0),
-            msgspec.structs.replace(first, session=session, body=other, at=1_795_000_060.0),
+            msgspec.structs.replace(first, headers={"x-pennyweight-session": "one"}, at=1_795_000_000.0),
+            msgspec.structs.replace(first, headers={"x-pennyweight-session": session}, body=other, at=1_795_000_060.0),
         ]
         assert found(calls) == ()
 
@@ -104,3 +105,27 @@ def test_what_the_gateway_cannot_move_is_left_to_the_client() -> None:
     assert "call to call" in within[0].title
     assert not between[0].applicable
     assert "conversation to conversation" in between[0].title
+
+
+def transcript(calls: list[Recorded]) -> list[Recorded]:
+    """The calls as agents write them down: the bill and the conversation, but neither head nor marks."""
+    cache = PrefixCache(COUNT)
+    kept = []
+    for call in calls:
+        usage = cache.account(call.wire, call.body, at=call.t)
+        body = {"model": call.body["model"], "messages": unmarked(call.body["messages"])}
+        kept.append(msgspec.structs.replace(call, body=body, usage=usage))
+    return kept
+
+
+def test_a_transcript_without_marks_is_not_told_to_set_some() -> None:
+    assert found(transcript(demo_session())) == ()
+    (lapsed,) = found(transcript(TEN["ttl"][0]()))
+    assert lapsed.code == "ttl_lapsed"
+
+
+def test_what_is_missed_is_what_marks_would_have_saved() -> None:
+    unmarked_session, marked = examine(TEN["no markers"][0]()), examine(demo_session())
+    (group,) = grouped(unmarked_session.findings)
+    assert group.cost is not None
+    assert unmarked_session.prompt_cost - group.cost == pytest.approx(marked.prompt_cost, rel=0.01)

@@ -1,8 +1,8 @@
 """The cache doctor: for every prompt token that could have been read from the provider's cache and was not, why."""
 
-from .diagnose import Code, Miss
 from .doctor import Doctor, Rules, gather
 from .finding import Finding, Group, Severity, grouped
+from .miss import Code, Miss
 from .sent import Pricing, Sent, is_whole, pricing, prompt_cost, sent
 
 __all__ = [

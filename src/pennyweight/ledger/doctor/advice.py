@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .diagnose import BETWEEN
+from .miss import BETWEEN
 
 if TYPE_CHECKING:
     from .finding import Finding

@@ -8,109 +8,39 @@ tail of a conversation, and history that was compacted are nobody's miss.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
-from typing import Literal
 
 import msgspec
 
-from ...money import PicoUSD, Rates, whole
-from ...prefix import shared
+from ...money import Rates
 from ...prices.caching import CacheRules
-from ...request import Usage
+from .alike import (
+    Overlap,
+    is_head,
+    last_mark,
+    marked,
+    marks_unseen,
+    one_thread,
+    only,
+    overlap,
+    same_kind,
+    tool_contents,
+    tools_differ,
+    where,
+)
 from .change import Change, changed
+from .miss import BETWEEN, FLOOR_TOKENS, Code, Miss, extra_cost
 from .sent import Sent, name_of, text_of
 
-__all__ = ["FLOOR_TOKENS", "Code", "Miss", "Overlap", "head_size", "last_mark", "misses", "overlap"]
+__all__ = ["misses"]
 
-Code = Literal[
-    "ttl_lapsed",
-    "volatile_head",
-    "billing_header",
-    "system_changed",
-    "tools_reordered",
-    "tools_changed",
-    "tool_changed",
-    "history_changed",
-    "model_switched",
-    "provider_switched",
-    "below_minimum",
-    "marker_missing",
-    "marker_dropped",
-    "marker_transient",
-    "marker_misplaced",
-    "marker_out_of_reach",
-    "header_changed",
-    "parameter_changed",
-    "cache_key_missing",
-    "cache_key_changed",
-    "heartbeat",
-    "memory_flush",
-    "parallel",
-    "evicted",
-]
+_COMPARED = 8  # edited segments of one prompt whose texts are compared
+_SMALL_TOKENS = 256
 
-FLOOR_TOKENS = 1_024
-"""Smaller misses are nothing to act on, and inside the error of counting with a foreign tokenizer."""
+
+_CHORES = frozenset(("compaction", "title", "commit_message", "count"))
 
 FLOOR_SHARE = 0.1  # of what could have been read: the same, for long prompts
-
-
-class Miss(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one call that a hit would have made cheaper, and why it was none. `cost`: more than a hit would have
-    cost; None: no price is known. `before` and `after` quote the prompt, all else is positions and names."""
-
-    code: Code
-    tokens: int
-    cost: PicoUSD | None
-    place: str = ""  # where it changed, or where the last mark stands
-    where: str = ""  # the same without running numbers: what findings are gathered by
-    at_byte: int | None = None  # within `place`
-    at_token: int = 0  # of the prompt
-    what: str = ""  # "a date", "an id", …
-    names: tuple[str, ...] = ()  # tools or models
-    gap_s: float = 0.0
-    ttl_s: float = 0.0
-    before: str = ""
-    after: str = ""
-
-
-class Overlap(msgspec.Struct, frozen=True):
-    """What two prompts have in common. `same`: leading segments; tokens in the later call's count."""
-
-    same: int
-    tokens: float
-    behind: float  # tokens after the first difference that both have
-    at_once: float  # of them, those of the head: tools and system
-
-    @property
-    def attainable(self) -> float:
-        return self.tokens + self.behind
-
-
-def overlap(earlier: Sent, later: Sent) -> Overlap:
-    """Compared by content, so that another model or parameter does not hide it."""
-    a, b = earlier.chain, later.chain
-    same, most = shared(a, b), min(len(a), len(b))
-    while same < most and a[same].content == b[same].content and a[same].role == b[same].role:
-        same += 1
-    ends = later.ends
-    tokens = ends[same]
-    if same == len(a):  # the earlier prompt whole: its own bill is exact
-        tokens = min(float(earlier.usage.input_tokens), ends[-1])
-    behind = head = 0.0
-    if same < len(a):
-        left = Counter((segment.kind, segment.role, segment.content) for segment in a[same:])
-        for place in range(same, len(b)):
-            segment = b[place]
-            key = (segment.kind, segment.role, segment.content)
-            if left[key]:
-                left[key] -= 1
-                size = ends[place + 1] - ends[place]
-                behind += size
-                head += size if _is_head(later, place) else 0.0
-    return Overlap(same, tokens, behind, head)
 
 
 def misses(
@@ -124,7 +54,9 @@ def misses(
     usage = later.usage
     if rules.kind == "none" or not later.chain or usage.input_tokens - usage.cache_read_tokens < FLOOR_TOKENS:
         return ()
-    past = [call for call in earlier if call.chain and _one_thread(call, later)]
+    if later.housekeeping in _CHORES:
+        return ()  # the client's own work, with a prompt of its own by design
+    past = [call for call in earlier if call.chain and one_thread(call, later)]
     if not past:
         return _against_others(later, [*others, *earlier], rules, rates)
     pairs = [(call, overlap(call, later)) for call in past]
@@ -136,14 +68,7 @@ def misses(
         return _switched(later, far[0], far[1], rules, rates)
     if near is None:
         return ()
-    return _Case(later, near[0], near[1], past, rules, rates).misses()
-
-
-def _one_thread(earlier: Sent, later: Sent) -> bool:
-    """Whether one goes on with the other's messages. Agents that work for one session may not: they have nothing to
-    read from each other but a head, and theirs differ for good reason."""
-    said = {segment.content for segment in earlier.chain[head_size(earlier) :]}
-    return any(segment.content in said for segment in later.chain[head_size(later) :])
+    return _Case(later, near[0], near[1], earlier, rules, rates).misses()
 
 
 def _most(pair: tuple[Sent, Overlap]) -> tuple[int, int, float]:
@@ -163,7 +88,7 @@ def _switched(later: Sent, other: Sent, seen: Overlap, rules: CacheRules, rates:
     names = (other.model, later.model) if code == "model_switched" else (other.provider, later.provider)
     lost = seen.tokens - later.usage.cache_read_tokens
     where = " → ".join(names)
-    return (Miss(code=code, tokens=round(lost), cost=_extra(later.usage, lost, rates), names=names, where=where),)
+    return (Miss(code=code, tokens=round(lost), cost=extra_cost(later.usage, lost, rates), names=names, where=where),)
 
 
 def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rates: Rates | None) -> tuple[Miss, ...]:
@@ -181,7 +106,7 @@ def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rate
     if best is None:
         return ()
     other, seen = best
-    in_head = seen.same < len(later.chain) and _is_head(later, seen.same)
+    in_head = seen.same < len(later.chain) and is_head(later, seen.same)
     seen = Overlap(seen.same, seen.tokens, seen.at_once if in_head else 0.0, seen.at_once if in_head else 0.0)
     case = _Case(later, other, seen, (), rules, rates, heads_only=True)
     return tuple(_between(miss) for miss in case.misses() if miss.code in _OF_HEADS)
@@ -189,10 +114,6 @@ def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rate
 
 def _between(miss: Miss) -> Miss:
     return msgspec.structs.replace(miss, names=(BETWEEN,)) if miss.code == "volatile_head" else miss
-
-
-BETWEEN = "between conversations"
-"""Among a miss's names: what differs is another one's conversation."""
 
 
 _OF_HEADS = frozenset(("volatile_head", "billing_header", "tools_reordered", "marker_missing", "below_minimum"))
@@ -226,7 +147,7 @@ class _Case:
 
     def _as_chore(self, miss: Miss) -> Miss:
         chore: Code = "heartbeat" if self.later.housekeeping == "heartbeat" else "memory_flush"
-        names = _tools_differ(self.earlier, self.later)
+        names = tools_differ(self.earlier, self.later)
         return msgspec.structs.replace(miss, code=chore, where="wakes", names=names)
 
     def _found(self) -> tuple[Miss, ...]:
@@ -242,7 +163,8 @@ class _Case:
             return self._lapsed(gap_s, ttl_s)
         if gap_s < self.earlier.took_s and self.read < seen.tokens - FLOOR_TOKENS:
             return (self._miss("parallel", seen.tokens - self.read, gap_s=gap_s),)
-        return self._automatic(behind) if self.rules.kind == "automatic" else self._at_marks(behind)
+        by_itself = self.rules.kind == "automatic" or marks_unseen(self.earlier)
+        return self._automatic(behind) if by_itself else self._at_marks(behind)
 
     # --- the rules of the caches ----------------------------------------------------------------------------
 
@@ -259,8 +181,8 @@ class _Case:
     def _at_marks(self, behind: float) -> tuple[Miss, ...]:
         """What a mark wrote is read where a mark of the later call stands behind it, and not too far."""
         seen, ends = self.seen, self.later.ends
-        if self.earlier.bound != self.later.bound and seen.same and not _is_head(self.later, seen.same - 1):
-            head = next((i for i in range(len(self.later.chain)) if not _is_head(self.later, i)), 0)
+        if self.earlier.bound != self.later.bound and seen.same and not is_head(self.later, seen.same - 1):
+            head = next((i for i in range(len(self.later.chain)) if not is_head(self.later, i)), 0)
             if _matters(seen.tokens - max(self.read, ends[head]), seen):
                 lost = seen.tokens - max(self.read, ends[head])
                 return (self._miss("parameter_changed", lost, names=self._parameters(), token=ends[head]),)
@@ -285,7 +207,7 @@ class _Case:
     ) -> Miss:
         earlier, later, same = self.earlier, self.later, self.seen.same
         fresh = max(self.seen.tokens - earlier.story.shared_tokens, 0.0)
-        if not _marked(later):
+        if not marked(later):
             if not earlier.story.marked:
                 return self._miss("marker_missing", lost, fresh=fresh)
             return self._miss("marker_dropped", lost, place=earlier.story.marked, where="later calls")
@@ -293,7 +215,7 @@ class _Case:
             return self._miss("marker_out_of_reach", lost, place=name_of(later, marks[-1]), where="history")
         if written and max(written) >= same:
             place = max(written)
-            return self._miss("marker_transient", lost, place=name_of(earlier, place), where=_where(earlier, place))
+            return self._miss("marker_transient", lost, place=name_of(earlier, place), where=where(earlier, place))
         return self._miss("marker_misplaced", lost, place=last_mark(later), fresh=fresh)
 
     def _unread(self, expected: float) -> Miss:
@@ -314,7 +236,8 @@ class _Case:
     def _lapsed(self, gap_s: float, ttl_s: float) -> tuple[Miss, ...]:
         """Reported where a longer life can be asked for and would have been enough."""
         longest = max(self.rules.ttl_s)
-        if gap_s > longest:
+        never = self.rules.kind == "explicit" and not marked(self.earlier) and not marks_unseen(self.earlier)
+        if gap_s > longest or never:  # without a mark nothing was there to lapse, and the usual one would have
             return ()
         lost = self.seen.tokens - self.read
         return (self._miss("ttl_lapsed", lost, gap_s=gap_s, ttl_s=ttl_s),) if _matters(lost, self.seen) else ()
@@ -330,7 +253,7 @@ class _Case:
         seen, later, earlier = self.seen, self.later, self.earlier
         if seen.same >= len(earlier.chain) or seen.same >= len(later.chain):
             return 0.0
-        if not (_is_head(later, seen.same) or _is_head(earlier, seen.same)):
+        if not (is_head(later, seen.same) or is_head(earlier, seen.same)):
             compacted = any(call.housekeeping == "compaction" and call.at >= earlier.at for call in self.past)
             if compacted or later.usage.input_tokens < 0.7 * earlier.usage.input_tokens:
                 return 0.0
@@ -346,14 +269,14 @@ class _Case:
         if old_call.request is None or new_call.request is None:
             return 0.0
         place, ends = self.seen.same, new_call.ends
-        old, new = _only(old_call, new_call, place), _only(new_call, old_call, place)
+        old, new = only(old_call, new_call, place), only(new_call, old_call, place)
         if self.heads_only:
-            new = [index for index in new if _is_head(new_call, index)]
+            new = [index for index in new if is_head(new_call, index)]
         new = sorted(new, key=lambda index: ends[index] - ends[index + 1])[:_COMPARED]
         found = 0.0
         for index in sorted(new):
             segment = new_call.chain[index]
-            mates = [i for i in old if _same_kind(old_call, i, new_call, index)]
+            mates = [i for i in old if same_kind(old_call, i, new_call, index)]
             if not mates or (ends[index + 1] - ends[index] < _SMALL_TOKENS and index != place):
                 continue
             mate = min(mates, key=lambda i: abs(old_call.chain[i].size_bytes - segment.size_bytes))
@@ -377,7 +300,7 @@ class _Case:
             code,
             lost,
             place="tools" if listed else name_of(later, place),
-            where="tools" if listed else "wakes" if code == "heartbeat" else _where(later, place),
+            where="tools" if listed else "wakes" if code == "heartbeat" else where(later, place),
             names=names,
             change=None if listed else self.change,
             token=later.ends[place],
@@ -387,13 +310,13 @@ class _Case:
         place, later, earlier = self.seen.same, self.later, self.earlier
         segment = later.chain[place]
         if segment.kind == "tools" or earlier.chain[place].kind == "tools":
-            old, new = _tool_contents(earlier), _tool_contents(later)
+            old, new = tool_contents(earlier), tool_contents(later)
             if sorted(old) == sorted(new):
                 return "tools_reordered", ()
             if sorted(earlier.tools) == sorted(later.tools):
                 return self._volatile_or("tool_changed"), ()
-            return "tools_changed", _tools_differ(earlier, later)
-        if _is_head(later, place):
+            return "tools_changed", tools_differ(earlier, later)
+        if is_head(later, place):
             return self._volatile_or("system_changed"), ()
         if later.client == "openclaw" and any(call.housekeeping == "heartbeat" for call in self.past):
             return "heartbeat", ()  # a wake before this turn: OpenClaw then writes the poll's mark into a message
@@ -436,7 +359,7 @@ class _Case:
         return Miss(
             code=code,
             tokens=round(lost),
-            cost=_extra(self.later.usage, lost, self.rates, fresh=fresh),
+            cost=extra_cost(self.later.usage, lost, self.rates, fresh=fresh),
             place=place,
             where=where or place,
             at_byte=change.at_byte if change is not None else None,
@@ -450,92 +373,11 @@ class _Case:
         )
 
 
-def _extra(usage: Usage, lost: float, rates: Rates | None, *, fresh: float = 0.0) -> PicoUSD | None:
-    """What `lost` tokens cost above the price of reading them.
-
-    What was written to the cache stands right behind what was read, so the missed tokens were written as far as
-    anything was, and plain input behind that. fresh: tokens that a hit would have had to be written for first.
-    """
-    if rates is None:
-        return None
-    in_5m, in_1h = usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
-    written = min(lost, in_5m + in_1h)
-    share = Fraction(in_1h, in_5m + in_1h) if in_5m + in_1h else Fraction(0)
-    of_write = rates.write_5m * (1 - share) + rates.write_1h * share
-    tokens, wrote, first = round(lost), round(written), round(fresh)
-    paid = wrote * of_write + (tokens - wrote) * rates.input
-    return whole(paid - tokens * rates.read - first * (rates.write_5m - rates.input))
-
-
 def _ttl_s(of: Sent, rules: CacheRules, same: int) -> float:
     """How long what `of` left in the cache lives unused."""
     if rules.kind == "automatic":
         return max(rules.ttl_s) if of.retention == "24h" else rules.ttl_s[0]
+    if marks_unseen(of):
+        return (rules.long_ttl_s or rules.ttl_s[0]) if of.usage.cache_write_1h_tokens else rules.ttl_s[0]
     marks = [segment.mark for segment in of.chain[:same] if segment.mark]
     return rules.long_ttl_s or rules.ttl_s[0] if marks and marks[-1] == "1h" else rules.ttl_s[0]
-
-
-def head_size(of: Sent) -> int:
-    """How many leading segments are tools and instructions."""
-    known: int | None = of.__dict__.get("_head")
-    if known is None:
-        known = next(
-            (i for i, s in enumerate(of.chain) if s.kind == "message" and s.role not in ("system", "developer")),
-            len(of.chain),
-        )
-        of.__dict__["_head"] = known
-    return known
-
-
-def _is_head(of: Sent, place: int) -> bool:
-    return place < head_size(of)
-
-
-def _where(of: Sent, place: int) -> str:
-    """The place without a running number where the place moves with the conversation."""
-    if _is_head(of, place):
-        return name_of(of, place)
-    role = of.chain[place].role if place < len(of.chain) else ""
-    return f"{role} message" if role else "history"
-
-
-def last_mark(of: Sent) -> str:
-    """Where the last cache mark stands; "" without one."""
-    for place in range(len(of.chain) - 1, -1, -1):
-        if of.chain[place].mark:
-            return name_of(of, place)
-    return ""
-
-
-def _marked(of: Sent) -> bool:
-    return any(segment.mark for segment in of.chain)
-
-
-_COMPARED = 8  # edited segments of one prompt whose texts are compared
-_SMALL_TOKENS = 256
-
-
-def _only(of: Sent, other: Sent, start: int) -> list[int]:
-    """The places from `start` on whose content the other prompt has not."""
-    theirs = {segment.content for segment in other.chain[start:]}
-    return [index for index in range(start, len(of.chain)) if of.chain[index].content not in theirs]
-
-
-def _same_kind(a: Sent, i: int, b: Sent, j: int) -> bool:
-    """Whether one can be the edited form of the other: the tool of that name, or a block of that kind and role."""
-    one, two = a.chain[i], b.chain[j]
-    if (one.kind, one.role) != (two.kind, two.role):
-        return False
-    if one.kind == "tools":
-        return name_of(a, i) == name_of(b, j)
-    return True
-
-
-def _tool_contents(of: Sent) -> list[bytes]:
-    return [segment.content for segment in of.chain if segment.kind == "tools"]
-
-
-def _tools_differ(earlier: Sent, later: Sent) -> tuple[str, ...]:
-    """Names of tools that came ("+name") and went ("-name")."""
-    old, new = Counter(earlier.tools), Counter(later.tools)
-    return (*(f"+{name}" for name in new - old), *(f"-{name}" for name in old - new))

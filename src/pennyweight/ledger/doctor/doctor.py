@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...prices.caching import CacheRules
 from ...request import Wire
-from .diagnose import FLOOR_TOKENS, Miss, head_size, last_mark, misses, overlap
+from .alike import head_size, last_mark, overlap
+from .diagnose import misses
 from .finding import Finding, add
+from .miss import FLOOR_TOKENS, Miss
 from .sent import Pricing, Sent, Story
 
 __all__ = ["Doctor", "Rules", "gather"]

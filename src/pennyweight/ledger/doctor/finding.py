@@ -10,7 +10,7 @@ import msgspec
 
 from ...money import PicoUSD
 from .advice import Advice, advise
-from .diagnose import Code, Miss
+from .miss import Code, Miss
 from .sent import Sent
 
 __all__ = ["Finding", "Group", "Severity", "add", "grouped"]

@@ -19,11 +19,11 @@ from ...call import Call, Outcome
 from ...errors import BadRequest, StoreError
 from ...prefix import Segment
 from ...request import Operation, Request
-from .diagnose import FLOOR_TOKENS
 from .doctor import Doctor, Rules, gather
 from .finding import Finding
+from .miss import FLOOR_TOKENS
 from .sent import Pricing, is_whole, sent, tool_names
-from .stored import store
+from .stored import forget, store
 
 __all__ = ["Rounds", "Write"]
 
@@ -143,6 +143,10 @@ class Rounds:
             self._late = findings
         except ValueError:
             log.warning("findings lost: the ledger cannot store them")
+
+    async def forget(self, before: float) -> None:
+        """Delete the findings that were last seen before that moment (unix seconds). Raises StoreError."""
+        await self._write(lambda connection: forget(connection, before))
 
     async def close(self) -> None:
         if self._flushing is not None:

@@ -11,7 +11,7 @@ import msgspec
 from ..reading import is_made, reading
 from .finding import Finding
 
-__all__ = ["KEPT", "read", "store"]
+__all__ = ["KEPT", "forget", "read", "store"]
 
 KEPT = 20_000  # rows; the ones not seen for longest go first
 
@@ -42,6 +42,11 @@ def store(connection: sqlite3.Connection, findings: Iterable[Finding]) -> None:
     if count > KEPT:
         oldest = "SELECT last_at FROM findings ORDER BY last_at LIMIT 1 OFFSET ?"
         connection.execute(f"DELETE FROM findings WHERE last_at < ({oldest})", (count - KEPT * 9 // 10,))
+
+
+def forget(connection: sqlite3.Connection, before: float) -> None:
+    """Delete findings that were last seen before that moment (unix seconds)."""
+    connection.execute("DELETE FROM findings WHERE last_at < ?", (before,))
 
 
 def _row(finding: Finding) -> tuple[object, ...]:
