@@ -251,6 +251,8 @@ class Economy:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
+        if worth.tokens > 0 and _falls_short(seen, before, after):
+            return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
         disturbed = before.known_to > same and before.warm > _COLD
         if not disturbed:
             return worth
@@ -390,6 +392,7 @@ _PROMPT = frozenset(
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
 _USUAL_OUTPUT_TOKENS = 400.0
+_USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
 
 
 def _now(forecast: Forecast, rates: Rates) -> float:
@@ -504,6 +507,14 @@ def _growth(seen: Foreseen) -> float:
     if conversation is None or not conversation.asked:
         return 0.0
     return max(seen.asked[-1].upto - conversation.asked[-1].upto, 0.0)
+
+
+def _falls_short(seen: Foreseen, before: Forecast, after: Forecast) -> bool:
+    """Whether a prompt, made shorter, is too short to be cached while it soon would have been without that."""
+    if seen.rules.kind == "none" or after.prompt_tokens >= seen.rules.min_tokens or seen.outlook.remaining < 0.5:
+        return False
+    growth = _growth(seen) or _USUAL_GROWTH_TOKENS
+    return before.prompt_tokens + growth * seen.outlook.remaining >= seen.rules.min_tokens
 
 
 def _unwritten(forecast: Forecast) -> dict[str, float]:

@@ -255,7 +255,11 @@ def _splice_object(raw: bytes, changes: _Changes) -> bytes:
                 waiting.append(change)
         if waiting:
             members[key] = msgspec.Raw(_splice(bytes(members.get(key, b"{}")), waiting))
-    return msgspec.json.encode(members)
+    # Joined by hand: the encoder's buffer grows and is copied as it goes, 1 ms for half a megabyte against 0.05.
+    pieces: list[Any] = []
+    for key, member in members.items():
+        pieces += (b",", msgspec.json.encode(key), b":", member)
+    return b"".join((b"{", *pieces[1:], b"}"))
 
 
 def _splice_list(raw: bytes, changes: _Changes) -> bytes:
@@ -272,7 +276,7 @@ def _splice_list(raw: bytes, changes: _Changes) -> bytes:
             else:
                 waiting.append(change)
         _put(items, key, waiting)
-    return msgspec.json.encode(items)
+    return b"".join((b"[", b",".join(items), b"]"))
 
 
 def _put(items: list[Any], key: int, changes: _Changes) -> None:
