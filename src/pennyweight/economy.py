@@ -305,7 +305,7 @@ class Economy:
     # --- learning ---------------------------------------------------------------------------------------------
 
     def sent(self, seen: Foreseen, *, at: float) -> Foreseen:
-        """The provider has taken a call that looked so as it went out. Gives what was foreseen of it as it went out; keep it for `billed`."""
+        """The provider has taken a call that looked so as it went out. Gives what to keep of it for `billed`."""
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
         appends = seen.conversation is None or seen.conversation.appends(seen.asked)
