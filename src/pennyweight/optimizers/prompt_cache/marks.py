@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse
+from ...economy import Foreseen, purse, standing
 from ...habits import head
 from ...prefix import Segment, shared
 from ...request import Edit, Request, Wire
@@ -44,7 +44,8 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     if room <= 0 or call.request.envelope.cache_control is not None:
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    for end in sorted({_end(call.request, seen), repeated, guess, _affordable(seen), _written(seen)}, reverse=True):
+    warm = _markable(seen.chain, standing(seen))
+    for end in sorted({_end(call.request, seen), repeated, guess, warm, _affordable(seen)}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -101,15 +102,6 @@ def _again(seen: Foreseen) -> float:
     return (1.0 + hits) / (2.5 + calls)
 
 
-def _written(seen: Foreseen) -> int:
-    """The last block of this prompt that the call before had a mark on: what was staked there is read at one like it.
-    -1: there is none."""
-    conversation = seen.conversation
-    assert conversation is not None
-    same = shared(conversation.chain, seen.chain)
-    return next((place for place in range(same - 1, -1, -1) if conversation.chain[place].mark), -1)
-
-
 def _affordable(seen: Foreseen) -> int:
     """The last block of what is repeated that what may be staked pays for; -1: none."""
     if seen.rates is None:
@@ -117,10 +109,8 @@ def _affordable(seen: Foreseen) -> int:
     plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
     if write <= plain:
         return -1
+    tokens = (seen.chain[warm].upto if (warm := standing(seen)) >= 0 else 0) + purse(seen, 300.0) / (write - plain)
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
-    written = _written(seen)
-    known = max(seen.forecast.known_tokens, seen.chain[written].upto * scale if written >= 0 else 0.0)
-    tokens = known + purse(seen, 300.0) / (write - plain)
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen.chain, min(last, _repeated(seen)))
 
@@ -130,7 +120,9 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
     if end < 0:
         return []
     wanted = [end]
-    known = seen.forecast.known_to - 1
+    known = max(seen.forecast.known_to - 1, _markable(seen.chain, standing(seen)))
+    if known >= end:
+        known = -1
     if known >= 0 and end - known >= seen.rules.look_back:
         wanted.append(known)  # too far back to be found from the end
     elif known < 0 and seen.conversation is not None:
