@@ -109,8 +109,9 @@ def _affordable(seen: Foreseen) -> int:
     plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
     if write <= plain:
         return -1
-    tokens = (seen.chain[warm].upto if (warm := standing(seen)) >= 0 else 0) + purse(seen, 300.0) / (write - plain)
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    warm = standing(seen)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + purse(seen, 300.0) / (write - plain)
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen.chain, min(last, _repeated(seen)))
 
