@@ -298,11 +298,8 @@ class Economy:
 
     # --- learning ---------------------------------------------------------------------------------------------
 
-    def sent(self, call: Call, seen: Foreseen, *, at: float) -> Foreseen:
-        """The provider has taken the call. Gives what was foreseen of it as it went out; keep it for `billed`."""
-        if call.request is not call.original:
-            again = self.look(call, at=at)
-            seen = seen if again is None else again
+    def sent(self, seen: Foreseen, *, at: float) -> Foreseen:
+        """The provider has taken the call that was looked at so, as it went out. Keep what this gives for `billed`."""
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
         appends = seen.conversation is None or seen.conversation.appends(seen.asked)
@@ -313,6 +310,10 @@ class Economy:
             self._guess(conversation, seen)
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
+
+    def lost_sight(self, seen: Foreseen) -> None:
+        """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
+        self.habits.forget(seen.key)
 
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:

@@ -97,6 +97,10 @@ class Habits:
     def conversation(self, key: bytes) -> Conversation | None:
         return self._conversations.get(key)
 
+    def forget(self, key: bytes) -> None:
+        """Of this conversation, everything."""
+        self._conversations.pop(key, None)
+
     def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
         """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
         found = self._conversations.get(key)
