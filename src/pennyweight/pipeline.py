@@ -84,6 +84,7 @@ class Pipeline:
         gate: False lets every change through, whatever it costs: for benches that show what the gate is worth.
         """
         self._optimizers = tuple(optimizers)
+        self._abstained = {optimizer.name: Step(optimizer.name, Verdict.ABSTAINED) for optimizer, _ in optimizers}
         self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
         self._backend = backend
         self._submit = submit
@@ -106,6 +107,7 @@ class Pipeline:
         call.facts["arm"] = exposure.arm
         alone = bool(call.identity.session) and self._sticky.left(_session(call))
         call = self._resume(call, exposure)
+        said: list[Step] = []  # noted in one go before the call is changed, and at the end
         for optimizer, flag in self._optimizers:
             mode = exposure.modes.get(optimizer.name, "off")
             if mode == "off":
@@ -114,10 +116,10 @@ class Pipeline:
                 proposal = await _proposed(optimizer.propose(call), deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
-                call = call.note(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if proposal is None:
-                call = call.note(Step(optimizer.name, Verdict.ABSTAINED))
+                said.append(self._abstained[optimizer.name])
                 continue
             worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
             verdict = judge(
@@ -125,22 +127,21 @@ class Pipeline:
             )
             step = _step(optimizer.name, verdict, proposal, worth)
             if verdict is not Verdict.ACCEPTED:
-                call = call.note(step)
+                said.append(step)
                 continue
             try:
                 changed = self._changed(call, proposal.action)
             except Exception as error:  # noqa: BLE001 - an edit may name a place that is not there
-                log.warning(
-                    "a proposal does not fit", extra={"optimizer": optimizer.name, "error": type(error).__name__}
-                )
-                call = call.note(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                log.warning("a change failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if isinstance(proposal.action, Rewrite):
                 _remember(call, optimizer.name, flag.level or proposal.level)
-            call = _spend(changed.note(step), proposal.risk)
+            call = _spend(changed.note(*said, step), proposal.risk)
+            said = []
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
-        return call, None
+        return call.note(*said) if said else call, None
 
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""

@@ -47,7 +47,8 @@ def recorded() -> Answers:
 async def house(folder: Path, optimize: Optimize, answers: Answers) -> AsyncIterator[tuple[Gateway, ReplayProvider]]:
     provider = ReplayProvider(answers, count=BpeTokenizer().count, cost=lambda *_: 0, keep_seen=True)
     async with provider:
-        config = load(None, provider_keys(provider.url), {"port": 0, "data_dir": folder, "optimize": optimize})
+        overrides = {"port": 0, "data_dir": folder, "optimize": optimize, "holdout": 0.0}
+        config = load(None, provider_keys(provider.url), overrides)
         async with open_gateway(lambda: config) as gateway:
             yield gateway, provider
 

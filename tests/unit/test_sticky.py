@@ -172,3 +172,14 @@ def test_odd_messages_do_no_harm(messages: list[Any]) -> None:
     new = sticky.pins(request, request.edit((Edit(("system",), "s"),)), by="x", level="safe", known=None)
     sent, _ = sticky.resume(request, new, {"x"})
     assert sent.body == {**request.body, "system": "s"}
+
+
+def test_what_sessions_weigh_is_kept_count_of_when_forms_change() -> None:
+    sticky, first = Sticky(), body(A, tools=[{"name": name} for name in "abc"])
+    for count in (2, 1, 2, 1):
+        changed = first.edit([Edit(("tools",), [{"name": name} for name in "abc"[:count]])])
+        sticky.keep("s", sticky.pins(first, changed, by="x", level="safe", known=sticky.of("s")))
+    weighed = sticky._bytes
+    sticky.leave("s")
+    assert weighed > 0
+    assert sticky._bytes == 0
