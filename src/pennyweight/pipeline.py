@@ -546,7 +546,8 @@ class _Watch:
         try:
             economy.billed(seen, would_be, done.usage, at=now)
             forecast = seen.forecast
-            untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten else None
+            told = not done.usage.counted and not done.usage.suspect
+            untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten and told else None
             return untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
             log.warning("a bill could not be learned from", extra={"error": type(error).__name__})
