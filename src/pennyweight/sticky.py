@@ -9,6 +9,7 @@ on it now.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
@@ -101,13 +102,15 @@ class Sticky:
     def resume(
         self, request: Request, known: Pins, allowed: Collection[str], *, level: Level = "max"
     ) -> tuple[Request, tuple[Pin, ...]]:
-        """The request with the pins that hold in it, and which those are.
+        """The request with the pins that hold in it, and which those are; with none where they would part a tool's
+        call from its result, because the caller has changed one of the two since.
 
         allowed: the optimizers whose pins count. level: under "safe", pins of level "max" do not.
         """
         used: list[Pin] = []
         sent: list[tuple[Kind, bytes]] = []
         changed: set[Kind] = set()
+        gone: set[bytes] = set()
         running, skipped = b"", 0
         for piece in self._pieces(request):
             pin = known.get(_place(piece, running, skipped))
@@ -117,12 +120,16 @@ class Sticky:
                 continue
             used.append(pin)
             changed.add(piece.kind)
+            gone.update(_ids(piece.raw))
             marks = marks_of(piece.raw)
             skipped = 0 if pin.pieces else skipped + 1
             for number, raw in enumerate(pin.pieces, 1):
                 running = _after(running, piece.kind, self._content(piece.kind, raw))
                 sent.append((piece.kind, with_marks(raw, marks) if number == len(pin.pieces) else raw))
-        return (request.edit(tuple(_edits(request, sent, changed))) if used else request), tuple(used)
+        gone.difference_update(*(_ids(raw) for pin in used for raw in pin.pieces))
+        if not used or _torn(gone, sent):
+            return request, ()
+        return request.edit(tuple(_edits(request, sent, changed))), tuple(used)
 
     def pins(self, original: Request, sent: Request, *, by: str, level: Level, known: Pins | None) -> Pins:
         """The pins by which `original` becomes `sent`, without those that are known."""
@@ -159,6 +166,19 @@ class Sticky:
             return self._blocks.block(raw)[0]
         tools = msgspec.json.decode(raw, type=list[msgspec.Raw])
         return b"".join(self._blocks.block(bytes(tool))[0] for tool in tools)
+
+
+def _ids(raw: bytes) -> list[bytes]:
+    """By which tools' calls and results find each other."""
+    return _ID.findall(raw)
+
+
+_ID = re.compile(rb'"(?:id|call_id|tool_use_id|tool_call_id)"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+def _torn(gone: Collection[bytes], sent: Sequence[tuple[Kind, bytes]]) -> bool:
+    """Whether of a call and its result that are `gone` one half is still there."""
+    return any(id in raw for id in gone for kind, raw in sent if kind == "message")
 
 
 def _size(pin: Pin) -> int:

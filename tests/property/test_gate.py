@@ -60,9 +60,9 @@ MESSAGES = st.sampled_from(
         {"role": "user", "content": "q"},
         {"role": "user", "content": [{"type": "text", "text": "q", "cache_control": {"type": "ephemeral"}}]},
         {"role": "assistant", "content": "a"},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "t", "input": {"x": 1}}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "long"}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "short"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "name": "t", "input": {"x": 1}}]},
+        {"role": "user", "content": [{"type": "tool_result", "content": "long"}]},
+        {"role": "user", "content": [{"type": "tool_result", "content": "short"}]},
     ]
 )
 HEADS = st.fixed_dictionaries(
@@ -213,3 +213,41 @@ def test_a_call_that_was_not_changed_is_its_own_baseline_in_length(usage: Usage,
     warmth = Warmth()
     forecast = warmth.forecast(("p", "m", ""), RULES[0], chain(sizes), 0.0)
     assert baseline(usage, forecast, forecast).input_tokens == usage.input_tokens
+
+
+# --- tool calls and their results --------------------------------------------------------------------------------
+
+
+def paired(messages: list[Any]) -> bool:
+    """Whether each call has its result and each result its call."""
+    ids: dict[str, list[str]] = {"id": [], "tool_use_id": []}
+    for message in messages:
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            for kind, found in ids.items():
+                if kind in block:
+                    found.append(block[kind])
+    return sorted(ids["id"]) == sorted(ids["tool_use_id"])
+
+
+@settings(max_examples=200)
+@given(pairs=st.integers(1, 4), dropped=st.sets(st.integers(0, 3)), changed=st.integers(0, 12), how=st.booleans())
+def test_no_call_loses_its_result_nor_a_result_its_call(pairs: int, dropped: set[int], changed: int, how: bool) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "q"}]
+    for number in range(pairs):
+        name = f"toolu_{number}"
+        messages.append({"role": "assistant", "content": [{"type": "tool_use", "id": name, "name": "t", "input": {}}]})
+        result = {"type": "tool_result", "tool_use_id": name, "content": "long"}
+        messages.append({"role": "user", "content": [result]})
+    shorter = [m for n, m in enumerate(messages) if not n or (n - 1) // 2 not in dropped]
+    sticky = Sticky()
+    known = sticky.pins(
+        request({"messages": messages}), request({"messages": shorter}), by="x", level="safe", known=None
+    )
+    place = changed % len(messages)
+    altered = json.loads(json.dumps(messages))
+    if isinstance(altered[place]["content"], str) or how:
+        altered[place]["note"] = "another message now"
+    else:
+        altered[place]["content"].append({"type": "text", "text": "and more"})
+    again, _ = sticky.resume(request({"messages": altered}), known, {"x"})
+    assert paired(again.body["messages"])
