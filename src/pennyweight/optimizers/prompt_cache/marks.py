@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse
+from ...economy import Foreseen, purse, standing
 from ...habits import head
 from ...prefix import Segment, shared
 from ...request import Edit, Request, Wire
@@ -44,7 +44,8 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     if room <= 0 or call.request.envelope.cache_control is not None:
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    for end in sorted({_end(call.request, seen), repeated, guess, _affordable(seen)}, reverse=True):
+    warm = _markable(seen.chain, standing(seen))
+    for end in sorted({_end(call.request, seen), repeated, guess, warm, _affordable(seen)}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -108,8 +109,9 @@ def _affordable(seen: Foreseen) -> int:
     plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
     if write <= plain:
         return -1
-    tokens = seen.forecast.known_tokens + purse(seen, 300.0) / (write - plain)
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    warm = standing(seen)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + purse(seen, 300.0) / (write - plain)
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen.chain, min(last, _repeated(seen)))
 
@@ -119,7 +121,9 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
     if end < 0:
         return []
     wanted = [end]
-    known = seen.forecast.known_to - 1
+    known = max(seen.forecast.known_to - 1, _markable(seen.chain, standing(seen)))
+    if known >= end:
+        known = -1
     if known >= 0 and end - known >= seen.rules.look_back:
         wanted.append(known)  # too far back to be found from the end
     elif known < 0 and seen.conversation is not None:
