@@ -164,8 +164,10 @@ class Economy:
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
         seen = self.look(call, at=at)
-        if seen is None or seen.rates is None:
+        if seen is None:
             return None
+        if seen.rates is None:
+            return self._unpriced(call, seen, proposal)
         match proposal.action:
             case Rewrite(edits=edits):
                 known = call.facts.get("marked")
@@ -182,6 +184,17 @@ class Economy:
                 return self._reroute(seen, call, target, at=at)
             case _:
                 return None
+
+    def _unpriced(self, call: Call, seen: Foreseen, proposal: Proposal) -> Worth | None:
+        """Without a price, what is warm stays as it is; else the proposal is taken at its word. Local models cost
+        nothing, and may change."""
+        if self._prices(call.target.provider, call.target.model, call.at) is not None:
+            return None
+        if not isinstance(proposal.action, Rewrite) or not seen.forecast.known_to or seen.forecast.warm <= _COLD:
+            return None
+        if shared(seen.chain, self._blocks.chain(call.request.edit(proposal.action.edits))) >= seen.forecast.known_to:
+            return None
+        return Worth(refused="no price is known for what would be lost of the provider's cache", waits=True)
 
     def reads_alike(self, call: Call) -> bool:
         """Whether a model reads the same as in the caller's own request: only marks differ, or what is beside the
@@ -325,6 +338,10 @@ class Economy:
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
 
+    def lost_sight(self, seen: Foreseen) -> None:
+        """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
+        self.habits.forget(seen.key)
+
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:
         """Remember a mark of ours that stands further back than anything that has come again so far."""
@@ -344,7 +361,9 @@ class Economy:
         else:
             self.untouched.adopt(self.actual, seen.scope)
         conversation = seen.conversation
-        if conversation is None:
+        if conversation is None or usage.counted or usage.suspect:
+            return
+        if usage.input_tokens > _ABSURD * max(seen.forecast.prompt_tokens, 1_000.0):
             return
         weight = 0.3 if conversation.output_tokens else 1.0
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
@@ -368,7 +387,8 @@ class Economy:
 def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     """The usage of the call as the caller sent it: what was billed, moved by the difference of the two forecasts.
 
-    Where the provider had less in its cache than was foreseen, it would have had that much less of the other, too.
+    Where the provider had less in its cache than was foreseen, it would have had that much less of the other, too;
+    where it had more, as after a restart of ours, the caller's own marks would have found that as well.
     """
     kept = 1.0
     if sent.read_tokens >= 1.0:
@@ -377,7 +397,10 @@ def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
         kept = 0.0
     prompt = max(round(usage.input_tokens + would_be.prompt_tokens - sent.prompt_tokens), 0)
     likely = would_be.likely_read_tokens
-    read = min(round(likely * kept), prompt)
+    read = round(likely * kept)
+    if usage.cache_read_tokens > 1.1 * sent.known_tokens + _STEP_TOKENS:
+        read = max(read, min(usage.cache_read_tokens, round(would_be.lasting_tokens)))
+    read = min(read, prompt)
     room = prompt - read
     writes = would_be.write_5m_tokens + would_be.write_1h_tokens
     marked = likely + writes if would_be.lasting_tokens else 0.0
@@ -400,6 +423,8 @@ _PROMPT = frozenset(
 
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
+_STEP_TOKENS = 128  # in which some providers count what they read
+_ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
 _USUAL_OUTPUT_TOKENS = 400.0
 _USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
 
@@ -414,7 +439,7 @@ def _rounding(seen: Foreseen) -> float:
 
 def _is_beside(edits: Sequence[Edit]) -> bool:
     """Whether edits touch nothing that a model reads or a provider's cache depends on."""
-    return not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits)
+    return not any(not edit.path or edit.path[0] in _PROMPT for edit in edits)
 
 
 def _now(forecast: Forecast, rates: Rates) -> float:
@@ -627,8 +652,13 @@ def _agent(call: Call) -> str:
 
 
 def _account(call: Call) -> str:
-    """Whose cache it is: callers with keys of their own have one each."""
-    return call.identity.tenant if call.credential is not None else ""
+    """Whose cache it is: "" for the gateway's own key; callers with keys of their own have one each. The tokens of a
+    plan change every few hours while its cache stays, so there it is the tenant's."""
+    credential, tenant = call.credential, call.identity.tenant
+    if credential is None:
+        return ""
+    secret = "" if credential.subscription else credential.secret
+    return hashlib.blake2b(f"{tenant}\0{secret}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _key(session: str, start: bytes) -> bytes:
