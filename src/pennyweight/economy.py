@@ -268,14 +268,8 @@ class Economy:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
-        if 0 < worth.tokens < seen.rules.step_tokens:
-            return msgspec.structs.replace(worth, refused="less than the steps in which the provider reads its cache")
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
-        if not restored and seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens:
-            return msgspec.structs.replace(
-                worth, refused="the prompt is near the length from which its provider caches"
-            )
         if not restored and worth.total < _rounding(seen):
             return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
         disturbed = before.known_to > same and before.warm > _COLD
