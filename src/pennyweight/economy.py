@@ -311,8 +311,16 @@ class Economy:
         )
         if not appends and seen.chain != seen.asked:
             self._guess(conversation, seen)
+        self._went_on(seen)
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
+
+    def _went_on(self, seen: Foreseen) -> None:
+        """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
+        start = head(seen.chain)
+        own = self.habits.conversation(_key(seen.session, seen.chain[start - 1].digest)) if start else None
+        if own is not None:
+            own.chain = seen.chain
 
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:
