@@ -306,6 +306,8 @@ _UNREAD = frozenset(
 
 def _mark(value: Any) -> Mark:
     """The breakpoint on a block, or on the last of its parts that has one."""
+    if isinstance(value, list):
+        return next((mark for block in reversed(value) if (mark := _mark(block))), "")
     if not isinstance(value, dict):
         return ""
     own = value.get("cache_control")

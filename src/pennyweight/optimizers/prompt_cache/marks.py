@@ -41,7 +41,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     chain = seen.chain
     taken = [index for index, segment in enumerate(chain) if segment.mark]
     room = seen.rules.max_marks - len(taken)
-    if room <= 0 or call.request.envelope.cache_control is not None:
+    if room <= 0 or call.request.envelope.cache_control is not None or not _takes_marks(call):
         return
     repeated, guess = _repeated(seen), _guess(seen)
     for end in sorted({_end(call.request, seen), repeated, guess, _affordable(seen)}, reverse=True):
@@ -54,6 +54,13 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
             for index in marks:
                 marked[index] = msgspec.structs.replace(chain[index], mark=life)
             yield Placement(marks, life, tuple(marked), _again(seen) if end == guess > repeated else 1.0)
+
+
+def _takes_marks(call: Call) -> bool:
+    """Messages and Chat Completions have a place for them, and what crosses into Messages may carry them there."""
+    if call.request.wire in (Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT):
+        return call.target.wire in (Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT)
+    return call.request.wire is Wire.OPENAI_RESPONSES and call.target.wire is Wire.ANTHROPIC_MESSAGES
 
 
 def _end(request: Request, seen: Foreseen) -> int:
@@ -166,22 +173,21 @@ def _edit(request: Request, segment: Segment, control: dict[str, str]) -> Edit:
         key = "instructions" if request.wire is Wire.OPENAI_RESPONSES else "system"
         raw = envelope.instructions if key == "instructions" else envelope.system
         if bytes(memoryview(raw)[:1]) == b'"':
-            return Edit((key,), [_text(msgspec.json.decode(raw), control)])
+            kind = "input_text" if key == "instructions" else "text"
+            return Edit((key,), [{**_text(msgspec.json.decode(raw), control), "type": kind}])
         return Edit((key, segment.index, "cache_control"), control)
-    key = "messages" if envelope.messages is not None else "input"
-    message: Any = msgspec.json.decode(_message(request, segment.index))
+    if request.wire is Wire.OPENAI_RESPONSES:
+        if bytes(memoryview(envelope.input)[:1]) == b'"':
+            text = msgspec.json.decode(envelope.input)
+            return Edit(("input",), [{"role": "user", "content": text, "cache_control": control}])
+        return Edit(("input", segment.index, "cache_control"), control)  # taken off again when it crosses
+    key = "messages"
+    message: Any = msgspec.json.decode(envelope.messages[segment.index] if envelope.messages else b"{}")
     content = message.get("content")
     if isinstance(content, list) and content:
         part = segment.part if request.wire is Wire.ANTHROPIC_MESSAGES else len(content) - 1
         return Edit((key, segment.index, "content", part, "cache_control"), control)
     return Edit((key, segment.index, "content"), [_text(content if isinstance(content, str) else "", control)])
-
-
-def _message(request: Request, index: int) -> bytes:
-    envelope = request.envelope
-    if envelope.messages is not None:
-        return bytes(envelope.messages[index])
-    return bytes(msgspec.json.decode(envelope.input, type=list[msgspec.Raw])[index])
 
 
 def _text(text: str, control: dict[str, str]) -> dict[str, Any]:
