@@ -72,14 +72,21 @@ class Unlucky:
         self._count = count
         self._luck = luck
         self._seed = seed
-        self._caches: dict[bytes, PrefixCache] = {}  # for each conversation, told by its first message
+        self._caches: dict[bytes, PrefixCache] = {}  # for each conversation, told by how it begins
 
     def account(self, wire: Wire, body: Mapping[str, Any], *, at: float) -> Usage:
-        conversation = msgspec.json.encode([wire, body.get("model"), (body.get("messages") or body.get("input"))[:1]])
+        conversation = msgspec.json.encode([wire, body.get("model"), _first_text(body)])
         if random.Random(f"{self._seed} {at:.3f}").random() < self._luck.lost:
             self._caches.pop(conversation, None)
         cache = self._caches.setdefault(conversation, PrefixCache(self._count))
         return cache.account(wire, body, at=START + (at - START) / self._luck.life)
+
+
+def _first_text(body: Mapping[str, Any]) -> str:
+    """What a conversation begins with, in whatever form: clients turn a text into a block when they mark it."""
+    messages = body.get("messages") or body.get("input") or [""]
+    content = messages[0].get("content") if isinstance(messages[0], Mapping) else messages[0]
+    return "".join(str(part.get("text")) for part in content) if isinstance(content, list) else str(content)
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -114,7 +114,9 @@ class Economy:
         asked = self.chain(original, session)
         if not asked:
             return None
-        chain = asked if call.request is original else self.chain(call.request, session and session + "\0sent")
+        chain = asked
+        if call.request is not original and call.request.__dict__.get("_like") is not original:
+            chain = self.chain(call.request, session and session + "\0sent")
         start = head(asked)
         session = session or call.id
         key = _key(session, asked[start - 1].digest if start else b"")
@@ -151,6 +153,7 @@ class Economy:
 
     def chain(self, request: Request, session: str = "") -> tuple[Segment, ...]:
         """The request's chain, made once. session: "" or a name under which its head is remembered."""
+        request = request.__dict__.get("_like", request)
         found: tuple[Segment, ...] | None = request.__dict__.get("_chain")
         if found is None:
             found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
@@ -158,13 +161,13 @@ class Economy:
 
     def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
+        if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
+            return None
         seen = self.look(call, at=at)
         if seen is None or seen.rates is None:
             return None
         match proposal.action:
             case Rewrite(edits=edits):
-                if not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
-                    return None
                 known = call.facts.get("marked")
                 if known is not None and known[0] is call.request and known[1] is edits:
                     return self.compare(seen, known[2], at=at, restores=proposal.restores)
@@ -183,6 +186,8 @@ class Economy:
     def reads_alike(self, call: Call) -> bool:
         """Whether a model reads the same as in the caller's own request: only marks differ, or what is beside the
         prompt. False where that was not looked at."""
+        if call.request.__dict__.get("_like") is call.original:
+            return True
         ours, theirs = call.request.__dict__.get("_chain"), call.original.__dict__.get("_chain")
         if not ours or not theirs:
             return False
@@ -198,9 +203,8 @@ class Economy:
         if known is not None and known[0] is before and known[1] is edits:
             after.__dict__["_chain"] = known[2]
             return
-        chain = before.__dict__.get("_chain")
-        if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
-            after.__dict__["_chain"] = chain
+        if _is_beside(edits):
+            after.__dict__["_like"] = before.__dict__.get("_like", before)
 
     def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float, restores: bool = False) -> Worth:
         """What it is worth to send `chain` in place of the chain that would go out now.
@@ -251,6 +255,8 @@ class Economy:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
+        if worth.tokens > 0 and _falls_short(seen, before, after):
+            return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
         disturbed = before.known_to > same and before.warm > _COLD
         if not disturbed:
             return worth
@@ -298,11 +304,8 @@ class Economy:
 
     # --- learning ---------------------------------------------------------------------------------------------
 
-    def sent(self, call: Call, seen: Foreseen, *, at: float) -> Foreseen:
-        """The provider has taken the call. Gives what was foreseen of it as it went out; keep it for `billed`."""
-        if call.request is not call.original:
-            again = self.look(call, at=at)
-            seen = seen if again is None else again
+    def sent(self, seen: Foreseen, *, at: float) -> Foreseen:
+        """The provider has taken a call that looked so as it went out. Gives what to keep of it for `billed`."""
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
         appends = seen.conversation is None or seen.conversation.appends(seen.asked)
@@ -398,6 +401,12 @@ _PROMPT = frozenset(
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
 _USUAL_OUTPUT_TOKENS = 400.0
+_USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
+
+
+def _is_beside(edits: Sequence[Edit]) -> bool:
+    """Whether edits touch nothing that a model reads or a provider's cache depends on."""
+    return not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits)
 
 
 def _now(forecast: Forecast, rates: Rates) -> float:
@@ -512,6 +521,14 @@ def _growth(seen: Foreseen) -> float:
     if conversation is None or not conversation.asked:
         return 0.0
     return max(seen.asked[-1].upto - conversation.asked[-1].upto, 0.0)
+
+
+def _falls_short(seen: Foreseen, before: Forecast, after: Forecast) -> bool:
+    """Whether a prompt, made shorter, is too short to be cached while it soon would have been without that."""
+    if seen.rules.kind == "none" or after.prompt_tokens >= seen.rules.min_tokens or seen.outlook.remaining < 0.5:
+        return False
+    growth = _growth(seen) or _USUAL_GROWTH_TOKENS
+    return before.prompt_tokens + growth * seen.outlook.remaining >= seen.rules.min_tokens
 
 
 def _unwritten(forecast: Forecast) -> dict[str, float]:

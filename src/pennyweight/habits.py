@@ -66,7 +66,10 @@ class Conversation:
 
     def repeated(self, asked: Sequence[Segment]) -> int:
         """How many segments this call has in common with one of the last ones."""
-        return max((shared(chain, asked) for chain in self.past), default=0)
+        best = shared(self.asked, asked)
+        if best >= len(self.asked) - _TAIL:
+            return best  # it goes on where the last one ended: none had more in common
+        return max((shared(chain, asked) for chain in self.past), default=best)
 
     def appends(self, asked: Sequence[Segment]) -> bool:
         """Whether prompts go on where the one before ended, but for a transient end of a message or two."""
@@ -198,6 +201,7 @@ def _depth(calls: int) -> int:
     return min(calls, _DEPTHS) - 1 if calls else 0
 
 
+_TAIL = 4
 _DEPTHS = 5
 _OVER_S = 600.0  # a conversation that was silent for so long is taken to have ended
 _MOST_REMAINING = 40.0

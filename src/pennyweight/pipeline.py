@@ -84,6 +84,7 @@ class Pipeline:
         gate: False lets every change through, whatever it costs: for benches that show what the gate is worth.
         """
         self._optimizers = tuple(optimizers)
+        self._abstained = {optimizer.name: Step(optimizer.name, Verdict.ABSTAINED) for optimizer, _ in optimizers}
         self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
         self._backend = backend
         self._submit = submit
@@ -105,6 +106,7 @@ class Pipeline:
         exposure = self._policy.exposure(call)
         call.facts["arm"] = exposure.arm
         call = self._resume(call)
+        said: list[Step] = []  # noted in one go before the call is changed, and at the end
         for optimizer, flag in self._optimizers:
             mode = exposure.modes.get(optimizer.name, "off")
             if mode == "off":
@@ -113,18 +115,20 @@ class Pipeline:
                 proposal = await _proposed(optimizer.propose(call), deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
-                call = call.note(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if proposal is None:
-                call = call.note(Step(optimizer.name, Verdict.ABSTAINED))
+                said.append(self._abstained[optimizer.name])
                 continue
             worth = self._weigh(call, proposal)
             verdict = judge(
                 proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left, level=flag.level, worth=worth
             )
-            call = call.note(_step(optimizer.name, verdict, proposal, worth))
+            said.append(_step(optimizer.name, verdict, proposal, worth))
             if verdict is not Verdict.ACCEPTED:
                 continue
+            call = call.note(*said)
+            said = []
             if isinstance(proposal.action, Rewrite):
                 by_max = (
                     call.facts.get("rewritten", ("", "safe"))[1] == "max" or (flag.level or proposal.level) == "max"
@@ -139,7 +143,7 @@ class Pipeline:
             call = _spend(call, proposal.risk)
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
-        return call, None
+        return call.note(*said) if said else call, None
 
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing could be opened; the outcome is submitted then too."""
@@ -237,7 +241,7 @@ class Pipeline:
             at = self._clock.monotonic()
             would_be = self._economy.would_be(seen, at=at)
             self._pin(call)
-            return self._economy.sent(call, seen, at=at), would_be
+            return self._economy.sent(seen, at=at), would_be
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
             return None

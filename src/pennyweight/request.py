@@ -177,7 +177,23 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
-        return msgspec.structs.replace(self, raw=_splice(self.raw, [(change.path, change.value) for change in edits]))
+        edited = msgspec.structs.replace(self, raw=_splice(self.raw, [(change.path, change.value) for change in edits]))
+        known: Envelope | None = self.__dict__.get("_envelope")
+        if known is not None and all(_is_plain(change) for change in edits):  # reading it anew costs as much as editing
+            told = {str(change.path[0]): change.value for change in edits if change.path[0] in _PLAIN}
+            edited.__dict__["_envelope"] = msgspec.structs.replace(known, **told)
+        return edited
+
+
+def _is_plain(change: Edit) -> bool:
+    """Whether an edit sets a member that no envelope has, or a text in one that it has as text."""
+    if len(change.path) != 1 or change.value is DELETE:
+        return False
+    return change.path[0] not in _READ or (change.path[0] in _PLAIN and isinstance(change.value, str))
+
+
+_READ = frozenset(Envelope.__struct_fields__)
+_PLAIN = frozenset(("model", "prompt_cache_key"))
 
 
 def get_header(headers: Headers, name: str) -> str | None:
@@ -255,7 +271,11 @@ def _splice_object(raw: bytes, changes: _Changes) -> bytes:
                 waiting.append(change)
         if waiting:
             members[key] = msgspec.Raw(_splice(bytes(members.get(key, b"{}")), waiting))
-    return msgspec.json.encode(members)
+    # Joined by hand: the encoder's buffer grows and is copied as it goes, 1 ms for half a megabyte against 0.05.
+    pieces: list[Any] = []
+    for key, member in members.items():
+        pieces += (b",", msgspec.json.encode(key), b":", member)
+    return b"".join((b"{", *pieces[1:], b"}"))
 
 
 def _splice_list(raw: bytes, changes: _Changes) -> bytes:
@@ -272,7 +292,7 @@ def _splice_list(raw: bytes, changes: _Changes) -> bytes:
             else:
                 waiting.append(change)
         _put(items, key, waiting)
-    return msgspec.json.encode(items)
+    return b"".join((b"[", b",".join(items), b"]"))
 
 
 def _put(items: list[Any], key: int, changes: _Changes) -> None:

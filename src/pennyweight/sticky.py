@@ -59,7 +59,7 @@ class Sticky:
 
     def keep(self, session: str, new: Pins) -> None:
         known, size = self._sessions.pop(session, ({}, 0))
-        added = sum(64 + sum(map(len, pin.pieces)) for key, pin in new.items() if key not in known)
+        added = sum(map(_size, new.values())) - sum(_size(known[key]) for key in new if key in known)
         self._sessions[session] = ({**known, **new}, size + added)
         self._bytes += added
         while len(self._sessions) > 1 and (len(self._sessions) > self._limit or self._bytes > self._limit_bytes):
@@ -90,15 +90,17 @@ class Sticky:
     def pins(
         self, original: Request, sent: Request, *, by: str, level: Literal["safe", "max"], known: Pins | None
     ) -> Pins:
-        """The pins by which `original` becomes `sent`, without those that are known."""
+        """The pins by which `original` becomes `sent`, without those that are known to be so."""
         ours, theirs = list(self._pieces(original)), list(self._pieces(sent))
         found: Pins = {}
         running = b""
         for piece, replaced in zip(ours, _replacements(ours, theirs), strict=True):
             if [other.content for other in replaced] != [piece.content]:
                 key = _place(piece, running)
-                if known is None or key not in known:
-                    found[key] = Pin(by, level, tuple(unmarked(other.raw) for other in replaced))
+                pieces = tuple(unmarked(other.raw) for other in replaced)
+                before = known.get(key) if known is not None else None
+                if before is None or before.pieces != pieces:  # changed once more, as may be when the cache is cold
+                    found[key] = Pin(by, level, pieces)
             for other in replaced:
                 running = _after(running, other.kind, other.content)
         return found
@@ -119,6 +121,10 @@ class Sticky:
             return self._blocks.block(raw)[0]
         tools = msgspec.json.decode(raw, type=list[msgspec.Raw])
         return b"".join(self._blocks.block(bytes(tool))[0] for tool in tools)
+
+
+def _size(pin: Pin) -> int:
+    return 64 + sum(map(len, pin.pieces))
 
 
 def _place(piece: _Piece, running: bytes) -> bytes:

@@ -282,6 +282,7 @@ class Warmth:
 
 
 _NOTHING = _Table()
+_TAIL = 4  # a conversation whose last blocks are other ones now is the same conversation
 _MEMORY = 0.9  # of ten calls ago a third is remembered: prompts of one session are much alike
 _GONE = 0.02
 
@@ -327,7 +328,7 @@ def _extend(table: _Table, chain: Sequence[Segment], at: float, ttl_s: float) ->
     """Remember a whole prompt. What goes on with a conversation joins its entry, so that a turn costs its new part."""
     entries = table.entries
     place, entry = _deepest(table, chain)
-    if entry is not None and entry.tip != place:  # it parts from a conversation in its middle: they share a head
+    if entry is not None and entry.tip > place + _TAIL:  # it parts from a conversation: they share a head
         head = _Entry(at, ttl_s, place, entry.parent)
         for index in range(place, -1, -1):
             if entries.get(chain[index].digest) is not entry:

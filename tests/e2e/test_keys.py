@@ -197,7 +197,7 @@ def test_tenants_see_nothing_of_each_other(tmp_path: Path, upstream: Upstream) -
         shell = process.ask("/", method="GET")  # the page itself holds no figures: it asks for them with a key
         assert shell.status == 200
         assert shell.body == process.ask("/", method="GET", headers={"x-api-key": one}).body
-        for page in ("/pennyweight/summary", "/v1/usage", "/metrics"):
+        for page in ("/pennyweight/dashboard/overview", "/pennyweight/summary", "/v1/usage", "/metrics"):
             assert process.ask(page, method="GET").status == 401, page
         process.receipts(3)
         summary = process.ask("/pennyweight/summary", method="GET", headers={"x-api-key": two})

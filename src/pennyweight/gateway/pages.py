@@ -99,6 +99,7 @@ class Pages:
             "pennyweight_receipts_queued": counters.queued,
             "pennyweight_receipts_lost": counters.lost,
             "pennyweight_receipts_delayed": counters.delayed,
+            **_forecasts(self._app),
         }
         text = self._metrics.text(gauges).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
@@ -150,6 +151,21 @@ class Pages:
 def _json(value: Any, *, status: int = 200) -> HttpResponse:
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return HttpResponse(status, headers, msgspec.json.encode(value))
+
+
+def _forecasts(app: App) -> dict[str, float]:
+    """How good forecasts of cached tokens were since the start, over all providers; nothing before the first."""
+    every = app.economy.actual.accuracy().values()
+    calls = sum(one.calls for one in every)
+    if not calls:
+        return {}
+    tokens, predictions = sum(one.prompt_tokens for one in every), sum(one.predictions for one in every)
+    return {
+        "pennyweight_cache_forecast_calls": calls,
+        "pennyweight_cache_forecast_error_tokens": sum(one.error_tokens for one in every) / calls,
+        "pennyweight_cache_forecast_error_share": sum(one.error_tokens for one in every) / max(tokens, 1.0),
+        "pennyweight_cache_forecast_brier": sum(one.brier_sum for one in every) / max(predictions, 1),
+    }
 
 
 def _usd(pico: int | None) -> str | None:

@@ -48,7 +48,7 @@ _STEP_SUMS = ("steps", "saving_micro", "saving_rest", "spent_micro", "spent_rest
 
 _PORTION = 1_000  # receipts rolled in one transaction: some 15 ms of the writing thread, for which others may wait
 _PAUSE_S = 0.02  # between portions, so that who waits for the writing thread gets it
-_QUIET_PER_S = 50  # receipts: fewer is quiet
+_IDLE_TURNS = 5  # without a receipt: quiet
 _MOST = 20_000  # receipts that may wait however busy it is: whoever looks first waits a third of a second for them
 _LEFT = 500  # receipts that are not worth a transaction: readers sum them in a few milliseconds
 
@@ -56,8 +56,8 @@ _LEFT = 500  # receipts that are not worth a transaction: readers sum them in a 
 class Rollups:
     """Keeps the rollups near the end of the ledger. `run` it as a task.
 
-    While calls come thick and nobody looks, rolling up waits for a quieter moment: it costs a busy gateway some 10
-    microseconds of CPU per call, which the next quiet second has to spare.
+    While calls come and nobody looks, rolling up waits for some seconds without any: it costs some 10 microseconds of
+    CPU per call, which nobody waits for then.
     """
 
     def __init__(self, database: Database, *, every_s: float = 2.0) -> None:
@@ -71,12 +71,12 @@ class Rollups:
 
     async def run(self) -> None:
         """Roll up what gathers, for ever; a ledger that fails is tried again later."""
-        left = 0
+        left, idle = 0, 0
         while True:
             try:
                 behind = await self.behind()
-                quiet = behind - left < _QUIET_PER_S * self._every_s
-                if quiet or self._looked or behind > _MOST:
+                idle = idle + 1 if behind == left else 0
+                if idle >= _IDLE_TURNS or self._looked or behind > _MOST:
                     self._looked = False
                     while behind > _LEFT:
                         behind = await self.advance()

@@ -1,0 +1,53 @@
+"""Odd sessions against the gate: branches, retries, edits in the middle, clocks that jump, usage that lies.
+
+Where a case was found by losing money, its figure from then is in the docstring.
+"""
+
+from __future__ import annotations
+
+import pytest
+from bench.adversaries import ADVERSARIES
+from bench.cells import Cell, PriceClass, play
+from bench.odd import CLIENTS, ODD, odd
+
+LIST_PRICE = PriceClass(0.1, 1.25)
+CHEAP_READS = PriceClass(0.02, 1.25)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_no_odd_session_raises_or_is_refused(kind: str) -> None:
+    found = play(Cell(LIST_PRICE, "max"), odd(kind, 1))
+    assert [session.name for session in found] == [f"{kind}-{client}" for client in CLIENTS]
+    if kind != "lying_usage":
+        assert not any(session.refused for session in found)
+
+
+@pytest.mark.parametrize("kind", sorted(set(ODD) - {"lying_usage"}))
+def test_a_session_that_caches_by_itself_never_costs_more(kind: str) -> None:
+    for session in play(Cell(CHEAP_READS, "safe"), odd(kind, 2)):
+        if "unmarked" not in session.name:
+            assert session.ratio <= 1.001, session
+
+
+@pytest.mark.parametrize("kind", ["lapsing", "edge_1h", "worse"])
+def test_a_form_taken_when_the_cache_was_cold_is_kept_when_it_is_warm(kind: str) -> None:
+    """`toggle_tool` after a pause: 1.47, when the second form of a tool list was not remembered."""
+    for session in play(Cell(CHEAP_READS, "safe", "toggle_tool"), odd(kind, 1)):
+        if session.name.endswith("-chat"):
+            assert session.ratio <= 1.001, session
+
+
+def test_prompts_are_not_shortened_below_what_is_cached() -> None:
+    """`shorten` and `toggle_tool` about 1,024 tokens: 1.08. What is left is where the steps of 128 tokens fall."""
+    for name in ("shorten", "toggle_tool", "drop_results"):
+        for session in play(Cell(CHEAP_READS, "safe", name), odd("short_prompts", 1)):
+            if session.name.endswith("-chat"):
+                assert session.ratio <= 1.03, (name, session)
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIES))
+def test_no_adversary_takes_anything_from_a_marked_session(name: str) -> None:
+    for kind in ("branches", "retries", "subagents", "edge_5min"):
+        for session in play(Cell(LIST_PRICE, "safe", name), odd(kind, 3)):
+            if session.name.endswith("-messages_marked"):
+                assert session.ratio <= 1.001, (kind, session)
