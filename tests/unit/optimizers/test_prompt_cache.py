@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import msgspec
 import pytest
 from tests.unit.optimizers.loops import CLAUDE, House, bare, loop, marked, marks, steps, tool, words
 
-from pennyweight.call import Call, Target, Verdict
+from pennyweight.call import Call, Outcome, Step, Target, Verdict
 from pennyweight.optimizers.prompt_cache.forms import volatile
 from pennyweight.protocols import Optimizer
-from pennyweight.request import Operation, Wire
+from pennyweight.request import Done, Operation, Wire
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract, odd_calls
 
 FIVE = {"type": "ephemeral"}
@@ -406,3 +407,39 @@ def test_a_step_says_how_many_marks_and_their_life() -> None:
     assert step.verdict is Verdict.ACCEPTED
     assert "cache breakpoint" in step.why
     assert "(5m)" in step.why
+
+
+# --- an upstream that takes none of it --------------------------------------------------------------------------
+
+
+def refused(call: Call, *, status: int = 200) -> Outcome:
+    """As the pipeline settles a call that was refused as we sent it, and then asked as the caller wrote it."""
+    step = Step("prompt_cache", Verdict.FAILED, why="1 cache breakpoint (5m)", error="refused_upstream")
+    return Outcome(call.note(step), Done(), status, "p")
+
+
+def test_an_upstream_that_refuses_what_is_added_gets_no_more_of_it_for_an_hour() -> None:
+    house = House()
+    bodies = list(loop(16))
+    house.run(bodies[:12])
+    untouched = house.call(bodies[12])
+    for status in (400, 200, 200):  # a call that is refused either way says nothing of us
+        assert ask(house, bodies[12]) is not None
+        asyncio.run(house.optimizer.settle(refused(untouched, status=status)))
+    assert ask(house, bodies[12]) is None
+    house.clock.advance(3_601.0)
+    house.run(bodies[12:14])
+    assert ask(house, bodies[14]) is not None
+
+
+def test_one_refusal_is_forgotten_with_the_next_call_that_goes_through() -> None:
+    house = House()
+    bodies = list(loop(16))
+    house.run(bodies[:12])
+    for place in (12, 13, 14):
+        asyncio.run(house.optimizer.settle(refused(house.call(bodies[place]))))
+        assert marks(house.play(house.call(bodies[place])).request.body)
+
+
+def ask(house: House, body: dict[str, Any]) -> object:
+    return asyncio.run(house.optimizer.propose(house.call(body)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Literal, Protocol
 
 import msgspec
 
-from ...call import Call, Outcome, Proposal, Rewrite
+from ...call import Call, Outcome, Proposal, Rewrite, Target, Verdict
 from ...economy import Economy, Foreseen
 from ...prices.caching import CacheRules
 from ...protocols import Clock
@@ -47,9 +48,12 @@ class PromptCache:
         self._economy = parts.economy
         self._clock = parts.clock
         self._forms = Forms()
+        self._refusals: OrderedDict[Target, tuple[int, float]] = OrderedDict()  # in a row, and when the last one came
 
     async def propose(self, call: Call) -> Proposal | None:
         """Marks, a key, or the forms that were first sent; None where nothing would be gained."""
+        if self._refused(call.target):
+            return None
         rules = self._economy.rules(call.target)
         marks = rules.kind == "explicit" or (rules.kind == "marked" and call.target.provider == "openai")
         if call.optimize != "max" and not marks:
@@ -112,14 +116,31 @@ class PromptCache:
         return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this session", level="safe")
 
     async def settle(self, outcome: Outcome) -> None:
-        if 200 <= outcome.status < 300:
-            self._forms.learn(outcome.call)
+        if not 200 <= outcome.status < 300:
+            return
+        self._forms.learn(outcome.call)
+        for step in outcome.call.trail:
+            if step.optimizer != self.name:
+                continue
+            if step.error == "refused_upstream":  # and it took the call as the caller wrote it
+                times = self._refusals.pop(outcome.call.target, (0, 0.0))[0] + 1
+                self._refusals[outcome.call.target] = times, self._clock.monotonic()
+                if len(self._refusals) > _TARGETS:
+                    self._refusals.popitem(last=False)
+            elif step.verdict is Verdict.ACCEPTED:
+                self._refusals.pop(outcome.call.target, None)
+
+    def _refused(self, target: Target) -> bool:
+        """Whether that upstream has lately said no to what was added: every such call is asked twice."""
+        times, at = self._refusals.get(target, (0, 0.0))
+        return times >= _TIMES and self._clock.monotonic() - at < _REST_S
 
     def wants_response(self, call: Call) -> bool:
         return False
 
 
 _FORM_RISK = 0.01  # a date or counter stands at the end of the prompt in place of its beginning
+_TIMES, _REST_S, _TARGETS = 2, 3_600.0, 256
 _CRUMB = 1.0  # pico-dollars: rounding
 _BYTES_PER_TOKEN = 5
 _KEYED = (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES)
