@@ -25,7 +25,7 @@ from .prices.caching import CacheBook, CacheRules
 from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse", "standing"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -258,6 +258,12 @@ class Economy:
             )
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
+        if not restored and seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens:
+            return msgspec.structs.replace(
+                worth, refused="the prompt is near the length from which its provider caches"
+            )
+        if not restored and worth.total < _rounding(seen):
+            return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
         disturbed = before.known_to > same and before.warm > _COLD
         if not disturbed:
             return worth
@@ -405,6 +411,14 @@ _USUAL_OUTPUT_TOKENS = 400.0
 _USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
 
 
+def _rounding(seen: Foreseen) -> float:
+    """What it may cost, in pico-dollars, that a cache which counts in steps rounds another length down further: on this
+    call and on a few of those to come."""
+    assert seen.rates is not None
+    plain, read, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+    return (seen.rules.step_tokens - 1) * (plain - read) * min(1.0 + seen.outlook.remaining_later, 4.0)
+
+
 def _is_beside(edits: Sequence[Edit]) -> bool:
     """Whether edits touch nothing that a model reads or a provider's cache depends on."""
     return not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits)
@@ -505,27 +519,46 @@ def purse(seen: Foreseen, ttl_s: float) -> float:
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
     if balance < 0:
         return _SHARE * conversation.spent + balance if in_row >= _ONCE_BITTEN else 0.0
-    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_LOOPING) if in_row >= _SHOWN else 0.0
+    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_MOST) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
         if seen.looping and in_row >= _STEADY:
             share = _SHARE_LOOPING
-        elif not conversation.appends(seen.asked) and _known(seen):
+        elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
     return balance + share * conversation.spent
 
 
+def standing(seen: Foreseen) -> int:
+    """The last block of what the conversation's last call wrote or read at a mark, if this prompt still begins so and
+    it is probably still there; -1: nothing. It is read only if a mark stands on it, or soon behind it."""
+    conversation = seen.conversation
+    if conversation is None:
+        return -1
+    common = shared(conversation.chain, seen.chain)
+    for index in range(common - 1, -1, -1):
+        mark = conversation.chain[index].mark
+        if mark:
+            return index if seen.gap_s < (LATER_S if mark == "1h" else SOON_S) else -1
+    return -1
+
+
 def _reading(seen: Foreseen) -> float:
-    """What this very call will earn by reading what marks of ours wrote, in pico-dollars."""
+    """What this very call can earn by reading what marks of ours wrote, in pico-dollars."""
     assert seen.conversation is not None
-    if not seen.conversation.rewritten or seen.rates is None or seen.forecast.warm < 0.5:
+    if not seen.conversation.rewritten or seen.rates is None:
+        return 0.0
+    place = standing(seen)
+    if place < 0 or seen.forecast.prompt_tokens <= 0:
         return 0.0
     plain, read, *_ = seen.rates.of(seen.forecast.prompt_tokens)
-    return seen.forecast.known_tokens * (plain - read)
+    share = seen.chain[place].upto / max(seen.chain[-1].upto, 1)
+    return share * seen.forecast.prompt_tokens * (plain - read)
 
 
 _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.002  # of what a conversation has cost; twice as much with every further gap in time
+_SHARE_MOST = 0.01
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 

@@ -177,6 +177,10 @@ def _offers(call: Call) -> tuple[Offer, Offer] | None:
     """What the caller offers and what is sent; None where nothing is sent that the caller does not offer."""
     try:
         ours, theirs = call.original, call.request
+        if ours.envelope is theirs.envelope or (
+            ours.envelope.tools is theirs.envelope.tools and _same_start(ours, theirs)
+        ):
+            return None
         if ours.envelope.tools == theirs.envelope.tools and _says(ours) == _says(theirs):
             return None
         own, sent = offered(call.original), offered(call.request)
@@ -185,6 +189,12 @@ def _offers(call: Call) -> tuple[Offer, Offer] | None:
     if sent.names <= own.names and sent.catalogued <= own.catalogued:
         return None
     return own, sent
+
+
+def _same_start(ours: Request, theirs: Request) -> bool:
+    """Whether the instructions are the very same piece: an edit beside the prompt leaves them where they were."""
+    a, b = ours.envelope, theirs.envelope
+    return a.system is b.system and a.messages is b.messages and a.input is b.input
 
 
 def _says(request: Request) -> bytes:

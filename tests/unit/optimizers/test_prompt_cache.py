@@ -84,16 +84,16 @@ def test_a_client_that_caches_well_is_left_alone() -> None:
 
 def test_an_hours_life_where_the_gaps_call_for_it() -> None:
     house = House()
-    sent = house.run(list(loop(24)), gap_s=1_200.0)
+    sent = house.run(list(loop(40)), gap_s=1_200.0)
     lives = {life for call in sent for _, life in marks(call.request.body)}
     assert lives == {"1h"}
-    assert house.paid < house.asked
+    assert house.paid < 0.6 * house.asked
 
 
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
 def test_the_operator_says_how_long_marks_live(ttl: str) -> None:
     house = House(ttl=ttl)
-    sent = house.run(list(loop(20)))
+    sent = house.run(list(loop(40)))
     assert {life for call in sent for _, life in marks(call.request.body)} == {ttl}
 
 
@@ -143,7 +143,7 @@ def test_no_mark_stands_on_a_message_that_will_be_gone() -> None:
     for call in sent:
         last = len(call.request.body["messages"]) - 1
         assert not any(path[:2] == ("messages", last) for path, _ in marks(call.request.body))
-    assert house.paid < 0.5 * house.asked
+    assert house.paid < 0.6 * house.asked
 
 
 def test_a_turn_longer_than_the_look_back_keeps_a_mark_where_the_last_one_stood() -> None:
@@ -165,7 +165,7 @@ def test_a_string_becomes_a_block_where_the_mark_stands_and_is_a_string_again_la
         messages.append({"role": "assistant", "content": words(100, f"a{number}x")})
     house = House()
     last = house.run(bodies)[-1].request.body
-    assert house.paid < 0.6 * house.asked
+    assert house.paid < 0.9 * house.asked
     assert last["messages"][-1]["content"] == [
         {"type": "text", "text": bodies[-1]["messages"][-1]["content"], "cache_control": FIVE}
     ]
@@ -197,7 +197,7 @@ def test_a_chat_caller_of_claude_gets_marks_on_content_parts() -> None:
     assert last["messages"][-1]["content"][0]["cache_control"] == FIVE
     assert last["messages"][0]["content"][0]["cache_control"] == FIVE
     assert bare(last) == bare(bodies[-1])
-    assert house.paid < 0.6 * house.asked
+    assert house.paid < 0.9 * house.asked
 
 
 def test_a_responses_caller_of_claude_gets_marks_on_input_parts() -> None:
@@ -207,7 +207,7 @@ def test_a_responses_caller_of_claude_gets_marks_on_input_parts() -> None:
     last = house.run(bodies, wire=Wire.OPENAI_RESPONSES, target=target)[-1].request.body
     assert last["input"][-1] == {**bodies[-1]["input"][-1], "cache_control": FIVE}
     assert last["instructions"] == [{"type": "input_text", "text": bodies[-1]["instructions"], "cache_control": FIVE}]
-    assert house.paid < 0.6 * house.asked
+    assert house.paid < 0.9 * house.asked
 
 
 def test_a_responses_callers_tool_results_are_marked_as_they_are() -> None:
@@ -315,6 +315,27 @@ def test_tools_in_another_order_are_sent_in_the_first_one() -> None:
     assert house.paid < 0.8 * house.asked
     for call in House().run(bodies)[5:]:
         assert [spec["name"] for spec in call.request.body["tools"]] == ["t2", "t1", "t0"]
+
+
+def test_first_forms_have_the_breakpoints_that_the_caller_has_now() -> None:
+    """A client that marks other places later: with those of the first form there would be five."""
+    first, second = dated(2)
+    second["system"][0] = {"type": "text", "text": second["system"][0]["text"], "cache_control": HOUR}
+    first["tools"][2]["cache_control"] = FIVE
+    second["tools"] = second["tools"][::-1]
+    for place in (0, 1):
+        second["tools"][place]["cache_control"] = HOUR
+    house = House(optimize="max")
+    house.play(house.call(first))
+    out = house.play(house.call(second)).request.body
+    assert [spec["name"] for spec in out["tools"]] == ["t0", "t1", "t2"]
+    assert out["system"][0]["text"] == first["system"][0]["text"]
+    assert marks(out) == [
+        (("tools", 0), "1h"),
+        (("tools", 1), "1h"),
+        (("system", 0), "1h"),
+        (("messages", 2, "content", 0), "5m"),
+    ]
 
 
 def test_other_tools_are_other_tools() -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse
-from ...habits import head
+from ...economy import Foreseen, purse, standing
+from ...habits import LATER_S, SOON_S, head
 from ...prefix import Segment, items, shared
 from ...request import Edit, Request, Wire
 
@@ -45,7 +45,9 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     if room <= 0 or call.request.envelope.cache_control is not None or not _takes_marks(call, implicit=implicit):
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    for end in sorted({_end(call.request, seen), repeated, guess, _affordable(seen)}, reverse=True):
+    warm = _markable(seen, standing(seen))
+    staked = {_affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
+    for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -115,15 +117,19 @@ def _again(seen: Foreseen) -> float:
     return (1.0 + hits) / (2.5 + calls)
 
 
-def _affordable(seen: Foreseen) -> int:
-    """The last block of what is repeated that what may be staked pays for; -1: none."""
+def _affordable(seen: Foreseen, *, hour: bool) -> int:
+    """The last block of what is repeated that what may be staked pays for, by a mark of that life; -1: none."""
     if seen.rates is None:
         return -1
-    plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+    plain, _, soon, later, _ = seen.rates.of(seen.forecast.prompt_tokens)
+    write = later if hour else soon
     if write <= plain:
         return -1
-    tokens = seen.forecast.known_tokens + purse(seen, 300.0) / (write - plain)
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    warm = standing(seen)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + purse(seen, LATER_S if hour else SOON_S) / (
+        write - plain
+    )
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen, min(last, _repeated(seen)))
 
@@ -136,7 +142,9 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
     if seen.rules.kind == "marked":
         start = _markable(seen, head(seen.chain) - 1)
         return [end, start] if 0 <= start < end else [end]
-    known = seen.forecast.known_to - 1
+    known = max(seen.forecast.known_to - 1, _markable(seen, standing(seen)))
+    if known >= end:
+        known = -1
     if known >= 0 and end - known >= seen.rules.look_back:
         wanted.append(known)  # too far back to be found from the end
     elif known < 0 and seen.conversation is not None:
