@@ -25,7 +25,7 @@ from .prices.caching import CacheBook, CacheRules
 from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse", "standing"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse", "reading", "smallest", "standing", "takes_mark"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -268,6 +268,8 @@ class Economy:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
+        if 0 < worth.tokens < seen.rules.step_tokens:
+            return msgspec.structs.replace(worth, refused="less than the steps in which the provider reads its cache")
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
         if not restored and seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens:
@@ -491,18 +493,22 @@ def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float)
         return "what it costs now would not come back"
     if conversation is None:
         return "not known yet whether the conversation goes on"
-    if -worth.now > purse(seen, ttl_s):
+    ours = [index for index, segment in enumerate(chain) if segment.mark]
+    last = ours[-1] if ours else -1
+    if -worth.now > purse(seen, ttl_s, first=last <= smallest(seen)):
         return "more than has been earned, for a conversation that may end or pause"
-    if -worth.now > conversation.balance + _reading(seen) and not conversation.appends(seen.asked):
-        ours = [index for index, segment in enumerate(chain) if segment.mark]
-        if ours and ours[-1] >= conversation.repeated(seen.asked):
-            return "what has not come again before is only bet on out of earnings"
+    guessed = not conversation.appends(seen.asked) and last >= conversation.repeated(seen.asked)
+    if guessed and -worth.now > conversation.balance:
+        return "what has not come again before is only bet on out of earnings"
     return ""
 
 
-def purse(seen: Foreseen, ttl_s: float) -> float:
+def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
-    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost."""
+    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost.
+
+    first: for the smallest prefix that can be cached at all. Where an agent goes on by itself, that may cost more.
+    """
     conversation = seen.conversation
     if conversation is None:
         return 0.0
@@ -510,17 +516,35 @@ def purse(seen: Foreseen, ttl_s: float) -> float:
     life_s = LATER_S if hour else SOON_S
     if seen.gap_s >= life_s:
         return 0.0
-    balance = conversation.balance + _reading(seen)
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
-    if balance < 0:
-        return _SHARE * conversation.spent + balance if in_row >= _ONCE_BITTEN else 0.0
+    if conversation.balance + reading(seen) < 0:
+        return _SHARE * conversation.spent + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
     share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_MOST) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
-        if seen.looping and in_row >= _STEADY:
+        if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
-    return balance + share * conversation.spent
+    return conversation.balance + share * conversation.spent
+
+
+def _least(seen: Foreseen) -> float:
+    """What the shortest prompt that its provider caches costs, in pico-dollars."""
+    return seen.rates.of(seen.forecast.prompt_tokens)[0] * seen.rules.min_tokens if seen.rates is not None else 0.0
+
+
+def smallest(seen: Foreseen) -> int:
+    """The last block of the smallest prefix that the provider caches; -1: the prompt is too short."""
+    scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    for index, segment in enumerate(seen.chain):
+        if segment.upto * scale >= seen.rules.min_tokens and takes_mark(segment):
+            return index
+    return -1
+
+
+def takes_mark(segment: Segment) -> bool:
+    """Whether a breakpoint may stand on a block: not on thinking and empty texts; the model's turns need none."""
+    return segment.role not in ("assistant", "model") and not segment.bound and segment.tokens > 0
 
 
 def standing(seen: Foreseen) -> int:
@@ -537,7 +561,7 @@ def standing(seen: Foreseen) -> int:
     return -1
 
 
-def _reading(seen: Foreseen) -> float:
+def reading(seen: Foreseen) -> float:
     """What this very call can earn by reading what marks of ours wrote, in pico-dollars."""
     assert seen.conversation is not None
     if not seen.conversation.rewritten or seen.rates is None:
@@ -552,8 +576,9 @@ def _reading(seen: Foreseen) -> float:
 
 _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
-_SHARE = 0.002  # of what a conversation has cost; twice as much with every further gap in time
-_SHARE_MOST = 0.01
+_SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
+_SHARE_MOST = 0.002
+_YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 

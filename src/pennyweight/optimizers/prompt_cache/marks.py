@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse, standing
+from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
 from ...habits import head
 from ...prefix import Segment, shared
 from ...request import Edit, Request, Wire
@@ -45,7 +45,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
         return
     repeated, guess = _repeated(seen), _guess(seen)
     warm = _markable(seen.chain, standing(seen))
-    for end in sorted({_end(call.request, seen), repeated, guess, warm, _affordable(seen)}, reverse=True):
+    for end in sorted({_end(call.request, seen), repeated, guess, warm, _affordable(seen), _first(seen)}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -102,6 +102,12 @@ def _again(seen: Foreseen) -> float:
     return (1.0 + hits) / (2.5 + calls)
 
 
+def _first(seen: Foreseen) -> int:
+    """The smallest prefix that is worth a mark, if it has come again; -1: none."""
+    place = smallest(seen)
+    return place if place <= _repeated(seen) else -1
+
+
 def _affordable(seen: Foreseen) -> int:
     """The last block of what is repeated that what may be staked pays for; -1: none."""
     if seen.rates is None:
@@ -111,7 +117,9 @@ def _affordable(seen: Foreseen) -> int:
         return -1
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
     warm = standing(seen)
-    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + purse(seen, 300.0) / (write - plain)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + (purse(seen, 300.0) + reading(seen)) / (
+        write - plain
+    )
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen.chain, min(last, _repeated(seen)))
 
@@ -139,7 +147,7 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
 def _markable(chain: Sequence[Segment], index: int) -> int:
     """The last block up to `index` that takes a mark: thinking and empty texts do not, the model's turns need none."""
     index = min(index, len(chain) - 1)
-    while index >= 0 and (chain[index].role in ("assistant", "model") or chain[index].bound or not chain[index].tokens):
+    while index >= 0 and not takes_mark(chain[index]):
         index -= 1
     return index
 
