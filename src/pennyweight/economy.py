@@ -271,21 +271,14 @@ class Economy:
             )
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
+        if before.known_to > same and before.warm > _COLD:
+            warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
+            now = _now(warm, seen.rates) - _now(after, seen.rates)
+            if now < 0:
+                lost = f"{before.known_tokens - after.read_tokens:,.0f} tokens in the provider's cache would be lost"
+                return msgspec.structs.replace(worth, now=now, refused=lost, waits=worth.tokens > 0)
         if not restored and worth.total < _rounding(seen):
             return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
-        disturbed = before.known_to > same and before.warm > _COLD
-        if not disturbed:
-            return worth
-        warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
-        now = _now(warm, seen.rates) - _now(after, seen.rates)
-        if now < 0:
-            tokens = before.known_tokens - after.read_tokens
-            return msgspec.structs.replace(
-                worth,
-                now=now,
-                refused=f"{tokens:,.0f} tokens in the provider's cache would be lost",
-                waits=worth.tokens > 0,
-            )
         return worth
 
     def _restores(self, seen: Foreseen, chain: tuple[Segment, ...]) -> bool:
@@ -395,7 +388,7 @@ def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     """
     kept = 1.0
     if sent.read_tokens >= 1.0:
-        kept = min(usage.cache_read_tokens / sent.read_tokens, 1.0)
+        kept = min(max(usage.cache_read_tokens / sent.read_tokens, 0.0), 1.0)
     elif would_be.read_tokens >= 1.0 and sent.known_to and usage.cache_read_tokens == 0:
         kept = 0.0
     prompt = max(round(usage.input_tokens + would_be.prompt_tokens - sent.prompt_tokens), 0)

@@ -233,7 +233,7 @@ class Warmth:
 
         def tokens(index: int) -> float:
             upto = chain[index].upto
-            return base + (upto - base_upto) * ratio if index >= place else upto * ratio
+            return base + (upto - base_upto) * ratio if index >= place else min(upto * ratio, base)
 
         written = {"5m": 0.0, "1h": 0.0}
         for chance, done in ((warm, base), (1.0 - warm, 0.0)):

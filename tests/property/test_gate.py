@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pennyweight.call import Optimize, Proposal, Rewrite, Verdict
@@ -40,6 +40,7 @@ def applied(request: Request, edits: list[Edit]) -> Any:
 
 
 @settings(max_examples=300)
+@example(body={}, edits=[Edit(("c", 0), DELETE), Edit(("c",), DELETE)])
 @given(body=VALUES, edits=st.lists(EDITS.filter(lambda e: e.path or e.value is not DELETE), max_size=6))
 def test_many_edits_at_once_are_as_one_by_one(body: Any, edits: list[Edit]) -> None:
     request = Request(Wire.OPENAI_CHAT, json.dumps(body).encode())
@@ -181,6 +182,7 @@ def believable(forecast: Forecast) -> None:
 
 
 @settings(max_examples=200)
+@example(rules=RULES[0], calls=[([(901, ""), (901, "5m"), (0, "")], Usage(0, -1), 0.0)] * 3)
 @given(
     rules=st.sampled_from(RULES),
     calls=st.lists(st.tuples(SIZES, USAGES | ODD, st.floats(0, 5_000)), min_size=1, max_size=5),

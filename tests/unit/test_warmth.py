@@ -119,6 +119,14 @@ def test_the_providers_own_count_of_tokens_is_learned() -> None:
     assert again.prompt_tokens == pytest.approx(2_400 + 500 * 1.2)
 
 
+def test_a_part_of_a_prefix_is_never_longer_than_the_provider_says_the_whole_is() -> None:
+    warmth, asked = Warmth(), chain(2_000, 500, marks={0: "5m", 1: "5m"})
+    learned(warmth, asked, Usage(input_tokens=200, cache_write_5m_tokens=200))
+    again = warmth.forecast(SCOPE, EXPLICIT, asked, 250.0)
+    assert again.prompt_tokens == 200
+    assert again.read_tokens + again.write_5m_tokens <= 200
+
+
 def test_a_prefix_that_was_not_found_is_not_expected_again() -> None:
     warmth, asked = Warmth(), chain(2_000, 600, 600, marks={0: "5m"})
     learned(warmth, asked, Usage(input_tokens=3_200, cache_write_5m_tokens=2_000))
