@@ -38,10 +38,11 @@ class PriceClass(msgspec.Struct, frozen=True):
         return f"r{self.r:.2f}".replace(".", "")
 
     def overrides(self) -> tuple[dict[str, Any], ...]:
-        """`[[prices]]` entries for every model of both providers. OpenAI's automatic cache bills no writes."""
+        """`[[prices]]` entries for every model of both providers. OpenAI bills writes from GPT-5.6 on."""
         price = {"model": "*", "input": INPUT_USD, "output": OUTPUT_USD, "cache_read": INPUT_USD * self.r}
         written = {"cache_write_5m": INPUT_USD * self.w, "cache_write_1h": INPUT_USD * max(self.w, 2.0)}
-        return ({**price, **written, "provider": "anthropic"}, {**price, "provider": "openai"})
+        marked = {**price, **written, "provider": "openai", "model": "gpt-5.6*"}
+        return ({**price, **written, "provider": "anthropic"}, marked, {**price, "provider": "openai"})
 
 
 CLASSES = tuple(PriceClass(r, w) for r in (0.02, 0.05, 0.1, 0.25, 0.5) for w in (1.0, 1.25, 2.0))

@@ -235,6 +235,7 @@ class Economy:
         if not seen.chore and _marked(chain) < _marked(seen.chain):
             return Worth(refused="the caller's own cache breakpoints stay")
         before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
+        before, after = _kept(before, seen.chain, seen), _kept(after, chain, seen)
         growth = _growth(seen)
         now = _now(before, seen.rates) - _now(after, seen.rates)
         ahead = _ahead(before, seen, growth) - _ahead(after, seen, growth)
@@ -268,14 +269,8 @@ class Economy:
             return msgspec.structs.replace(
                 worth, refused="the conversation went on before the gateway saw it: its cache may be warm", waits=True
             )
-        if 0 < worth.tokens < seen.rules.step_tokens:
-            return msgspec.structs.replace(worth, refused="less than the steps in which the provider reads its cache")
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
-        if not restored and seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens:
-            return msgspec.structs.replace(
-                worth, refused="the prompt is near the length from which its provider caches"
-            )
         if before.known_to > same and before.warm > _COLD:
             warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
             now = _now(warm, seen.rates) - _now(after, seen.rates)
@@ -328,12 +323,20 @@ class Economy:
         )
         if not appends and seen.chain != seen.asked:
             self._guess(conversation, seen)
+        self._went_on(seen)
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
 
     def lost_sight(self, seen: Foreseen) -> None:
         """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
         self.habits.forget(seen.key)
+
+    def _went_on(self, seen: Foreseen) -> None:
+        """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
+        start = head(seen.chain)
+        own = self.habits.conversation(_key(seen.session, seen.chain[start - 1].digest)) if start else None
+        if own is not None:
+            own.chain = seen.chain
 
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:
@@ -462,9 +465,30 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
     lasting = forecast.lasting_tokens
     if seen.repeats_tokens is not None:
         lasting = min(lasting, seen.repeats_tokens)
-    again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * plain
-    added = growth * (write if lasting else plain)
+    rest = (
+        write if seen.rules.kind == "marked" else plain
+    )  # it is written up to its end, whether that comes again or not
+    again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * rest
+    added = growth * (write if lasting else rest)
     return calls * (again + added)
+
+
+def _kept(forecast: Forecast, chain: Sequence[Segment], seen: Foreseen) -> Forecast:
+    """Of what an implicit breakpoint at the end of a prompt writes, only what the next call repeats lasts."""
+    conversation = seen.conversation
+    if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
+        return forecast
+    if conversation.appends(seen.asked):
+        comes = len(chain) - max(conversation.gone(seen.asked), default=0)
+    else:
+        comes = conversation.repeated(seen.asked)
+    if comes >= len(chain):
+        return forecast
+    scale = forecast.prompt_tokens / max(chain[-1].upto, 1)
+    written = (segment.upto * scale for segment in chain[:comes] if segment.mark)
+    known = forecast.known_tokens if forecast.known_to <= comes else 0.0
+    lasting = max((tokens for tokens in written if tokens >= seen.rules.min_tokens), default=0.0)
+    return msgspec.structs.replace(forecast, lasting_tokens=max(lasting, known))
 
 
 def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> float | None:

@@ -306,31 +306,44 @@ _UNREAD = frozenset(
 
 def _mark(value: Any) -> Mark:
     """The breakpoint on a block, or on the last of its parts that has one."""
+    if isinstance(value, list):
+        return next((mark for block in reversed(value) if (mark := _mark(block))), "")
     if not isinstance(value, dict):
         return ""
-    own = value.get("cache_control")
+    own = next((value[key] for key in MARKS if value.get(key) is not None), None)
     if own is not None:
         return _ttl(own)
-    content = value.get("content")
-    if isinstance(content, list):
-        for block in reversed(content):
-            if isinstance(block, dict) and block.get("cache_control") is not None:
-                return _ttl(block["cache_control"])
+    for holder in _HOLDERS:
+        content = value.get(holder)
+        for block in reversed(content) if isinstance(content, list) else ():
+            marks = [block[key] for key in MARKS if block.get(key) is not None] if isinstance(block, dict) else []
+            if marks:
+                return _ttl(marks[0])
     return ""
+
+
+MARKS = ("cache_control", "prompt_cache_breakpoint")
+"""The fields by which blocks are marked: Anthropic's, and OpenAI's from GPT-5.6 on."""
+
+_HOLDERS = ("content", "output")
 
 
 def marks_of(raw: bytes) -> tuple[Any, ...]:
     """The cache marks in a piece of a prompt, in order."""
-    if b"cache_control" not in raw:
+    if not _may_be_marked(raw):
         return ()
     return tuple(_marks(_any.decode(raw)))
 
 
 def unmarked(raw: bytes) -> bytes:
     """The piece without its cache marks; its other bytes stay where there are none."""
-    if b"cache_control" not in raw:
+    if not _may_be_marked(raw):
         return raw
     return msgspec.json.encode(_bare(_any.decode(raw)))
+
+
+def _may_be_marked(raw: bytes) -> bool:
+    return any(mark.encode() in raw for mark in MARKS)
 
 
 def with_marks(raw: bytes, marks: Sequence[Any]) -> bytes:
@@ -341,8 +354,11 @@ def with_marks(raw: bytes, marks: Sequence[Any]) -> bytes:
     if not marks:
         return raw
     value = _any.decode(raw)
-    if isinstance(value, dict) and isinstance(value.get("content"), str | list):
-        value = {**value, "content": _with_mark(value["content"], marks[-1])}
+    holder = (
+        next((key for key in _HOLDERS if isinstance(value.get(key), str | list)), "") if isinstance(value, dict) else ""
+    )
+    if holder:
+        value = {**value, holder: _with_mark(value[holder], marks[-1])}
     elif isinstance(value, str | list):
         value = _with_mark(value, marks[-1])
     return msgspec.json.encode(value)
@@ -353,7 +369,7 @@ def _with_mark(content: Any, mark: Any) -> Any:
     last = blocks[-1] if blocks else None
     if not isinstance(last, dict) or last.get("text") == "" or last.get("type") in ("thinking", "redacted_thinking"):
         return content
-    return [*blocks[:-1], {**last, "cache_control": mark}]
+    return [*blocks[:-1], {**last, MARKS["mode" in mark]: mark}]
 
 
 def _marks(value: Any) -> Iterator[Any]:
@@ -361,9 +377,11 @@ def _marks(value: Any) -> Iterator[Any]:
         for item in value:
             yield from _marks(item)
     elif isinstance(value, dict):
-        yield from _marks(value.get("content"))
-        if value.get("cache_control") is not None:
-            yield value["cache_control"]
+        for holder in _HOLDERS:
+            yield from _marks(value.get(holder))
+        for key in MARKS:
+            if value.get(key) is not None:
+                yield value[key]
 
 
 def _bare(value: Any) -> Any:
@@ -372,9 +390,10 @@ def _bare(value: Any) -> Any:
         return [_bare(item) for item in value]
     if not isinstance(value, dict):
         return value
-    plain = {key: inner for key, inner in value.items() if key != "cache_control"}
-    if "content" in plain:
-        plain["content"] = _bare(plain["content"])
+    plain = {key: inner for key, inner in value.items() if key not in MARKS}
+    for holder in _HOLDERS:
+        if holder in plain:
+            plain[holder] = _bare(plain[holder])
     return plain
 
 
@@ -448,9 +467,10 @@ def _plain(block: Any) -> Any:
                 return only["text"]
         return blocks
     if isinstance(block, dict):
-        plain = {key: value for key, value in block.items() if key != "cache_control"}
-        if "content" in plain:
-            plain["content"] = _plain(plain["content"])
+        plain = {key: value for key, value in block.items() if key not in MARKS}
+        for holder in _HOLDERS:
+            if holder in plain:
+                plain[holder] = _plain(plain[holder])
         return plain
     return block
 

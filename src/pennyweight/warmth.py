@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
@@ -220,7 +221,7 @@ class Warmth:
         ratio = table.ratio
         marks = _marks(rules, chain, ratio)
         place, entry, warm = -1, None, 0.0
-        for index in _candidates(marks, rules):
+        for index in _candidates(marks, rules, chain):
             found = table.entries.get(chain[index].digest)
             if found is not None:
                 chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
@@ -258,7 +259,7 @@ class Warmth:
 
     def _write_marks(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> None:
         marks = _marks(rules, chain, table.ratio)
-        for index in _candidates(marks, rules):
+        for index in _candidates(marks, rules, chain):
             found = table.entries.get(chain[index].digest)
             if found is not None and _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
                 found.used_at = at
@@ -319,15 +320,27 @@ def _stepped(tokens: float, rules: CacheRules) -> float:
 def _marks(rules: CacheRules, chain: Sequence[Segment], ratio: float) -> list[int]:
     """The segments behind which the provider writes, shorter prompts than it takes left out."""
     marks = [index for index, segment in enumerate(chain) if segment.mark]
-    if rules.kind == "marked" and (not marks or marks[-1] != len(chain) - 1):
-        marks.append(len(chain) - 1)
+    if rules.kind == "marked":
+        newest = next((index for index in range(len(chain) - 1, -1, -1) if _ends(chain[index])), -1)
+        marks = sorted({*marks[-(rules.max_marks - 1) :], newest} - {-1})
     return [index for index in marks if chain[index].upto * ratio >= rules.min_tokens]
 
 
-def _candidates(marks: Sequence[int], rules: CacheRules) -> list[int]:
+def _ends(segment: Segment) -> bool:
+    """Whether an implicit breakpoint may stand there: at the end of what a user or a tool said."""
+    return segment.kind == "message" and (segment.tool or segment.role in ("user", "tool"))
+
+
+def _candidates(marks: Sequence[int], rules: CacheRules, chain: Sequence[Segment]) -> list[int]:
     """Where an older entry is looked for, the deepest first."""
+    if rules.kind == "marked":
+        found = (index for index in range(len(chain) - 1, -1, -1) if chain[index].mark or _ends(chain[index]))
+        return list(islice(found, _LATEST))
     reach = max(rules.look_back, 1)
     return [index for mark in reversed(marks) for index in range(mark, max(mark - reach, -1), -1)]
+
+
+_LATEST = 80  # breakpoints of a conversation among which OpenAI looks for an entry
 
 
 def _ttl_s(rules: CacheRules, mark: str) -> float:

@@ -10,7 +10,7 @@ import msgspec
 from ..call import Call, Step, Target, Verdict
 from ..errors import BackendError, ContextTooLong
 from ..protocols import Backend, Clock
-from ..request import Charge, Reply
+from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
 from .refusals import BUSY, KEY_REFUSED, add_charges, retry_after_s
 
@@ -160,7 +160,15 @@ def _aimed(call: Call, target: Target) -> Call:
     if target == call.target:
         return call
     credential = call.credential if target.provider == call.target.provider else None
-    return msgspec.structs.replace(call, target=target, credential=credential)
+    aimed = msgspec.structs.replace(call, target=target, credential=credential)
+    if call.rewritten and call.request.wire is target.wire and _only_there(call.request) - _only_there(call.original):
+        return aimed.sending(call.original)  # what was added for one provider's cache, another refuses
+    return aimed
+
+
+def _only_there(request: Request) -> set[str]:
+    """The fields in a request that some providers take and others do not know."""
+    return {name for name in ("cache_control", "prompt_cache_key") if f'"{name}"'.encode() in request.raw}
 
 
 def _place(call: Call) -> tuple[str, str, Target]:

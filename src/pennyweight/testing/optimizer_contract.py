@@ -16,6 +16,7 @@ import msgspec
 from ..call import Answer, Call, Outcome, Proposal, Rewrite, Route
 from ..errors import BadRequest, StoreError
 from ..money import PicoUSD
+from ..prefix import canonical
 from ..protocols import Clock, Optimizer
 from ..request import DELETE, Charge, Done, Request, Response, Usage, Wire
 from .backend import make_call
@@ -166,7 +167,7 @@ def flaws(call: Call, proposal: Proposal | None) -> list[str]:
 def _rewrite_flaws(before: Request, after: Request) -> list[str]:
     old, new = _messages(before), _messages(after)
     found = []
-    if _newest_user(old) != _newest_user(new):
+    if _read(_newest_user(old)) != _read(_newest_user(new)):
         found.append("the newest user message was changed")
     if _loose_ends(new) - _loose_ends(old):
         found.append("a tool call lost its result, or a result its call")
@@ -182,6 +183,11 @@ def _messages(request: Request) -> list[Any]:
 def _newest_user(messages: list[Any]) -> Any:
     users = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
     return users[-1] if users else None
+
+
+def _read(message: Any) -> bytes:
+    """A message as a model reads it: cache marks aside, and a lone text block is its text."""
+    return canonical(msgspec.json.encode(message))
 
 
 def _loose_ends(messages: list[Any]) -> set[str]:

@@ -3,13 +3,17 @@
 Anthropic: explicit `cache_control` breakpoints, at most four; order tools, system, messages; each breakpoint looks
 back over at most 20 blocks for an entry; an entry lives 5 minutes or 1 hour and is refreshed by a read; prompts shorter
 than a model's minimum are not cached (docs.claude.com, "Prompt caching"). OpenAI: the longest common prefix, in steps
-of 128 tokens from 1,024 up, forgotten after some idle minutes (platform.openai.com, "Prompt caching"). What the model
-leaves out: routing between machines, eviction under load, and prefixes that part in the middle of a block.
+of 128 tokens from 1,024 up, forgotten after some idle minutes (platform.openai.com, "Prompt caching"). OpenAI from
+GPT-5.6 on: written at the newest message and at up to three `prompt_cache_breakpoint` marks, found at the latest 80
+places where a user's or a tool's message ends or a mark stands, and nowhere else, for half an hour; writes are billed.
+What the model leaves out: marks within a message (they count at its end), cache keys, routing between machines,
+eviction under load, and prefixes that part in the middle of a block.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +27,9 @@ LOOK_BACK_BLOCKS = 20
 MAX_BREAKPOINTS = 4
 STEP_TOKENS, FIRST_STEP_TOKENS = 128, 1_024
 IMAGE_TOKENS = 1_100  # near the middle of what providers charge for a screenshot; recordings seldom keep its size
-_TTL_S = {"5m": 300.0, "1h": 3_600.0}
+_TTL_S = {"5m": 300.0, "30m": 1_800.0, "1h": 3_600.0}
+LATEST_BREAKPOINTS = 80
+_BREAKPOINTS = re.compile(r"gpt-(5\.[6-9]|[6-9])")
 
 
 class TooManyBreakpoints(ValueError):
@@ -37,6 +43,7 @@ class Block(msgspec.Struct, frozen=True):
     texts: tuple[str, ...]
     ttl: str | None = None
     images: int = 0
+    said: bool = False  # by a user or a tool, in a message of its own
 
 
 class PrefixCache:
@@ -56,8 +63,13 @@ class PrefixCache:
         parts = blocks(wire, body)
         sizes = [self._size(part) for part in parts]
         chain = _chain(parts, f"{tenant}\0{wire.value}\0{body.get('model')}".encode())
+        model = str(body.get("model"))
         if wire is Wire.ANTHROPIC_MESSAGES:
-            return self._explicit(parts, sizes, chain, str(body.get("model")), at)
+            return self._explicit(parts, sizes, chain, model, at)
+        if _BREAKPOINTS.search(model):
+            options = body.get("prompt_cache_options")
+            implicit = not isinstance(options, Mapping) or options.get("mode") != "explicit"
+            return self._at_breakpoints(parts, sizes, chain, at, implicit=implicit)
         ttl_s = 86_400.0 if body.get("prompt_cache_retention") == "24h" else self._idle_s
         return self._automatic(sizes, chain, at, ttl_s)
 
@@ -110,6 +122,29 @@ class PrefixCache:
                 self._expires[link] = (at + ttl_s, ttl_s)
         return Usage(input_tokens=total, cache_read_tokens=read if read >= FIRST_STEP_TOKENS else 0)
 
+    def _at_breakpoints(
+        self, parts: Sequence[Block], sizes: Sequence[int], chain: Sequence[bytes], at: float, *, implicit: bool
+    ) -> Usage:
+        upto = [0]
+        for size in sizes:
+            upto.append(upto[-1] + size)
+        said = [index for index, part in enumerate(parts) if part.said]
+        marks = [index for index, part in enumerate(parts) if part.ttl is not None]
+        read = 0
+        for index in sorted({*said, *marks}, reverse=True)[:LATEST_BREAKPOINTS]:
+            expires, ttl_s = self._expires.get(chain[index], (0.0, 0.0))
+            if expires > at:
+                self._expires[chain[index]] = (at + ttl_s, ttl_s)
+                read = upto[index + 1]
+                break
+        places = {*marks[-(MAX_BREAKPOINTS - implicit) :], *(said[-1:] if implicit else ())}
+        done = read
+        for index in sorted(places):
+            if upto[index + 1] >= FIRST_STEP_TOKENS:
+                self._expires[chain[index]] = (at + _TTL_S["30m"], _TTL_S["30m"])
+                done = max(done, upto[index + 1])
+        return Usage(input_tokens=upto[-1], cache_read_tokens=read, cache_write_5m_tokens=done - read)
+
     def _size(self, part: Block) -> int:
         known = self._tokens.get(part.key)
         if known is None:
@@ -155,11 +190,11 @@ def blocks(wire: Wire, body: Mapping[str, Any]) -> list[Block]:
             found += [_block("system", part) for part in _parts(body.get("instructions"))]
             given = body.get("input")
             items = [{"role": "user", "content": given}] if isinstance(given, str) else _list(given)
-            found += [_block(str(item.get("role")), item) for item in items]
+            found += [_said(str(item.get("role")), item) for item in items]
         case _:
             if wire is Wire.OLLAMA and "prompt" in body:
                 found.append(_block("user", {"type": "text", "text": str(body["prompt"])}))
-            found += [_block(str(message.get("role")), message) for message in _list(body.get("messages"))]
+            found += [_said(str(message.get("role")), message) for message in _list(body.get("messages"))]
     return found
 
 
@@ -185,6 +220,12 @@ def _block(role: str, part: Mapping[str, Any]) -> Block:
     named = [part.get(key) for key in ("type", "id", "call_id", "tool_use_id", "tool_call_id", "name", "signature")]
     named = [name if name != "message" else None for name in named]
     return Block(_key(role, msgspec.json.encode([named, texts, images]).decode()), tuple(texts), _ttl(part), images)
+
+
+def _said(role: str, item: Mapping[str, Any]) -> Block:
+    """A message of either OpenAI protocol. An implicit breakpoint stands behind a user's or a tool's."""
+    said = role in ("user", "tool") or str(item.get("type")).endswith("_output")
+    return msgspec.structs.replace(_block(role, item), said=said)
 
 
 def _read(part: Any, texts: list[str]) -> int:
@@ -218,6 +259,10 @@ _READ = ("text", "thinking", "summary", "content", "output", "reasoning_content"
 
 
 def _ttl(part: Mapping[str, Any]) -> str | None:
+    inner = part.get("output" if isinstance(part.get("output"), list) else "content")
+    holders = [part, *(item for item in inner if isinstance(item, Mapping))] if isinstance(inner, list) else [part]
+    if any(holder.get("prompt_cache_breakpoint") for holder in holders):
+        return "30m"
     mark = part.get("cache_control")
     if mark is None and isinstance(part.get("content"), list):  # the mark of a message's last part, as OpenRouter takes
         inner = [item for item in part["content"] if isinstance(item, Mapping) and item.get("cache_control")]

@@ -223,7 +223,7 @@ def usage_block(wire: Wire, usage: Usage) -> dict[str, Any]:
         case Wire.OPENAI_RESPONSES:
             return {
                 "input_tokens": usage.input_tokens,
-                "input_tokens_details": {"cached_tokens": usage.cache_read_tokens},
+                "input_tokens_details": {"cached_tokens": usage.cache_read_tokens, **_written(usage)},
                 "output_tokens": usage.output_tokens,
                 "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
                 "total_tokens": usage.total_tokens,
@@ -233,7 +233,11 @@ def usage_block(wire: Wire, usage: Usage) -> dict[str, Any]:
                 "prompt_tokens": usage.input_tokens,
                 "completion_tokens": usage.output_tokens,
                 "total_tokens": usage.total_tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens, "audio_tokens": 0},
+                "prompt_tokens_details": {
+                    "cached_tokens": usage.cache_read_tokens,
+                    "audio_tokens": 0,
+                    **_written(usage),
+                },
                 "completion_tokens_details": {
                     "reasoning_tokens": usage.reasoning_tokens,
                     "audio_tokens": 0,
@@ -241,6 +245,11 @@ def usage_block(wire: Wire, usage: Usage) -> dict[str, Any]:
                     "rejected_prediction_tokens": 0,
                 },
             }
+
+
+def _written(usage: Usage) -> dict[str, int]:
+    """What OpenAI tells from GPT-5.6 on, whose writes are billed."""
+    return {"cache_write_tokens": usage.cache_write_5m_tokens} if usage.cache_write_5m_tokens else {}
 
 
 def finish(wire: Wire, body: Mapping[str, Any], usage: Usage, *, model: str) -> dict[str, Any]:

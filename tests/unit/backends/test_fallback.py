@@ -9,7 +9,7 @@ from pennyweight.backends.cooldown import Cooldown
 from pennyweight.backends.fallback import Fallback
 from pennyweight.call import Call, Credential, Target, Verdict
 from pennyweight.errors import BackendError, ContextTooLong, Unreachable, UpstreamTimeout
-from pennyweight.request import Reply, Usage, Wire
+from pennyweight.request import Edit, Reply, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 P = Target("p", "m", Wire.OPENAI_CHAT)
@@ -170,3 +170,20 @@ def test_without_a_chain_it_is_not_there() -> None:
         reply = ask(inner, fallback=fallback)
         assert (reply.status, reply.headers, reply.content, reply.notes) == (529, headers, b"busy", [])
     assert len(inner.asked) == 5
+
+
+@pytest.mark.parametrize("field", ["cache_control", "prompt_cache_key"])
+def test_what_was_added_for_one_providers_cache_does_not_reach_another(field: str) -> None:
+    call = make_call()
+    marked = call.sending(call.request.edit((Edit((field,), "ours"),)))
+    inner = ByProvider(p=backend(Script(status=503)), q=backend(Script()))
+    ask(inner, marked)
+    assert [field in sent.request.body for sent in inner.calls] == [True, False]
+
+
+def test_other_rewrites_and_the_callers_own_marks_go_along() -> None:
+    call = make_call(b'{"model":"m","messages":[],"cache_control":{"type":"ephemeral"}}')
+    rewritten = call.sending(call.request.edit((Edit(("shorter",), True),)))
+    inner = ByProvider(p=backend(Script(status=503)), q=backend(Script()))
+    ask(inner, rewritten)
+    assert inner.calls[1].request is rewritten.request

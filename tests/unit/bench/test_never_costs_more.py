@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from bench.adversaries import ADVERSARIES
 from bench.cells import Cell, PriceClass, Session, play
@@ -111,3 +112,19 @@ def test_figures_tell_the_worst_session_and_refused_calls() -> None:
     assert found["lost_without_gate"] == 1.0
     assert found["lost_with_gate"] == 0.0
     assert found["sessions"] == 4
+
+
+def _of(calls: list[Recorded], model: str) -> list[Recorded]:
+    """The session as it would be with another model."""
+    return [msgspec.structs.replace(call, body={**call.body, "model": model}) for call in calls]
+
+
+@pytest.mark.parametrize("gaps", ["seconds", "steady_20min", "steady_3h"])
+@pytest.mark.parametrize("client", ["chat", "chat_transient", "chat_clock", "responses"])
+def test_where_openai_bills_writes_nothing_gets_dearer(client: str, gaps: str) -> None:
+    for price in (PriceClass(0.02, 1.25), LIST_PRICE, PriceClass(0.5, 2.0)):
+        (session,) = play(Cell(price, "safe"), _of(_session(client, gaps=gaps), "gpt-5.6-sol"))
+        assert session.refused == 0
+        assert session.ratio <= 1.001
+        if client == "chat_transient" and gaps != "steady_3h":
+            assert session.input_after < 0.75 * session.input_before

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from ...call import Call
-from ...prefix import canonical
-from ...request import Edit, Request, Wire
+from ...prefix import canonical, marks_of, unmarked
+from ...request import Edit, Request, Wire, splice
 
 __all__ = ["Forms", "volatile"]
 
@@ -76,9 +76,21 @@ def _tools(request: Request, first: _First) -> Sequence[Edit]:
         return ()
     raws = tuple(bytes(tool) for tool in request.envelope.tools)
     known = first.tools.get(frozenset(map(canonical, raws)))
-    if known is None or len(known) != len(raws) or known == raws:
+    if known is None or len(known) != len(raws):
         return ()
-    return (Edit(("tools",), [msgspec.Raw(raw) for raw in known]),)
+    ordered = [_marked_as(then, now) for then, now in zip(known, raws, strict=True)]
+    if ordered == list(raws):
+        return ()
+    return (Edit(("tools",), [msgspec.Raw(raw) for raw in ordered]),)
+
+
+def _marked_as(then: bytes, now: bytes) -> bytes:
+    """A tool in the place of another one: the caller's breakpoints stand where they stand now."""
+    marks = marks_of(now)
+    if marks == marks_of(then):
+        return then
+    plain = unmarked(then)
+    return splice(plain, ("cache_control",), marks[-1]) if marks else plain
 
 
 def _system(request: Request, first: _First) -> Sequence[Edit]:
@@ -88,11 +100,12 @@ def _system(request: Request, first: _First) -> Sequence[Edit]:
     raw = request.envelope.system
     text = _text(raw)
     known = first.systems.get(_constant(text)) if text is not None else None
-    if text is None or known is None or known == bytes(raw):
+    if text is None or known is None or _text(known) == text:
         return ()
     before = _text(known)
     messages = request.envelope.messages
-    if before is None or not messages:
+    form = _blocks_as(known, bytes(raw))
+    if before is None or form is None or not messages:
         return ()
     last: Any = msgspec.json.decode(messages[-1])
     if last.get("role") != "user":
@@ -103,9 +116,20 @@ def _system(request: Request, first: _First) -> Sequence[Edit]:
     note = "These lines of the system prompt now read:\n" + "\n".join(news)
     parts.append({"type": "text", "text": f"<system-reminder>\n{note}\n</system-reminder>"})
     return (
-        Edit(("system",), msgspec.Raw(known)),
+        Edit(("system",), msgspec.Raw(form)),
         Edit(("messages", len(messages) - 1, "content"), parts),
     )
+
+
+def _blocks_as(then: bytes, now: bytes) -> bytes | None:
+    """The system prompt of `then` with the breakpoints of `now`; None where its blocks are others."""
+    old, new = msgspec.json.decode(then), msgspec.json.decode(now)
+    if isinstance(old, str) and isinstance(new, str):
+        return then
+    old, new = (value if isinstance(value, list) else [{"type": "text", "text": value}] for value in (old, new))
+    if len(old) != len(new):
+        return None
+    return msgspec.json.encode([{**block, "text": first["text"]} for first, block in zip(old, new, strict=True)])
 
 
 def _text(system: Any) -> str | None:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
-from ...habits import head
-from ...prefix import Segment, shared
+from ...economy import Foreseen, purse, reading, smallest, standing
+from ...habits import LATER_S, SOON_S, head
+from ...prefix import Segment, items, shared
 from ...request import Edit, Request, Wire
 
 __all__ = ["Placement", "edits", "placements"]
@@ -40,12 +40,14 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     """What may be worth pricing, the caller's own marks counted."""
     chain = seen.chain
     taken = [index for index, segment in enumerate(chain) if segment.mark]
-    room = seen.rules.max_marks - len(taken)
-    if room <= 0 or call.request.envelope.cache_control is not None:
+    implicit = seen.rules.kind == "marked"  # one of the four stands at the newest message by itself
+    room = seen.rules.max_marks - len(taken) - implicit
+    if room <= 0 or call.request.envelope.cache_control is not None or not _takes_marks(call, implicit=implicit):
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    warm = _markable(seen.chain, standing(seen))
-    for end in sorted({_end(call.request, seen), repeated, guess, warm, _affordable(seen), _first(seen)}, reverse=True):
+    warm = _markable(seen, standing(seen))
+    staked = {_first(seen), _affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
+    for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
@@ -55,6 +57,19 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
             for index in marks:
                 marked[index] = msgspec.structs.replace(chain[index], mark=life)
             yield Placement(marks, life, tuple(marked), _again(seen) if end == guess > repeated else 1.0)
+
+
+def _takes_marks(call: Call, *, implicit: bool) -> bool:
+    """Messages and Chat Completions have a place for them, and what crosses into Messages may carry them there.
+
+    implicit: OpenAI's, from GPT-5.6 on: nobody else knows them, and a caller who chooses the mode chooses the places.
+    """
+    if implicit:
+        openai = call.request.wire in (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES) and call.target.provider == "openai"
+        return openai and call.request.wire is call.target.wire and b'"prompt_cache_options"' not in call.request.raw
+    if call.request.wire in (Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT):
+        return call.target.wire in (Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT)
+    return call.request.wire is Wire.OPENAI_RESPONSES and call.target.wire is Wire.ANTHROPIC_MESSAGES
 
 
 def _end(request: Request, seen: Foreseen) -> int:
@@ -67,14 +82,14 @@ def _end(request: Request, seen: Foreseen) -> int:
     gone = max(conversation.gone(seen.asked), default=0)
     if not gone and last is not None and _TRANSIENT in bytes(last):
         gone = 1
-    return _markable(seen.chain, len(seen.chain) - 1 - gone)
+    return _markable(seen, len(seen.chain) - 1 - gone)
 
 
 def _repeated(seen: Foreseen) -> int:
     """The last block of what this call repeats of the ones before it."""
     conversation = seen.conversation
     assert conversation is not None
-    return _markable(seen.chain, conversation.repeated(seen.asked) - 1)
+    return _markable(seen, conversation.repeated(seen.asked) - 1)
 
 
 def _guess(seen: Foreseen) -> int:
@@ -92,7 +107,7 @@ def _guess(seen: Foreseen) -> int:
         else:
             misses += 1
         place += 1
-    return _markable(seen.chain, found) if found >= 0 else -1
+    return _markable(seen, found) if found >= 0 else -1
 
 
 def _again(seen: Foreseen) -> float:
@@ -105,23 +120,23 @@ def _again(seen: Foreseen) -> float:
 def _first(seen: Foreseen) -> int:
     """The smallest prefix that is worth a mark, if it has come again; -1: none."""
     place = smallest(seen)
-    return place if place <= _repeated(seen) else -1
+    return place if 0 <= place <= _repeated(seen) and _markable(seen, place) == place else -1
 
 
-def _affordable(seen: Foreseen) -> int:
-    """The last block of what is repeated that what may be staked pays for; -1: none."""
+def _affordable(seen: Foreseen, *, hour: bool) -> int:
+    """The last block of what is repeated that what may be staked pays for, by a mark of that life; -1: none."""
     if seen.rates is None:
         return -1
-    plain, _, write, *_ = seen.rates.of(seen.forecast.prompt_tokens)
+    plain, _, soon, later, _ = seen.rates.of(seen.forecast.prompt_tokens)
+    write = later if hour else soon
     if write <= plain:
         return -1
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
     warm = standing(seen)
-    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + (purse(seen, 300.0) + reading(seen)) / (
-        write - plain
-    )
+    staked = purse(seen, LATER_S if hour else SOON_S) + reading(seen)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + staked / (write - plain)
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
-    return _markable(seen.chain, min(last, _repeated(seen)))
+    return _markable(seen, min(last, _repeated(seen)))
 
 
 def _wanted(seen: Foreseen, end: int) -> list[int]:
@@ -129,7 +144,10 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
     if end < 0:
         return []
     wanted = [end]
-    known = max(seen.forecast.known_to - 1, _markable(seen.chain, standing(seen)))
+    if seen.rules.kind == "marked":
+        start = _markable(seen, head(seen.chain) - 1)
+        return [end, start] if 0 <= start < end else [end]
+    known = max(seen.forecast.known_to - 1, _markable(seen, standing(seen)))
     if known >= end:
         known = -1
     if known >= 0 and end - known >= seen.rules.look_back:
@@ -138,22 +156,34 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
         repeated = _repeated(seen)
         if 0 <= repeated < end:
             wanted.append(repeated)
-    start = _markable(seen.chain, head(seen.chain) - 1)
+    start = _markable(seen, head(seen.chain) - 1)
     if 0 <= start < end:
         wanted.append(start)
     return list(dict.fromkeys(wanted))
 
 
-def _markable(chain: Sequence[Segment], index: int) -> int:
+def _markable(seen: Foreseen, index: int) -> int:
     """The last block up to `index` that takes a mark: thinking and empty texts do not, the model's turns need none."""
+    chain = seen.chain
     index = min(index, len(chain) - 1)
-    while index >= 0 and not takes_mark(chain[index]):
+    while index >= 0 and not _takes_one(chain[index], inputs_only=seen.rules.kind == "marked"):
         index -= 1
     return index
 
 
+def _takes_one(segment: Segment, *, inputs_only: bool) -> bool:
+    """inputs_only: OpenAI's stand on what a message or a tool's result says, not on tools and instructions."""
+    if segment.role in ("assistant", "model") or segment.bound or not segment.tokens:
+        return False
+    if segment.kind != "message":
+        return not inputs_only
+    return bool(segment.role or segment.tool)  # else it is a call of the model's, as Responses has them
+
+
 def _lives(seen: Foreseen, ttl: Literal["auto", "5m", "1h"], marks: Sequence[int], taken: Sequence[int]) -> list[Life]:
     """The lives to be priced. An hour's marks must stand before those of 5 minutes, the caller's included."""
+    if seen.rules.kind == "marked":
+        return ["5m"]  # they live for half an hour, whatever is asked for
     lives: list[Life] = ["5m", "1h"] if ttl == "auto" else [ttl]
     if any(seen.chain[index].mark == "5m" and index < marks[-1] for index in taken):
         lives = [life for life in lives if life == "5m"]
@@ -164,10 +194,28 @@ def _lives(seen: Foreseen, ttl: Literal["auto", "5m", "1h"], marks: Sequence[int
     return [life for life in lives if life == "5m" or ttl == "1h" or not seldom]
 
 
-def edits(request: Request, placement: Placement) -> tuple[Edit, ...]:
-    """The edits that put the marks on the request's own blocks."""
+def edits(request: Request, placement: Placement, *, openai: bool = False) -> tuple[Edit, ...]:
+    """The edits that put the marks on the request's own blocks. openai: GPT-5.6's, and not Anthropic's."""
+    if openai:
+        return tuple(_breakpoint(request, placement.chain[index]) for index in placement.marks)
     control = {"type": "ephemeral"} if placement.ttl == "5m" else {"type": "ephemeral", "ttl": "1h"}
     return tuple(_edit(request, placement.chain[index], control) for index in placement.marks)
+
+
+def _breakpoint(request: Request, segment: Segment) -> Edit:
+    """On the last part of a message or of a tool's result; a text becomes a part."""
+    chat = request.wire is Wire.OPENAI_CHAT
+    key, kind = ("messages", "text") if chat else ("input", "input_text")
+    item: Any = msgspec.json.decode(items(request)[segment.index])
+    holder = "output" if segment.tool and not chat else "content"
+    content = item.get(holder)
+    if isinstance(content, list) and content:
+        return Edit((key, segment.index, holder, len(content) - 1, "prompt_cache_breakpoint"), _EXPLICIT)
+    text = content if isinstance(content, str) else ""
+    return Edit((key, segment.index, holder), [{"type": kind, "text": text, "prompt_cache_breakpoint": _EXPLICIT}])
+
+
+_EXPLICIT = {"mode": "explicit"}
 
 
 def _edit(request: Request, segment: Segment, control: dict[str, str]) -> Edit:
@@ -178,22 +226,17 @@ def _edit(request: Request, segment: Segment, control: dict[str, str]) -> Edit:
         key = "instructions" if request.wire is Wire.OPENAI_RESPONSES else "system"
         raw = envelope.instructions if key == "instructions" else envelope.system
         if bytes(memoryview(raw)[:1]) == b'"':
-            return Edit((key,), [_text(msgspec.json.decode(raw), control)])
+            kind = "input_text" if key == "instructions" else "text"
+            return Edit((key,), [{**_text(msgspec.json.decode(raw), control), "type": kind}])
         return Edit((key, segment.index, "cache_control"), control)
-    key = "messages" if envelope.messages is not None else "input"
-    message: Any = msgspec.json.decode(_message(request, segment.index))
+    if request.wire is Wire.OPENAI_RESPONSES:
+        return Edit(("input", segment.index, "cache_control"), control)  # taken off again when it crosses
+    message: Any = msgspec.json.decode(items(request)[segment.index])
     content = message.get("content")
     if isinstance(content, list) and content:
         part = segment.part if request.wire is Wire.ANTHROPIC_MESSAGES else len(content) - 1
-        return Edit((key, segment.index, "content", part, "cache_control"), control)
-    return Edit((key, segment.index, "content"), [_text(content if isinstance(content, str) else "", control)])
-
-
-def _message(request: Request, index: int) -> bytes:
-    envelope = request.envelope
-    if envelope.messages is not None:
-        return bytes(envelope.messages[index])
-    return bytes(msgspec.json.decode(envelope.input, type=list[msgspec.Raw])[index])
+        return Edit(("messages", segment.index, "content", part, "cache_control"), control)
+    return Edit(("messages", segment.index, "content"), [_text(content if isinstance(content, str) else "", control)])
 
 
 def _text(text: str, control: dict[str, str]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Literal, Protocol
 
 import msgspec
 
-from ...call import Call, Outcome, Proposal, Rewrite
+from ...call import Call, Outcome, Proposal, Rewrite, Target, Verdict
 from ...economy import Economy, Foreseen
 from ...prices.caching import CacheRules
 from ...protocols import Clock
@@ -47,27 +48,30 @@ class PromptCache:
         self._economy = parts.economy
         self._clock = parts.clock
         self._forms = Forms()
+        self._refusals: OrderedDict[Target, tuple[int, float]] = OrderedDict()  # in a row, and when the last one came
 
     async def propose(self, call: Call) -> Proposal | None:
         """Marks, a key, or the forms that were first sent; None where nothing would be gained."""
+        if self._refused(call.target):
+            return None
         rules = self._economy.rules(call.target)
-        if call.optimize != "max" and rules.kind != "explicit":
+        marks = rules.kind == "explicit" or (rules.kind == "marked" and call.target.provider == "openai")
+        if call.optimize != "max" and not marks:
             return self._keyed(call, rules)
         at = self._clock.monotonic()
         seen = self._economy.look(call, at=at)
         if seen is None:
-            return None
+            return None if rules.kind == "explicit" else self._keyed(call, rules)
         if call.optimize == "max" and seen.conversation is None:
             again = self._forms.again(call)
             if again:
                 why = "tools or system prompt in the form in which they were first sent"
                 return Proposal(Rewrite(again), why=why, level="max", risk=_FORM_RISK)
-        if rules.kind == "explicit":
-            return self._marked(call, seen, at)
-        return self._keyed(call, rules)
+        keyed = self._keyed(call, rules)
+        return (self._marked(call, seen, at, keyed) if marks else None) or keyed
 
-    def _marked(self, call: Call, seen: Foreseen, at: float) -> Proposal | None:
-        """The best of a few placements; None if none pays."""
+    def _marked(self, call: Call, seen: Foreseen, at: float, keyed: Proposal | None) -> Proposal | None:
+        """The best of a few placements, with what else is proposed; None if none pays."""
         if seen.rates is None or seen.conversation is None:
             return None
         best: tuple[float, Placement] | None = None
@@ -77,14 +81,18 @@ class PromptCache:
             if placement.again == 1.0:
                 surest = max(surest, worth.ahead)
             total = worth.now + placement.again * worth.ahead + (1.0 - placement.again) * surest
-            if not worth.refused and total > 0 and (best is None or total > best[0]):
+            if not worth.refused and total > _CRUMB and (best is None or total > best[0]):
                 best = total, placement
         if best is None:
             return None
         total, placement = best
         count = len(placement.marks)
-        why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({placement.ttl})"
-        changes = edits(call.request, placement)
+        marked = seen.rules.kind == "marked"
+        why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({'30m' if marked else placement.ttl})"
+        changes = edits(call.request, placement, openai=marked)
+        if keyed is not None and isinstance(keyed.action, Rewrite):
+            changes += keyed.action.edits
+            why += f", {keyed.why}"
         self._economy.mark(call, changes, placement.chain)
         return Proposal(Rewrite(changes), saving=round(total), why=why, level="safe")
 
@@ -108,14 +116,32 @@ class PromptCache:
         return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this session", level="safe")
 
     async def settle(self, outcome: Outcome) -> None:
-        if 200 <= outcome.status < 300:
-            self._forms.learn(outcome.call)
+        if not 200 <= outcome.status < 300:
+            return
+        self._forms.learn(outcome.call)
+        for step in outcome.call.trail:
+            if step.optimizer != self.name:
+                continue
+            if step.error == "refused_upstream":  # and it took the call as the caller wrote it
+                times = self._refusals.pop(outcome.call.target, (0, 0.0))[0] + 1
+                self._refusals[outcome.call.target] = times, self._clock.monotonic()
+                if len(self._refusals) > _TARGETS:
+                    self._refusals.popitem(last=False)
+            elif step.verdict is Verdict.ACCEPTED:
+                self._refusals.pop(outcome.call.target, None)
+
+    def _refused(self, target: Target) -> bool:
+        """Whether that upstream has lately said no to what was added: every such call is asked twice."""
+        times, at = self._refusals.get(target, (0, 0.0))
+        return times >= _TIMES and self._clock.monotonic() - at < _REST_S
 
     def wants_response(self, call: Call) -> bool:
         return False
 
 
 _FORM_RISK = 0.01  # a date or counter stands at the end of the prompt in place of its beginning
+_TIMES, _REST_S, _TARGETS = 2, 3_600.0, 256
+_CRUMB = 1.0  # pico-dollars: rounding
 _BYTES_PER_TOKEN = 5
 _KEYED = (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES)
 _STRAYS = 0.02  # of calls without a key are taken to reach a machine that has not seen their prefix

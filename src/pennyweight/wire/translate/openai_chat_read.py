@@ -6,6 +6,7 @@ servers (DeepSeek, Moonshot, OpenRouter) and their clients add.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ from .neutral import (
     ToolCall,
 )
 
-__all__ = ["parse_request"]
+__all__ = ["mark_last", "marked_whole", "parse_request"]
 
 
 ONLY = "only Chat Completions has this field"
@@ -150,7 +151,12 @@ def read_tool(fields: Fields) -> Tool | None:
     elif kind == "custom":
         inner = fields.inner("custom")
         tool = Tool(
-            inner.text("name"), inner.text("description"), custom=True, grammar=inner.take("format"), at=inner.at
+            inner.text("name"),
+            inner.text("description"),
+            custom=True,
+            grammar=inner.take("format"),
+            at=inner.at,
+            cache=fields.take("cache_control"),
         )
         inner.rest(ONLY)
     else:
@@ -178,13 +184,11 @@ def _read_message(fields: Fields, out: list[Message]) -> None:
     role = fields.text("role")
     content = read_content(fields.take("content"), fields.place("content"), fields.losses)
     if cache := fields.take("cache_control"):  # OpenRouter's form puts it on parts; some clients on messages
-        content = _mark_last(content, cache)
+        content = mark_last(content, cache)
     if role in ("tool", "function"):
+        kept, cache = marked_whole(content)
         result = Result(
-            fields.text("tool_call_id") or fields.text("name"),
-            tuple(part for part in content if isinstance(part, Text | Image | Document)),
-            fields.at,
-            fields.text("name"),
+            fields.text("tool_call_id") or fields.text("name"), kept, fields.at, fields.text("name"), cache=cache
         )
         _append_result(out, result, fields.at)
     elif role == "assistant":
@@ -199,6 +203,13 @@ def _read_message(fields: Fields, out: list[Message]) -> None:
     fields.rest(ONLY)
 
 
+def marked_whole(parts: Sequence[Part]) -> tuple[tuple[Text | Image | Document, ...], Any]:
+    """What a tool's result can hold, and the last of its cache marks: Anthropic takes one on the result, not within."""
+    kept = [part for part in parts if isinstance(part, Text | Image | Document)]
+    cache = next((part.cache for part in reversed(kept) if part.cache), None)
+    return tuple(msgspec.structs.replace(part, cache=None) if part.cache else part for part in kept), cache
+
+
 def _append_result(out: list[Message], result: Result, at: str) -> None:
     if out and out[-1].role == "tool":
         out[-1] = Message("tool", (*out[-1].parts, result), out[-1].at)
@@ -206,8 +217,8 @@ def _append_result(out: list[Message], result: Result, at: str) -> None:
         out.append(Message("tool", (result,), at))
 
 
-def _mark_last(content: list[Part], cache: Any) -> list[Part]:
-
+def mark_last(content: list[Part], cache: Any) -> list[Part]:
+    """The parts with a mark on the last one, if it takes one."""
     last = content[-1] if content else None
     if isinstance(last, Text | Image | Document):
         return [*content[:-1], msgspec.structs.replace(last, cache=cache)]

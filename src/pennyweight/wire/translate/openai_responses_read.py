@@ -15,7 +15,6 @@ from .fit import open_envelope
 from .neutral import (
     Ask,
     Audio,
-    Document,
     Fields,
     Format,
     Image,
@@ -31,7 +30,7 @@ from .neutral import (
     Tool,
     ToolCall,
 )
-from .openai_chat_read import SHARED, read_choice, read_format
+from .openai_chat_read import SHARED, mark_last, marked_whole, read_choice, read_format
 
 __all__ = ["parse_request"]
 
@@ -51,11 +50,9 @@ def parse_request(request: Request, losses: Losses) -> Ask:
                 f"{name} names state kept at another provider, which this one does not have: send the whole input."
             )
     params = {name: Param(value, name) for name in SHARED + _OWN if (value := body.take(name)) is not None}
-    messages = (
-        [Message("system", (Text(text, "instructions"),), "instructions")]
-        if (text := body.text("instructions"))
-        else []
-    )
+    told = body.take("instructions")
+    system = tuple(_read_content(told, "instructions", losses))
+    messages = [Message("system", system, "instructions")] if system else []
     given = body.take("input")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
     if not isinstance(items, list):
@@ -126,8 +123,9 @@ def read_item(item: Fields, out: list[Message]) -> None:
             _assistant(out, item.at, call)
         case "function_call_output" | "custom_tool_call_output":
             parts = _read_content(item.take("output"), item.place("output"), item.losses)
-            content = tuple(part for part in parts if isinstance(part, Text | Image | Document))
-            result = Result(item.text("call_id"), content, item.at, custom=kind.startswith("custom"))
+            content, cache = marked_whole(parts)
+            cache = item.take("cache_control") or cache
+            result = Result(item.text("call_id"), content, item.at, custom=kind.startswith("custom"), cache=cache)
             item.ignore("id")
             if out and out[-1].role == "tool":
                 out[-1] = Message("tool", (*out[-1].parts, result), out[-1].at)
@@ -148,6 +146,8 @@ def _read_message(item: Fields, out: list[Message]) -> None:
     role = item.text("role")
     parts = _read_content(item.take("content"), item.place("content"), item.losses)
     item.ignore("id")
+    if cache := item.take("cache_control"):
+        parts = mark_last(parts, cache)
     if role == "assistant":
         _assistant(out, item.at, *parts)
         return
@@ -191,20 +191,26 @@ def _read_content(value: Any, at: str, losses: Losses) -> list[Part]:
 
 
 def _read_part(fields: Fields) -> Part | None:
-    kind, at = fields.text("type"), fields.at
+    # No field of OpenAI's: a mark that the gateway puts on for a target that takes it.
+    kind, at, cache = fields.text("type"), fields.at, fields.take("cache_control")
     part: Part | None
     match kind:
         case "input_text" | "output_text" | "text":
-            part = Text(fields.text("text"), at, logprobs=fields.take("logprobs") or None)
+            part = Text(fields.text("text"), at, cache, logprobs=fields.take("logprobs") or None)
         case "refusal":
             part = Refusal(fields.text("refusal"), at)
         case "input_image":
             file_id, detail = fields.text("file_id"), fields.text("detail")
             url = fields.text("image_url")
-            part = media.image_of(url, at, detail=detail) if url else Image(at, file_id=file_id, detail=detail)
+            part = (
+                media.image_of(url, at, detail=detail, cache=cache)
+                if url
+                else Image(at, file_id=file_id, detail=detail, cache=cache)
+            )
         case "input_file":
             data, name, file_id = fields.text("file_data"), fields.text("filename"), fields.text("file_id")
-            part = media.document_of(data, at, name=name, file_id=file_id, url=fields.text("file_url"))
+            url = fields.text("file_url")
+            part = media.document_of(data, at, name=name, file_id=file_id, url=url, cache=cache)
         case "input_audio":
             inner = fields.inner("input_audio")
             part = Audio(inner.text("data"), inner.text("format"), at)
@@ -234,6 +240,7 @@ def _read_tool(fields: Fields, out: list[Tool], namespace: str = "") -> None:
                 fields.take("format") if custom else None,
                 namespace,
                 fields.at,
+                fields.take("cache_control"),
             )
         )
     else:
