@@ -469,7 +469,10 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
         write if seen.rules.kind == "marked" else plain
     )  # it is written up to its end, whether that comes again or not
     again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * rest
-    added = growth * (write if lasting else rest)
+    covered = 1.0 if lasting else 0.0
+    if forecast.lasting_ttl_s >= LATER_S and forecast.prompt_tokens:  # an hour's climb from a small beginning
+        covered = min(lasting / forecast.prompt_tokens, 1.0)
+    added = growth * (covered * write + (1.0 - covered) * rest)
     return calls * (again + added)
 
 
@@ -536,7 +539,8 @@ def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
     if conversation.balance + reading(seen) < 0:
         return _SHARE * conversation.spent + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
-    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_MOST) if in_row >= _SHOWN else 0.0
+    most = _SHARE_HOUR if hour else _SHARE_MOST
+    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), most) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
@@ -595,6 +599,7 @@ _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
 _SHARE_MOST = 0.002
+_SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
 _YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
