@@ -83,10 +83,14 @@ class Agent:
 
 
 class Habits:
-    """Remembers `conversations` of them and `agents` kinds of agents, the least recently used forgotten."""
+    """Remembers `conversations` of them, with `segments` in their last prompts together, and `agents` kinds of agents;
+    the least recently used are forgotten."""
 
-    def __init__(self, *, conversations: int = 10_000, agents: int = 2_000) -> None:
+    def __init__(self, *, conversations: int = 10_000, segments: int = 500_000, agents: int = 2_000) -> None:
+        """A segment weighs about 300 bytes: a few long sessions are as many as thousands of short ones."""
         self._limit = conversations
+        self._limit_segments = segments
+        self._segments = 0
         self._agent_limit = agents
         self._conversations: OrderedDict[bytes, Conversation] = OrderedDict()
         self._calls: OrderedDict[str, int] = OrderedDict()  # by session
@@ -97,7 +101,9 @@ class Habits:
 
     def forget(self, key: bytes) -> None:
         """Of this conversation, everything."""
-        self._conversations.pop(key, None)
+        found = self._conversations.pop(key, None)
+        if found is not None:
+            self._segments -= len(found.asked)
 
     def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
         """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
@@ -139,8 +145,6 @@ class Habits:
             found = self._conversations[key] = Conversation()
             general.open.append(key)
             self._close(general, at)
-            if len(self._conversations) > self._limit:
-                self._conversations.popitem(last=False)
         else:
             self._conversations.move_to_end(key)
             self._next(found, general, asked, at)
@@ -150,7 +154,12 @@ class Habits:
             self._calls.popitem(last=False)
         found.past.append(asked)
         found.at = max(at, found.at)
+        self._segments += len(asked) - len(found.asked)
         found.chain, found.asked, found.looping = chain, asked, looping
+        while len(self._conversations) > self._limit or (
+            self._segments > self._limit_segments and len(self._conversations) > 1
+        ):
+            self.forget(next(iter(self._conversations)))
         return found
 
     def _next(self, found: Conversation, general: Agent, asked: tuple[Segment, ...], at: float) -> None:

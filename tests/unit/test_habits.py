@@ -104,6 +104,17 @@ def test_the_least_recently_used_are_forgotten() -> None:
     assert len(habits._calls) <= 2
 
 
+def test_long_conversations_count_for_many_short_ones() -> None:
+    habits = Habits(segments=20)
+    for name in (b"a", b"b", b"c"):
+        say(habits, *[10.0] * 4, key=name)  # ends with ten segments
+    assert [habits.conversation(name) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
+    habits.forget(b"b")
+    say(habits, *[10.0] * 40, key=b"d")
+    assert habits.conversation(b"d") is not None
+    assert habits._segments == sum(len(found.asked) for found in habits._conversations.values()) == 82
+
+
 def test_what_is_kept_of_a_long_conversation_is_bounded() -> None:
     habits = Habits()
     for number in range(600):
