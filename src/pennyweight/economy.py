@@ -25,7 +25,7 @@ from .prices.caching import CacheBook, CacheRules
 from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
 
-__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse", "standing"]
+__all__ = ["Economy", "Foreseen", "Prices", "Rates", "Worth", "purse", "reading", "smallest", "standing", "takes_mark"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -164,8 +164,10 @@ class Economy:
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
         seen = self.look(call, at=at)
-        if seen is None or seen.rates is None:
+        if seen is None:
             return None
+        if seen.rates is None:
+            return self._unpriced(call, seen, proposal)
         match proposal.action:
             case Rewrite(edits=edits):
                 known = call.facts.get("marked")
@@ -182,6 +184,17 @@ class Economy:
                 return self._reroute(seen, call, target, at=at)
             case _:
                 return None
+
+    def _unpriced(self, call: Call, seen: Foreseen, proposal: Proposal) -> Worth | None:
+        """Without a price, what is warm stays as it is; else the proposal is taken at its word. Local models cost
+        nothing, and may change."""
+        if self._prices(call.target.provider, call.target.model, call.at) is not None:
+            return None
+        if not isinstance(proposal.action, Rewrite) or not seen.forecast.known_to or seen.forecast.warm <= _COLD:
+            return None
+        if shared(seen.chain, self._blocks.chain(call.request.edit(proposal.action.edits))) >= seen.forecast.known_to:
+            return None
+        return Worth(refused="no price is known for what would be lost of the provider's cache", waits=True)
 
     def reads_alike(self, call: Call) -> bool:
         """Whether a model reads the same as in the caller's own request: only marks differ, or what is beside the
@@ -258,25 +271,14 @@ class Economy:
             )
         if worth.tokens > 0 and _falls_short(seen, before, after):
             return msgspec.structs.replace(worth, refused="the prompt would stay below what a provider caches")
-        if not restored and seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens:
-            return msgspec.structs.replace(
-                worth, refused="the prompt is near the length from which its provider caches"
-            )
+        if before.known_to > same and before.warm > _COLD:
+            warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
+            now = _now(warm, seen.rates) - _now(after, seen.rates)
+            if now < 0:
+                lost = f"{before.known_tokens - after.read_tokens:,.0f} tokens in the provider's cache would be lost"
+                return msgspec.structs.replace(worth, now=now, refused=lost, waits=worth.tokens > 0)
         if not restored and worth.total < _rounding(seen):
             return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
-        disturbed = before.known_to > same and before.warm > _COLD
-        if not disturbed:
-            return worth
-        warm = msgspec.structs.replace(before, read_tokens=before.known_tokens, **_unwritten(before))
-        now = _now(warm, seen.rates) - _now(after, seen.rates)
-        if now < 0:
-            tokens = before.known_tokens - after.read_tokens
-            return msgspec.structs.replace(
-                worth,
-                now=now,
-                refused=f"{tokens:,.0f} tokens in the provider's cache would be lost",
-                waits=worth.tokens > 0,
-            )
         return worth
 
     def _restores(self, seen: Foreseen, chain: tuple[Segment, ...]) -> bool:
@@ -325,6 +327,10 @@ class Economy:
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
         return msgspec.structs.replace(seen, conversation=conversation)
 
+    def lost_sight(self, seen: Foreseen) -> None:
+        """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
+        self.habits.forget(seen.key)
+
     def _went_on(self, seen: Foreseen) -> None:
         """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
         start = head(seen.chain)
@@ -351,7 +357,9 @@ class Economy:
         else:
             self.untouched.adopt(self.actual, seen.scope)
         conversation = seen.conversation
-        if conversation is None:
+        if conversation is None or usage.counted or usage.suspect:
+            return
+        if usage.input_tokens > _ABSURD * max(seen.forecast.prompt_tokens, 1_000.0):
             return
         weight = 0.3 if conversation.output_tokens else 1.0
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
@@ -375,16 +383,20 @@ class Economy:
 def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     """The usage of the call as the caller sent it: what was billed, moved by the difference of the two forecasts.
 
-    Where the provider had less in its cache than was foreseen, it would have had that much less of the other, too.
+    Where the provider had less in its cache than was foreseen, it would have had that much less of the other, too;
+    where it had more, as after a restart of ours, the caller's own marks would have found that as well.
     """
     kept = 1.0
     if sent.read_tokens >= 1.0:
-        kept = min(usage.cache_read_tokens / sent.read_tokens, 1.0)
+        kept = min(max(usage.cache_read_tokens / sent.read_tokens, 0.0), 1.0)
     elif would_be.read_tokens >= 1.0 and sent.known_to and usage.cache_read_tokens == 0:
         kept = 0.0
     prompt = max(round(usage.input_tokens + would_be.prompt_tokens - sent.prompt_tokens), 0)
     likely = would_be.likely_read_tokens
-    read = min(round(likely * kept), prompt)
+    read = round(likely * kept)
+    if usage.cache_read_tokens > 1.1 * sent.known_tokens + _STEP_TOKENS:
+        read = max(read, min(usage.cache_read_tokens, round(would_be.lasting_tokens)))
+    read = min(read, prompt)
     room = prompt - read
     writes = would_be.write_5m_tokens + would_be.write_1h_tokens
     marked = likely + writes if would_be.lasting_tokens else 0.0
@@ -407,6 +419,8 @@ _PROMPT = frozenset(
 
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
+_STEP_TOKENS = 128  # in which some providers count what they read
+_ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
 _USUAL_OUTPUT_TOKENS = 400.0
 _USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
 
@@ -421,7 +435,7 @@ def _rounding(seen: Foreseen) -> float:
 
 def _is_beside(edits: Sequence[Edit]) -> bool:
     """Whether edits touch nothing that a model reads or a provider's cache depends on."""
-    return not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits)
+    return not any(not edit.path or edit.path[0] in _PROMPT for edit in edits)
 
 
 def _now(forecast: Forecast, rates: Rates) -> float:
@@ -499,18 +513,22 @@ def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float)
         return "what it costs now would not come back"
     if conversation is None:
         return "not known yet whether the conversation goes on"
-    if -worth.now > purse(seen, ttl_s):
+    ours = [index for index, segment in enumerate(chain) if segment.mark]
+    last = ours[-1] if ours else -1
+    if -worth.now > purse(seen, ttl_s, first=last <= smallest(seen)):
         return "more than has been earned, for a conversation that may end or pause"
-    if -worth.now > conversation.balance + _reading(seen) and not conversation.appends(seen.asked):
-        ours = [index for index, segment in enumerate(chain) if segment.mark]
-        if ours and ours[-1] >= conversation.repeated(seen.asked):
-            return "what has not come again before is only bet on out of earnings"
+    guessed = not conversation.appends(seen.asked) and last >= conversation.repeated(seen.asked)
+    if guessed and -worth.now > conversation.balance:
+        return "what has not come again before is only bet on out of earnings"
     return ""
 
 
-def purse(seen: Foreseen, ttl_s: float) -> float:
+def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
-    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost."""
+    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost.
+
+    first: for the smallest prefix that can be cached at all. Where an agent goes on by itself, that may cost more.
+    """
     conversation = seen.conversation
     if conversation is None:
         return 0.0
@@ -518,18 +536,36 @@ def purse(seen: Foreseen, ttl_s: float) -> float:
     life_s = LATER_S if hour else SOON_S
     if seen.gap_s >= life_s:
         return 0.0
-    balance = conversation.balance + _reading(seen)
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
-    if balance < 0:
-        return _SHARE * conversation.spent + balance if in_row >= _ONCE_BITTEN else 0.0
+    if conversation.balance + reading(seen) < 0:
+        return _SHARE * conversation.spent + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
     most = _SHARE_HOUR if hour else _SHARE_MOST
     share = min(_SHARE * 2.0 ** (in_row - _SHOWN), most) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
-        if seen.looping and in_row >= _STEADY:
+        if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
-    return balance + share * conversation.spent
+    return conversation.balance + share * conversation.spent
+
+
+def _least(seen: Foreseen) -> float:
+    """What the shortest prompt that its provider caches costs, in pico-dollars."""
+    return seen.rates.of(seen.forecast.prompt_tokens)[0] * seen.rules.min_tokens if seen.rates is not None else 0.0
+
+
+def smallest(seen: Foreseen) -> int:
+    """The last block of the smallest prefix that the provider caches; -1: the prompt is too short."""
+    scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+    for index, segment in enumerate(seen.chain):
+        if segment.upto * scale >= seen.rules.min_tokens and takes_mark(segment):
+            return index
+    return -1
+
+
+def takes_mark(segment: Segment) -> bool:
+    """Whether a breakpoint may stand on a block: not on thinking and empty texts; the model's turns need none."""
+    return segment.role not in ("assistant", "model") and not segment.bound and segment.tokens > 0
 
 
 def standing(seen: Foreseen) -> int:
@@ -546,7 +582,7 @@ def standing(seen: Foreseen) -> int:
     return -1
 
 
-def _reading(seen: Foreseen) -> float:
+def reading(seen: Foreseen) -> float:
     """What this very call can earn by reading what marks of ours wrote, in pico-dollars."""
     assert seen.conversation is not None
     if not seen.conversation.rewritten or seen.rates is None:
@@ -561,9 +597,10 @@ def _reading(seen: Foreseen) -> float:
 
 _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
-_SHARE = 0.002  # of what a conversation has cost; twice as much with every further gap in time
-_SHARE_MOST = 0.01
+_SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
+_SHARE_MOST = 0.002
 _SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
+_YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 
@@ -637,8 +674,13 @@ def _agent(call: Call) -> str:
 
 
 def _account(call: Call) -> str:
-    """Whose cache it is: callers with keys of their own have one each."""
-    return call.identity.tenant if call.credential is not None else ""
+    """Whose cache it is: "" for the gateway's own key; callers with keys of their own have one each. The tokens of a
+    plan change every few hours while its cache stays, so there it is the tenant's."""
+    credential, tenant = call.credential, call.identity.tenant
+    if credential is None:
+        return ""
+    secret = "" if credential.subscription else credential.secret
+    return hashlib.blake2b(f"{tenant}\0{secret}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _key(session: str, start: bytes) -> bytes:

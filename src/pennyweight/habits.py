@@ -47,8 +47,7 @@ class Conversation:
         self.in_row = 0  # how many of the last gaps were well below 5 minutes, without a break
         self.in_row_later = 0  # well below an hour
         self.gaps: deque[float] = deque(maxlen=32)
-        self.kept: deque[int] = deque(maxlen=4)  # how many segments of the one before each of the last calls kept
-        self.dropped: deque[int] = deque(maxlen=4)  # and how many of its tail were gone
+        self.dropped: deque[int] = deque(maxlen=4)  # how many segments of its tail were gone in the next, of the last
         self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
         self.past: deque[tuple[Segment, ...]] = deque(maxlen=8)  # the last chains that were asked
         self.repeated_before = 0  # how many segments the last call had in common with one of those before it
@@ -84,7 +83,7 @@ class Agent:
         self.balance = 0.0  # pico-dollars that changes to its calls have earned, less what they cost
         # [user's turn, loop] x [calls before] x [gaps, of them soon, of them later]: how soon a session ends is habit
         self.counts = [[[0.0, 0.0, 0.0] for _ in range(_DEPTHS)] for _ in range(2)]
-        self.open: deque[tuple[bytes, int]] = deque(maxlen=256)  # conversations that may have ended: key, calls then
+        self.open: deque[bytes] = deque(maxlen=256)  # keys of conversations that may have ended
 
 
 class Habits:
@@ -99,6 +98,10 @@ class Habits:
 
     def conversation(self, key: bytes) -> Conversation | None:
         return self._conversations.get(key)
+
+    def forget(self, key: bytes) -> None:
+        """Of this conversation, everything."""
+        self._conversations.pop(key, None)
 
     def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
         """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
@@ -140,7 +143,7 @@ class Habits:
         general.calls += 1
         if found is None:
             found = self._conversations[key] = Conversation(key)
-            general.open.append((key, 1))
+            general.open.append(key)
             self._close(general, at)
             if len(self._conversations) > self._limit:
                 self._conversations.popitem(last=False)
@@ -163,7 +166,6 @@ class Habits:
         found.in_row_later = found.in_row_later + 1 if gap_s < WELL * LATER_S else 0
         keep = shared(found.asked, asked)
         found.repeated_before = found.repeated(asked)
-        found.kept.append(keep)
         found.dropped.append(len(found.asked) - keep)
         if found.guessed:
             digests = {segment.digest for segment in asked}
@@ -178,8 +180,7 @@ class Habits:
     def _close(self, general: Agent, at: float) -> None:
         """Count the end of conversations that nobody went on with."""
         for _ in range(len(general.open)):
-            key, _calls = general.open[0]
-            found = self._conversations.get(key)
+            found = self._conversations.get(general.open[0])
             if found is not None and at - found.at < _OVER_S:
                 return
             general.open.popleft()

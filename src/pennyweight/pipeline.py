@@ -10,13 +10,13 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from .call import Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
+from .call import Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Flow, Ready
-from .policy import Flag, Level, Policy
+from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
-from .request import Done, Headers, Reply, Request, Response, Usage, get_header
+from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
 from .sticky import Sticky
 from .warmth import Forecast
 from .wire import codec
@@ -49,11 +49,11 @@ def judge(
     if worth is not None:
         if worth.refused:
             return Verdict.QUEUED if worth.waits else Verdict.NOT_WORTH_IT
-        if worth.total <= proposal.spent:
+        if not worth.total > proposal.spent:  # said so that what is no number pays for nothing
             return Verdict.NOT_WORTH_IT
-    elif proposal.saving <= proposal.spent and proposal.tokens <= 0:
+    elif not proposal.saving > proposal.spent and proposal.tokens <= 0:
         return Verdict.NOT_WORTH_IT
-    if proposal.risk > risk_left:
+    if not 0.0 <= proposal.risk <= risk_left:
         return Verdict.TOO_RISKY
     return Verdict.SHADOWED if mode == "shadow" else Verdict.ACCEPTED
 
@@ -105,7 +105,8 @@ class Pipeline:
         deadline = asyncio.get_running_loop().time() + self._propose_s
         exposure = self._policy.exposure(call)
         call.facts["arm"] = exposure.arm
-        call = self._resume(call)
+        alone = bool(call.identity.session) and self._sticky.left(_session(call))
+        call = self._resume(call, exposure)
         said: list[Step] = []  # noted in one go before the call is changed, and at the end
         for optimizer, flag in self._optimizers:
             mode = exposure.modes.get(optimizer.name, "off")
@@ -120,34 +121,41 @@ class Pipeline:
             if proposal is None:
                 said.append(self._abstained[optimizer.name])
                 continue
-            worth = self._weigh(call, proposal)
+            worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
             verdict = judge(
                 proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left, level=flag.level, worth=worth
             )
-            said.append(_step(optimizer.name, verdict, proposal, worth))
+            step = _step(optimizer.name, verdict, proposal, worth)
             if verdict is not Verdict.ACCEPTED:
+                said.append(step)
                 continue
-            call = call.note(*said)
-            said = []
+            try:
+                changed = self._changed(call, proposal.action)
+            except Exception as error:  # noqa: BLE001 - an edit may name a place that is not there
+                log.warning("a change failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                continue
             if isinstance(proposal.action, Rewrite):
-                by_max = (
-                    call.facts.get("rewritten", ("", "safe"))[1] == "max" or (flag.level or proposal.level) == "max"
-                )
-                call.facts["rewritten"] = (optimizer.name, "max" if by_max else "safe")
-                request = _edited(call, proposal.action)
-                if self._economy is not None:
-                    self._economy.carry(call.request, request, proposal.action.edits, call.facts)
-                call = msgspec.structs.replace(call, request=request)
-            else:
-                call = call.apply(proposal.action)
-            call = _spend(call, proposal.risk)
+                _remember(call, optimizer.name, flag.level or proposal.level)
+            call = _spend(changed.note(*said, step), proposal.risk)
+            said = []
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
         return call.note(*said) if said else call, None
 
+    def _changed(self, call: Call, action: Action) -> Call:
+        """The call after an accepted action. Raises whatever the action's edits do."""
+        if not isinstance(action, Rewrite):
+            return call.apply(action)
+        request = _edited(call, action)
+        if self._economy is not None:
+            self._economy.carry(call.request, request, action.edits, call.facts)
+        return msgspec.structs.replace(call, request=request)
+
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing could be opened; the outcome is submitted then too."""
         started = call.arrived if call.arrived is not None else self._clock.monotonic()
+        asked = call
         call, answer = await self.consult(call)
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
@@ -168,22 +176,20 @@ class Pipeline:
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
-                call, reply = await self._untouched(call, reply)
-                watch.again(call)
+                call, reply = await self._untouched(asked, call, reply, watch)
         except BaseException as error:
             watch.failed(error)
             raise
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            watch.sent(self._sent(call, self._look(call)))
+            watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes)
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
 
-    async def _untouched(self, call: Call, refused: Reply) -> tuple[Call, Reply]:
-        """An upstream refused what we made of a call: ask with the caller's own, and leave its session alone."""
-        call.facts["refused"] = True
-        self._sticky.drop(_session(call))
+    async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
+        """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
+        the session is left alone from then on."""
         log.warning("upstream refused a rewritten call", extra={"status": refused.status})
         await refused.aclose()
         trail = tuple(
@@ -192,8 +198,12 @@ class Pipeline:
             else step
             for step in call.trail
         )
-        call = msgspec.structs.replace(call, request=call.original, trail=trail)
-        return call, await self._backend.open(call)
+        call = msgspec.structs.replace(call, request=call.original, target=asked.target, trail=trail)
+        watch.again(call)
+        reply = await self._backend.open(call)
+        if reply.ok and call.identity.session:
+            self._sticky.leave(_session(call))
+        return call, reply
 
     # --- the economy of a call: errors there must never cost a request ----------------------------------------
 
@@ -215,18 +225,17 @@ class Pipeline:
             log.warning("a proposal could not be priced", extra={"error": type(error).__name__})
             return Worth(refused="it could not be priced")
 
-    def _resume(self, call: Call) -> Call:
+    def _resume(self, call: Call, exposure: Exposure) -> Call:
         """The call with what its session was sent in another form before, in that form."""
-        if self._economy is None or not call.identity.session:
+        if self._economy is None or not call.identity.session or call.request.operation is not Operation.GENERATE:
             return call
         known = self._sticky.of(_session(call))
         if known is None:
             return call
         try:
-            allowed = {name for name, mode in self._policy.exposure(call).modes.items() if mode == "on"}
-            if call.optimize == "safe":
-                allowed -= {pin.by for pin in known.values() if pin.level == "max"}
-            request, used = self._sticky.resume(call.request, known, allowed)
+            allowed = {name for name, mode in exposure.modes.items() if mode == "on"}
+            level: Level = "safe" if call.optimize == "safe" else "max"
+            request, used = self._sticky.resume(call.request, known, allowed, level=level)
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("earlier forms could not be kept", extra={"error": type(error).__name__})
             return call
@@ -234,13 +243,19 @@ class Pipeline:
             call = call.note(Step(name, Verdict.ACCEPTED, why="in the form in which it was first sent"))
         return msgspec.structs.replace(call, request=request) if used else call
 
-    def _sent(self, call: Call, seen: Foreseen | None) -> tuple[Foreseen, Forecast] | None:
-        if seen is None or self._economy is None:
+    def _sent(self, call: Call, seen: Foreseen | None, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
+        """Note that a provider took the call. elsewhere: another than was asked, of whose cache nothing is known."""
+        if self._economy is None:
             return None
         try:
+            self._pin(call)
+            if seen is None:
+                return None
+            if elsewhere:
+                self._economy.lost_sight(seen)
+                return None
             at = self._clock.monotonic()
             would_be = self._economy.would_be(seen, at=at)
-            self._pin(call)
             return self._economy.sent(seen, at=at), would_be
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
@@ -262,21 +277,26 @@ class Pipeline:
         rewritten = call.facts.get("rewritten")
         if rewritten is None or not call.identity.session or call.request is call.original:
             return
-        if self._economy is not None and self._economy.reads_alike(call):
+        session = _session(call)
+        known = self._sticky.of(session)
+        if known is None and self._economy is not None and self._economy.reads_alike(call):
             return
         if call.identity.housekeeping == "heartbeat":
             return  # it lives on its session's head and ends with the wake: nothing of its form comes again
-        session = _session(call)
         by, level = rewritten
-        new = self._sticky.pins(call.original, call.request, by=by, level=level, known=self._sticky.of(session))
+        new = self._sticky.pins(call.original, call.request, by=by, level=level, known=known)
         if new:
             self._sticky.keep(session, new)
 
     def _answered(self, call: Call) -> None:
         """A stored answer: had nobody kept it, the provider would have seen the call."""
         seen = self._look(call)
-        if seen is not None and self._economy is not None:
+        if seen is None or self._economy is None:
+            return
+        try:
             self._economy.untouched.sent(seen.scope, seen.rules, seen.asked, self._clock.monotonic())
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("a call could not be followed", extra={"error": type(error).__name__})
 
     async def settle(self, outcome: Outcome) -> None:
         """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
@@ -322,6 +342,17 @@ def _step(name: str, verdict: Verdict, proposal: Proposal, worth: Worth | None) 
     return Step(name, verdict, round(worth.now), proposal.spent, proposal.risk, why)
 
 
+def _remember(call: Call, optimizer: str, level: Level) -> None:
+    """Note who rewrote the call, and how far all who did went, for those who keep it in that form."""
+    earlier = call.facts.get("rewritten", ("", "safe"))[1]
+    call.facts["rewritten"] = (optimizer, "max" if "max" in (earlier, level) else "safe")
+
+
+def _fell_back(reply: Reply) -> bool:
+    """Whether another target than the call's own answered it."""
+    return any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
+
+
 def _edited(call: Call, rewrite: Rewrite) -> Request:
     """The call's request after the edits; made once, by whoever needs it first."""
     made = call.facts.get("edited")
@@ -333,6 +364,8 @@ def _edited(call: Call, rewrite: Rewrite) -> Request:
 def _session(call: Call) -> str:
     return f"{call.identity.tenant}\0{call.identity.session}"
 
+
+_LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
 _REFUSED = frozenset((400, 413, 422))
 """What an upstream says of a request that it does not take, whoever sends it again."""
@@ -508,10 +541,13 @@ class _Watch:
         if self._sent_as is None or economy is None or done.usage is None or len(done.charges) != 1:
             return None, None, None
         seen, would_be = self._sent_as
+        if (done.charges[0].provider, done.charges[0].model) != seen.scope[:2]:
+            return None, None, None  # somebody else's bill says nothing of this provider's cache
         try:
             economy.billed(seen, would_be, done.usage, at=now)
             forecast = seen.forecast
-            untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten else None
+            told = not done.usage.counted and not done.usage.suspect
+            untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten and told else None
             return untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
             log.warning("a bill could not be learned from", extra={"error": type(error).__name__})

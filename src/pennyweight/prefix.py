@@ -347,7 +347,10 @@ def _may_be_marked(raw: bytes) -> bool:
 
 
 def with_marks(raw: bytes, marks: Sequence[Any]) -> bytes:
-    """A message or system prompt without marks, with the last of `marks` on its last block. A text becomes a block."""
+    """A message or system prompt without marks, with the last of `marks` on its last block. A text becomes a block.
+
+    Thinking and empty texts take no mark: the provider refuses them there.
+    """
     if not marks:
         return raw
     value = _any.decode(raw)
@@ -363,9 +366,10 @@ def with_marks(raw: bytes, marks: Sequence[Any]) -> bytes:
 
 def _with_mark(content: Any, mark: Any) -> Any:
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    if blocks and isinstance(blocks[-1], dict):
-        blocks[-1] = {**blocks[-1], MARKS["mode" in mark]: mark}
-    return blocks
+    last = blocks[-1] if blocks else None
+    if not isinstance(last, dict) or last.get("text") == "" or last.get("type") in ("thinking", "redacted_thinking"):
+        return content
+    return [*blocks[:-1], {**last, MARKS["mode" in mark]: mark}]
 
 
 def _marks(value: Any) -> Iterator[Any]:

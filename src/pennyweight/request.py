@@ -265,6 +265,8 @@ def _splice_object(raw: bytes, changes: _Changes) -> bytes:
         waiting: _Changes = []
         for change in below:
             if not change[0] and change[1] is DELETE:
+                if waiting:
+                    _splice(bytes(members.get(key, b"{}")), waiting)  # for its errors: what comes of it goes at once
                 members.pop(key, None)
                 waiting = []
             else:

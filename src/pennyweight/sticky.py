@@ -9,6 +9,7 @@ on it now.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
@@ -22,13 +23,14 @@ from .request import DELETE, Edit, Request
 __all__ = ["Pin", "Pins", "Sticky"]
 
 Kind = Literal["tools", "instructions", "system", "message"]
+Level = Literal["safe", "max"]
 
 
 class Pin(msgspec.Struct, frozen=True):
     """`by`: the optimizer that made it. `pieces`: what is sent in its place, without marks; none: nothing is."""
 
     by: str
-    level: Literal["safe", "max"]
+    level: Level
     pieces: tuple[bytes, ...]
 
 
@@ -46,9 +48,11 @@ class Sticky:
     """The pins of sessions; those of the sessions not used for longest are forgotten."""
 
     def __init__(self, *, sessions: int = 5_000, size_bytes: int = 64 << 20) -> None:
+        """sessions: with pins, and as many that are left alone. size_bytes: of what is sent in the place of pieces."""
         self._limit = sessions
         self._limit_bytes = size_bytes
         self._sessions: OrderedDict[str, tuple[Pins, int]] = OrderedDict()
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._bytes = 0
         self._blocks = Blocks(capacity=65_536)
 
@@ -58,61 +62,102 @@ class Sticky:
         return found[0] if found is not None else None
 
     def keep(self, session: str, new: Pins) -> None:
+        """Add to the pins of a session, or put new ones in the place of old; one that is left alone gets none."""
+        if session in self._left:
+            return
         known, size = self._sessions.pop(session, ({}, 0))
+        merged = {**{key: pin for key, pin in known.items() if key not in new}, **new}  # the newest last
         added = sum(map(_size, new.values())) - sum(_size(known[key]) for key in new if key in known)
-        self._sessions[session] = ({**known, **new}, size + added)
+        self._sessions[session] = (merged, size + added)
         self._bytes += added
         while len(self._sessions) > 1 and (len(self._sessions) > self._limit or self._bytes > self._limit_bytes):
             self._bytes -= self._sessions.popitem(last=False)[1][1]
+        if self._bytes > self._limit_bytes:
+            self._shorten(session)
 
-    def drop(self, session: str) -> None:
+    def _shorten(self, session: str) -> None:
+        """Of one session that fills all there is, forget the oldest half."""
+        known, _ = self._sessions[session]
+        kept: Pins = {}
+        size = 0
+        for key, pin in reversed(known.items()):
+            size += _size(pin)
+            if size > self._limit_bytes // 2:
+                break
+            kept[key] = pin
+        self._bytes = sum(map(_size, kept.values()))
+        self._sessions[session] = (dict(reversed(kept.items())), self._bytes)
+
+    def leave(self, session: str) -> None:
         """From now on this session's pieces go out as they come."""
         self._bytes -= self._sessions.pop(session, ({}, 0))[1]
+        self._left[session] = None
+        if len(self._left) > self._limit:
+            self._left.popitem(last=False)
 
-    def resume(self, request: Request, known: Pins, allowed: Collection[str]) -> tuple[Request, tuple[Pin, ...]]:
-        """The request with the pins that hold in it, and which those are. allowed: the optimizers whose pins count."""
+    def left(self, session: str) -> bool:
+        """Whether this session is left alone."""
+        return session in self._left
+
+    def resume(
+        self, request: Request, known: Pins, allowed: Collection[str], *, level: Level = "max"
+    ) -> tuple[Request, tuple[Pin, ...]]:
+        """The request with the pins that hold in it, and which those are; with none where they would part a tool's
+        call from its result, because the caller has changed one of the two since.
+
+        allowed: the optimizers whose pins count. level: under "safe", pins of level "max" do not.
+        """
         used: list[Pin] = []
         sent: list[tuple[Kind, bytes]] = []
-        running = b""
+        changed: set[Kind] = set()
+        gone: set[bytes] = set()
+        running, skipped = b"", 0
         for piece in self._pieces(request):
-            pin = known.get(_place(piece, running))
-            if pin is None or pin.by not in allowed:
+            pin = known.get(_place(piece, running, skipped))
+            if pin is None or pin.by not in allowed or (level == "safe" and pin.level == "max"):
                 sent.append((piece.kind, piece.raw))
-                running = _after(running, piece.kind, piece.content)
+                running, skipped = _after(running, piece.kind, piece.content), 0
                 continue
             used.append(pin)
+            changed.add(piece.kind)
+            gone.update(_ids(piece.raw))
             marks = marks_of(piece.raw)
+            skipped = 0 if pin.pieces else skipped + 1
             for number, raw in enumerate(pin.pieces, 1):
                 running = _after(running, piece.kind, self._content(piece.kind, raw))
                 sent.append((piece.kind, with_marks(raw, marks) if number == len(pin.pieces) else raw))
-        return (request.edit(tuple(_edits(request, sent))), tuple(used)) if used else (request, ())
+        gone.difference_update(*(_ids(raw) for pin in used for raw in pin.pieces))
+        if not used or _torn(gone, sent):
+            return request, ()
+        return request.edit(tuple(_edits(request, sent, changed))), tuple(used)
 
-    def pins(
-        self, original: Request, sent: Request, *, by: str, level: Literal["safe", "max"], known: Pins | None
-    ) -> Pins:
-        """The pins by which `original` becomes `sent`, without those that are known to be so."""
+    def pins(self, original: Request, sent: Request, *, by: str, level: Level, known: Pins | None) -> Pins:
+        """The pins by which `original` becomes `sent`, without those that are known."""
         ours, theirs = list(self._pieces(original)), list(self._pieces(sent))
         found: Pins = {}
-        running = b""
+        running, skipped = b"", 0
         for piece, replaced in zip(ours, _replacements(ours, theirs), strict=True):
-            if [other.content for other in replaced] != [piece.content]:
-                key = _place(piece, running)
-                pieces = tuple(unmarked(other.raw) for other in replaced)
-                before = known.get(key) if known is not None else None
-                if before is None or before.pieces != pieces:  # changed once more, as may be when the cache is cold
-                    found[key] = Pin(by, level, pieces)
+            key = _place(piece, running, skipped)
+            pieces = tuple(unmarked(other.raw) for other in replaced)
+            before = known.get(key) if known is not None else None
+            same = [other.content for other in replaced] == [piece.content]
+            if (before is not None or not same) and (before is None or before.pieces != pieces):
+                found[key] = Pin(by, level, pieces)
+            skipped = 0 if replaced else skipped + 1
             for other in replaced:
                 running = _after(running, other.kind, other.content)
         return found
 
     def _pieces(self, request: Request) -> Iterator[_Piece]:
+        """The request's pieces, in the order in which they are cached; heads also where there are none: some may be
+        added."""
         envelope = request.envelope
-        raw = msgspec.json.encode(envelope.tools or [])  # also where there are none: some may be added
-        yield _Piece("tools", raw, self._content("tools", raw))
+        tools = msgspec.json.encode(envelope.tools or [])
         heads: tuple[tuple[Kind, Any], ...] = (("instructions", envelope.instructions), ("system", envelope.system))
+        yield _Piece("tools", tools, self._content("tools", tools))
         for kind, head in heads:
-            if head is not None:
-                yield _Piece(kind, bytes(head), self._content(kind, bytes(head)))
+            raw = b"" if head is None else bytes(head)
+            yield _Piece(kind, raw, self._content(kind, raw))
         for message in items(request):
             yield _Piece("message", bytes(message), self._content("message", bytes(message)))
 
@@ -123,12 +168,27 @@ class Sticky:
         return b"".join(self._blocks.block(bytes(tool))[0] for tool in tools)
 
 
+def _ids(raw: bytes) -> list[bytes]:
+    """By which tools' calls and results find each other."""
+    return _ID.findall(raw)
+
+
+_ID = re.compile(rb'"(?:id|call_id|tool_use_id|tool_call_id)"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+def _torn(gone: Collection[bytes], sent: Sequence[tuple[Kind, bytes]]) -> bool:
+    """Whether of a call and its result that are `gone` one half is still there."""
+    return any(id in raw for id in gone for kind, raw in sent if kind == "message")
+
+
 def _size(pin: Pin) -> int:
     return 64 + sum(map(len, pin.pieces))
 
 
-def _place(piece: _Piece, running: bytes) -> bytes:
-    return hashlib.blake2b(piece.kind.encode() + b"\0" + running + piece.content, digest_size=16).digest()
+def _place(piece: _Piece, running: bytes, skipped: int) -> bytes:
+    """skipped: how many pieces before this one were left out since the last that was sent; equal ones differ by it."""
+    text = b"%b\0%d\0%b%b" % (piece.kind.encode(), skipped, running, piece.content)
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def _after(running: bytes, kind: Kind, content: bytes) -> bytes:
@@ -157,15 +217,15 @@ def _replacements(ours: Sequence[_Piece], theirs: Sequence[_Piece]) -> list[list
     return found + messages
 
 
-def _edits(request: Request, sent: Sequence[tuple[Kind, bytes]]) -> Iterator[Edit]:
-    envelope = request.envelope
+def _edits(request: Request, sent: Sequence[tuple[Kind, bytes]], changed: Collection[Kind]) -> Iterator[Edit]:
+    """What brings the pieces of the `changed` kinds into the request."""
+    absent: dict[Kind, bytes] = {"tools": b"[]", "instructions": b"", "system": b""}
     for kind, raw in sent:
-        if kind == "tools" and msgspec.json.encode(envelope.tools or []) != raw:
-            yield Edit(("tools",), msgspec.Raw(raw) if raw != b"[]" else DELETE)
-        elif kind in ("instructions", "system"):
-            yield Edit((kind,), msgspec.Raw(raw))
-    for kind in ("instructions", "system"):
-        if getattr(envelope, kind) is not None and all(k != kind for k, _ in sent):
-            yield Edit((kind,), DELETE)
-    messages = [msgspec.Raw(raw) for kind, raw in sent if kind == "message"]
-    yield Edit(("messages" if envelope.messages is not None else "input",), messages)
+        if kind in changed and kind in absent:
+            yield Edit((kind,), DELETE if raw == absent[kind] else msgspec.Raw(raw))
+    if "message" in changed:
+        messages = [msgspec.Raw(raw) for kind, raw in sent if kind == "message"]
+        text = len(messages) == 1 and bytes(messages[0]).startswith(b'"')  # an `input` may be a text
+        yield Edit(
+            ("messages" if request.envelope.messages is not None else "input",), messages[0] if text else messages
+        )

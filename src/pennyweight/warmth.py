@@ -102,9 +102,11 @@ class Warmth:
     """Two of them stand side by side: what was really sent, and what would have been had nobody changed a call."""
 
     def __init__(self, *, scopes: int = 512, entries: int = 100_000) -> None:
-        """scopes, entries: how many are remembered, entries for each scope; the oldest are forgotten."""
+        """scopes, entries: how many are remembered, entries in all; those not used for longest are forgotten, first
+        of the scope that was not used for longest."""
         self._scopes = scopes
         self._limit = entries
+        self._entries = 0
         self._tables: OrderedDict[Scope, _Table] = OrderedDict()
 
     def forecast(self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
@@ -124,15 +126,25 @@ class Warmth:
         if table is None:
             table = self._tables[scope] = _Table()
             if len(self._tables) > self._scopes:
-                self._tables.popitem(last=False)
+                self._entries -= len(self._tables.popitem(last=False)[1].entries)
         else:
             self._tables.move_to_end(scope)
+        before = len(table.entries)
         if rules.kind == "automatic":
             _extend(table, chain, at, rules.ttl_s[0])
         else:
             self._write_marks(table, rules, chain, at)
-        while len(table.entries) > self._limit:
-            table.entries.popitem(last=False)
+        self._entries += len(table.entries) - before
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep to the limit. A scope that has nothing left still knows how long prefixes live there."""
+        for table in self._tables.values():
+            if self._entries <= self._limit:
+                return
+            while table.entries and self._entries > self._limit:
+                table.entries.popitem(last=False)
+                self._entries -= 1
 
     def learn(
         self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], forecast: Forecast, usage: Usage, at: float
@@ -148,8 +160,10 @@ class Warmth:
         accuracy.calls += 1
         accuracy.error_tokens += abs(forecast.likely_read_tokens - usage.cache_read_tokens)
         accuracy.prompt_tokens += usage.input_tokens
-        table.billed = table.billed * _MEMORY + usage.input_tokens
-        table.counted = table.counted * _MEMORY + max(chain[-1].upto, 1)
+        counted = max(chain[-1].upto, 1)
+        if counted / _ALIKE <= usage.input_tokens <= counted * _ALIKE:
+            table.billed = table.billed * _MEMORY + usage.input_tokens
+            table.counted = table.counted * _MEMORY + counted
         if rules.kind == "none":
             return
         if forecast.known_to:
@@ -157,13 +171,16 @@ class Warmth:
             accuracy.predictions += 1
             accuracy.brier_sum += (forecast.warm - hit) ** 2
             _count(table, forecast, hit=hit)
+        before = len(table.entries)
         self._correct(table, rules, chain, forecast, usage, at)
+        self._entries += len(table.entries) - before
 
     def adopt(self, other: Warmth, scope: Scope) -> None:
         """Take over how another counts tokens in that scope, and how long prefixes live there."""
         theirs, ours = other._tables.get(scope), self._tables.get(scope)
         if theirs is not None and ours is not None:
-            ours.billed, ours.counted, ours.outcomes = theirs.billed, theirs.counted, theirs.outcomes
+            ours.billed, ours.counted = theirs.billed, theirs.counted
+            ours.outcomes = {ttl_s: [seen.copy() for seen in buckets] for ttl_s, buckets in theirs.outcomes.items()}
 
     def accuracy(self) -> dict[Scope, Accuracy]:
         """How good the forecasts were, for each scope."""
@@ -216,7 +233,7 @@ class Warmth:
 
         def tokens(index: int) -> float:
             upto = chain[index].upto
-            return base + (upto - base_upto) * ratio if index >= place else upto * ratio
+            return base + (upto - base_upto) * ratio if index >= place else min(upto * ratio, base)
 
         written = {"5m": 0.0, "1h": 0.0}
         for chance, done in ((warm, base), (1.0 - warm, 0.0)):
@@ -246,6 +263,7 @@ class Warmth:
             found = table.entries.get(chain[index].digest)
             if found is not None and _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
                 found.used_at = at
+                table.entries.move_to_end(chain[index].digest)
                 break
         for mark in marks:
             digest, ttl_s = chain[mark].digest, _ttl_s(rules, chain[mark].mark)
@@ -254,6 +272,7 @@ class Warmth:
                 table.entries[digest] = _Entry(at, ttl_s, mark)
             else:
                 entry.used_at, entry.ttl_s = at, ttl_s
+                table.entries.move_to_end(digest)
 
     def _correct(
         self,
@@ -285,6 +304,7 @@ class Warmth:
 _NOTHING = _Table()
 _TAIL = 4  # a conversation whose last blocks are other ones now is the same conversation
 _MEMORY = 0.9  # of ten calls ago a third is remembered: prompts of one session are much alike
+_ALIKE = 8.0  # a prompt billed at more or less than so many times what we count has documents in it, or is a slip
 _GONE = 0.02
 
 

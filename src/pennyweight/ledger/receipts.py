@@ -68,7 +68,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         baseline=baseline,
         spent=spent,
         pricing=pricing,
-        trail=_shared(call.trail, cost, baseline) if outcome.untouched is not None else call.trail,
+        trail=_told(outcome, cost, baseline, pricing),
         status=outcome.status,
         finish_reason=done.finish_reason or "",
         arm=str(call.facts.get("arm", "")),
@@ -184,6 +184,14 @@ def _basis(outcome: Outcome, saved: PicoUSD, *, replayed: bool) -> Literal["", "
     if saved:
         return "estimated"
     return "computed" if replayed else ""
+
+
+def _told(outcome: Outcome, cost: PicoUSD | None, baseline: PicoUSD | None, pricing: Pricing) -> tuple[Step, ...]:
+    """The trail with what each optimizer saved, as far as that is known: of a plan, no dollars."""
+    trail = outcome.call.trail
+    if pricing == "subscription":
+        return tuple(msgspec.structs.replace(step, saving=0) if step.saving else step for step in trail)
+    return _shared(trail, cost, baseline) if outcome.untouched is not None else trail
 
 
 def _shared(trail: tuple[Step, ...], cost: PicoUSD | None, baseline: PicoUSD | None) -> tuple[Step, ...]:

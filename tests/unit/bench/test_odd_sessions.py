@@ -71,3 +71,10 @@ def test_a_small_first_mark_is_read_and_pays_for_the_next() -> None:
     )
     (session,) = play(Cell(LIST_PRICE, "safe"), calls_of(plan))
     assert session.ratio < 0.5, session
+
+
+def test_what_is_less_than_a_step_of_the_cache_is_left_alone() -> None:
+    """Recorded chat sessions with `shorten`, which took some forty tokens a turn: 1.0026."""
+    plan = Plan("steps", "chat", "seconds", 20, 7, START, head=2_000, tools=4, result=(1_000, 3_000), loop=20)
+    (session,) = play(Cell(CHEAP_READS, "safe", "shorten"), calls_of(plan))
+    assert session.ratio <= 1.001, session

@@ -178,3 +178,63 @@ def test_who_asked_is_on_the_receipt() -> None:
     assert asked == ("acme", "s", "main", "t", "k", "title")
     assert (receipt.at, receipt.arm, receipt.wire) == (5.0, "holdout", "anthropic_messages")
     assert (receipt.ttft_s, receipt.latency_s, receipt.added_s) == (0.25, 2.0, 0.001)
+
+
+# --- the baseline that the economy computes -------------------------------------------------------------------
+
+
+def rewritten(untouched: Usage, *trail: Step, **facts) -> Receipt:
+    return finished(billed(100, 10), trail=trail, untouched=untouched, **facts)
+
+
+def test_a_rewritten_call_is_compared_with_the_usage_it_would_have_had() -> None:
+    receipt = rewritten(Usage(input_tokens=180, output_tokens=10), Step("a", Verdict.ACCEPTED, saving=5, spent=2))
+    assert money(receipt) == (152, 230, "priced", "computed")
+
+
+def test_a_change_that_lost_money_says_so() -> None:
+    receipt = rewritten(Usage(input_tokens=60, output_tokens=10), Step("a", Verdict.ACCEPTED, saving=5))
+    assert money(receipt) == (150, 110, "priced", "computed")
+    assert receipt.trail[0].saving == -40
+
+
+@pytest.mark.parametrize("savings", [(30, 10), (1, 1), (0, 0), (5, -5), (-3, -4), (0, 7), (10**15, 1)])
+@pytest.mark.parametrize("would_be", [180, 60, 100, 101])
+def test_what_optimizers_saved_adds_up_to_the_last_pico_dollar(savings: tuple[int, ...], would_be: int) -> None:
+    trail = (
+        Step("watches", Verdict.SHADOWED, saving=77),
+        *(Step(str(n), Verdict.ACCEPTED, saving=saving, spent=n) for n, saving in enumerate(savings)),
+        Step("queued", Verdict.QUEUED, saving=9, spent=1),
+    )
+    receipt = rewritten(Usage(input_tokens=would_be, output_tokens=10), *trail)
+    assert receipt.baseline is not None
+    assert receipt.cost is not None
+    accepted = [step for step in receipt.trail if step.verdict is Verdict.ACCEPTED]
+    assert sum(step.saving for step in accepted) - receipt.spent == receipt.baseline - receipt.cost
+    assert [step.saving for step in receipt.trail if step.verdict is not Verdict.ACCEPTED] == [77, 9]
+    assert receipt.basis == "computed"
+
+
+def test_shares_follow_what_each_was_foreseen_to_save() -> None:
+    trail = (Step("a", Verdict.ACCEPTED, saving=30), Step("b", Verdict.ACCEPTED, saving=10))
+    receipt = rewritten(Usage(input_tokens=180, output_tokens=10), *trail)
+    assert [step.saving for step in receipt.trail] == [60, 20]
+
+
+def test_a_plan_is_told_no_dollars_by_optimizers_either() -> None:
+    plan = Credential("authorization", "Bearer x", subscription=True)
+    step = Step("a", Verdict.ACCEPTED, saving=30)
+    receipt = rewritten(Usage(input_tokens=180, output_tokens=10), step, credential=plan)
+    assert (receipt.cost, receipt.baseline) == (None, None)
+    assert receipt.trail[0].saving == 0
+
+
+@pytest.mark.parametrize("trail", [(), (Step("a", Verdict.NOT_WORTH_IT, saving=9),), (ACCEPTED,)])
+@pytest.mark.parametrize("untouched", [None, Usage(input_tokens=180, output_tokens=10)])
+def test_there_is_no_saving_without_a_word_for_how_it_is_known(
+    trail: tuple[Step, ...], untouched: Usage | None
+) -> None:
+    receipt = finished(billed(100, 10), trail=trail, untouched=untouched)
+    assert receipt.baseline is not None
+    assert receipt.cost is not None
+    assert receipt.basis or receipt.baseline + receipt.spent == receipt.cost

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse, standing
+from ...economy import Foreseen, purse, reading, smallest, standing
 from ...habits import LATER_S, SOON_S, head
 from ...prefix import Segment, items, shared
 from ...request import Edit, Request, Wire
@@ -46,7 +46,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
         return
     repeated, guess = _repeated(seen), _guess(seen)
     warm = _markable(seen, standing(seen))
-    staked = {_affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
+    staked = {_first(seen), _affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
     for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
         wanted = _wanted(seen, end)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
@@ -117,6 +117,12 @@ def _again(seen: Foreseen) -> float:
     return (1.0 + hits) / (2.5 + calls)
 
 
+def _first(seen: Foreseen) -> int:
+    """The smallest prefix that is worth a mark, if it has come again; -1: none."""
+    place = smallest(seen)
+    return place if 0 <= place <= _repeated(seen) and _markable(seen, place) == place else -1
+
+
 def _affordable(seen: Foreseen, *, hour: bool) -> int:
     """The last block of what is repeated that what may be staked pays for, by a mark of that life; -1: none."""
     if seen.rates is None:
@@ -127,9 +133,8 @@ def _affordable(seen: Foreseen, *, hour: bool) -> int:
         return -1
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
     warm = standing(seen)
-    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + purse(seen, LATER_S if hour else SOON_S) / (
-        write - plain
-    )
+    staked = purse(seen, LATER_S if hour else SOON_S) + reading(seen)
+    tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + staked / (write - plain)
     last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
     return _markable(seen, min(last, _repeated(seen)))
 
