@@ -147,6 +147,13 @@ def test_no_mark_stands_on_a_message_that_will_be_gone() -> None:
     assert house.paid < 0.6 * house.asked
 
 
+def test_openclaws_transient_message_is_known_before_it_was_ever_gone() -> None:
+    bodies = list(loop(13))
+    bodies[-1] = list(loop(13, transient=True))[-1]
+    last = House().run(bodies)[-1].request.body
+    assert marks(last)[-1][0][:2] == ("messages", len(last["messages"]) - 2)
+
+
 def test_a_turn_longer_than_the_look_back_keeps_a_mark_where_the_last_one_stood() -> None:
     bodies = list(loop(30, parts=24, result=1_200))
     house = House()
