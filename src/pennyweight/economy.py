@@ -544,6 +544,8 @@ def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     if seen.gap_s < _AT_ONCE * life_s and not hour:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
+        elif first and seen.looping and in_row >= _LONG:
+            share = min(_SHARE_LONG * 2.0 ** (in_row - _LONG), _SHARE_LOOPING)
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
     return conversation.balance + share * conversation.spent
@@ -596,11 +598,12 @@ def reading(seen: Foreseen) -> float:
 
 
 _AT_ONCE = 0.2
-_SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
+_SHOWN, _STEADY, _ONCE_BITTEN, _LONG = 2, 5, 6, 7  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
 _SHARE_MOST = 0.002
 _SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
 _YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
+_SHARE_LONG = 0.008  # of a loop that has gone on for long; twice as much with every further call
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 
