@@ -12,7 +12,8 @@ by pricing both prompts, so that minimum lengths, look-back, price bands and mar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -164,7 +165,11 @@ class Economy:
             case Rewrite(edits=edits):
                 if not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
                     return None
+                known = call.facts.get("marked")
+                if known is not None and known[0] is call.request and known[1] is edits:
+                    return self.compare(seen, known[2], at=at, restores=proposal.restores)
                 request = call.request.edit(edits)
+                call.facts["edited"] = (call.request, edits, request)  # who applies it need not make it again
                 session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
                 chain = self.chain(request, session and session + "\0sent")
                 if chain == seen.chain:
@@ -175,8 +180,24 @@ class Economy:
             case _:
                 return None
 
-    def carry(self, before: Request, after: Request, edits: Sequence[Edit]) -> None:
+    def reads_alike(self, call: Call) -> bool:
+        """Whether a model reads the same as in the caller's own request: only marks differ, or what is beside the
+        prompt. False where that was not looked at."""
+        ours, theirs = call.request.__dict__.get("_chain"), call.original.__dict__.get("_chain")
+        if not ours or not theirs:
+            return False
+        return len(ours) == len(theirs) and bool(ours[-1].digest == theirs[-1].digest)
+
+    def mark(self, call: Call, edits: tuple[Edit, ...], chain: tuple[Segment, ...]) -> None:
+        """Edits that do nothing but put marks on blocks: the chain that they lead to need not be made again."""
+        call.facts["marked"] = (call.request, edits, chain)
+
+    def carry(self, before: Request, after: Request, edits: Sequence[Edit], facts: Mapping[str, Any]) -> None:
         """An edited request has the chain of the one before it where no edit touches the prompt."""
+        known = facts.get("marked")
+        if known is not None and known[0] is before and known[1] is edits:
+            after.__dict__["_chain"] = known[2]
+            return
         chain = before.__dict__.get("_chain")
         if chain is not None and not any(edit.path[:1] and edit.path[0] in _PROMPT for edit in edits):
             after.__dict__["_chain"] = chain

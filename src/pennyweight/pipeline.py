@@ -16,7 +16,7 @@ from .errors import PennyweightError
 from .flow import Flow, Ready
 from .policy import Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
-from .request import Done, Headers, Reply, Response, Usage, get_header
+from .request import Done, Headers, Reply, Request, Response, Usage, get_header
 from .sticky import Sticky
 from .warmth import Forecast
 from .wire import codec
@@ -130,10 +130,10 @@ class Pipeline:
                     call.facts.get("rewritten", ("", "safe"))[1] == "max" or (flag.level or proposal.level) == "max"
                 )
                 call.facts["rewritten"] = (optimizer.name, "max" if by_max else "safe")
-                before = call.request
-                call = call.apply(proposal.action)
+                request = _edited(call, proposal.action)
                 if self._economy is not None:
-                    self._economy.carry(before, call.request, proposal.action.edits)
+                    self._economy.carry(call.request, request, proposal.action.edits, call.facts)
+                call = msgspec.structs.replace(call, request=request)
             else:
                 call = call.apply(proposal.action)
             call = _spend(call, proposal.risk)
@@ -258,6 +258,8 @@ class Pipeline:
         rewritten = call.facts.get("rewritten")
         if rewritten is None or not call.identity.session or call.request is call.original:
             return
+        if self._economy is not None and self._economy.reads_alike(call):
+            return
         if call.identity.housekeeping == "heartbeat":
             return  # it lives on its session's head and ends with the wake: nothing of its form comes again
         session = _session(call)
@@ -314,6 +316,14 @@ def _step(name: str, verdict: Verdict, proposal: Proposal, worth: Worth | None) 
         return Step(name, verdict, proposal.saving, proposal.spent, proposal.risk, proposal.why)
     why = f"{proposal.why}: {worth.refused}" if worth.refused else proposal.why
     return Step(name, verdict, round(worth.now), proposal.spent, proposal.risk, why)
+
+
+def _edited(call: Call, rewrite: Rewrite) -> Request:
+    """The call's request after the edits; made once, by whoever needs it first."""
+    made = call.facts.get("edited")
+    if made is not None and made[0] is call.request and made[1] is rewrite.edits:
+        return cast(Request, made[2])
+    return call.request.edit(rewrite.edits)
 
 
 def _session(call: Call) -> str:

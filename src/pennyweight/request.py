@@ -7,10 +7,10 @@ This module knows JSON, but no protocol: what a message or a tool looks like is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any
 
 import msgspec
@@ -177,10 +177,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
-        raw = self.raw
-        for change in edits:
-            raw = splice(raw, change.path, change.value)
-        return msgspec.structs.replace(self, raw=raw)
+        return msgspec.structs.replace(self, raw=_splice(self.raw, [(change.path, change.value) for change in edits]))
 
 
 def get_header(headers: Headers, name: str) -> str | None:
@@ -220,29 +217,79 @@ def splice(raw: bytes, path: Sequence[str | int], value: Any) -> bytes:
 
     Raises BadRequest when the path leads through something that is no object or list, or past a list's end.
     """
-    if not path:
-        return value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
-    key, rest = path[0], path[1:]
-    try:
-        if isinstance(key, str):
-            members: dict[str, Any] = dict(_object.decode(raw))
-            if not rest and value is DELETE:
+    return _splice(raw, [(path, value)])
+
+
+_Changes = list[tuple[Sequence[str | int], Any]]
+
+
+def _splice(raw: bytes, changes: _Changes) -> bytes:
+    """The changes in order. A container on the way is read and written once for all that follow each other in it."""
+    at = 0
+    while at < len(changes):
+        path, value = changes[at]
+        if not path:
+            raw = value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+            at += 1
+            continue
+        end = at + 1
+        while end < len(changes) and changes[end][0] and type(changes[end][0][0]) is type(path[0]):
+            end += 1
+        try:
+            raw = (_splice_object if isinstance(path[0], str) else _splice_list)(raw, changes[at:end])
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"No place {list(path)!r} in the body: {error}.") from None
+        at = end
+    return raw
+
+
+def _splice_object(raw: bytes, changes: _Changes) -> bytes:
+    members: dict[str, Any] = dict(_object.decode(raw))
+    for key, below in _by_step(changes):
+        waiting: _Changes = []
+        for change in below:
+            if not change[0] and change[1] is DELETE:
                 members.pop(key, None)
+                waiting = []
             else:
-                members[key] = msgspec.Raw(splice(bytes(members.get(key, b"{}")), rest, value))
-            return msgspec.json.encode(members)
-        items: list[Any] = list(_array.decode(raw))
-        if key > len(items) or key < 0:
-            raise BadRequest(f"No item {key} in a list of {len(items)}.")
-        if not rest and value is DELETE:
-            del items[key]
-        elif key == len(items):
-            items.append(msgspec.Raw(splice(b"{}", rest, value)))
-        else:
-            items[key] = msgspec.Raw(splice(bytes(items[key]), rest, value))
-        return msgspec.json.encode(items)
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"No place {list(path)!r} in the body: {error}.") from None
+                waiting.append(change)
+        if waiting:
+            members[key] = msgspec.Raw(_splice(bytes(members.get(key, b"{}")), waiting))
+    return msgspec.json.encode(members)
+
+
+def _splice_list(raw: bytes, changes: _Changes) -> bytes:
+    items: list[Any] = list(_array.decode(raw))
+    for key, below in _by_step(changes):
+        waiting: _Changes = []
+        for change in below:
+            if not change[0] and change[1] is DELETE:
+                _put(items, key, waiting)
+                waiting = []
+                if not 0 <= key < len(items):
+                    raise BadRequest(f"No item {key} in a list of {len(items)}.")
+                del items[key]
+            else:
+                waiting.append(change)
+        _put(items, key, waiting)
+    return msgspec.json.encode(items)
+
+
+def _put(items: list[Any], key: int, changes: _Changes) -> None:
+    if not changes:
+        return
+    if not 0 <= key <= len(items):
+        raise BadRequest(f"No item {key} in a list of {len(items)}.")
+    if key == len(items):
+        items.append(msgspec.Raw(_splice(b"{}", changes)))
+    else:
+        items[key] = msgspec.Raw(_splice(bytes(items[key]), changes))
+
+
+def _by_step(changes: _Changes) -> Iterator[tuple[Any, _Changes]]:
+    """(first step, what lies below it) for the changes that follow each other and begin with the same step."""
+    for step, run in groupby(changes, key=lambda change: change[0][0]):
+        yield step, [(path[1:], value) for path, value in run]
 
 
 # --- answers ----------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class Warmth:
         """What the bill says of a forecast. Usage that contradicts itself teaches nothing."""
         table = self._tables.get(scope)
         cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        if table is None or not chain or usage.counted or not 0 < cached + 1 <= usage.input_tokens + 1:
+        if table is None or not chain or usage.counted or usage.suspect or not 0 < cached + 1 <= usage.input_tokens + 1:
             return
         if usage.input_tokens <= 0 or usage.cache_read_tokens < 0:
             return

@@ -76,12 +76,14 @@ def _install() -> None:
         target.unlink(missing_ok=True)
     # The unpacking writes to the temporary folder, and unpacks its libraries where it takes itself to be on Lambda.
     env = {**os.environ, "TMPDIR": str(_CACHE), "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs24.x"}
+    env["npm_config_fetch_retries"] = "1"  # no registry within seconds is no registry
     fetch = ["npm", "install", "--no-audit", "--no-fund", "--prefix", ".", f"@sparticuz/chromium@{VERSION}"]
     for arguments in (fetch, ["node", "-e", _UNPACK]):
         done = subprocess.run(
             [sys.executable, "-c", _NPM, *arguments], cwd=_CACHE, env=env, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise NoChromium(f"no Chromium: `{arguments[0]}` failed: {done.stderr.strip()[-300:]}")
+            said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "nothing said")
+            raise NoChromium(f"no Chromium: `{' '.join(arguments[:2])}` failed ({said[:200]})")
     shutil.rmtree(_CACHE / "node_modules")
     (_CACHE / "fonts.conf").write_text(_FONTS.format(folder=_CACHE / "fonts", cache=_CACHE / "fontconfig"))

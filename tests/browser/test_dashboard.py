@@ -105,6 +105,12 @@ def dollars(pico: int) -> Decimal:
     return Decimal(pico) / 10**12
 
 
+def violations(page: Page) -> list[str]:
+    """What axe finds that is more than minor."""
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical", "moderate")]
+
+
 def test_figures_are_those_of_the_ledger(open_page: Open, rig: Rig) -> None:
     page = open_page()
     ledger = summary(rig.data / "pennyweight.db", Query(by="model"))
@@ -258,18 +264,13 @@ def test_no_view_has_a_serious_violation_or_scrolls_sideways(open_page: Open, ri
         go(page, view)
         if view == "Overview":
             page.get_by_text("As a table").click()
-        found = [
-            f"{view}: {v['id']}: {v['nodes'][0]['html']}"
-            for v in Axe().run(page).response["violations"]
-            if v["impact"] in ("serious", "critical", "moderate")
-        ]
-        assert found == []
+        assert violations(page) == [], view
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, view
     go(page, "Live calls")
     page.locator("main tbody a").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert [v["id"] for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")] == []
+    assert violations(page) == []
 
 
 def test_dark_is_dark(open_page: Open) -> None:
@@ -293,6 +294,7 @@ def test_where_a_key_is_needed_it_is_asked_for_and_kept_for_the_tab(browser: Bro
         page.goto(rig.url)
         dialog = page.get_by_role("dialog", name="A key is needed")
         expect(dialog).to_be_visible()
+        assert violations(page) == []
         page.get_by_label("Pennyweight key").fill("pw-wrong")
         page.get_by_role("button", name="Open").click()
         expect(dialog).to_contain_text("unknown, revoked or expired")
@@ -319,6 +321,7 @@ def test_a_finding_of_the_doctor_is_applied_with_a_click(browser: Browser, tmp_p
         page.goto(f"{rig.url}/#/doctor")
         finding = page.locator("section", has_text="The same tools come in another order")
         expect(finding).to_contain_text("computed")
+        assert violations(page) == []
         finding.get_by_role("button", name="The dearest call").click()
         expect(page.get_by_role("dialog")).to_contain_text("claude-sonnet")
         page.keyboard.press("Escape")

@@ -11,7 +11,7 @@ from ..errors import BadRequest, Forbidden
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
 
-__all__ = ["json_answer", "operator", "order"]
+__all__ = ["body_as", "json_answer", "operator", "order"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,11 @@ def order(gate: Gate, request: HttpRequest, kind: type[T]) -> T:
         raise Forbidden(f"Pages of {origin[:100]!r} may not change anything here. Use the gateway's own page.")
     if request.fields.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Forbidden("Pages of other sites may not change anything here. Use the gateway's own page.")
+    return body_as(request, kind)
+
+
+def body_as(request: HttpRequest, kind: type[T]) -> T:
+    """The JSON body as that kind. Raises BadRequest; a form or plain text is refused, see `order`."""
     content_type = request.fields.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise BadRequest(f"The content-type {content_type[:80]!r} is not taken here. Send application/json.")

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote
 
 import msgspec
 
 from ..app import App
-from ..errors import BadRequest, Forbidden, NotFound
+from ..errors import BadRequest, NotFound
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
 from ..ledger.signals import Said
 from ..policy import Mode
+from .admin import body_as, json_answer, operator, order
 
 __all__ = ["ExperimentPages"]
 
@@ -64,14 +65,12 @@ class ExperimentPages:
         return self._switch if path.startswith(_OPTIMIZERS) else None
 
     async def _report(self, request: HttpRequest) -> HttpResponse:
-        self._operator(request)
-        return _json(await self._app.experiments.report())
+        operator(self._gate, request)
+        return json_answer(await self._app.experiments.report())
 
     async def _switch(self, request: HttpRequest) -> HttpResponse:
-        self._operator(request)
-        _own_page(request)
+        asked = order(self._gate, request, Switch)
         name = unquote(request.path[len(_OPTIMIZERS) :])
-        asked = _read(request, Switch)
         policy = self._app.policy
         if asked.reset:
             now = await policy.reset(name, reason=asked.reason)
@@ -79,12 +78,12 @@ class ExperimentPages:
             raise BadRequest("Nothing to change: name a mode (off, shadow, on), a share from 0 to 1, or reset.")
         else:
             now = await policy.set(name, by="operator", mode=asked.mode, share=asked.share, reason=asked.reason)
-        return _json({"name": name, **msgspec.to_builtins(now)})
+        return json_answer({"name": name, **msgspec.to_builtins(now)})
 
     async def _feedback(self, request: HttpRequest) -> HttpResponse:
         """A receipt is written within 200 ms of its answer's end, so a very young one is waited for."""
         tenant = self._gate.viewer(request)
-        word = _read(request, Feedback)
+        word = body_as(request, Feedback)
         if (word.score is None) == (word.thumbs is None):
             raise BadRequest('Send either "score" (-1 to 1) or "thumbs" ("up" or "down").')
         score = word.score if word.score is not None else {"up": 1.0, "down": -1.0}[word.thumbs or "up"]
@@ -93,7 +92,7 @@ class ExperimentPages:
         body = {"call_id": said.call_id or None, "session": said.session or None, "score": said.value}
         if word.comment:
             body["comment"] = "kept" if kept else "not kept (experiments.keep_comments is false)"
-        return _json(body)
+        return json_answer(body)
 
     async def _rated(self, tenant: str | None, word: Feedback, score: float, comment: str) -> Said:
         for attempt in range(4):
@@ -107,32 +106,3 @@ class ExperimentPages:
                 await self._app.clerk.flush(0.5)
                 await asyncio.sleep(0.02)
         raise AssertionError("unreachable")
-
-    def _operator(self, request: HttpRequest) -> None:
-        if self._gate.viewer(request) is not None:
-            raise Forbidden("This is for the operator: ask for it on the gateway's own machine, without a key.")
-
-
-def _own_page(request: HttpRequest) -> None:
-    """A web page may do this only if the gateway itself served it. Programs that are no browsers send no Origin."""
-    origin, host = request.fields.get("origin"), request.fields.get("host", "")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-        raise Forbidden(f"Pages of {origin[:100]!r} may not switch optimizers. Use the gateway's own page.")
-    if request.fields.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Forbidden("Pages of other sites may not switch optimizers. Use the gateway's own page.")
-
-
-def _read(request: HttpRequest, kind: type[Any]) -> Any:
-    """The body as that kind. A form or plain text, which a foreign page could send unasked, is refused."""
-    content_type = request.fields.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise BadRequest(f"The content-type {content_type[:80]!r} is not taken here. Send application/json.")
-    try:
-        return msgspec.json.decode(request.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The body is not what this page takes: {error}. See docs/experiments.md.") from None
-
-
-def _json(value: Any) -> HttpResponse:
-    headers = (("content-type", "application/json"), ("cache-control", "no-store"))
-    return HttpResponse(200, headers, msgspec.json.encode(value))

@@ -438,3 +438,19 @@ def test_a_day_without_lines_is_still_covered(tmp_path: Path) -> None:
     assert not result.ok
     assert the(result, "not billed").calls == 0
     assert [explained.line.invoiced.total for explained in result.lines][1] == 0
+
+
+def test_a_few_equal_calls_that_are_missing_are_no_price(tmp_path: Path) -> None:
+    """One in three hundred equal calls: the implied rates are $2.99 and $14.95."""
+    alike = [call(f"e{n}", DAY_1 + 9 * n, Usage(20_000, output_tokens=50)) for n in range(300)]
+    next_day = call("next", DAY_1 + DAY, Usage(1))
+    result = audited(tmp_path, [ANTHROPIC[0], *alike, next_day], anthropic_cost([*alike[1:], next_day]))
+    assert causes(result) == {"not billed"}
+    assert not result.ok
+
+
+def test_a_price_that_one_line_pins_down(tmp_path: Path) -> None:
+    alike = [call(f"e{n}", DAY_1 + 9 * n, Usage(20_000, output_tokens=50)) for n in range(300)]
+    result = audited(tmp_path, [ANTHROPIC[0], *alike], anthropic_cost(alike, factor=Fraction(5, 4)))
+    assert result.ok
+    assert "input billed at $3.75 per million tokens, in the price book $3.00" in "".join(c.says for c in result.causes)

@@ -175,12 +175,14 @@ def _last_bucket(rest: _Rest) -> None:
         return
     calls = sorted(line.entries, key=lambda entry: entry.at)
     says = "the export was made before its last bucket was over"
-    for index in range(len(calls)):
-        after = calls[index:]
-        missing = tuple(amount + part for amount, part in zip(rest.left, rest.size(after), strict=True))
-        if all(abs(amount) <= slack(around.invoice, line) for amount in missing):
-            rest.claim("partial last bucket", says, low=tuple(-n for n in rest.size(after)), calls=_calls(after),
-                       tokens=-_tokens(after))  # fmt: skip
+    allowed = slack(around.invoice, line)
+    after: Amounts = (0,) * len(rest.left)
+    for index in range(len(calls) - 1, -1, -1):  # from the last call back, until what is left out is what is missing
+        after = tuple(a + b for a, b in zip(after, rest.size(calls[index : index + 1]), strict=True))
+        if all(abs(missing + out) <= allowed for missing, out in zip(rest.left, after, strict=True)):
+            gone = calls[index:]
+            low = tuple(-amount for amount in after)
+            rest.claim("partial last bucket", says, low=low, calls=_calls(gone), tokens=-_tokens(gone))
             return
     if around.closed_at < line.end - around.zone_s:
         rest.claim("partial last bucket", says, low=tuple(-n for n in rest.size(calls)), calls=_calls(calls))

@@ -1,7 +1,8 @@
 """Which rates an export implies where they are not those of the price book. Pure.
 
-A rate is believed when a list price could be it (four digits or fewer, per million tokens) and either one line pins it
-down to a thousandth or two lines agree on it. Anything else may be any difference, and is not called a price.
+A rate is believed when a list price could be it (per million tokens): four digits or fewer where two lines agree on it;
+two, or as quarters make them (3.75, 18.75), where a single line pins it down to a thousandth. Anything else may be any
+difference (a few calls in a thousand that are missing, say), and is not called a price.
 """
 
 from __future__ import annotations
@@ -74,8 +75,19 @@ def _believed(kind: str, bands: Sequence[Band]) -> Fraction | None:
     low, high = max(b[0] for b in bands), min(b[1] for b in bands)
     unit = Fraction(PICO, 10**6) if kind else Fraction(1)  # dollars per million tokens; a factor as it is
     rate, digits = roundest(low / unit, high / unit)
-    sure = high - low <= high / 1000 or (len(bands) > 1 and high - low <= high / 20)
-    return rate * unit if sure and digits <= 4 and low > 0 else None
+    agreed = len(bands) > 1 and high - low <= high / 20 and digits <= 4
+    alone = high - low <= high / 1000 and (digits <= 2 or (digits <= 4 and _digits(rate).endswith(_USUAL_ENDS[digits])))
+    return rate * unit if low > 0 and (agreed or alone) else None
+
+
+_USUAL_ENDS = {3: ("5",), 4: ("25", "75")}  # 3.75 and 0.125, 18.75 and 1.875
+
+
+def _digits(rate: Fraction) -> str:
+    """The significant digits of a number that has no endless ones."""
+    while rate.denominator > 1:
+        rate *= 10
+    return str(rate.numerator).rstrip("0")
 
 
 def _named(kind: str, rate: Fraction, ours: Fraction, tier: str) -> Repriced:

@@ -25,6 +25,7 @@ class _First(msgspec.Struct):
 
     tools: dict[frozenset[bytes], tuple[bytes, ...]] = {}
     systems: dict[str, bytes] = {}
+    seen: tuple[int, int] = (0, 0)  # the last head, as hashes: most calls have it again, and looking anew costs
 
 
 class Forms:
@@ -51,6 +52,10 @@ class Forms:
         if len(self._sessions) > self._limit:
             self._sessions.popitem(last=False)
         envelope = call.request.envelope
+        seen = (hash(tuple(map(bytes, envelope.tools or ()))), hash(bytes(envelope.system or b"")))
+        if seen == first.seen:
+            return
+        first.seen = seen
         if envelope.tools and len(first.tools) < _MOST:
             raws = tuple(bytes(tool) for tool in envelope.tools)
             first.tools.setdefault(frozenset(map(canonical, raws)), raws)

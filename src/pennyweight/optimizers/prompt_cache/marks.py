@@ -8,6 +8,7 @@ nothing beside a later one, and other conversations begin with it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -109,10 +110,8 @@ def _affordable(seen: Foreseen) -> int:
         return -1
     tokens = seen.forecast.known_tokens + purse(seen, 300.0) / (write - plain)
     scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
-    last = _repeated(seen)
-    while last >= 0 and seen.chain[last].upto * scale > tokens:
-        last = _markable(seen.chain, last - 1)
-    return last
+    last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
+    return _markable(seen.chain, min(last, _repeated(seen)))
 
 
 def _wanted(seen: Foreseen, end: int) -> list[int]:

@@ -84,7 +84,9 @@ class PromptCache:
         total, placement = best
         count = len(placement.marks)
         why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({placement.ttl})"
-        return Proposal(Rewrite(edits(call.request, placement)), saving=round(total), why=why, level="safe")
+        changes = edits(call.request, placement)
+        self._economy.mark(call, changes, placement.chain)
+        return Proposal(Rewrite(changes), saving=round(total), why=why, level="safe")
 
     def _keyed(self, call: Call, rules: CacheRules) -> Proposal | None:
         """One key for a session's calls, so that they meet on one machine."""

@@ -14,15 +14,16 @@ const VERDICTS = {
   lost: "could not be carried over",
 };
 
-export const verdict = (step) => h("span", { class: `verdict ${step.verdict}` }, VERDICTS[step.verdict] ?? step.verdict);
+const verdict = (step) => h("span", { class: `verdict ${step.verdict}` }, VERDICTS[step.verdict] ?? step.verdict);
 
-/** The trail as a table. Savings of steps are estimates until the call is settled, and say so. */
-export function trail(steps) {
+/** The trail as a table. What accepted steps saved is known as well as the whole call's saving; the rest is estimated. */
+function trail(steps, basis) {
+  const known = (step) => (step.verdict === "accepted" && basis) || "estimated";
   return table("What each optimizer said", [
     { label: "Optimizer", cell: (step) => step.optimizer },
     { label: "Verdict", cell: verdict },
     { label: "Why", cell: (step) => step.why || step.error || "" },
-    { label: "Saving (estimated)", number: true, cell: (step) => (Number(step.saving ?? 0) ? money(step.saving) : "–") },
+    { label: "Saving", number: true, cell: (step) => (Number(step.saving ?? 0) ? [money(step.saving), " ", h("small", {}, known(step))] : "–") },
     { label: "Spent", number: true, cell: (step) => (Number(step.spent ?? 0) ? money(step.spent) : "–") },
     { label: "Risk", number: true, cell: (step) => (step.risk ? `${(step.risk * 100).toFixed(1)}%` : "–") },
   ], steps, "No optimizer was asked.");
@@ -53,7 +54,7 @@ export function detail(call, rated) {
       card("Cost", dollars(call.cost_usd)),
       card("Untouched", dollars(call.baseline_usd)),
       card("Saved", [dollars(call.saved_usd), call.basis && h("small", {}, call.basis)])),
-    trail(call.trail ?? []),
+    trail(call.trail ?? [], call.basis),
     rated && h("div", { class: "feedback" }, h("span", { id: "good" }, "Was the answer good?"),
       thumb(call, "up", "Yes"), thumb(call, "down", "No")),
     h("dl", { class: "facts" }, facts.map(([words, value]) => [h("dt", {}, words), h("dd", {}, value)])),

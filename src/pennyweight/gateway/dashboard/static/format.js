@@ -53,7 +53,7 @@ export function words(line) {
 export function saving(line) {
   if (line.saved === null || line.saved === undefined || line.saved === "0") return h("span", { class: "quiet" }, "–");
   const known = line.basis ?? words(line);
-  return h("span", { class: "saving" }, money(line.saved), " ", known && h("small", {}, known));
+  return h("span", { class: BigInt(line.saved) < 0n ? "saving loss" : "saving" }, money(line.saved), " ", known && h("small", {}, known));
 }
 
 export const count = (number) => (number ?? 0).toLocaleString("en-US");

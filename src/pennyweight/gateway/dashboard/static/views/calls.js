@@ -40,9 +40,16 @@ export default {
 
 const tokens = (number) => (number === null ? "–" : count(number));
 
+/** Those that did something, or would have; how many had nothing to offer. */
 function chips(call) {
-  return h("span", { class: "chips" }, call.trail.map((step) =>
-    [h("span", { class: `chip ${step.verdict}`, title: `${step.optimizer}: ${step.verdict.replaceAll("_", " ")}${step.why ? `, ${step.why}` : ""}` },
-      step.optimizer,
-      h("span", { class: "unseen" }, ` ${step.verdict.replaceAll("_", " ")}`)), " "]));
+  const acted = call.trail.filter((step) => step.verdict !== "abstained");
+  const others = call.trail.length - acted.length;
+  return h("span", { class: "chips" },
+    acted.map((step) => {
+      const said = step.verdict.replaceAll("_", " ");
+      return [h("span", { class: `chip ${step.verdict}`, title: `${step.optimizer}: ${said}${step.why ? `, ${step.why}` : ""}` },
+        step.optimizer, h("span", { class: "unseen" }, ` ${said}`)), " "];
+    }),
+    others > 0 && h("span", { class: "quiet" }, acted.length ? `+${others}` : `${others} abstained`,
+      acted.length > 0 && h("span", { class: "unseen" }, " abstained")));
 }

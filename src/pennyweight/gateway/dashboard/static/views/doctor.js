@@ -20,7 +20,7 @@ export default {
       h("p", {}, finding.detail),
       h("dl", { class: "facts" },
         h("dt", {}, "It cost"), h("dd", {}, money(finding.cost_pico), " ", h("small", {}, "computed, in 7 days")),
-        h("dt", {}, "Missed"), h("dd", {}, `${count(finding.tokens)} tokens in ${count(finding.calls)} calls of ${count(finding.conversations)} conversations`),
+        h("dt", {}, "Missed"), h("dd", {}, `${count(finding.tokens)} tokens in ${count(finding.calls)} calls, ${count(finding.conversations)} ${finding.conversations === 1 ? "conversation" : "conversations"}`),
         h("dt", {}, "Model"), h("dd", {}, finding.model, h("small", {}, ` ${finding.provider}`)),
         h("dt", {}, "Client"), h("dd", {}, named(finding.client)),
         h("dt", {}, "Fix"), h("dd", {}, finding.fix),

@@ -34,11 +34,11 @@ export default {
         { label: "Asked", number: true, cell: (line) => count(line.asked) },
         ...VERDICTS.map(([verdict, label]) =>
           ({ label, number: true, cell: (line) => count(line.verdicts?.[verdict]) })),
-        { label: "Saving (estimated)", number: true, cell: (line) => money(line.saving ?? "0") },
+        { label: "Saving (computed or estimated)", number: true, cell: (line) => money(line.saving ?? "0") },
         { label: "In shadow (estimated)", number: true, cell: (line) => money(line.shadowed ?? "0") },
         { label: "Spent", number: true, cell: (line) => money(line.spent ?? "0") },
       ], lines, "No optimizer is configured."),
-      h("p", { class: "quiet" }, "What single proposals name overlaps between optimizers: do not add it up.")),
+      h("p", { class: "quiet" }, "Savings of several optimizers overlap; only a holdout measures the total.")),
       experiments?.total && trial("All optimizers against the holdout", experiments.total, experiments),
       ...lines.filter((line) => line.experiment).map((line) => trial(line.name, line.experiment, experiments)),
     ];
@@ -72,7 +72,7 @@ function trial(name, found, { alpha }) {
     { label: "Calls", number: true, cell: ([, arm]) => count(arm.calls) },
     { label: "Errors", number: true, cell: ([, arm]) => percent(arm.error_rate) },
     { label: "Mean time", number: true, cell: ([, arm]) => duration(arm.latency_s === null ? null : arm.latency_s * 1000) },
-    { label: "Spent", number: true, cell: ([, arm]) => money(arm.cost_pico) },
+    { label: "Spent", number: true, cell: ([, arm]) => money(arm.cost_pico, arm.calls ? "no price" : "–") },
     { label: "Thumbs", number: true, cell: ([, arm]) => `${arm.feedback.up} up, ${arm.feedback.down} down` },
   ], [on, off].map((pair) => Object.assign(pair, { key: pair[0] }))),
   table(`${name}: measured differences`, [
