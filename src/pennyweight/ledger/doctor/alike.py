@@ -21,7 +21,7 @@ class Overlap(msgspec.Struct, frozen=True):
     same: int
     tokens: float
     behind: float  # tokens after the first difference that both have
-    at_once: float  # of them, those of the head: tools and system
+    in_head_tokens: float  # of them, those of the head: tools and system
 
     @property
     def attainable(self) -> float:

@@ -101,13 +101,15 @@ def _against_others(later: Sent, others: Sequence[Sent], rules: CacheRules, rate
         same_cache = other.model == later.model and other.provider == later.provider
         if same_cache and other.chain and later.at - other.at <= _ttl_s(other, rules, len(other.chain)):
             seen = overlap(other, later)
-            if best is None or seen.tokens + seen.at_once >= best[1].tokens + best[1].at_once:
+            if best is None or seen.tokens + seen.in_head_tokens >= best[1].tokens + best[1].in_head_tokens:
                 best = (other, seen)
     if best is None:
         return ()
     other, seen = best
     in_head = seen.same < len(later.chain) and is_head(later, seen.same)
-    seen = Overlap(seen.same, seen.tokens, seen.at_once if in_head else 0.0, seen.at_once if in_head else 0.0)
+    seen = Overlap(
+        seen.same, seen.tokens, seen.in_head_tokens if in_head else 0.0, seen.in_head_tokens if in_head else 0.0
+    )
     case = _Case(later, other, seen, (), rules, rates, heads_only=True)
     return tuple(_between(miss) for miss in case.misses() if miss.code in _OF_HEADS)
 
