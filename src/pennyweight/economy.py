@@ -110,7 +110,7 @@ class Economy:
         if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
             return None
         rules = self.rules(call.target)
-        session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
+        session = _session(call)
         asked = self.chain(original, session)
         if not asked:
             return None
@@ -175,7 +175,7 @@ class Economy:
                     return self.compare(seen, known[2], at=at, restores=proposal.restores)
                 request = call.request.edit(edits)
                 call.facts["edited"] = (call.request, edits, request)  # who applies it need not make it again
-                session = f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
+                session = _session(call)
                 chain = self.chain(request, session and session + "\0sent")
                 if chain == seen.chain:
                     return None
@@ -664,6 +664,11 @@ def _said(chain: Sequence[Segment]) -> int:
 def _is_looping(chain: Sequence[Segment]) -> bool:
     """Whether the prompt ends in the result of a tool: behind it an agent goes on by itself."""
     return chain[-1].tool
+
+
+def _session(call: Call) -> str:
+    """The session's name over all tenants; "" without a session."""
+    return f"{call.identity.tenant}\0{call.identity.session}" if call.identity.session else ""
 
 
 def _agent(call: Call) -> str:

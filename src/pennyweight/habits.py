@@ -27,9 +27,7 @@ class Outlook(msgspec.Struct, frozen=True):
     """What is to be expected after this call. Probabilities in [0, 1]."""
 
     soon: float  # a next call comes within 5 minutes
-    soon_low: float  # the same, one standard deviation lower
     later: float  # within an hour
-    later_low: float
     remaining: float  # how many more calls, each within 5 minutes of the one before
     remaining_later: float  # each within an hour of the one before
 
@@ -37,8 +35,7 @@ class Outlook(msgspec.Struct, frozen=True):
 class Conversation:
     """One conversation so far. `chain` is what was last sent, `asked` what the caller last asked for."""
 
-    def __init__(self, key: bytes) -> None:
-        self.key = key
+    def __init__(self) -> None:
         self.calls = 0
         self.at = 0.0
         self.chain: tuple[Segment, ...] = ()
@@ -51,7 +48,6 @@ class Conversation:
         self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
         self.past: deque[tuple[Segment, ...]] = deque(maxlen=8)  # the last chains that were asked
         self.repeated_before = 0  # how many segments the last call had in common with one of those before it
-        self.session_calls = 0  # of all its session's conversations, at the last call
         self.guessed: deque[bytes] = deque(maxlen=16)  # prefixes that were marked in the hope that they come again
         self.guesses = [0, 0]  # how many calls came after such a mark, and how many of them began with one
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
@@ -87,10 +83,14 @@ class Agent:
 
 
 class Habits:
-    """Remembers `conversations` of them and `agents` kinds of agents, the least recently used forgotten."""
+    """Remembers `conversations` of them, with `segments` in their last prompts together, and `agents` kinds of agents;
+    the least recently used are forgotten."""
 
-    def __init__(self, *, conversations: int = 10_000, agents: int = 2_000) -> None:
+    def __init__(self, *, conversations: int = 10_000, segments: int = 500_000, agents: int = 2_000) -> None:
+        """A segment weighs about 300 bytes: a few long sessions are as many as thousands of short ones."""
         self._limit = conversations
+        self._limit_segments = segments
+        self._segments = 0
         self._agent_limit = agents
         self._conversations: OrderedDict[bytes, Conversation] = OrderedDict()
         self._calls: OrderedDict[str, int] = OrderedDict()  # by session
@@ -101,7 +101,9 @@ class Habits:
 
     def forget(self, key: bytes) -> None:
         """Of this conversation, everything."""
-        self._conversations.pop(key, None)
+        found = self._conversations.pop(key, None)
+        if found is not None:
+            self._segments -= len(found.asked)
 
     def outlook(self, key: bytes, agent: str, *, looping: bool, chore: bool = False) -> Outlook:
         """What is to be expected after a call that is made now. Changes nothing. chore: it is housekeeping."""
@@ -111,12 +113,10 @@ class Habits:
         soon = _chance(found, general, int(looping), 1, prior)
         later = _chance(found, general, int(looping), 2, prior)
         return Outlook(
-            soon=soon[0],
-            soon_low=soon[1],
-            later=max(later[0], soon[0]),
-            later_low=max(later[1], soon[1]),
-            remaining=min(soon[0] / (1.0 - soon[0]), _MOST_REMAINING),
-            remaining_later=min(later[0] / (1.0 - later[0]), _MOST_REMAINING),
+            soon=soon,
+            later=max(later, soon),
+            remaining=min(soon / (1.0 - soon), _MOST_REMAINING),
+            remaining_later=min(later / (1.0 - later), _MOST_REMAINING),
         )
 
     def agent(self, name: str) -> Agent | None:
@@ -142,21 +142,24 @@ class Habits:
         general = self._agent(agent)
         general.calls += 1
         if found is None:
-            found = self._conversations[key] = Conversation(key)
+            found = self._conversations[key] = Conversation()
             general.open.append(key)
             self._close(general, at)
-            if len(self._conversations) > self._limit:
-                self._conversations.popitem(last=False)
         else:
             self._conversations.move_to_end(key)
             self._next(found, general, asked, at)
         found.calls += 1
-        self._calls[session] = found.session_calls = self._calls.pop(session, 0) + 1
+        self._calls[session] = self._calls.pop(session, 0) + 1
         if len(self._calls) > self._limit:
             self._calls.popitem(last=False)
         found.past.append(asked)
         found.at = max(at, found.at)
+        self._segments += len(asked) - len(found.asked)
         found.chain, found.asked, found.looping = chain, asked, looping
+        while len(self._conversations) > self._limit or (
+            self._segments > self._limit_segments and len(self._conversations) > 1
+        ):
+            self.forget(next(iter(self._conversations)))
         return found
 
     def _next(self, found: Conversation, general: Agent, asked: tuple[Segment, ...], at: float) -> None:
@@ -209,13 +212,14 @@ _MOST_REMAINING = 40.0
 _PRIOR = ((0.6, 0.75), (0.9, 0.95))  # [user's turn, loop] x [soon, later], before anything was seen
 _CHORE = ((0.1, 0.15), (0.8, 0.85))  # the same for housekeeping: titles, wakes, summaries are asked once
 _PRIOR_CALLS = 2.0
+_SUREST = 0.98
 _AGENT_CALLS = 10.0  # what an agent's other conversations weigh at most against this one's own calls
 
 
 def _chance(
     found: Conversation | None, general: Agent | None, kind: int, which: int, prior: tuple[float, float]
-) -> tuple[float, float]:
-    """(mean, mean less one standard deviation) of a Beta posterior: prior, then the agent, then this conversation."""
+) -> float:
+    """The mean of a Beta posterior: prior, then the agent, then this conversation. which: 1 soon, 2 later."""
     mean, weight = prior[which - 1], _PRIOR_CALLS
     yes, no = mean * weight, (1.0 - mean) * weight
     depth = _depth(found.calls + 1 if found is not None else 1)
@@ -227,10 +231,7 @@ def _chance(
     if found is not None and found.counts[kind][0]:
         seen, good = found.counts[kind][0], found.counts[kind][which]
         yes, no = yes + good, no + (seen - good)
-    total = yes + no
-    mean = yes / total
-    deviation = (mean * (1.0 - mean) / (total + 1.0)) ** 0.5
-    return min(mean, 0.98), max(mean - deviation, 0.0)
+    return min(yes / (yes + no), _SUREST)
 
 
 def head(chain: Sequence[Segment]) -> int:

@@ -71,6 +71,7 @@ class Provider:
         self.notes: list[Any] = []
         self.elsewhere = ""
         self.bill: Usage | None = None  # in place of what the cache would bill
+        self.done: Done | None = None  # in place of an end that tells the bill
         self._cache = PrefixCache(count)
 
     async def open(self, call: Call) -> Reply:
@@ -85,7 +86,8 @@ class Provider:
         usage = msgspec.structs.replace(prompt, output_tokens=50)
         self.bills.append(usage)
         charge = Charge(self.elsewhere or call.target.provider, call.target.model, usage, call.at)
-        reply = Reply(200, (), wire=call.target.wire, content=b"{}", done=Done(usage, "end_turn", (charge,)))
+        done = self.done or Done(usage, "end_turn", (charge,))
+        reply = Reply(200, (), wire=call.target.wire, content=b"{}", done=done)
         reply.notes = list(self.notes)
         return reply
 

@@ -14,7 +14,7 @@ from pennyweight.call import Call, Proposal, Rewrite, Step, Verdict
 from pennyweight.economy import Economy
 from pennyweight.money import FREE
 from pennyweight.pipeline import judge
-from pennyweight.request import DELETE, Edit, Operation, Usage
+from pennyweight.request import DELETE, Charge, Done, Edit, Operation, Usage
 
 SHORT = "[shortened]"
 
@@ -335,3 +335,22 @@ def test_a_body_nested_as_deep_as_the_interpreter_goes_is_passed_on() -> None:
     call = asks([{"role": "user", "content": deep}])
     rig.provider.bill = Usage(input_tokens=2_000)
     assert rig.ask(call).status == 200
+
+
+def test_a_stream_that_was_cut_teaches_what_its_start_told_and_no_more() -> None:
+    rig = Rig(Edits(lambda call: []))
+    rig.provider.done = Done(complete=False)
+    outcome = rig.ask(asks(turns(1, size=1_500)))
+    assert (outcome.untouched, outcome.foreseen_read_tokens) == (None, None)
+    assert rig.economy.actual.accuracy() == {}
+    seen = rig.economy.look(asks(turns(2, size=1_500)), at=20.0)
+    assert seen is not None
+    assert seen.forecast.known_to == 1  # its prompt was taken all the same, and may be warm
+
+
+def test_a_call_that_was_billed_twice_is_not_one_to_learn_from() -> None:
+    rig = Rig(Edits(lambda call: []))
+    charge = Charge("p", CLAUDE, Usage(input_tokens=1_500), 0.0)
+    rig.provider.done = Done(Usage(input_tokens=1_500), "end_turn", (charge, charge))
+    assert rig.ask(asks(turns(1, size=1_500))).untouched is None
+    assert rig.economy.actual.accuracy() == {}

@@ -43,8 +43,7 @@ def test_quick_turns_promise_more_of_them_and_slow_ones_fewer() -> None:
     outlook = slow.outlook(b"k", "a", looping=False)
     assert outlook.soon < 0.3
     assert outlook.later > 0.8
-    assert outlook.soon_low <= outlook.soon
-    assert outlook.later_low <= outlook.later
+    assert outlook.soon <= outlook.later
     assert outlook.remaining <= outlook.remaining_later
 
 
@@ -103,6 +102,17 @@ def test_the_least_recently_used_are_forgotten() -> None:
     assert [habits.agent(name) is not None for name in "abc"] == [True, False, True]
     assert habits.calls("b") == 0
     assert len(habits._calls) <= 2
+
+
+def test_long_conversations_count_for_many_short_ones() -> None:
+    habits = Habits(segments=20)
+    for name in (b"a", b"b", b"c"):
+        say(habits, *[10.0] * 4, key=name)  # ends with ten segments
+    assert [habits.conversation(name) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
+    habits.forget(b"b")
+    say(habits, *[10.0] * 40, key=b"d")
+    assert habits.conversation(b"d") is not None
+    assert habits._segments == sum(len(found.asked) for found in habits._conversations.values()) == 82
 
 
 def test_what_is_kept_of_a_long_conversation_is_bounded() -> None:

@@ -117,7 +117,7 @@ def test_an_hour_stands_before_five_minutes(place: str, own: dict[str, str]) -> 
 
 
 def test_no_mark_stands_on_an_empty_text_or_on_thinking() -> None:
-    bodies = list(loop(40))
+    bodies = list(loop(50))
     for body in bodies:
         for message in body["messages"]:
             if message["role"] == "user" and isinstance(message["content"], list):
@@ -138,13 +138,13 @@ def test_no_mark_stands_on_an_empty_text_or_on_thinking() -> None:
 
 def test_no_mark_stands_on_a_message_that_will_be_gone() -> None:
     house = House()
-    sent = house.run(list(loop(40, transient=True)))
+    sent = house.run(list(loop(60, transient=True)))
     placed = [path for call in sent for path, _ in marks(call.request.body)]
     assert placed
     for call in sent:
         last = len(call.request.body["messages"]) - 1
         assert not any(path[:2] == ("messages", last) for path, _ in marks(call.request.body))
-    assert house.paid < 0.8 * house.asked
+    assert house.paid < 0.6 * house.asked
 
 
 def test_openclaws_transient_message_is_known_before_it_was_ever_gone() -> None:
@@ -155,7 +155,7 @@ def test_openclaws_transient_message_is_known_before_it_was_ever_gone() -> None:
 
 
 def test_a_turn_longer_than_the_look_back_keeps_a_mark_where_the_last_one_stood() -> None:
-    bodies = list(loop(24, parts=24, result=1_200))
+    bodies = list(loop(30, parts=24, result=1_200))
     house = House()
     sent = house.run(bodies)
     assert house.usages[-1].cache_read_tokens > 0.8 * house.usages[-2].input_tokens
@@ -169,7 +169,7 @@ def test_a_string_becomes_a_block_where_the_mark_stands_and_is_a_string_again_la
     """Chats: every message is a string."""
     bodies = []
     messages: list[dict[str, Any]] = []
-    for number in range(40):
+    for number in range(50):
         messages.append({"role": "user", "content": words(300, f"q{number}x")})
         bodies.append({"model": CLAUDE, "system": words(900, "rule"), "messages": list(messages)})
         messages.append({"role": "assistant", "content": words(100, f"a{number}x")})
@@ -179,7 +179,7 @@ def test_a_string_becomes_a_block_where_the_mark_stands_and_is_a_string_again_la
     assert last["messages"][-1]["content"] == [
         {"type": "text", "text": bodies[-1]["messages"][-1]["content"], "cache_control": FIVE}
     ]
-    for place in range(0, 75, 2):
+    for place in range(0, 23, 2):
         assert last["messages"][place]["content"] == bodies[-1]["messages"][place]["content"]
     assert last["system"] == [{"type": "text", "text": words(900, "rule"), "cache_control": FIVE}]
 
@@ -201,7 +201,7 @@ def test_tools_are_marked_where_there_is_no_system_prompt() -> None:
 
 def test_a_chat_caller_of_claude_gets_marks_on_content_parts() -> None:
     house = House()
-    bodies = [chat(number, CLAUDE) for number in range(1, 45)]
+    bodies = [chat(number, CLAUDE) for number in range(1, 60)]
     target = Target("anthropic", CLAUDE, Wire.ANTHROPIC_MESSAGES)
     last = house.run(bodies, wire=Wire.OPENAI_CHAT, target=target)[-1].request.body
     assert last["messages"][-1]["content"][0]["cache_control"] == FIVE
@@ -212,7 +212,7 @@ def test_a_chat_caller_of_claude_gets_marks_on_content_parts() -> None:
 
 def test_a_responses_caller_of_claude_gets_marks_on_input_parts() -> None:
     house = House()
-    bodies = [responses(number, CLAUDE) for number in range(1, 45)]
+    bodies = [responses(number, CLAUDE) for number in range(1, 60)]
     target = Target("anthropic", CLAUDE, Wire.ANTHROPIC_MESSAGES)
     last = house.run(bodies, wire=Wire.OPENAI_RESPONSES, target=target)[-1].request.body
     assert last["input"][-1] == {**bodies[-1]["input"][-1], "cache_control": FIVE}
