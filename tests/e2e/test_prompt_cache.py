@@ -23,7 +23,7 @@ from pennyweight.text.tokenizers import BpeTokenizer
 MODEL = "claude-sonnet-4-6"
 CALLS = 16
 SYSTEM = "You look after a small library. " + " ".join(
-    f"Rule {number}: keep shelf {number} tidy." for number in range(200)
+    f"Rule {number}: keep shelf {number} tidy." for number in range(100)
 )
 TOOLS: Any = [
     {"name": "look", "description": "Looks at a shelf.", "input_schema": {"type": "object", "properties": {}}},
@@ -68,7 +68,7 @@ async def agent(client: anthropic.AsyncAnthropic, *, stream: bool) -> None:
             answer = await client.messages.create(**asked)
         uses = [block for block in answer.content if block.type == "tool_use"]
         assert len(uses) == 1
-        found = " ".join(f"book {number}-{place} stands here," for place in range(150))
+        found = " ".join(f"book {number}-{place} stands here," for place in range(50))
         results = [{"type": "tool_result", "tool_use_id": use.id, "content": found} for use in uses]
         messages += [
             {"role": "assistant", "content": [block.model_dump(include=_SAID[block.type]) for block in answer.content]},
