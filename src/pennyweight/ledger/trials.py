@@ -131,8 +131,10 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
     newest = connection.execute("SELECT coalesce(max(rowid), 0) FROM receipts").fetchone()[0]
     if newest < state.row:  # the ledger is another one, or all of it was forgotten
         state.row = newest
+    compared = any(0.0 < trial.q < 1.0 for trial in state.trials.values())
+    if not compared:  # nobody is told apart: a few of the newest show what is usual, for later
+        state.row = max(state.row, newest - _USUAL_ROWS)
     if elapsed_s > 0.0:
-        compared = any(0.0 < trial.q < 1.0 for trial in state.trials.values())
         most = _CALLS_PER_S if compared else _CALLS_PER_S / 10  # else only what is usual is learnt, for later
         state.one_in = _one_in((newest - state.row) / elapsed_s / most)
     end = min([state.row + _ROWS, newest, *(t.start for t in state.trials.values() if t.start > state.row)])
@@ -151,6 +153,9 @@ def advance(state: Trials, connection: sqlite3.Connection, *, elapsed_s: float =
             break
     state.pass_time(max(passed, min(elapsed_s, _LEAP_S)))
     return end < newest or len(heard) == _SIGNALS
+
+
+_USUAL_ROWS = 100
 
 
 def _passed(state: Trials, connection: sqlite3.Connection, end: int) -> float:
