@@ -277,6 +277,11 @@ class Economy:
             if now < 0:
                 lost = f"{before.known_tokens - after.read_tokens:,.0f} tokens in the provider's cache would be lost"
                 return msgspec.structs.replace(worth, now=now, refused=lost, waits=worth.tokens > 0)
+        short = seen.rules.kind != "none" and before.prompt_tokens < 2 * seen.rules.min_tokens
+        if not restored and (short or worth.tokens <= 2 * (seen.rules.step_tokens - 1)):
+            return msgspec.structs.replace(
+                worth, refused="less than what the provider's least length and steps may cost"
+            )
         if not restored and worth.total < _rounding(seen):
             return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
         return worth
