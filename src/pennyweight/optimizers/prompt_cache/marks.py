@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...call import Call
-from ...economy import Foreseen, purse, reading, smallest, standing
+from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
 from ...habits import LATER_S, SOON_S, head
 from ...prefix import Segment, items, shared
 from ...request import Edit, Request, Wire
@@ -173,7 +173,7 @@ def _markable(seen: Foreseen, index: int) -> int:
 
 def _takes_one(segment: Segment, *, inputs_only: bool) -> bool:
     """inputs_only: OpenAI's stand on what a message or a tool's result says, not on tools and instructions."""
-    if segment.role in ("assistant", "model") or segment.bound or not segment.tokens:
+    if not takes_mark(segment):
         return False
     if segment.kind != "message":
         return not inputs_only
