@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from .call import Call, Outcome, Proposal, Receipt
 from .request import Reply
 
-__all__ = ["KV", "Backend", "Clock", "Ledger", "Observer", "Optimizer", "Tokenizer"]
+__all__ = ["KV", "Backend", "Clock", "Embedder", "Ledger", "Observer", "Optimizer", "Tokenizer", "Vectors"]
 
 
 @runtime_checkable
@@ -60,6 +60,42 @@ class KV(Protocol):
     async def delete(self, prefix: str) -> int: ...
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int: ...
+
+
+class Embedder(Protocol):
+    """Turns a text into a vector: `dimensions` float32, little-endian, of unit length.
+
+    `fingerprint` names model, precision and batch mode. Vectors of different fingerprints are never compared: int8 and
+    fp32 vectors of one text differ (cosine 0.994), and so do int8 vectors made alone and in a batch (0.9935).
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    async def embed(self, text: str) -> bytes:
+        """Raises StoreError when no vector can be had."""
+        ...
+
+
+class Vectors(Protocol):
+    """Vectors by space and id; a space holds those of one tenant, kind of call and embedder. Raises StoreError."""
+
+    async def add(self, space: str, id: str, vector: bytes, *, ttl_s: float | None = None) -> None:
+        """Keep `vector` (float32, little-endian, unit length) under `id`, in place of what was there."""
+        ...
+
+    async def nearest(self, space: str, vector: bytes, *, limit: int) -> Sequence[tuple[str, float]]:
+        """The ids of the `limit` nearest with their cosines, nearest first. A space of another dimension is empty."""
+        ...
+
+    async def remove(self, space: str, id: str) -> None: ...
+
+    async def delete(self, prefix: str) -> int:
+        """Drop every space whose name begins so. How many vectors that were."""
+        ...
 
 
 class Ledger(Protocol):
