@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..backends.coalesce import Fuse
 from ..call import Target
 from ..request import Wire
 from .settings import Config, Provider, RouteRule
@@ -46,6 +47,7 @@ class Resolved(msgspec.Struct, frozen=True):
     target: Target
     fallbacks: tuple[Target, ...] = ()
     why: str = ""
+    fuse: Fuse | None = None  # what the rule says of sharing answers in flight
 
 
 class Resolver:
@@ -114,7 +116,7 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
     for fallback in rule.fallbacks:
         name, _, renamed = fallback.partition("/")
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
-    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}")
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", rule.fuse)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:
