@@ -28,11 +28,12 @@ ANSWER = {
 
 def test_ten_thousand_calls_of_an_app_make_one_request(tmp_path: Path) -> None:
     asked = 0
-    come = asyncio.Event()
+    begun, come = asyncio.Event(), asyncio.Event()
 
     async def answer(exchange: Exchange) -> None:
         nonlocal asked
         asked += 1
+        begun.set()
         await come.wait()
         await exchange.send(200, json.dumps(ANSWER).encode(), headers={"content-type": "application/json"})
 
@@ -46,8 +47,7 @@ def test_ten_thousand_calls_of_an_app_make_one_request(tmp_path: Path) -> None:
                 raw = json.dumps(BODY).encode()
                 calls = [make_call(raw, call_id=f"c{n}", provider="openai") for n in range(10_000)]
                 opening = [asyncio.create_task(app.pipeline.open(call)) for call in calls]
-                while not asked:
-                    await asyncio.sleep(0.01)
+                await begun.wait()
                 come.set()
                 replies = await asyncio.gather(*opening)
                 for reply in replies:

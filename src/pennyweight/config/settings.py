@@ -114,7 +114,7 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calls in flight that share one upstream answer. `identical`: which, unless their route or header says otherwise."""
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise."""
 
     identical: Fuse = "repeatable"
     buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
