@@ -6,22 +6,19 @@ field of the body but `NOT_IN_KEY`. It does not know how answers are replayed, w
 
 from __future__ import annotations
 
-from .entry import PREFIX, Entry, Named, entry_of, named
+from .entry import Entry, entry_of
 from .key import NOT_IN_KEY, cache_key
 from .optimizer import STATEFUL, Book, ExactCache, Parts, Settings, build
 
 __all__ = [
     "NOT_IN_KEY",
-    "PREFIX",
     "STATEFUL",
     "Book",
     "Entry",
     "ExactCache",
-    "Named",
     "Parts",
     "Settings",
     "build",
     "cache_key",
     "entry_of",
-    "named",
 ]

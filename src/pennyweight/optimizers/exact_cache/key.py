@@ -8,19 +8,17 @@ from hashlib import blake2b
 import msgspec
 
 from ...call import Call
+from ...kept import entry_key
 from ...wire.sameness import origin
-from .entry import PREFIX
 
 __all__ = ["NOT_IN_KEY", "cache_key"]
 
 NOT_IN_KEY = frozenset({"stream", "stream_options"})
 """Fields that do not enter the key: they say how an answer travels, not what it says. All others do, known or not."""
 
-_MODEL_CHARACTERS = 100  # of a model's name that are shown in a key; the digest holds all of it
-
 
 def cache_key(call: Call, fields: Mapping[str, msgspec.Raw]) -> str:
-    """The key of a call whose body has these top-level fields: `exact/TENANT/DIGEST/MODEL`, see `entry.named`.
+    """The key of a call whose body has these top-level fields.
 
     Taken from the call as it came, because what later optimizers do to it is not known when this one is asked. Members
     are sorted at the top only: the order of the properties in a JSON schema decides the order in which a model writes
@@ -35,4 +33,4 @@ def cache_key(call: Call, fields: Mapping[str, msgspec.Raw]) -> str:
             # A name in quotes, and then one JSON value: nothing can be taken for something else.
             pieces += (msgspec.json.encode(name), fields[name])
     digest = blake2b(b"".join(pieces), digest_size=32).hexdigest()
-    return f"{PREFIX}{call.identity.tenant}/{digest}/{call.target.model[:_MODEL_CHARACTERS]}"
+    return entry_key("exact", call.identity.tenant, digest, call.target.model)
