@@ -1,7 +1,8 @@
 """Does the cache find every repeat in a trace of real traffic? And what share of its input tokens is that?
 
-Each line of a trace is asked through a gateway at its own time: its prompt is made of its `hash_ids`, and the provider's
-answer of them too. A repeat is a request with the `hash_ids` of one that was answered less than the TTL before.
+Each line of a trace is asked through a gateway at its own time: its prompt is made of its `hash_ids`, and the
+provider's answer of them too. A repeat is a request with the `hash_ids` of one that was answered less than the TTL
+before.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ async def run(lines: Sequence[Line], ttl_s: float, name: str = "") -> dict[str, 
             if not hit:
                 answered[line.hash_ids] = now
             if (number + 1) % 1000 == 0 or number + 1 == len(lines):
-                progress(f"{name}: {number + 1}/{len(lines)} requests, {counts['found']} of {counts['repeats']} repeats")
+                progress(
+                    f"{name}: {number + 1}/{len(lines)} requests, {counts['found']} of {counts['repeats']} repeats"
+                )
     return {key: float(value) for key, value in counts.items()}
 
 
