@@ -64,7 +64,7 @@ def clerk_for(ledger: MemoryLedger, settings: Settings = QUICK, **parts) -> Cler
 
 
 def test_an_answer_that_can_be_kept_is_settled_before_the_next_call_can_come() -> None:
-    """Receipts gather for a while; a cache that did so too would ask upstream twice for what is asked twice in a row."""
+    """Receipts gather for a while. A cache that did too would ask upstream twice for what is asked twice in a row."""
     settled: list[str] = []
 
     async def settle(finished: Outcome) -> None:
