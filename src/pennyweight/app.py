@@ -62,6 +62,7 @@ from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
+from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
@@ -92,6 +93,7 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    vectors: LazyVectors
 
 
 class App:
@@ -120,6 +122,7 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
+        vectors: LazyVectors,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -139,6 +142,7 @@ class App:
         self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.rollups = rollups
+        self.vectors = vectors  # loads nothing until it is used
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -195,7 +199,9 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        parts = Parts(kv, time, accounts, tokenizer, economy)
+        vectors = in_memory(config.vectors, clock=time, database=database)
+        stack.push_async_callback(vectors.aclose)
+        parts = Parts(kv, time, accounts, tokenizer, economy, vectors)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -274,6 +280,7 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
+            vectors=vectors,
         )
 
 

@@ -33,6 +33,7 @@ from .settings import (
     Proxies,
     RouteRule,
     Server,
+    VectorSettings,
 )
 from .toml import Problem
 
@@ -47,6 +48,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "vectors": VectorSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -64,6 +66,7 @@ _TOP = [
     "providers",
     "routes",
     "server",
+    "vectors",
 ]
 
 
@@ -262,6 +265,7 @@ class _Reading:
         ]
         positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
+        positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)

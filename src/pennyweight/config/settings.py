@@ -15,6 +15,7 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -34,6 +35,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -237,5 +239,6 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    vectors: VectorSettings = VectorSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
