@@ -64,6 +64,7 @@ from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
+from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
@@ -96,6 +97,7 @@ class Parts(msgspec.Struct, frozen=True):
     economy: Economy
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
+    vectors: LazyVectors
 
 
 class App:
@@ -125,6 +127,7 @@ class App:
         economy: Economy,
         doctor: Rounds,
         hits: HitBook,
+        vectors: LazyVectors,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -145,6 +148,7 @@ class App:
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.vectors = vectors  # loads nothing until it is used
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -207,7 +211,9 @@ async def build(
             return resolver.full(call.original.model, call.original.wire).cache
 
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule)
+        vectors = in_memory(config.vectors, clock=time, database=database)
+        stack.push_async_callback(vectors.aclose)
+        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule, vectors)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -288,6 +294,7 @@ async def build(
             economy=economy,
             doctor=doctor,
             hits=hits,
+            vectors=vectors,
         )
 
 

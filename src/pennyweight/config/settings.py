@@ -16,6 +16,7 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -36,6 +37,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -251,5 +253,6 @@ class Config(msgspec.Struct, frozen=True):
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     fusing: FusingSettings = FusingSettings()
+    vectors: VectorSettings = VectorSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
