@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -162,6 +162,11 @@ class Level:
             write.void = write.void or write.key == key
         await self._ask(self.store.remove(key), self.settings.write_timeout_s)
         self._owed_keys.pop(key, None)
+
+    async def keys(self, prefix: str, limit: int) -> Sequence[str]:
+        there = await self._ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
+        found = {key for key in there if not self._owes(key)} | {key for key in self._queue if key.startswith(prefix)}
+        return list(found)[:limit]
 
     async def add(self, key: str, amount: int, ttl_s: float | None) -> int:
         if key in self._queue:  # the store adds to what was put
