@@ -243,18 +243,30 @@ def _chore(request: Request, envelope: Envelope | None, system: bytes, *, opencl
         return None
     if request.path.endswith("/responses/compact"):
         return "compaction"
-    if system and not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
-        return found
+    if system and not envelope.tools and _SYSTEM_BEGINS.search(system):
+        return _sign(system, _SYSTEM_SIGNS)
     if openclaw:
         return _openclaw_chore(request, envelope)
     last = _last_head(envelope)
-    return _sign(last, _USER_SIGNS) if last else None
+    return _sign(last, _USER_SIGNS) if _USER_BEGINS.search(last) else None
 
 
 def _sign(text: bytes, signs: Mapping[bytes, Housekeeping]) -> Housekeeping | None:
-    if any(map(text.__contains__, signs)):
-        return next(chore for sign, chore in signs.items() if sign in text)
+    for sign, chore in signs.items():
+        if sign in text:
+            return chore
     return None
+
+
+def _beginning(signs: Mapping[bytes, Housekeeping]) -> re.Pattern[bytes]:
+    """Finds a sign at the beginning of a JSON string, or where such a text says what the model is. By the quote before
+    it: looking for each sign anywhere costs ten times that on a prompt that shares words with them."""
+    ways = b"|".join(map(re.escape, signs))
+    return re.compile(rb'"(?:\\n)*(?:' + ways + rb"|You are an (?:[a-z ]{1,40} that )?(?:" + ways + b"))")
+
+
+_SYSTEM_BEGINS = _beginning(_SYSTEM_SIGNS)
+_USER_BEGINS = _beginning(_USER_SIGNS)
 
 
 def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None:
