@@ -114,7 +114,7 @@ class Pipeline:
                 continue
             try:
                 work = optimizer.propose(call)
-                try:  # most need no waiting, and a timer costs more than they do: it is set only for one that has to wait
+                try:  # most need no waiting, and a timer costs more than they do
                     waiting = work.send(None)
                 except StopIteration as done:
                     proposal = done.value
