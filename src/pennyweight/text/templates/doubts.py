@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from .slots import FUNCTION_WORDS
 
-__all__ = ["derived", "features", "marks", "rest_of", "unexplained"]
+__all__ = ["as_number", "derived", "features", "marks", "rest_of", "unexplained"]
 
 _WORDS = re.compile(r"[^\W_]+(?:[.,:/-](?=\d)[^\W_]+)*")
 _SMALL_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
@@ -93,6 +93,7 @@ def features(value: str) -> tuple[str, ...]:
         str(len(value.split())),
         value[0].casefold(),
         value[-1].casefold(),
+        "same backwards" if value == value[::-1] else "",
         "upper" if value.isupper() else "title" if value[0].isupper() else "lower",
         "" if number is None else str(number % 2),
         "" if number is None else str(number % 3),
@@ -100,6 +101,15 @@ def features(value: str) -> tuple[str, ...]:
         "" if number is None else str(sum(map(int, digits)) % 9),
         str(sum(char.casefold() in "aeiou" for char in value)),
     )
+
+
+def as_number(value: str) -> float | None:
+    """The number that the digits of a value make; None without any. For comparing values of one slot."""
+    digits = "".join(char for char in value if char.isdecimal() or char == ".")
+    try:
+        return float(digits[:15])
+    except ValueError:
+        return None
 
 
 def _forms(value: str) -> Iterator[str]:

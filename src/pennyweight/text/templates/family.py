@@ -7,12 +7,13 @@ reckoned. One answer that is not as foretold closes the template.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .doubts import derived, features, marks, rest_of, unexplained
+from .doubts import as_number, derived, features, marks, rest_of, unexplained
 from .filling import Doubt, Swap, fill
 from .slots import Masked
 
@@ -33,13 +34,15 @@ class Example(msgspec.Struct, frozen=True, array_like=True):
 class Proof(msgspec.Struct, frozen=True, array_like=True):
     """What is known of one slot. Its value is `before`, what is exchanged, `after`; `shown`: answers foretold rightly.
 
-    seen: for each of `doubts.features` the outcomes among the values that were exchanged.
+    seen: for each of `doubts.features` the outcomes among the values that were exchanged. low, high: of their numbers.
     """
 
     before: str
     after: str
     shown: int
-    seen: tuple[frozenset[str], ...]
+    seen: tuple[frozenset[str], ...] = ()
+    low: float = math.inf
+    high: float = -math.inf
 
 
 class Family(msgspec.Struct, frozen=True, array_like=True):
@@ -148,7 +151,7 @@ def _foretold(
     """
     judged = False
     for ends in (dict.fromkeys(changed, ("", "")), {slot: _ends(old, new, slot) for slot in changed}):
-        proofs = {slot: Proof(before, after, 0, ()) for slot, (before, after) in ends.items()}
+        proofs = {slot: Proof(before, after, 0) for slot, (before, after) in ends.items()}
         try:
             there = [Swap(_core(old.values[s], p), _core(new.values[s], p)) for s, p in proofs.items()]
             back = [Swap(swap.new, swap.old) for swap in there]
@@ -174,15 +177,20 @@ def _check_values(swaps: Sequence[Swap], prompt: str, others: Sequence[str]) -> 
         for value in (swap.old, swap.new):
             if len(value) < 2 and not value.isdigit():
                 raise Doubt("a value too short")
-            if value in words or (len(value.split()) > 1 and value in prompt):
+            if value in words or (value in prompt and _within(value, prompt)):
                 raise Doubt("a value that the template has too")
-            if any(value in other or other in value for other in others):
+            if any(_within(value, other) or _within(other, value) for other in others):
                 raise Doubt("a value that another slot has too")
         for other in swaps[:position]:
-            if swap.old in other.old or other.old in swap.old or swap.new in other.new or other.new in swap.new:
+            if any(_within(a, b) or _within(b, a) for a, b in ((swap.old, other.old), (swap.new, other.new))):
                 raise Doubt("two slots of one value")
             if other.new == swap.old and other.old == swap.new:
-                raise Doubt("two slots that change places")
+                raise Reckoned("two slots that change places")
+
+
+def _within(value: str, text: str) -> bool:
+    """Whether the value stands in the text by itself."""
+    return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
 def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
@@ -191,11 +199,21 @@ def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
     known = marks(prompt)
     if any(derived(swap.old, rest, known) for swap in swaps):
         raise Reckoned("something that may be made from a value")
-    return unexplained(rest, known)
+    # A digit that stands twice may be a sum or a count the second time.
+    twice = any(
+        len(swap.old) < 3 and len(re.findall(rf"(?<!\w){re.escape(swap.old)}(?!\w)", answer)) > 1 for swap in swaps
+    )
+    return twice or unexplained(rest, known)
 
 
 def _covered(proof: Proof, value: str) -> bool:
-    """Whether each feature of the value is that of a value shown, or has been shown not to matter."""
+    """Whether each feature of the value is that of a value shown, or has been shown not to matter.
+
+    A number must lie between those shown: nobody knows what is beyond.
+    """
+    number = as_number(value)
+    if number is not None and not proof.low <= number <= proof.high:
+        return False
     return all(new in seen or len(seen) > 1 for new, seen in zip(features(value), proof.seen, strict=True))
 
 
@@ -205,14 +223,18 @@ def _prove(proofs: dict[int, Proof], slot: int, before: str, after: str, old: st
         if len(before) + len(after) >= len(known.before) + len(known.after):
             return  # what is known already says more
         known = None
-    known = known or Proof(before, after, 0, ())
+    known = known or Proof(before, after, 0)
     cores = (_core(old, known), _core(new, known))
     before_seen = known.seen or tuple(frozenset[str]() for _ in features(cores[0]))
     seen = tuple(
         past if len(past) > 3 else past | {a, b}  # four outcomes show as much as more of them
         for past, a, b in zip(before_seen, *map(features, cores), strict=True)
     )
-    proofs[slot] = Proof(known.before, known.after, known.shown + counts, seen)
+    numbers = [number for core in cores if (number := as_number(core)) is not None]
+    low, high = min(numbers, default=math.inf), max(numbers, default=-math.inf)
+    proofs[slot] = Proof(
+        known.before, known.after, known.shown + counts, seen, min(known.low, low), max(known.high, high)
+    )
 
 
 def _closed(family: Family, why: str) -> Family:

@@ -78,8 +78,6 @@ class Filler:
                 if self._forms.setdefault(old, (number, new))[0] != number:
                     raise Doubt("two slots of one value")
         olds = sorted(self._forms, key=len, reverse=True)
-        if any(a != b and a in b and self._forms[a][0] != self._forms[b][0] for a in olds for b in olds):
-            raise Doubt("a value within another")
         self._longest = max(map(len, olds), default=0)
         self._pattern = re.compile("|".join(map(re.escape, olds))) if olds else None
 
@@ -90,8 +88,8 @@ class Filler:
         at = 0
         while self._pattern is not None:
             found = self._pattern.search(text, at)
-            if found is None or (found.end() + _LOOK_AHEAD > len(text) and not final):
-                break
+            if found is None or (found.start() + self._longest + _LOOK_AHEAD > len(text) and not final):
+                break  # a longer value may begin here too
             out += [text[at : found.start()], self._replaced(text, found)]
             at = found.end()
         upto = len(text) if final else max(at, self._safe(text, at))

@@ -91,7 +91,7 @@ def _slots(text: str) -> Iterator[Slot]:
     for found in _TOKEN.finditer(text):
         kind, start, end = str(found.lastgroup), found.start(), found.end()
         if kind == "word":
-            if not _is_name(found[0]):
+            if not _is_name(found[0], text, start):
                 continue
             if name is not None and _JOINTS.fullmatch(text, name.end, start):
                 name = Slot("name", name.start, end)
@@ -108,9 +108,16 @@ def _slots(text: str) -> Iterator[Slot]:
         yield name
 
 
-def _is_name(word: str) -> bool:
-    if not word[0].isupper():
+_TITLE = re.compile(r"(?:^|[^\w])(?:Dr|Prof|Mr|Mrs|Ms|St)\.$")
+
+
+def _is_name(word: str, text: str, start: int) -> bool:
+    """Whether its first letter tells a name: any does, but where a sentence begins or the word is always written so."""
+    if not word[0].isupper() or word == "I" or word.startswith("I'"):
         return False
+    begins = text[max(start - 8, 0) : start].rstrip(" \t\"'(“*_-")
+    if start > 0 and begins and (begins[-1] not in ".!?:;\n" or _TITLE.search(begins)):
+        return True
     return (len(word) > 1 and word.isupper()) or word.casefold() not in FUNCTION_WORDS
 
 
