@@ -16,6 +16,7 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -36,6 +37,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -149,13 +151,16 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
-    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail.
+    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
+    never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
     provider: str
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
+    volatile: bool = False
+    ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
 
 
@@ -248,5 +253,6 @@ class Config(msgspec.Struct, frozen=True):
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     fusing: FusingSettings = FusingSettings()
+    vectors: VectorSettings = VectorSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
