@@ -113,7 +113,13 @@ class Pipeline:
             if mode == "off":
                 continue
             try:
-                proposal = await _proposed(optimizer.propose(call), deadline)
+                work = optimizer.propose(call)
+                try:  # most need no waiting, and a timer costs more than they do
+                    waiting = work.send(None)
+                except StopIteration as done:
+                    proposal = done.value
+                else:
+                    proposal = await _proposed(work, waiting, deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -160,7 +166,7 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
         if reply is not None:
-            keep = any(observer.wants(call) for observer in self._observers)
+            keep = self._observed(call)
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             self._answered(call)
             reply.trail = call.trail
@@ -186,6 +192,13 @@ class Pipeline:
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
+
+    def _learnt(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer."""
+        return call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+
+    def _observed(self, call: Call) -> bool:
+        return any(observer.wants(call) for observer in self._observers)
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -350,7 +363,7 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 def _fell_back(reply: Reply) -> bool:
     """Whether another target than the call's own answered it."""
-    return any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
+    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
 
 
 def _shares(reply: Reply) -> bool:
@@ -381,15 +394,8 @@ _REFUSED = frozenset((400, 413, 422))
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], deadline: float) -> T:
-    """The result of `work`, or TimeoutError at the loop time `deadline`.
-
-    Most proposals need no waiting, and a timer costs more than they do: it is set only for one that has to wait.
-    """
-    try:
-        waiting = work.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
     async with asyncio.timeout_at(deadline):
         return cast(T, await _Begun(work, waiting))
 
