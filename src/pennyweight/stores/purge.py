@@ -35,7 +35,7 @@ class Searchable(KV, Protocol):
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries; those that fit all that is told. model: `*` stands for any characters. key: whole, or the first
+    """Which entries: those that fit all that is told. model: `*` stands for any characters. key: whole, or the first
     characters (eight at least) of its digest. cache: one of `kept.CACHES`."""
 
     tenant: str | None = None
@@ -81,7 +81,9 @@ async def purge(kv: Searchable, wanted: Wanted, *, now: float) -> int:
     An entry whose age cannot be told counts as old.
     """
     dropped = 0
-    if wanted.older_than_s is not None:
+    if wanted.key is not None and named(wanted.key) is not None:
+        keys = [wanted.key]  # without a look through all
+    elif wanted.older_than_s is not None:
         keys = [found.key async for found in entries(kv, wanted, now=now)]
     elif wanted.key is None and wanted.model is None and wanted.tenant is None:
         keys = []
