@@ -178,8 +178,7 @@ class Pipeline:
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
         observed = any(observer.wants(call) for observer in self._observers)
-        room_bytes = float("inf") if observed else _KEPT_BYTES
-        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, room_bytes=room_bytes)
+        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
@@ -367,6 +366,11 @@ def _fell_back(reply: Reply) -> bool:
     return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
 
 
+def _shares(reply: Reply) -> bool:
+    """Whether it is the answer to another call that was under way."""
+    return any(step.optimizer == "coalesce" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
+
+
 def _edited(call: Call, rewrite: Rewrite) -> Request:
     """The call's request after the edits; made once, by whoever needs it first."""
     made = call.facts.get("edited")
@@ -434,15 +438,18 @@ class _Watch:
         answered_by: str,
         *,
         keep: bool,
-        room_bytes: float = float("inf"),
+        observed: bool = True,
     ) -> None:
+        """keep: the answer, for observers or only for optimizers, to whom one that somebody else paid for, or that is
+        very long, is not worth keeping."""
         self._pipeline = pipeline
         self._call = call
         self._started = started
         self._added_s = added_s
         self._answered_by = answered_by
         self._kept: list[bytes] | None = [] if keep else None
-        self._room_bytes = room_bytes  # for what is kept of a stream
+        self._observed = observed
+        self._room_bytes = float("inf") if observed else _KEPT_BYTES
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
@@ -507,7 +514,8 @@ class _Watch:
         whole = reply.content is not None and not self._streamed
         response = None
         self._call = self._call.note(*reply.notes) if reply.notes else self._call
-        if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
+        worth_keeping = self._observed or done.charges or not _shares(reply)  # ten thousand may share what one folds
+        if self._kept is not None and worth_keeping and reply.ok and done.complete and (whole or self._finished):
             response = self._response(reply, done)
         abandoned = not (whole or self._finished or self._error)
         self._send(
