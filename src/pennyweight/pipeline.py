@@ -176,7 +176,7 @@ class Pipeline:
         if answer is not None:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
-        keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        keep = self.keeps(call)
         observed = any(observer.wants(call) for observer in self._observers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
@@ -199,6 +199,10 @@ class Pipeline:
 
     def _observed(self, call: Call) -> bool:
         return any(observer.wants(call) for observer in self._observers)
+
+    def keeps(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
+        return call.optimize != "off" and any(optimizer.wants_response(call) for optimizer, _ in self._optimizers)
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
