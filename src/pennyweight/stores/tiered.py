@@ -116,6 +116,11 @@ class Tiered:
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         return await self._levels[-1].add(key, amount, ttl_s)
 
+    def start(self) -> None:
+        """Connect to what must be connected to, so that the first callers find it done."""
+        for level in self._levels:
+            level.try_again()
+
     async def flush(self) -> None:
         """Until queued writes were made, or failed: for who must know that others can read what was put."""
         for level in self._levels:
