@@ -63,7 +63,7 @@ from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
-from .stores.tiered import Tiered
+from .stores.tiered import Level, Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
@@ -77,6 +77,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
+    "templates": "pennyweight.optimizers.templates:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -198,7 +199,9 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        memory = MemoryKV(clock=time, count=20_000, size_bytes=32 << 20)
+        kv = Tiered([Level("memory", memory, clock=time), Level("sqlite", stored, clock=time)])
+        stack.push_async_callback(kv.close)
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
