@@ -32,6 +32,11 @@ class Tiered:
         self._reading: dict[str, asyncio.Future[tuple[bytes, str] | None]] = {}
         self._deletions = 0
 
+    @property
+    def memory(self) -> MemoryKV | None:
+        """The tier in this process, where it is the first one."""
+        return self._memory
+
     async def get(self, key: str) -> bytes | None:
         """Raises StoreError only when every tier fails."""
         if self._memory is not None:
@@ -115,6 +120,11 @@ class Tiered:
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         return await self._levels[-1].add(key, amount, ttl_s)
+
+    def start(self) -> None:
+        """Connect to what must be connected to, so that the first callers find it done."""
+        for level in self._levels:
+            level.try_again()
 
     async def flush(self) -> None:
         """Until queued writes were made, or failed: for who must know that others can read what was put."""
