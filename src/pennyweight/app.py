@@ -63,7 +63,7 @@ from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
-from .stores.tiered import Tiered
+from .stores.tiered import Level, Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
@@ -199,7 +199,9 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        memory = MemoryKV(clock=time, count=20_000, size_bytes=32 << 20)
+        kv = Tiered([Level("memory", memory, clock=time), Level("sqlite", stored, clock=time)])
+        stack.push_async_callback(kv.close)
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
