@@ -22,7 +22,7 @@ from ..protocols import Backend
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
 
-__all__ = ["HEADER", "Coalesce", "Fuse", "share_key"]
+__all__ = ["HEADER", "Coalesce", "Fuse", "share_key", "unbilled"]
 
 Fuse = Literal["off", "repeatable", "all"]
 """Which calls may share: none, those that ask for one repeatable answer, or sampled ones and those for several too."""
@@ -246,7 +246,7 @@ class _Flight:
         if done is None:
             return
         for position, member in enumerate(self._members):
-            member.done = done if position == 0 else _unbilled(done)
+            member.done = done if position == 0 else unbilled(done)
 
     # --- the callers' side --------------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class _Flight:
         finally:
             del self._members[member]
             if not self._ended:
-                member.done = _unbilled(Done(complete=False))
+                member.done = unbilled(Done(complete=False))
             self._room.set()
 
     async def stop(self) -> None:
@@ -325,6 +325,6 @@ class _Flight:
         await asyncio.wait((self.task,))
 
 
-def _unbilled(done: Done) -> Done:
+def unbilled(done: Done) -> Done:
     """The end for one who does not pay. A usage that nobody told is 0 for it, not unknown: nothing is left to count."""
     return msgspec.structs.replace(done, charges=(), usage=done.usage if done.usage is not None else Usage())
