@@ -96,9 +96,9 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    vectors: LazyVectors
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
-    vectors: LazyVectors
 
 
 class App:
@@ -127,8 +127,8 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
-        hits: HitBook,
         vectors: LazyVectors,
+        hits: HitBook,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -208,15 +208,15 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
+        vectors = in_memory(config.vectors, clock=time, database=database)
+        stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        vectors = in_memory(config.vectors, clock=time, database=database)
-        stack.push_async_callback(vectors.aclose)
-        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule, vectors)
+        parts = Parts(kv, time, accounts, tokenizer, economy, vectors, hits, rule)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -296,8 +296,8 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
-            hits=hits,
             vectors=vectors,
+            hits=hits,
         )
 
 

@@ -62,8 +62,7 @@ class MemoryKV:
         entry = self._live(key)
         if entry is None:
             return None
-        value, expires = entry
-        return value, None if expires is None else expires - self._clock.now()
+        return entry.value, None if entry.expires is None else entry.expires - self._clock.now()
 
     async def remove(self, key: str) -> None:
         self._remove(key)
