@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -49,6 +50,10 @@ class Breakable:
     async def delete(self, prefix: str) -> int:
         await self._ready("delete")
         return await self.inner.delete(prefix)
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        await self._ready("keys")
+        return await self.inner.keys(prefix, limit=limit)
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         await self._ready("add")
@@ -348,6 +353,23 @@ def test_counters_tell_where_answers_came_from() -> None:
         told = {stats.name: (stats.hits, stats.misses) for stats in rig.kv.stats()}
         assert told == {"memory": (2, 2), "middle": (0, 2), "last": (1, 1)}
         assert rig.stats("last").reads == 2
+
+    asyncio.run(main())
+
+
+def test_what_was_found_says_where_and_keys_are_those_of_all_tiers() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.kv.put("a/all", b"one")
+        await rig.last.inner.put("a/last", b"two")
+        await rig.middle.inner.put("a/middle", b"3")
+        assert sorted(await rig.kv.keys("a/")) == ["a/all", "a/last", "a/middle"]
+        assert await rig.kv.found("a/all") == (b"one", "memory")
+        assert await rig.kv.found("a/last") == (b"two", "last")
+        assert await rig.kv.found("a/last") == (b"two", "memory")
+        assert await rig.kv.found("a/none") is None
+        rig.middle.down = True
+        assert sorted(await rig.kv.keys("a/")) == ["a/all", "a/last"]
 
     asyncio.run(main())
 
