@@ -9,10 +9,11 @@ sharing the answer of a second sample. A route or the header `x-pennyweight-fuse
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -21,6 +22,9 @@ from ..errors import BackendError, Overloaded, RateLimited, StreamCut, Unreachab
 from ..protocols import Backend
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
+
+if TYPE_CHECKING:
+    from .fusing.branching import Branching, Template
 
 __all__ = ["HEADER", "Coalesce", "Fuse", "share_key", "unbilled"]
 
@@ -89,9 +93,12 @@ class Coalesce:
         *,
         buffer_bytes: int = 4 * 2**20,
         fuse: Callable[[Call], Fuse] = lambda _call: "repeatable",
+        branching: Branching | None = None,
     ) -> None:
-        """fuse: what a call's route says of it."""
+        """fuse: what a call's route says of it. branching: lets calls follow others of the same template, too."""
         self._inner = inner
+        self._branching = branching
+        self._leading: dict[str, tuple[Template, _Flight]] = {}  # of each template, who came last
         self._buffer_bytes = buffer_bytes
         self._fuse = fuse
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
@@ -104,6 +111,10 @@ class Coalesce:
 
     async def _shared(self, call: Call, key: bytes) -> Reply:
         """Joins what is under way. One whose first flight failed another's call joins or begins a second one."""
+        if self._branching is not None and key not in self._inflight:
+            template = self._branching.template(call)
+            if template is not None:
+                return await self._of_template(self._branching, template, call, key)
         flight, first = self._boarded(call, key)
         if first:
             return await flight.join()
@@ -118,6 +129,27 @@ class Coalesce:
             await reply.aclose()
         again, _first = self._boarded(call, key)
         return await again.join()
+
+    async def _of_template(self, branching: Branching, template: Template, call: Call, key: bytes) -> Reply:
+        """Follows a call of the same template, or is the one to be followed."""
+        leader, ahead = self._leading.get(template.key, (None, None))
+        if leader is not None and ahead is not None and ahead.joinable:
+            plan = await branching.plan(leader, template)
+            if plan is not None and ahead.joinable:
+                with contextlib.suppress(BackendError):  # the leader's: the follower asks by itself
+                    leading = await ahead.join()
+                    if leading.ok:
+                        return await branching.follow(plan, leading, call, self._inner.open)
+                    await leading.aclose()
+        flight, _first = self._boarded(call, key)
+        if flight is not ahead:
+            self._leading[template.key] = (template, flight)
+            flight.task.add_done_callback(lambda _task: self._forget(template.key, flight))
+        return await flight.join()
+
+    def _forget(self, template: str, flight: _Flight) -> None:
+        if self._leading.get(template, (None, None))[1] is flight:
+            del self._leading[template]
 
     def _boarded(self, call: Call, key: bytes) -> tuple[_Flight, bool]:
         """The flight of that key, and whether this call began it."""
@@ -230,6 +262,10 @@ class _Flight:
         while self._dropped < min(reading, default=0):
             self._kept_bytes -= len(self._chunks.popleft())
             self._dropped += 1
+
+    @property
+    def joinable(self) -> bool:
+        return self._landed is not None
 
     def _land(self) -> None:
         landed, self._landed = self._landed, None

@@ -11,7 +11,6 @@ import pytest
 
 from pennyweight.call import Call, Credential, Outcome
 from pennyweight.optimizers.templates import Settings, Templates, build
-from pennyweight.optimizers.templates.entry import decode
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.protocols import Optimizer
@@ -20,6 +19,7 @@ from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract
 from pennyweight.testing.shapes import Turn, body_of, finish, stream, turn_of
+from pennyweight.text.templates.entry import decode
 from pennyweight.wire import codec
 
 USAGE = Usage(input_tokens=20, output_tokens=10)

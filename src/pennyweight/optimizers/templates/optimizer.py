@@ -17,11 +17,11 @@ from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Response
+from ...text.templates.entry import Entry, Kept, decode, encode
 from ...text.templates.family import Branch, Family, branch, learn
 from ...text.templates.slots import Masked, mask
 from ...wire.answers import only_text, with_text
 from ...wire.questions import eligible, fingerprint
-from .entry import Entry, Kept, decode, encode
 
 __all__ = ["RISK", "Parts", "Settings", "Templates", "build"]
 
