@@ -23,6 +23,7 @@ from .settings import (
     AdviceSettings,
     Capture,
     Config,
+    EmbeddingSettings,
     Experiments,
     FusingSettings,
     LedgerSettings,
@@ -49,6 +50,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
     "vectors": VectorSettings,
 }
@@ -58,6 +60,7 @@ _TOP = [
     "advice",
     "capture",
     "data_dir",
+    "embeddings",
     "experiments",
     "fusing",
     "ledger",

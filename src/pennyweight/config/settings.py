@@ -17,6 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
 from ..stores.vectors.lazy import Settings as VectorSettings
+from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -24,6 +25,7 @@ __all__ = [
     "Auth",
     "Capture",
     "Config",
+    "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
     "LedgerSettings",
@@ -254,5 +256,6 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     fusing: FusingSettings = FusingSettings()
     vectors: VectorSettings = VectorSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
