@@ -41,7 +41,7 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
-from .hits import CacheRule
+from .hits import Audit, CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
@@ -62,6 +62,7 @@ from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
+from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
@@ -181,6 +182,24 @@ class App:
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
 
+    async def purge(self, wanted: Wanted) -> int:
+        """Drop what caches keep of that, here and in all processes that share the stores. How many entries.
+        Raises StoreError."""
+        return await purge(self.kv, wanted, now=self.clock.now())
+
+    async def rated(self, call_id: str, tenant: str, score: float) -> None:
+        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
+        an entry that was wrong is dropped."""
+        served = self.hits.served(call_id)
+        if served is None or served.tenant != tenant or score == 0:
+            return
+        valid = score > 0
+        self.hits.audited(
+            Audit(served.cache, valid, tenant, served.route, call_id=call_id, tier=served.tier, source="feedback")
+        )
+        if not valid and served.key:
+            await self.purge(Wanted(key=served.key, tenant=tenant))
+
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
         costs = [self.accounts.cost(charge) for charge in charges]
@@ -226,6 +245,10 @@ async def build(
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
         hits = HitBook(database, time, route=lambda call: rule(call).name)
         embeddings = Embeddings(
             config.embeddings,
