@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, PennyweightError
+from ..errors import ConfigError
 from ..protocols import Clock, Leases, Tier
 from .database import Database
 from .files import FilesKV
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .redis import Client
 
 __all__ = ["Servers", "Tiers", "open_tiers", "wrong"]
-
-_EXTRAS = {"redis": ("redis", "redis"), "postgres": ("postgres", "psycopg")}  # the extra, and what it installs
 
 
 class Servers:
@@ -60,8 +58,11 @@ class Servers:
 class Tiers:
     """What `open_tiers` made. shared: whether other replicas see the same leases."""
 
-    def __init__(self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None) -> None:
+    def __init__(
+        self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None, memory: MemoryKV | None
+    ) -> None:
         self.kv = kv
+        self.memory = memory  # this process's own tier, where there is one
         self.leases = leases
         self.shared = shared
         self._files = files
@@ -82,36 +83,33 @@ def open_tiers(
     """
     codec = Codec(_keys(settings, key), limit_bytes=max(settings.max_value_bytes, 1))
     files: FilesKV | None = None
+    memory: MemoryKV | None = None
     levels = []
     for name in settings.tiers:
         store, level = _tier(name, settings, data_dir, database, servers, clock)
         files = store if isinstance(store, FilesKV) else files
+        memory = store if isinstance(store, MemoryKV) else memory
         sealed = store if name == "memory" else Sealed(store, codec)
         levels.append(Level(name, sealed, clock=clock, settings=level))
     leases = _leases(settings, servers, clock)
-    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files)
+    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files, memory=memory)
 
 
 def wrong(settings: CacheSettings, key: str) -> list[tuple[str, str, str]]:
     """What is wrong with it that types and ranges do not tell, as (setting, message, remedy)."""
-    found = []
-    for name in settings.tiers:
-        if name in _EXTRAS and find_spec(_EXTRAS[name][1]) is None:
-            found.append(("tiers", f"cache.tiers names {name!r}, for which a package is missing.", _install(name)))
-    try:
-        Codec(_keys(settings, key))
-    except ConfigError as error:
-        found.append(("encrypt", error.message, ""))
     servers = Servers(settings)
-    for name in settings.tiers:
+    needed: list[tuple[str, Callable[[], object]]] = [("encrypt", lambda: Codec(_keys(settings, key)))]
+    if "redis" in settings.tiers:
+        needed.append(("redis", servers.redis))
+    if "postgres" in settings.tiers:
+        needed.append(("postgres", servers.postgres))
+    found = []
+    for setting, make in needed:
         try:
-            if name == "postgres":
-                servers.postgres()
-            elif name == "redis":
-                servers.redis()
-        except PennyweightError as error:
-            if find_spec(_EXTRAS[name][1]) is not None:
-                found.append((name, error.message, ""))
+            make()
+        except ConfigError as error:
+            message, _, remedy = error.message.partition(". ")
+            found.append((setting, f"{message}.", remedy))
     return found
 
 
@@ -155,7 +153,7 @@ def _remote(timeout_s: float, ttl_s: float | None, max_value_bytes: int, *, untr
 
 
 def _leases(settings: CacheSettings, servers: Servers, clock: Clock) -> Leases:
-    """Among all replicas where a tier is shared by them: Redis before Postgres, because it is asked before every call."""
+    """Among all replicas where they share a tier. Redis before Postgres: who asks for a lease has a caller waiting."""
     leases: Leases = MemoryLeases(clock)
     if "redis" in settings.tiers:
         leases = _module("redis").RedisLeases(servers.redis())
@@ -181,7 +179,7 @@ def _module(name: str) -> Any:
 
 
 def _install(name: str) -> str:
-    return f"Install it: pip install 'pennyweight[{_EXTRAS[name][0]}]'"
+    return f"Install it: pip install 'pennyweight[{name}]'"
 
 
 def _address(url: str | None, name: str) -> str:
