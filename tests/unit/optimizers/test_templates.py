@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pennyweight.call import Call, Credential, Outcome
+from pennyweight.errors import ConfigError
 from pennyweight.optimizers.templates import Settings, Templates, build
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
@@ -277,6 +278,12 @@ class TestContract(OptimizerContract):
     def calls(self) -> Sequence[Call]:
         texts = (question("EECS"), "no slots here", "7", "")
         return [make_call(ask(text), optimize="max") for text in texts] + [make_call(b"broken"), make_call(b"{}")]
+
+
+@pytest.mark.parametrize(("name", "value"), [("audit", 1.5), ("witnesses", 0), ("doubtful", 0)])
+def test_settings_that_cannot_be_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        build(Settings(**{name: value}), ContractParts())  # type: ignore[arg-type]
 
 
 def test_its_name_is_the_one_in_the_configuration() -> None:

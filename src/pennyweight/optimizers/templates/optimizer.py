@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ...call import Answer, Call, Outcome, Proposal, Verdict
+from ...errors import ConfigError
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Response
@@ -71,6 +72,12 @@ class Parts(Protocol):
 
 
 def build(settings: Settings, parts: Parts) -> Templates:
+    """Raises ConfigError for settings that cannot be."""
+    if not 0 <= settings.audit <= 1:
+        raise ConfigError(f"templates: audit {settings.audit} is no share. Use 0 to 1; 0.05 is a twentieth.")
+    for name in ("witnesses", "doubtful"):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"templates: {name} {getattr(settings, name)} is too few. Use 1 or more.")
     return Templates(settings, parts)
 
 
