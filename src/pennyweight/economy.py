@@ -101,13 +101,14 @@ class Economy:
         self.untouched = Warmth()
         self.habits = Habits()
 
-    def look(self, call: Call, *, at: float) -> Foreseen | None:
-        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds.
+    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
+        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
+        no provider caches so short a prompt.
 
         Raises BadRequest for a body that cannot be read.
         """
         original = call.original
-        if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
+        if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
             return None
         rules = self.rules(call.target)
         session = _session(call)
@@ -163,7 +164,7 @@ class Economy:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
-        seen = self.look(call, at=at)
+        seen = self.look(call, at=at, small=True)  # it will grow, and what was changed stays so
         if seen is None:
             return None
         if seen.rates is None:
