@@ -171,8 +171,9 @@ class Pipeline:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
-        keep = keep or any(observer.wants(call) for observer in self._observers)
-        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
+        observed = any(observer.wants(call) for observer in self._observers)
+        room_bytes = float("inf") if observed else _KEPT_BYTES
+        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, room_bytes=room_bytes)
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
@@ -367,6 +368,9 @@ def _session(call: Call) -> str:
 
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
+_KEPT_BYTES = 4 * 2**20
+"""Of a stream, for optimizers that learn from answers: 15,000 tokens and more. Longer ones they do not get to see."""
+
 _REFUSED = frozenset((400, 413, 422))
 """What an upstream says of a request that it does not take, whoever sends it again."""
 
@@ -416,7 +420,15 @@ class _Watch:
     """Follows one reply to its end and submits the Outcome, exactly once."""
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, started: float, added_s: float, answered_by: str, *, keep: bool
+        self,
+        pipeline: Pipeline,
+        call: Call,
+        started: float,
+        added_s: float,
+        answered_by: str,
+        *,
+        keep: bool,
+        room_bytes: float = float("inf"),
     ) -> None:
         self._pipeline = pipeline
         self._call = call
@@ -424,6 +436,7 @@ class _Watch:
         self._added_s = added_s
         self._answered_by = answered_by
         self._kept: list[bytes] | None = [] if keep else None
+        self._room_bytes = room_bytes  # for what is kept of a stream
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
@@ -457,6 +470,9 @@ class _Watch:
             self._ttft_s = self._pipeline._clock.monotonic() - self._started
         if self._kept is not None:
             self._kept.append(chunk)
+            self._room_bytes -= len(chunk)
+            if self._room_bytes < 0:  # folding it would hold up the calls of others
+                self._kept = None
 
     async def _relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:

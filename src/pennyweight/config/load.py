@@ -24,6 +24,7 @@ from .settings import (
     Capture,
     Config,
     Experiments,
+    FusingSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -33,6 +34,7 @@ from .settings import (
     Proxies,
     RouteRule,
     Server,
+    VectorSettings,
 )
 from .toml import Problem
 
@@ -47,6 +49,8 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "fusing": FusingSettings,
+    "vectors": VectorSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -55,6 +59,7 @@ _TOP = [
     "capture",
     "data_dir",
     "experiments",
+    "fusing",
     "ledger",
     "optimize",
     "optimizers",
@@ -64,6 +69,7 @@ _TOP = [
     "providers",
     "routes",
     "server",
+    "vectors",
 ]
 
 
@@ -242,6 +248,9 @@ class _Reading:
                     self.report(
                         where, f"routes[{index}] names provider {name!r}, which is not there.", _add(name, names)
                     )
+            if rule.ttl_s is not None and rule.ttl_s <= 0:
+                message = f"routes[{index}].ttl_s {rule.ttl_s!r} must be above 0."
+                self.report(("routes", index, "ttl_s"), message, "volatile = true keeps no answers of a route.")
         for name, provider in config.providers.items():
             for url in dict.fromkeys(provider.urls.values()):
                 parts = urlsplit(url)
@@ -262,7 +271,9 @@ class _Reading:
         ]
         positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
+        positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
+        positive += [("fusing", "buffer_bytes")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:

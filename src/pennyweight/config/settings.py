@@ -11,10 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -23,6 +25,7 @@ __all__ = [
     "Capture",
     "Config",
     "Experiments",
+    "FusingSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -34,6 +37,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -111,6 +115,13 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_name: str = "pennyweight"
 
 
+class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise."""
+
+    identical: Fuse = "repeatable"
+    buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+
+
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`holdout`: the share of sessions for which every optimizer is off, for ever: what savings are measured by."""
 
@@ -140,13 +151,17 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
-    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail.
+    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
+    never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
     provider: str
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
+    volatile: bool = False
+    ttl_s: float | None = None
+    fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
 
 
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,5 +252,7 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    fusing: FusingSettings = FusingSettings()
+    vectors: VectorSettings = VectorSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
