@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -150,14 +150,9 @@ def splice_known(raw: bytes, known: Known, changes: Changes) -> tuple[bytes, Tol
         if place is None:
             added[key] = told[key] = msgspec.Raw(splice(b"{}", below))
             continue
-        items, starts = known.get(key), layout.items.get(key)
-        if (
-            starts is not None
-            and items is not None
-            and not isinstance(items, msgspec.Raw)
-            and _within(below, len(items))
-        ):
-            told[key] = _items_replaced(items, starts, below, replaced)
+        items, row = known.get(key), layout.rows.get(key)
+        if row is not None and items is not None and not isinstance(items, msgspec.Raw) and _within(below, len(items)):
+            told[key] = _items_replaced(items, row, below, replaced)
             continue
         made = splice(raw[place[0] : place[1]], below)
         told[key] = msgspec.Raw(made)
@@ -181,12 +176,12 @@ def _within(changes: Changes, count: int) -> bool:
 
 
 def _items_replaced(
-    items: Sequence[msgspec.Raw], starts: Sequence[int], changes: Changes, replaced: list[tuple[int, int, bytes]]
+    items: Sequence[msgspec.Raw], row: _Row, changes: Changes, replaced: list[tuple[int, int, bytes]]
 ) -> list[msgspec.Raw]:
     found = list(items)
     for index, below in _by_key(changes).items():
-        made = splice(bytes(items[index]), below)
-        replaced.append((starts[index], starts[index] + len(memoryview(items[index])), made))
+        made, start = splice(bytes(items[index]), below), row.start(items, index)
+        replaced.append((start, start + len(memoryview(items[index])), made))
         found[index] = msgspec.Raw(made)
     return found
 
@@ -209,11 +204,25 @@ def _joined(raw: bytes, replaced: Sequence[tuple[int, int, bytes]], added: Told,
     return b"".join(pieces)
 
 
+class _Row(msgspec.Struct, frozen=True):
+    """A list's items in its bytes. `starts`: of every `stride`th; between all others stands `gap`."""
+
+    starts: list[int]
+    stride: int
+    gap: bytes
+    end: int  # of the list
+
+    def start(self, items: Sequence[msgspec.Raw], index: int) -> int:
+        low = index // self.stride
+        before = items[low * self.stride : index]
+        return self.starts[low] + (len(self.gap.join(before)) + len(self.gap) if before else 0)
+
+
 class _Layout(msgspec.Struct):
-    """Where an object's members stand, in bytes; of lists that are known, also where each item starts."""
+    """Where an object's members stand, in bytes, and the items of lists that are known."""
 
     members: dict[str, tuple[int, int]]
-    items: dict[str, list[int]]
+    rows: dict[str, _Row]
     end: int  # of the brace that closes it
 
 
@@ -233,7 +242,7 @@ def _layout(raw: bytes, known: Known) -> _Layout | None:
         if key is None:
             return None
         name, start = key[1].decode("ascii"), key.end()
-        stop = _stop(raw, start, known.get(name), layout.items, name)
+        stop = _stop(raw, start, known.get(name), layout.rows, name)
         after = _AFTER.match(raw, stop) if stop > 0 else None
         if after is None or name in layout.members:
             return None
@@ -244,43 +253,41 @@ def _layout(raw: bytes, known: Known) -> _Layout | None:
     return layout if not raw[at:].strip(_SPACE) else None
 
 
-def _stop(raw: bytes, start: int, value: Any, items: dict[str, list[int]], name: str) -> int:
+def _stop(raw: bytes, start: int, value: Any, rows: dict[str, _Row], name: str) -> int:
     """Where the value ends; -1: not found."""
     if isinstance(value, msgspec.Raw):
         return start + len(memoryview(value)) if raw.startswith(value, start) else -1
     if isinstance(value, Sequence):
-        starts = _starts(raw, start, value)
-        if starts is None:
+        row = _row(raw, start, value)
+        if row is None:
             return -1
-        items[name] = starts
-        return starts.pop()
+        rows[name] = row
+        return row.end
     plain = _PLAIN.match(raw, start)
     return plain.end() if plain is not None else _closed(raw, start)
 
 
-def _starts(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> list[int] | None:
-    """Where each item of a list stands, and where the list ends."""
+def _row(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> _Row | None:
+    """A list whose items are known; None where others stand there."""
     opened = _LIST.match(raw, start)
     if opened is None:
         return None
-    at = opened.end()
-    lengths = [len(memoryview(item)) for item in items]
-    gap = _GAP.match(raw, at + lengths[0]) if len(items) > 1 else None
-    comma = gap[0] if gap is not None else b","
-    if raw.startswith(comma.join(items), at):
-        starts = list(accumulate(lengths, lambda place, length: place + length + len(comma), initial=at))
-        at = starts.pop() - (len(comma) if items else 0)
-    else:
-        starts = []
-        for item, length in zip(items, lengths, strict=True):
-            between = _GAP.match(raw, at) if starts else None
+    second = _GAP.match(raw, opened.end() + len(memoryview(items[0]))) if len(items) > 1 else None
+    gap = second[0] if second is not None else b","
+    for stride in (_STRIDE, 1):  # one by one where not all of them stand equally apart
+        starts, at = list[int](), opened.end()
+        for low in range(0, len(items), stride):
+            between = _GAP.match(raw, at) if low else None
             at = between.end() if between is not None else at
-            if not raw.startswith(item, at):
-                return None
+            piece = gap.join(items[low : low + stride])
+            if not raw.startswith(piece, at):
+                break
             starts.append(at)
-            at += length
-    closed = _CLOSES.match(raw, at)
-    return [*starts, closed.end()] if closed is not None else None
+            at += len(piece)
+        else:
+            closed = _CLOSES.match(raw, at)
+            return _Row(starts, stride, gap, closed.end()) if closed is not None else None
+    return None
 
 
 def _closed(raw: bytes, start: int) -> int:
@@ -299,6 +306,7 @@ def _closed(raw: bytes, start: int) -> int:
 
 _SPACE = b" \t\r\n"
 _OPEN = ord("{")
+_STRIDE = 32  # items that are compared at once: some 100 kB, for which the allocator asks for no new memory
 _SMALL = 1_000  # strings and brackets; what has more is read faster than gone over here
 _OPENS = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
 _KEY = re.compile(rb'"([ !#-\[\]-~]*)"[ \t\r\n]*:[ \t\r\n]*')  # plain ASCII: one that is escaped may be any other
