@@ -49,8 +49,8 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
-    "fusing": FusingSettings,
     "vectors": VectorSettings,
+    "fusing": FusingSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
