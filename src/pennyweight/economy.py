@@ -407,6 +407,7 @@ class Economy:
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
         if seen.rates is not None:
             conversation.spent += _bill(usage, seen.rates)
+            conversation.answers += usage.output_tokens * seen.rates.of(usage.input_tokens)[4]
         if seen.rates is not None and conversation.rewritten:
             without = baseline(usage, seen.forecast, would_be)
             earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
@@ -512,9 +513,8 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
         write if seen.rules.kind == "marked" else plain
     )  # it is written up to its end, whether that comes again or not
     again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * rest
-    covered = 1.0 if lasting else 0.0
-    if forecast.lasting_ttl_s >= LATER_S and forecast.prompt_tokens:  # an hour's climb from a small beginning
-        covered = min(lasting / forecast.prompt_tokens, 1.0)
+    # What a turn adds is written where marks stand at the end; from a small beginning they climb if that pays.
+    covered = min(lasting / forecast.prompt_tokens, 1.0) if forecast.prompt_tokens else 0.0
     added = growth * (covered * write + (1.0 - covered) * rest)
     return calls * (again + added)
 
@@ -568,30 +568,29 @@ def _stake(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> str:
 
 def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
-    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost.
+    and at most a thousandth of what it has cost, if it has gone on well within that life, oftener where a stake was
+    lost. So whatever follows, it costs no more than that above what it would have.
 
-    first: for the smallest prefix that can be cached at all. Where an agent goes on by itself, that may cost more.
+    first: for the smallest prefix that can be cached at all. Where a young agent goes on by itself, that may cost more.
     """
     conversation = seen.conversation
-    if conversation is None:
+    if conversation is None or seen.rates is None:
         return 0.0
     hour = ttl_s >= LATER_S
     life_s = LATER_S if hour else SOON_S
     if seen.gap_s >= life_s:
         return 0.0
+    cost = conversation.spent + conversation.answers + _now(seen.forecast, seen.rates)
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
     if conversation.balance + reading(seen) < 0:
-        return _SHARE * conversation.spent + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
-    most = _SHARE_HOUR if hour else _SHARE_MOST
-    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), most) if in_row >= _SHOWN else 0.0
+        return _SHARE * cost + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
+    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_HOUR if hour else _SHARE_MOST) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
-        elif first and seen.looping and in_row >= _LONG:
-            share = min(_SHARE_LONG * 2.0 ** (in_row - _LONG), _SHARE_LOOPING)
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
-    return conversation.balance + share * conversation.spent
+    return conversation.balance + share * cost
 
 
 def _least(seen: Foreseen) -> float:
@@ -642,12 +641,11 @@ def reading(seen: Foreseen) -> float:
 
 
 _AT_ONCE = 0.2
-_SHOWN, _STEADY, _ONCE_BITTEN, _LONG = 2, 5, 6, 7  # gaps well in time, without a break
+_SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
-_SHARE_MOST = 0.002
+_SHARE_MOST = 0.001  # a session that ends with the very next call must not have cost more than this above its baseline
 _SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
 _YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
-_SHARE_LONG = 0.008  # of a loop that has gone on for long; twice as much with every further call
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 

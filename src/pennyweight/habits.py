@@ -52,6 +52,7 @@ class Conversation:
         self.guesses = [0, 0]  # how many calls came after such a mark, and how many of them began with one
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
         self.spent = 0.0  # pico-dollars that its prompts have cost
+        self.answers = 0.0  # and its answers
         self.rewritten = False  # something was sent in another form than the caller's
         self.output_tokens = 0.0  # of an answer, on average
 

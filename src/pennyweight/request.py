@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from .errors import BadRequest
-from .splicing import DELETE, Changes, Told, append, splice, splice_known
+from .splicing import DELETE, Changes, Told, append, splice, splice_all, splice_known
 
 __all__ = [
     "DELETE",
@@ -35,6 +35,7 @@ __all__ = [
     "Usage",
     "Wire",
     "get_header",
+    "splice",
     "too_deep",
 ]
 
@@ -199,7 +200,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         known: Envelope | None = self.__dict__.get("_envelope")
         changes: Changes = [(change.path, change.value) for change in edits]
         done = self._edited(known, changes) if known is not None else None
-        raw, told = done or (splice(self.raw, changes), {})
+        raw, told = done or (splice_all(self.raw, changes), {})
         edited = msgspec.structs.replace(self, raw=raw)
         if known is not None and done is not None:
             envelope = _retold(known, told)

@@ -1,6 +1,6 @@
 """Changes to JSON that leave the bytes of what they do not name as they are.
 
-Two ways, with one result. `splice` reads the containers on the way to a change and writes them again. `splice_known`
+Two ways, with one result. `splice_all` reads the containers on the way to a change and writes them anew. `splice_known`
 is for bodies whose long members were read before: it finds where they stand by their own bytes, and joins the old
 pieces and the new ones once, so that a mark in a body of 650 kB costs a copy of it and no reading.
 """
@@ -16,7 +16,7 @@ import msgspec
 
 from .errors import BadRequest
 
-__all__ = ["DELETE", "Changes", "Known", "Told", "append", "splice", "splice_known"]
+__all__ = ["DELETE", "Changes", "Known", "Told", "append", "splice", "splice_all", "splice_known"]
 
 DELETE: Any = msgspec.UNSET
 """As the value of a change: remove the member or list item."""
@@ -34,7 +34,15 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def splice(raw: bytes, changes: Changes) -> bytes:
+def splice(raw: bytes, path: Sequence[str | int], value: Any) -> bytes:
+    """`raw` JSON with `value` put at `path`; members beside the path keep their bytes (white space between may go).
+
+    Raises BadRequest when the path leads through something that is no object or list, or past a list's end.
+    """
+    return splice_all(raw, [(path, value)])
+
+
+def splice_all(raw: bytes, changes: Changes) -> bytes:
     """The changes in order. A container on the way is read and written once for all that follow each other in it; white
     space between its members may go.
 
@@ -74,13 +82,13 @@ def _splice_object(raw: bytes, changes: Changes) -> bytes:
         for change in below:
             if not change[0] and change[1] is DELETE:
                 if waiting:
-                    splice(bytes(members.get(key, b"{}")), waiting)  # for its errors: what comes of it goes at once
+                    splice_all(bytes(members.get(key, b"{}")), waiting)  # for its errors: what comes of it goes at once
                 members.pop(key, None)
                 waiting = []
             else:
                 waiting.append(change)
         if waiting:
-            members[key] = msgspec.Raw(splice(bytes(members.get(key, b"{}")), waiting))
+            members[key] = msgspec.Raw(splice_all(bytes(members.get(key, b"{}")), waiting))
     pieces: list[Any] = []
     for key, member in members.items():
         pieces += (b",", msgspec.json.encode(key), b":", member)
@@ -110,9 +118,9 @@ def _put(items: list[Any], key: int, changes: Changes) -> None:
     if not 0 <= key <= len(items):
         raise BadRequest(f"No item {key} in a list of {len(items)}.")
     if key == len(items):
-        items.append(msgspec.Raw(splice(b"{}", changes)))
+        items.append(msgspec.Raw(splice_all(b"{}", changes)))
     else:
-        items[key] = msgspec.Raw(splice(bytes(items[key]), changes))
+        items[key] = msgspec.Raw(splice_all(bytes(items[key]), changes))
 
 
 def _by_step(changes: Changes) -> Iterator[tuple[Any, Changes]]:
@@ -131,9 +139,9 @@ def append(raw: bytes, members: Mapping[str, Any]) -> tuple[bytes, Told]:
 
 
 def splice_known(raw: bytes, known: Known, changes: Changes) -> tuple[bytes, Told] | None:
-    """What `splice` makes of an object, with its white space; None where it takes reading after all.
+    """What `splice_all` makes of an object, with its white space; None where it takes reading after all.
 
-    known: members that were read from these very bytes. Raises BadRequest, as `splice` does.
+    known: members that were read from these very bytes. Raises BadRequest, as `splice_all` does.
     """
     if any(not path or not isinstance(path[0], str) for path, _ in changes):
         return None
@@ -148,13 +156,13 @@ def splice_known(raw: bytes, known: Known, changes: Changes) -> tuple[bytes, Tol
             return None
         place = layout.members.get(key)
         if place is None:
-            added[key] = told[key] = msgspec.Raw(splice(b"{}", below))
+            added[key] = told[key] = msgspec.Raw(splice_all(b"{}", below))
             continue
         items, row = known.get(key), layout.rows.get(key)
         if row is not None and items is not None and not isinstance(items, msgspec.Raw) and _within(below, len(items)):
             told[key] = _items_replaced(items, row, below, replaced)
             continue
-        made = splice(raw[place[0] : place[1]], below)
+        made = splice_all(raw[place[0] : place[1]], below)
         told[key] = msgspec.Raw(made)
         replaced.append((*place, made))
     return _joined(raw, sorted(replaced), added, layout.end), told
@@ -180,7 +188,7 @@ def _items_replaced(
 ) -> list[msgspec.Raw]:
     found = list(items)
     for index, below in _by_key(changes).items():
-        made, start = splice(bytes(items[index]), below), row.start(items, index)
+        made, start = splice_all(bytes(items[index]), below), row.start(items, index)
         replaced.append((start, start + len(memoryview(items[index])), made))
         found[index] = msgspec.Raw(made)
     return found

@@ -11,8 +11,7 @@ from ..call import Call
 from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import format_usd
-from ..request import Charge, Reply, Usage, Wire, get_header
-from ..splicing import splice
+from ..request import Charge, Reply, Usage, Wire, get_header, splice
 from ..wire import codec
 
 __all__ = ["wants_cost", "with_cost"]
@@ -48,7 +47,7 @@ def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
             pico = cost(reply.done.usage) if charged else 0
             if pico is not None:
                 with contextlib.suppress(BadRequest):
-                    reply.content = splice(reply.content, [(("usage", "cost"), _usd(pico))])
+                    reply.content = splice(reply.content, ("usage", "cost"), _usd(pico))
     elif reply.chunks is not None:
         reply.chunks = _in_stream(reply.chunks, reply.wire, cost)
     return reply
@@ -84,7 +83,7 @@ def _told(events: bytes, wire: Wire, pico: int) -> bytes:
         if line.startswith(b"data:") and any(needle in line for needle in needles):
             ending = b"\r" if line.endswith(b"\r") else b""
             try:
-                lines[index] = b"data: " + splice(line[5:].strip(), [(path, _usd(pico))]) + ending
+                lines[index] = b"data: " + splice(line[5:].strip(), path, _usd(pico)) + ending
             except BadRequest:  # not JSON: it passes as it is
                 continue
     return b"\n".join(lines)

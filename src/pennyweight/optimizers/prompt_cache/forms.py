@@ -15,8 +15,7 @@ import msgspec
 
 from ...call import Call
 from ...prefix import canonical, marks_of, unmarked
-from ...request import Edit, Request, Wire
-from ...splicing import splice
+from ...request import Edit, Request, Wire, splice
 
 __all__ = ["Forms", "volatile"]
 
@@ -91,7 +90,7 @@ def _marked_as(then: bytes, now: bytes) -> bytes:
     if marks == marks_of(then):
         return then
     plain = unmarked(then)
-    return splice(plain, [(("cache_control",), marks[-1])]) if marks else plain
+    return splice(plain, ("cache_control",), marks[-1]) if marks else plain
 
 
 def _system(request: Request, first: _First) -> Sequence[Edit]:
