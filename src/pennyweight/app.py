@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,10 @@ from .backends.budget import Budget
 from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
+from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
@@ -55,7 +58,7 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Leases, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
@@ -63,12 +66,18 @@ from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
 from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
+from .text.embedders import folder_of
+from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -101,6 +110,7 @@ class Parts(msgspec.Struct, frozen=True):
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
     leases: Leases  # who does a thing, among all replicas that share a store
+    embeddings: Embeddings
 
 
 class App:
@@ -132,6 +142,7 @@ class App:
         doctor: Rounds,
         vectors: LazyVectors,
         hits: HitBook,
+        embeddings: Embeddings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -154,6 +165,7 @@ class App:
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
         self.vectors = vectors  # loads nothing until it is used
+        self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -239,12 +251,19 @@ async def build(
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
-        if tiers.kv.memory is not None:
-            purges = PurgeWatch(tiers.kv, tiers.kv.memory)
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
             purges.start()
             stack.push_async_callback(purges.close)
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases)
+        embeddings = Embeddings(
+            config.embeddings,
+            folder_of(config.embeddings, config.data_dir),
+            clock=time,
+            remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
+        )
+        stack.push_async_callback(embeddings.close)
+        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -256,8 +275,22 @@ async def build(
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
-        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
+        if config.embeddings.elsewhere:
+            _embedder(config, backend, time)  # what cannot work is told at the start
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
@@ -327,6 +360,7 @@ async def build(
             doctor=doctor,
             vectors=vectors,
             hits=hits,
+            embeddings=embeddings,
         )
 
 
@@ -401,6 +435,12 @@ def _prices(config: Config) -> PriceBook:
         local=LOCAL | {name for name, provider in config.providers.items() if provider.local},
         names={name: provider.prices for name, provider in config.providers.items()},
     )
+
+
+def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
+    """The one that a provider runs. Raises ConfigError."""
+    places = {name: provider.urls for name, provider in config.providers.items()}
+    return embedder(config.embeddings, backend, places, clock=clock)
 
 
 def _capture_rule(config: Config) -> Rule:
@@ -542,6 +582,34 @@ def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return resolver.full(call.original.model, call.original.wire).fuse or always
 
     return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

@@ -32,11 +32,6 @@ class Tiered:
         self._reading: dict[str, asyncio.Future[tuple[bytes, str] | None]] = {}
         self._deletions = 0
 
-    @property
-    def memory(self) -> MemoryKV | None:
-        """The tier in this process, where it is the first one."""
-        return self._memory
-
     async def get(self, key: str) -> bytes | None:
         """Raises StoreError only when every tier fails."""
         if self._memory is not None:
