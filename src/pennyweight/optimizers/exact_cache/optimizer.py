@@ -11,7 +11,7 @@ import msgspec
 from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...errors import BadRequest
-from ...hits import Audit, CacheRule, Hits, looked
+from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Operation, Request, Response, Wire
@@ -285,6 +285,7 @@ class ExactCache:
                 route=candidate.rule.name or f"{call.target.provider}/{call.original.model}",
                 call_id=call.id,
                 source="audit" if _AUDITED in call.facts else "expired",
+                pair=Pair(_asked(call), says, said),
             )
         )
 
@@ -311,6 +312,14 @@ def _replayable(response: Response) -> bool:
     except Exception:  # noqa: BLE001 - whatever it trips over
         return False
     return True
+
+
+def _asked(call: Call) -> str:
+    """The newest user text; "" for a body that cannot be read."""
+    try:
+        return codec(call.original.wire).view(call.original).last_user
+    except BadRequest:
+        return ""
 
 
 def _text(entry: Entry) -> str | None:
