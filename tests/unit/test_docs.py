@@ -22,12 +22,12 @@ FEATURES = [
     "billing-header",
     "capture",
     "clawrouter",
-    "coalesce",
     "configuration",
     "dashboard",
     "doctor",
     "exact-cache",
     "experiments",
+    "fusing",
     "gate",
     "identity",
     "keys",
@@ -38,6 +38,7 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
 
