@@ -20,7 +20,7 @@ import msgspec
 from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
-from .backends.coalesce import Coalesce, Fuse
+from .backends.coalesce import Coalesce, Fuse, share_key
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.embeddings import embedder
@@ -29,6 +29,7 @@ from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
+from .backends.replicas import Replicas
 from .backends.retry import Retry
 from .backends.rotation import Keys
 from .backends.transport import Http1, origin
@@ -62,6 +63,7 @@ from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
+from .stores.meeting import Meeting
 from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
@@ -231,7 +233,7 @@ async def build(
         stack.push_async_callback(servers.close)
         tiers = _tiers(config, database, servers, time)
         stack.push_async_callback(tiers.close)
-        tiers.kv.start()
+        tiers.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
@@ -271,7 +273,11 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
-        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
+        fuse, fused = _fuse(config, resolver), backend
+        if tiers.meeting is not None and config.fusing.replicas:
+            fused = met = _met(backend, tiers.meeting, config, fuse)
+            stack.push_async_callback(met.aclose)
+        coalesce = Coalesce(fused, buffer_bytes=config.fusing.buffer_bytes, fuse=fuse)
         stack.push_async_callback(coalesce.aclose)
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
@@ -468,6 +474,18 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     if not isinstance(made, Optimizer):
         raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
+
+
+def _met(inner: Backend, meeting: Meeting, config: Config, fuse: Callable[[Call], Fuse]) -> Replicas:
+    """What asks one upstream for all replicas. It is asked once per process, by `Coalesce`."""
+    fusing = config.fusing
+    return Replicas(
+        inner,
+        meeting,
+        lambda call: share_key(call, fuse(call)),
+        wait_s=fusing.replica_wait_s,
+        limit_bytes=fusing.buffer_bytes,
+    )
 
 
 def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:

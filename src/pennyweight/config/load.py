@@ -285,7 +285,7 @@ class _Reading:
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
-        positive += [("fusing", "buffer_bytes")]
+        positive += [("fusing", "buffer_bytes"), ("fusing", "replica_wait_s")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:

@@ -124,6 +124,8 @@ class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     identical: Fuse = "repeatable"
     buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+    replicas: bool = True  # also among gateways that share Redis or Postgres as a cache tier
+    replica_wait_s: float = 30.0  # for another gateway's answer, at most; then this one asks too
 
 
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..errors import ConfigError
 from ..protocols import Clock, Leases, Tier
 from .database import Database
 from .files import FilesKV
 from .leases import MemoryLeases
+from .meeting import Meeting
 from .memory import MemoryKV
 from .sealed import KEY_VARIABLE, Codec, Sealed, read_keys
 from .settings import CacheSettings, TierName
@@ -56,20 +59,28 @@ class Servers:
 
 
 class Tiers:
-    """What `open_tiers` made. shared: whether other replicas see the same leases."""
+    """What `open_tiers` made. meeting: where replicas meet; None where no tier is shared with others."""
 
     def __init__(
-        self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None, memory: MemoryKV | None
+        self, kv: Tiered, leases: Leases, *, meeting: Meeting | None, files: FilesKV | None, memory: MemoryKV | None
     ) -> None:
         self.kv = kv
         self.memory = memory  # this process's own tier, where there is one
         self.leases = leases
-        self.shared = shared
+        self.meeting = meeting
         self._files = files
+
+    def start(self) -> None:
+        """Connect to servers, so that the first callers find it done."""
+        self.kv.start()
+        if self.meeting is not None:
+            self.meeting.start()
 
     async def close(self) -> None:
         """Make queued writes, for a short while. Servers and the database are closed by their owners, afterwards."""
         await self.kv.close()
+        if self.meeting is not None:
+            await self.meeting.close()
         if self._files is not None:
             await self._files.close()
 
@@ -77,7 +88,7 @@ class Tiers:
 def open_tiers(
     settings: CacheSettings, *, key: str, data_dir: Path, database: Database, servers: Servers, clock: Clock
 ) -> Tiers:
-    """The tiers in their order, not connected yet: `kv.start()` does that. key: as in PENNYWEIGHT_CACHE_KEY, or "".
+    """The tiers in their order, not connected yet: `start` does that. key: as in PENNYWEIGHT_CACHE_KEY, or "".
 
     Raises ConfigError for what is missing.
     """
@@ -91,8 +102,12 @@ def open_tiers(
         memory = store if isinstance(store, MemoryKV) else memory
         sealed = store if name == "memory" else Sealed(store, codec)
         levels.append(Level(name, sealed, clock=clock, settings=level))
-    leases = _leases(settings, servers, clock)
-    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files, memory=memory)
+    leases, shared, timeout_s = _leases(settings, servers, clock)
+    meeting = None
+    if shared is not None:
+        at_once = msgspec.structs.replace(_remote(timeout_s, None, settings.max_value_bytes), behind=False)
+        meeting = Meeting(leases, Level("meeting", Sealed(shared, codec), clock=clock, settings=at_once))
+    return Tiers(Tiered(levels), leases, meeting=meeting, files=files, memory=memory)
 
 
 def wrong(settings: CacheSettings, key: str) -> list[tuple[str, str, str]]:
@@ -152,14 +167,17 @@ def _remote(timeout_s: float, ttl_s: float | None, max_value_bytes: int, *, untr
     )
 
 
-def _leases(settings: CacheSettings, servers: Servers, clock: Clock) -> Leases:
-    """Among all replicas where they share a tier. Redis before Postgres: who asks for a lease has a caller waiting."""
-    leases: Leases = MemoryLeases(clock)
+def _leases(settings: CacheSettings, servers: Servers, clock: Clock) -> tuple[Leases, Tier | None, float]:
+    """Among all replicas where they share a tier, and that tier's store and timeout. Redis before Postgres: who asks
+    for a lease has a caller waiting.
+    """
     if "redis" in settings.tiers:
-        leases = _module("redis").RedisLeases(servers.redis())
-    elif "postgres" in settings.tiers:
-        leases = _module("postgres").PostgresLeases(servers.postgres())
-    return leases
+        redis, client = _module("redis"), servers.redis()
+        return redis.RedisLeases(client), redis.RedisKV(client), settings.redis.timeout_s
+    if "postgres" in settings.tiers:
+        postgres, database = _module("postgres"), servers.postgres()
+        return postgres.PostgresLeases(database), postgres.PostgresKV(database), settings.postgres.timeout_s
+    return MemoryLeases(clock), None, 0.0
 
 
 def _keys(settings: CacheSettings, key: str) -> tuple[bytes, ...]:
