@@ -13,23 +13,24 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
-from .backends.coalesce import Coalesce, Fuse, share_key
+from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
 from .backends.ollama import Settings as OllamaSettings
-from .backends.replicas import Replicas
 from .backends.retry import Retry
 from .backends.rotation import Keys
 from .backends.transport import Http1, origin
@@ -63,9 +64,9 @@ from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
-from .stores.meeting import Meeting
 from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
@@ -74,6 +75,9 @@ from .text.embedders import folder_of
 from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -233,7 +237,7 @@ async def build(
         stack.push_async_callback(servers.close)
         tiers = _tiers(config, database, servers, time)
         stack.push_async_callback(tiers.close)
-        tiers.start()
+        tiers.kv.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
@@ -273,12 +277,20 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
-        fuse, fused = _fuse(config, resolver), backend
-        if tiers.meeting is not None and config.fusing.replicas:
-            fused = met = _met(backend, tiers.meeting, config, fuse)
-            stack.push_async_callback(met.aclose)
-        coalesce = Coalesce(fused, buffer_bytes=config.fusing.buffer_bytes, fuse=fuse)
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
@@ -476,18 +488,6 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     return made
 
 
-def _met(inner: Backend, meeting: Meeting, config: Config, fuse: Callable[[Call], Fuse]) -> Replicas:
-    """What asks one upstream for all replicas. It is asked once per process, by `Coalesce`."""
-    fusing = config.fusing
-    return Replicas(
-        inner,
-        meeting,
-        lambda call: share_key(call, fuse(call)),
-        wait_s=fusing.replica_wait_s,
-        limit_bytes=fusing.buffer_bytes,
-    )
-
-
 def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
     """The stores of the response caches. Budgets and keys stay in this machine's database."""
     key = config.cache_key.reveal() if config.cache_key else ""
@@ -582,6 +582,34 @@ def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return resolver.full(call.original.model, call.original.wire).fuse or always
 
     return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

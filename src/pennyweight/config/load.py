@@ -285,7 +285,7 @@ class _Reading:
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
-        positive += [("fusing", "buffer_bytes"), ("fusing", "replica_wait_s")]
+        positive += [("fusing", "buffer_bytes"), ("fusing", "lease_s"), ("fusing", "store_s")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:
@@ -316,6 +316,16 @@ class _Reading:
                 message = f"optimizers[{index}].use {rule.use!r} is listed twice."
                 self.report(("optimizers", index, "use"), message, "Keep one of them.")
             seen.add(rule.use)
+
+    def _check_fusing(self, config: Config) -> None:
+        fusing = config.fusing
+        if fusing.across == "redis" and not config.cache.redis.url:
+            message = 'fusing.across is "redis", but there is no address of a Redis.'
+            self.report(("fusing", "across"), message, "Set cache.redis.url, or PENNYWEIGHT_REDIS_URL.")
+        if fusing.templates and not any(rule.use == "templates" for rule in config.optimizers):
+            message = "fusing.templates has nothing to go by: the optimizer `templates` is not listed."
+            remedy = 'Add [[optimizers]] with use = "templates"; mode = "shadow" lets it learn and serve nothing.'
+            self.report(("fusing", "templates"), message, remedy, "warning")
 
     def _check_experiments(self, experiments: Experiments) -> None:
         def wrong(field: str, what: str, remedy: str) -> None:

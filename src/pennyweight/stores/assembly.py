@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..errors import ConfigError
 from ..protocols import Clock, Leases, Tier
 from .database import Database
 from .files import FilesKV
 from .leases import MemoryLeases
-from .meeting import Meeting
 from .memory import MemoryKV
 from .sealed import KEY_VARIABLE, Codec, Sealed, read_keys
 from .settings import CacheSettings, TierName
@@ -59,28 +56,17 @@ class Servers:
 
 
 class Tiers:
-    """What `open_tiers` made. meeting: where replicas meet; None where no tier is shared with others."""
+    """What `open_tiers` made."""
 
-    def __init__(
-        self, kv: Tiered, leases: Leases, *, meeting: Meeting | None, files: FilesKV | None, memory: MemoryKV | None
-    ) -> None:
+    def __init__(self, kv: Tiered, leases: Leases, *, files: FilesKV | None, memory: MemoryKV | None) -> None:
         self.kv = kv
         self.memory = memory  # this process's own tier, where there is one
         self.leases = leases
-        self.meeting = meeting
         self._files = files
-
-    def start(self) -> None:
-        """Connect to servers, so that the first callers find it done."""
-        self.kv.start()
-        if self.meeting is not None:
-            self.meeting.start()
 
     async def close(self) -> None:
         """Make queued writes, for a short while. Servers and the database are closed by their owners, afterwards."""
         await self.kv.close()
-        if self.meeting is not None:
-            await self.meeting.close()
         if self._files is not None:
             await self._files.close()
 
@@ -88,7 +74,7 @@ class Tiers:
 def open_tiers(
     settings: CacheSettings, *, key: str, data_dir: Path, database: Database, servers: Servers, clock: Clock
 ) -> Tiers:
-    """The tiers in their order, not connected yet: `start` does that. key: as in PENNYWEIGHT_CACHE_KEY, or "".
+    """The tiers in their order, not connected yet: `kv.start()` does that. key: as in PENNYWEIGHT_CACHE_KEY, or "".
 
     Raises ConfigError for what is missing.
     """
@@ -102,12 +88,7 @@ def open_tiers(
         memory = store if isinstance(store, MemoryKV) else memory
         sealed = store if name == "memory" else Sealed(store, codec)
         levels.append(Level(name, sealed, clock=clock, settings=level))
-    leases, shared, timeout_s = _leases(settings, servers, clock)
-    meeting = None
-    if shared is not None:
-        at_once = msgspec.structs.replace(_remote(timeout_s, None, settings.max_value_bytes), behind=False)
-        meeting = Meeting(leases, Level("meeting", Sealed(shared, codec), clock=clock, settings=at_once))
-    return Tiers(Tiered(levels), leases, meeting=meeting, files=files, memory=memory)
+    return Tiers(Tiered(levels), _leases(settings, servers, clock), files=files, memory=memory)
 
 
 def wrong(settings: CacheSettings, key: str) -> list[tuple[str, str, str]]:
@@ -167,17 +148,14 @@ def _remote(timeout_s: float, ttl_s: float | None, max_value_bytes: int, *, untr
     )
 
 
-def _leases(settings: CacheSettings, servers: Servers, clock: Clock) -> tuple[Leases, Tier | None, float]:
-    """Among all replicas where they share a tier, and that tier's store and timeout. Redis before Postgres: who asks
-    for a lease has a caller waiting.
-    """
+def _leases(settings: CacheSettings, servers: Servers, clock: Clock) -> Leases:
+    """Among all replicas where they share a tier. Redis before Postgres: who asks for a lease has a caller waiting."""
+    leases: Leases = MemoryLeases(clock)
     if "redis" in settings.tiers:
-        redis, client = _module("redis"), servers.redis()
-        return redis.RedisLeases(client), redis.RedisKV(client), settings.redis.timeout_s
-    if "postgres" in settings.tiers:
-        postgres, database = _module("postgres"), servers.postgres()
-        return postgres.PostgresLeases(database), postgres.PostgresKV(database), settings.postgres.timeout_s
-    return MemoryLeases(clock), None, 0.0
+        leases = _module("redis").RedisLeases(servers.redis())
+    elif "postgres" in settings.tiers:
+        leases = _module("postgres").PostgresLeases(servers.postgres())
+    return leases
 
 
 def _keys(settings: CacheSettings, key: str) -> tuple[bytes, ...]:
