@@ -55,15 +55,15 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
-from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
-from .stores.tiered import Level, Tiered
+from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
@@ -99,6 +99,7 @@ class Parts(msgspec.Struct, frozen=True):
     vectors: LazyVectors
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
+    leases: Leases  # who does a thing, among all replicas that share a store
 
 
 class App:
@@ -118,7 +119,8 @@ class App:
         keys: KeyStore,
         budget: Budget,
         database: Database,
-        kv: KV,
+        kv: Tiered,
+        leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
         policy: Policy,
@@ -142,6 +144,7 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.leases = leases
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
@@ -199,9 +202,11 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        memory = MemoryKV(clock=time, count=20_000, size_bytes=32 << 20)
-        kv = Tiered([Level("memory", memory, clock=time), Level("sqlite", stored, clock=time)])
-        stack.push_async_callback(kv.close)
+        servers = Servers(config.cache)
+        stack.push_async_callback(servers.close)
+        tiers = _tiers(config, database, servers, time)
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
@@ -216,7 +221,7 @@ async def build(
             return resolver.full(call.original.model, call.original.wire).cache
 
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(kv, time, accounts, tokenizer, economy, vectors, hits, rule)
+        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -287,7 +292,8 @@ async def build(
             keys=keys,
             budget=budget,
             database=database,
-            kv=kv,
+            kv=tiers.kv,
+            leases=tiers.leases,
             resolver=resolver,
             watchers=watchers,
             policy=policy,
@@ -417,6 +423,12 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     if not isinstance(made, Optimizer):
         raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
+
+
+def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
+    """The stores of the response caches. Budgets and keys stay in this machine's database."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
 
 
 def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:

@@ -16,12 +16,14 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "AdaptiveSettings",
     "AdviceSettings",
     "Auth",
+    "CacheSettings",
     "Capture",
     "Config",
     "Experiments",
@@ -254,5 +256,7 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    cache: CacheSettings = CacheSettings()
+    cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     proxies: Proxies = Proxies()
     source: Path | None = None
