@@ -64,7 +64,7 @@ from .stores.flags import SQLiteFlags
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
-from .stores.vectors.lazy import LazyVectors, in_memory
+from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
@@ -213,7 +213,7 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        vectors = in_memory(config.vectors, clock=time, database=database)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
