@@ -23,6 +23,7 @@ from .backends.budget import Budget
 from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
+from .backends.embeddings import embedder
 from .backends.fallback import Fallback
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
@@ -55,7 +56,7 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Leases, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
 from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
@@ -66,6 +67,8 @@ from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
+from .text.embedders import folder_of
+from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
@@ -100,6 +103,7 @@ class Parts(msgspec.Struct, frozen=True):
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
     leases: Leases  # who does a thing, among all replicas that share a store
+    embeddings: Embeddings
 
 
 class App:
@@ -131,6 +135,7 @@ class App:
         doctor: Rounds,
         vectors: LazyVectors,
         hits: HitBook,
+        embeddings: Embeddings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -153,6 +158,7 @@ class App:
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
         self.vectors = vectors  # loads nothing until it is used
+        self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -221,7 +227,14 @@ async def build(
             return resolver.full(call.original.model, call.original.wire).cache
 
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases)
+        embeddings = Embeddings(
+            config.embeddings,
+            folder_of(config.embeddings, config.data_dir),
+            clock=time,
+            remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
+        )
+        stack.push_async_callback(embeddings.close)
+        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -233,6 +246,8 @@ async def build(
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
+        if config.embeddings.elsewhere:
+            _embedder(config, backend, time)  # what cannot work is told at the start
         coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
         stack.push_async_callback(coalesce.aclose)
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
@@ -304,6 +319,7 @@ async def build(
             doctor=doctor,
             vectors=vectors,
             hits=hits,
+            embeddings=embeddings,
         )
 
 
@@ -378,6 +394,12 @@ def _prices(config: Config) -> PriceBook:
         local=LOCAL | {name for name, provider in config.providers.items() if provider.local},
         names={name: provider.prices for name, provider in config.providers.items()},
     )
+
+
+def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
+    """The one that a provider runs. Raises ConfigError."""
+    places = {name: provider.urls for name, provider in config.providers.items()}
+    return embedder(config.embeddings, backend, places, clock=clock)
 
 
 def _capture_rule(config: Config) -> Rule:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ..front.auth import Gate
 from ..prices import read_overrides
 from ..stores.assembly import wrong
 from ..stores.virtual_keys import KeyStore
+from ..text.embedders import folder_of
+from ..text.embedders.folder import absent
 
 __all__ = ["command", "examine"]
 
@@ -66,9 +69,32 @@ def examine(config: Config) -> list[Problem]:
                 problems.append(Problem(message, remedy, "warning"))
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
+    problems += _embeddings(config)
     if not any(provider.configured for provider in config.providers.values()):
         message = "No provider has a key: only callers on this machine that bring their own are answered."
         problems.append(Problem(message, "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or another.", "warning"))
+    return problems
+
+
+def _embeddings(config: Config) -> list[Problem]:
+    """What the optimizers that compare texts by their meaning lack; without it they stay off."""
+    settings = config.embeddings
+    wanted = settings != type(settings)() or any(rule.use == "semantic_cache" for rule in config.optimizers)
+    if not wanted:
+        return []
+    if settings.elsewhere:
+        name = settings.provider or settings.kind
+        if name in config.providers:
+            return []
+        message = f"embeddings.provider {name!r} is not there."
+        return [Problem(message, f"There are: {', '.join(sorted(config.providers))}.")]
+    problems = []
+    missing = [name for name in ("numpy", "onnxruntime", "tokenizers") if find_spec(name) is None]
+    if missing:
+        message = f"The semantic cache stays off: {', '.join(missing)} is not installed."
+        problems.append(Problem(message, "Install pennyweight[semantic].", "warning"))
+    if reason := absent(folder_of(settings, config.data_dir)):
+        problems.append(Problem(f"The semantic cache stays off: {reason}", "", "warning"))
     return problems
 
 

@@ -26,6 +26,7 @@ from .settings import (
     CacheSettings,
     Capture,
     Config,
+    EmbeddingSettings,
     Experiments,
     FusingSettings,
     LedgerSettings,
@@ -53,9 +54,10 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "embeddings": EmbeddingSettings,
+    "fusing": FusingSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
-    "fusing": FusingSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -64,6 +66,7 @@ _TOP = [
     "cache",
     "capture",
     "data_dir",
+    "embeddings",
     "experiments",
     "fusing",
     "ledger",

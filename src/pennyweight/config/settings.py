@@ -18,6 +18,7 @@ from ..policy import Mode
 from ..request import Wire
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
+from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
     "AdaptiveSettings",
@@ -26,6 +27,7 @@ __all__ = [
     "CacheSettings",
     "Capture",
     "Config",
+    "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
     "LedgerSettings",
@@ -258,5 +260,6 @@ class Config(msgspec.Struct, frozen=True):
     fusing: FusingSettings = FusingSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
