@@ -29,6 +29,7 @@ from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
 
@@ -50,6 +51,7 @@ class Pages:
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
         self._doctor = DoctorPages(app, gate)
+        self._tools = ToolPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -60,6 +62,8 @@ class Pages:
 
     def find(self, request: HttpRequest) -> Page | None:
         if (page := self._experiments.find(request)) is not None:
+            return page
+        if (page := self._tools.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
