@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,8 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
@@ -41,7 +43,7 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
-from .hits import CacheRule
+from .hits import Audit, CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
@@ -63,7 +65,9 @@ from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
+from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, open_vectors
@@ -73,6 +77,9 @@ from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
 from .tool_results import ToolResults
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -185,6 +192,24 @@ class App:
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
 
+    async def purge(self, wanted: Wanted) -> int:
+        """Drop what caches keep of that, here and in all processes that share the stores. How many entries.
+        Raises StoreError."""
+        return await purge(self.kv, wanted, now=self.clock.now())
+
+    async def rated(self, call_id: str, tenant: str, score: float) -> None:
+        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
+        an entry that was wrong is dropped."""
+        served = self.hits.served(call_id)
+        if served is None or served.tenant != tenant or score == 0:
+            return
+        valid = score > 0
+        self.hits.audited(
+            Audit(served.cache, valid, tenant, served.route, call_id=call_id, tier=served.tier, source="feedback")
+        )
+        if not valid and served.key:
+            await self.purge(Wanted(key=served.key, tenant=tenant))
+
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
         costs = [self.accounts.cost(charge) for charge in charges]
@@ -230,6 +255,10 @@ async def build(
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
         hits = HitBook(database, time, route=lambda call: rule(call).name)
         embeddings = Embeddings(
             config.embeddings,
@@ -252,8 +281,20 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
-        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
@@ -555,6 +596,34 @@ def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return resolver.full(call.original.model, call.original.wire).fuse or always
 
     return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

@@ -12,15 +12,16 @@ by pricing both prompts, so that minimum lengths, look-back, price bands and mar
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from .call import Call, Proposal, Rewrite, Route, Target
-from .habits import LATER_S, SOON_S, WELL, Agent, Conversation, Habits, Outlook, head
+from .habits import LATER_S, SOON_S, WELL, Agent, Conversation, Habits, Outlook
 from .money import Price, factor_at, rates_for
-from .prefix import Blocks, Segment, shared
+from .prefix import Blocks, Chain, Segment, shared
 from .prices.caching import CacheBook, CacheRules
 from .request import Edit, Operation, Request, Usage
 from .warmth import Forecast, Scope, Warmth
@@ -43,8 +44,8 @@ class Foreseen(msgspec.Struct, frozen=True):
     agent: str
     scope: Scope
     rules: CacheRules
-    asked: tuple[Segment, ...]
-    chain: tuple[Segment, ...]
+    asked: Chain
+    chain: Chain
     forecast: Forecast
     outlook: Outlook
     conversation: Conversation | None
@@ -71,7 +72,7 @@ class Worth(msgspec.Struct, frozen=True):
         return self.now + self.ahead
 
 
-class Rates(msgspec.Struct, frozen=True):
+class Rates(msgspec.Struct, frozen=True, dict=True):
     """Pico-dollars a token, time of day in it. A prompt's length may cross a band, so they are looked up by length."""
 
     price: Price
@@ -80,14 +81,35 @@ class Rates(msgspec.Struct, frozen=True):
     def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
         """(input, read, 5-minute write, 1-hour write, output)."""
         rates = rates_for(self.price, int(prompt_tokens))
+        known: tuple[Any, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
+        if known is not None and known[0] is rates:
+            return known[1]
         factor = self.factor
-        return (
+        found = (
             float(rates.input) * factor,
             float(rates.read) * factor,
             float(rates.write_5m) * factor,
             float(rates.write_1h) * factor,
             float(rates.output) * factor,
         )
+        self.__dict__["_of"] = rates, found
+        return found
+
+
+class _Looked(msgspec.Struct, frozen=True):
+    """What was foreseen of a call, and when."""
+
+    by: Economy
+    seen: Foreseen
+    request: Request
+    target: Target
+    learned: int
+    at: float
+
+    def still(self, call: Call, learned: int, at: float) -> bool:
+        """Whether looking again would show the same."""
+        same = call.request is self.request and call.target is self.target and learned == self.learned
+        return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
 
 
 class Economy:
@@ -100,15 +122,27 @@ class Economy:
         self.actual = Warmth()
         self.untouched = Warmth()
         self.habits = Habits()
+        self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
-    def look(self, call: Call, *, at: float) -> Foreseen | None:
-        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds.
+    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
+        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
+        no provider caches so short a prompt.
 
         Raises BadRequest for a body that cannot be read.
         """
         original = call.original
-        if original.operation is not Operation.GENERATE or len(original.raw) < SMALL_BYTES:
+        if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
             return None
+        known: _Looked | None = call.facts.get("looked")
+        if known is not None and known.by is self and known.still(call, self._learned, at):
+            return known.seen
+        seen = self._look(call, at)
+        if seen is not None:
+            call.facts["looked"] = _Looked(self, seen, call.request, call.target, self._learned, at)
+        return seen
+
+    def _look(self, call: Call, at: float) -> Foreseen | None:
+        original = call.original
         rules = self.rules(call.target)
         session = _session(call)
         asked = self.chain(original, session)
@@ -117,7 +151,7 @@ class Economy:
         chain = asked
         if call.request is not original and call.request.__dict__.get("_like") is not original:
             chain = self.chain(call.request, session and session + "\0sent")
-        start = head(asked)
+        start = asked.head
         session = session or call.id
         key = _key(session, asked[start - 1].digest if start else b"")
         scope = (call.target.provider, call.target.model, _account(call))
@@ -151,10 +185,10 @@ class Economy:
         """How that upstream caches prompts, by the book."""
         return self._caches.rules(target.provider, target.model, target.wire)
 
-    def chain(self, request: Request, session: str = "") -> tuple[Segment, ...]:
+    def chain(self, request: Request, session: str = "") -> Chain:
         """The request's chain, made once. session: "" or a name under which its head is remembered."""
         request = request.__dict__.get("_like", request)
-        found: tuple[Segment, ...] | None = request.__dict__.get("_chain")
+        found: Chain | None = request.__dict__.get("_chain")
         if found is None:
             found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
         return found
@@ -163,7 +197,7 @@ class Economy:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
-        seen = self.look(call, at=at)
+        seen = self.look(call, at=at, small=True)  # it will grow, and what was changed stays so
         if seen is None:
             return None
         if seen.rates is None:
@@ -206,7 +240,7 @@ class Economy:
             return False
         return len(ours) == len(theirs) and bool(ours[-1].digest == theirs[-1].digest)
 
-    def mark(self, call: Call, edits: tuple[Edit, ...], chain: tuple[Segment, ...]) -> None:
+    def mark(self, call: Call, edits: tuple[Edit, ...], chain: Chain) -> None:
         """Edits that do nothing but put marks on blocks: the chain that they lead to need not be made again."""
         call.facts["marked"] = (call.request, edits, chain)
 
@@ -219,7 +253,7 @@ class Economy:
         if _is_beside(edits):
             after.__dict__["_like"] = before.__dict__.get("_like", before)
 
-    def compare(self, seen: Foreseen, chain: tuple[Segment, ...], *, at: float, restores: bool = False) -> Worth:
+    def compare(self, seen: Foreseen, chain: Chain, *, at: float, restores: bool = False) -> Worth:
         """What it is worth to send `chain` in place of the chain that would go out now.
 
         restores: it is known to be the form in which this conversation was sent before.
@@ -232,7 +266,7 @@ class Economy:
             bound = next((s for s in reversed(seen.chain[same:]) if s.bound), None)
             if bound is not None:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
-        if not seen.chore and _marked(chain) < _marked(seen.chain):
+        if not seen.chore and len(chain.marks) < len(seen.chain.marks):
             return Worth(refused="the caller's own cache breakpoints stay")
         before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
         before, after = _kept(before, seen.chain, seen), _kept(after, chain, seen)
@@ -254,7 +288,7 @@ class Economy:
     def _rewriting(
         self,
         seen: Foreseen,
-        chain: tuple[Segment, ...],
+        chain: Chain,
         same: int,
         before: Forecast,
         after: Forecast,
@@ -286,10 +320,10 @@ class Economy:
             return msgspec.structs.replace(worth, refused="what it saves is less than what rounding may cost")
         return worth
 
-    def _restores(self, seen: Foreseen, chain: tuple[Segment, ...]) -> bool:
+    def _restores(self, seen: Foreseen, chain: Chain) -> bool:
         """Whether all that the model said stands, in this chain, behind what it was said to: the chain goes on where
         the last one sent of its conversation ended, of that with the caller's head or with the chain's own."""
-        start = head(chain)
+        start = chain.head
         said = len(chain)
         while said > start and chain[said - 1].role not in ("assistant", "model"):
             said -= 1
@@ -320,6 +354,7 @@ class Economy:
 
     def sent(self, seen: Foreseen, *, at: float) -> Foreseen:
         """The provider has taken a call that looked so as it went out. Gives what to keep of it for `billed`."""
+        self._learned += 1
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
         appends = seen.conversation is None or seen.conversation.appends(seen.asked)
@@ -334,11 +369,12 @@ class Economy:
 
     def lost_sight(self, seen: Foreseen) -> None:
         """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
+        self._learned += 1
         self.habits.forget(seen.key)
 
     def _went_on(self, seen: Foreseen) -> None:
         """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
-        start = head(seen.chain)
+        start = seen.chain.head
         own = self.habits.conversation(_key(seen.session, seen.chain[start - 1].digest)) if start else None
         if own is not None:
             own.chain = seen.chain
@@ -346,7 +382,7 @@ class Economy:
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:
         """Remember a mark of ours that stands further back than anything that has come again so far."""
-        ours = [index for index, segment in enumerate(seen.chain) if segment.mark]
+        ours = seen.chain.marks
         if ours and ours[-1] >= conversation.repeated_before:
             conversation.guessed.append(seen.chain[ours[-1]].digest)
 
@@ -356,6 +392,7 @@ class Economy:
 
     def billed(self, seen: Foreseen, would_be: Forecast, usage: Usage, *, at: float) -> None:
         """What the provider billed for a call that was `sent`."""
+        self._learned += 1
         self.actual.learn(seen.scope, seen.rules, seen.chain, seen.forecast, usage, at)
         if seen.chain == seen.asked:
             self.untouched.learn(seen.scope, seen.rules, seen.asked, would_be, usage, at)
@@ -370,6 +407,7 @@ class Economy:
         conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
         if seen.rates is not None:
             conversation.spent += _bill(usage, seen.rates)
+            conversation.answers += usage.output_tokens * seen.rates.of(usage.input_tokens)[4]
         if seen.rates is not None and conversation.rewritten:
             without = baseline(usage, seen.forecast, would_be)
             earned = _bill(without, seen.rates) - _bill(usage, seen.rates)
@@ -422,6 +460,7 @@ _PROMPT = frozenset(
 )
 """The members of a body that what a provider caches depends on."""
 
+_AT_ONE_TIME_S = 0.05
 _COLD = 0.06  # a prefix that is warm with at most this probability may be rewritten
 _CRUMB = 1.0  # pico-dollars: rounding
 _STEP_TOKENS = 128  # in which some providers count what they read
@@ -474,14 +513,13 @@ def _ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
         write if seen.rules.kind == "marked" else plain
     )  # it is written up to its end, whether that comes again or not
     again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * rest
-    covered = 1.0 if lasting else 0.0
-    if forecast.lasting_ttl_s >= LATER_S and forecast.prompt_tokens:  # an hour's climb from a small beginning
-        covered = min(lasting / forecast.prompt_tokens, 1.0)
+    # What a turn adds is written where marks stand at the end; from a small beginning they climb if that pays.
+    covered = min(lasting / forecast.prompt_tokens, 1.0) if forecast.prompt_tokens else 0.0
     added = growth * (covered * write + (1.0 - covered) * rest)
     return calls * (again + added)
 
 
-def _kept(forecast: Forecast, chain: Sequence[Segment], seen: Foreseen) -> Forecast:
+def _kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
     """Of what an implicit breakpoint at the end of a prompt writes, only what the next call repeats lasts."""
     conversation = seen.conversation
     if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
@@ -493,13 +531,13 @@ def _kept(forecast: Forecast, chain: Sequence[Segment], seen: Foreseen) -> Forec
     if comes >= len(chain):
         return forecast
     scale = forecast.prompt_tokens / max(chain[-1].upto, 1)
-    written = (segment.upto * scale for segment in chain[:comes] if segment.mark)
+    written = (chain[place].upto * scale for place in chain.marks if place < comes)
     known = forecast.known_tokens if forecast.known_to <= comes else 0.0
     lasting = max((tokens for tokens in written if tokens >= seen.rules.min_tokens), default=0.0)
     return msgspec.structs.replace(forecast, lasting_tokens=max(lasting, known))
 
 
-def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> float | None:
+def _repeats(asked: Chain, conversation: Conversation | None) -> float | None:
     """What a chore and the ones before it have in common: its own message is gone from the next."""
     if conversation is None or not conversation.asked:
         return None
@@ -507,7 +545,7 @@ def _repeats(asked: tuple[Segment, ...], conversation: Conversation | None) -> f
     return asked[common - 1].upto if common else 0.0
 
 
-def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float) -> str:
+def _stake(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> str:
     """Why a change that costs more now and pays later must not be made; "": it may. ttl_s: the life of what it writes.
 
     Its cost is a stake that is lost if no call follows in time, or with another head. What has not come again before
@@ -518,7 +556,7 @@ def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float)
         return "what it costs now would not come back"
     if conversation is None:
         return "not known yet whether the conversation goes on"
-    ours = [index for index, segment in enumerate(chain) if segment.mark]
+    ours = chain.marks
     last = ours[-1] if ours else -1
     if -worth.now > purse(seen, ttl_s, first=last <= smallest(seen)):
         return "more than has been earned, for a conversation that may end or pause"
@@ -530,30 +568,29 @@ def _stake(seen: Foreseen, chain: Sequence[Segment], worth: Worth, ttl_s: float)
 
 def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
-    and a small share of what it has cost, if it has gone on well within that life, oftener where a stake was lost.
+    and at most a thousandth of what it has cost, if it has gone on well within that life, oftener where a stake was
+    lost. So whatever follows, it costs no more than that above what it would have.
 
-    first: for the smallest prefix that can be cached at all. Where an agent goes on by itself, that may cost more.
+    first: for the smallest prefix that can be cached at all. Where a young agent goes on by itself, that may cost more.
     """
     conversation = seen.conversation
-    if conversation is None:
+    if conversation is None or seen.rates is None:
         return 0.0
     hour = ttl_s >= LATER_S
     life_s = LATER_S if hour else SOON_S
     if seen.gap_s >= life_s:
         return 0.0
+    cost = conversation.spent + conversation.answers + _now(seen.forecast, seen.rates)
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
     if conversation.balance + reading(seen) < 0:
-        return _SHARE * conversation.spent + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
-    most = _SHARE_HOUR if hour else _SHARE_MOST
-    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), most) if in_row >= _SHOWN else 0.0
+        return _SHARE * cost + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
+    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_HOUR if hour else _SHARE_MOST) if in_row >= _SHOWN else 0.0
     if seen.gap_s < _AT_ONCE * life_s and not hour:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
-        elif first and seen.looping and in_row >= _LONG:
-            share = min(_SHARE_LONG * 2.0 ** (in_row - _LONG), _SHARE_LOOPING)
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
             share = _SHARE_REPEATED
-    return conversation.balance + share * conversation.spent
+    return conversation.balance + share * cost
 
 
 def _least(seen: Foreseen) -> float:
@@ -582,11 +619,12 @@ def standing(seen: Foreseen) -> int:
     if conversation is None:
         return -1
     common = shared(conversation.chain, seen.chain)
-    for index in range(common - 1, -1, -1):
-        mark = conversation.chain[index].mark
-        if mark:
-            return index if seen.gap_s < (LATER_S if mark == "1h" else SOON_S) else -1
-    return -1
+    marks = conversation.chain.marks
+    place = bisect_left(marks, common) - 1
+    if place < 0:
+        return -1
+    life_s = LATER_S if conversation.chain[marks[place]].mark == "1h" else SOON_S
+    return marks[place] if seen.gap_s < life_s else -1
 
 
 def reading(seen: Foreseen) -> float:
@@ -603,12 +641,11 @@ def reading(seen: Foreseen) -> float:
 
 
 _AT_ONCE = 0.2
-_SHOWN, _STEADY, _ONCE_BITTEN, _LONG = 2, 5, 6, 7  # gaps well in time, without a break
+_SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
-_SHARE_MOST = 0.002
+_SHARE_MOST = 0.001  # a session that ends with the very next call must not have cost more than this above its baseline
 _SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
 _YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
-_SHARE_LONG = 0.008  # of a loop that has gone on for long; twice as much with every further call
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 
@@ -657,11 +694,7 @@ def _bill(usage: Usage, rates: Rates) -> float:
     )
 
 
-def _marked(chain: Sequence[Segment]) -> int:
-    return sum(1 for segment in chain if segment.mark)
-
-
-def _said(chain: Sequence[Segment]) -> int:
+def _said(chain: Chain) -> int:
     """Tokens up to the last turn of the model: what the provider has seen before."""
     for segment in reversed(chain):
         if segment.role in ("assistant", "model"):
@@ -669,7 +702,7 @@ def _said(chain: Sequence[Segment]) -> int:
     return 0
 
 
-def _is_looping(chain: Sequence[Segment]) -> bool:
+def _is_looping(chain: Chain) -> bool:
     """Whether the prompt ends in the result of a tool: behind it an agent goes on by itself."""
     return chain[-1].tool
 

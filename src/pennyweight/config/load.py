@@ -287,7 +287,7 @@ class _Reading:
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
-        positive += [("fusing", "buffer_bytes")]
+        positive += [("fusing", "buffer_bytes"), ("fusing", "lease_s"), ("fusing", "store_s")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:
@@ -330,6 +330,16 @@ class _Reading:
             if rule.name in names[:index] or "*" in names[:index]:
                 message = f"tools[{index}].name {rule.name!r} is never reached: an earlier rule matches first."
                 self.report(("tools", index, "name"), message, "Put it first, or leave it out.")
+
+    def _check_fusing(self, config: Config) -> None:
+        fusing = config.fusing
+        if fusing.across == "redis" and not config.cache.redis.url:
+            message = 'fusing.across is "redis", but there is no address of a Redis.'
+            self.report(("fusing", "across"), message, "Set cache.redis.url, or PENNYWEIGHT_REDIS_URL.")
+        if fusing.templates and not any(rule.use == "templates" for rule in config.optimizers):
+            message = "fusing.templates has nothing to go by: the optimizer `templates` is not listed."
+            remedy = 'Add [[optimizers]] with use = "templates"; mode = "shadow" lets it learn and serve nothing.'
+            self.report(("fusing", "templates"), message, remedy, "warning")
 
     def _check_experiments(self, experiments: Experiments) -> None:
         def wrong(field: str, what: str, remedy: str) -> None:

@@ -58,8 +58,11 @@ class Servers:
 class Tiers:
     """What `open_tiers` made. shared: whether other replicas see the same leases."""
 
-    def __init__(self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None) -> None:
+    def __init__(
+        self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None, memory: MemoryKV | None
+    ) -> None:
         self.kv = kv
+        self.memory = memory  # this process's own tier, where there is one
         self.leases = leases
         self.shared = shared
         self._files = files
@@ -80,14 +83,16 @@ def open_tiers(
     """
     codec = Codec(_keys(settings, key), limit_bytes=max(settings.max_value_bytes, 1))
     files: FilesKV | None = None
+    memory: MemoryKV | None = None
     levels = []
     for name in settings.tiers:
         store, level = _tier(name, settings, data_dir, database, servers, clock)
         files = store if isinstance(store, FilesKV) else files
+        memory = store if isinstance(store, MemoryKV) else memory
         sealed = store if name == "memory" else Sealed(store, codec)
         levels.append(Level(name, sealed, clock=clock, settings=level))
     leases = _leases(settings, servers, clock)
-    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files)
+    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files, memory=memory)
 
 
 def wrong(settings: CacheSettings, key: str) -> list[tuple[str, str, str]]:

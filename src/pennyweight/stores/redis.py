@@ -43,7 +43,7 @@ return {1, ARGV[3]}
 """
 
 
-def connect(url: str) -> Client:
+def connect(url: str, *, connections: int = _CONNECTIONS) -> Client:
     """A client that has not connected yet, and connects anew after every failure. It belongs to one event loop.
 
     Waiting is bounded here only so that nothing is stuck for ever; who asks bounds it as tightly as it must. Nothing is
@@ -52,7 +52,7 @@ def connect(url: str) -> Client:
     try:
         pool: Any = BlockingConnectionPool.from_url(
             url,
-            max_connections=_CONNECTIONS,
+            max_connections=connections,
             timeout=2,
             socket_connect_timeout=2,
             socket_timeout=5,
