@@ -16,14 +16,18 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
+from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
     "AdaptiveSettings",
     "AdviceSettings",
     "Auth",
+    "CacheSettings",
     "Capture",
     "Config",
+    "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
     "LedgerSettings",
@@ -116,10 +120,18 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise."""
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise.
+
+    across: through what replicas share theirs; "redis" is the server of [cache.redis]. templates: whether calls follow
+    others of their template, as far as the optimizer `templates` knows it.
+    """
 
     identical: Fuse = "repeatable"
     buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+    across: Literal["off", "redis"] = "off"
+    lease_s: float = 3.0  # a replica that says nothing for so long is taken for dead
+    store_s: float = 0.25  # how long a call waits for Redis before it goes on without
+    templates: bool = False
 
 
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,5 +266,8 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    cache: CacheSettings = CacheSettings()
+    cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None

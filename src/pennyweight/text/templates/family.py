@@ -17,7 +17,7 @@ from .doubts import as_number, derived, features, marks, rest_of, unexplained
 from .filling import Doubt, Swap, fill
 from .slots import Masked
 
-__all__ = ["MOST_EXAMPLES", "Branch", "Example", "Family", "Proof", "branch", "learn"]
+__all__ = ["MOST_EXAMPLES", "Branch", "Example", "Family", "Proof", "branch", "foresee", "learn"]
 
 MOST_EXAMPLES = 6
 """Answers kept of one template; further ones take the place of the oldest."""
@@ -89,6 +89,31 @@ def branch(family: Family, question: Masked, *, witnesses: int = 1, doubtful: in
             return "two answers that differ"
         found = found or made
     return found or why
+
+
+def foresee(family: Family, leader: Masked, question: Masked, *, doubtful: int = 4) -> tuple[Swap, ...] | str:
+    """What to exchange in the leader's answer while it is still on its way, or why one cannot say yet.
+
+    Nobody has seen that answer, so the template must be known as well as for the most doubtful one.
+    """
+    if family.closed:
+        return family.closed
+    changed = _changed(Example(leader.values, ""), question)
+    if not changed or any(slot not in family.proofs or family.proofs[slot].shown < doubtful for slot in changed):
+        return "too few answers have shown it"
+    proofs = {slot: family.proofs[slot] for slot in changed}
+    try:
+        swaps = tuple(
+            Swap(_core(leader.values[slot], proof), _core(question.values[slot], proof))
+            for slot, proof in proofs.items()
+        )
+        others = [question.values[i] for i in range(len(question.values)) if i not in proofs]
+        _check_values(swaps, _literal(question, changed, proofs), others)
+    except Doubt as doubt:
+        return str(doubt)
+    if not all(_covered(proof, swap.new) for proof, swap in zip(proofs.values(), swaps, strict=True)):
+        return "a value unlike those that were shown"
+    return swaps
 
 
 def learn(family: Family, question: Masked, answer: str, source: str = "") -> Family:
