@@ -23,12 +23,12 @@ FEATURES = [
     "cache-accounting",
     "capture",
     "clawrouter",
-    "coalesce",
     "configuration",
     "dashboard",
     "doctor",
     "exact-cache",
     "experiments",
+    "fusing",
     "gate",
     "identity",
     "keys",
@@ -39,6 +39,7 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
 
