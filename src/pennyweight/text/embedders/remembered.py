@@ -31,6 +31,11 @@ class Charging(Protocol):
         ...
 
 
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class Remembered:
     """An Embedder around another. `count`: vectors kept, about 1.7 kB each with 384 dimensions.
 
@@ -71,11 +76,13 @@ class Remembered:
         return await asyncio.shield(flight)
 
     async def close(self) -> None:
-        """Stop what is under way."""
+        """Stop what is under way, and the embedder inside."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+        if isinstance(self._inner, _Closable):
+            self._inner.close()
 
     async def _fetch(self, key: bytes, text: str) -> Embedded:
         inner = self._inner
