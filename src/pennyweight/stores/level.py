@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..errors import StoreError
-from ..protocols import Clock, Tier
+from ..protocols import Clock, PromptKeeper, Tier
 from .breaker import Breaker
 
 __all__ = ["Level", "LevelSettings", "TierStats"]
@@ -87,7 +87,8 @@ class Level:
         self.settings = settings or LevelSettings()
         self._now = clock.monotonic
         self._breaker = Breaker(untried=self.settings.untried)
-        self._queue: dict[str, tuple[bytes, float | None]] = {}  # values and when they lapse, oldest first
+        self._queue: dict[str, _Queued] = {}  # oldest first
+        self.keeps_prompts = isinstance(store, PromptKeeper) and store.keeps_prompts
         self._queue_bytes = 0
         self._owed_keys: dict[str, None] = {}
         self._owed_prefixes: dict[str, None] = {}
@@ -106,13 +107,12 @@ class Level:
     async def read(self, key: str) -> tuple[bytes, float | None] | None:
         queued = self._queue.get(key)
         if queued is not None:
-            value, until = queued
-            left_s = None if until is None else until - self._now()
+            left_s = None if queued.until is None else queued.until - self._now()
             if left_s is not None and left_s <= 0:
                 self.misses += 1
                 return None
             self.hits += 1
-            return value, left_s
+            return queued.value, left_s
         if self._owes(key):
             self.misses += 1
             return None
@@ -128,7 +128,7 @@ class Level:
             self.hits += 1
         return found
 
-    async def put(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    async def put(self, key: str, value: bytes, ttl_s: float | None, prompt: str = "") -> None:
         """At once, or queued; never raises where it is queued."""
         ttl_s = self.settings.ttl_s if ttl_s is None else ttl_s
         if len(value) > self.settings.max_value_bytes:
@@ -137,9 +137,9 @@ class Level:
             self._owe(key)  # what is there is older than what could not be kept
             self._mend()
         elif self.settings.behind:
-            self._put_later(key, value, ttl_s)
+            self._put_later(key, value, ttl_s, prompt)
         else:
-            await self._write(key, value, ttl_s)
+            await self._write(key, value, ttl_s, prompt)
 
     def fill(self, key: str, value: bytes, left_s: float | None) -> None:
         """Keep a copy of what a lower tier had, which keeps it for `left_s` more. Off the caller's path."""
@@ -311,11 +311,11 @@ class Level:
 
     # --- writing --------------------------------------------------------------------------------------------
 
-    async def _write(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    async def _write(self, key: str, value: bytes, ttl_s: float | None, prompt: str) -> None:
         write = _Write(key)
         self._under_way.append(write)
         try:
-            await self.ask(self.store.put(key, value, ttl_s=ttl_s), self.settings.write_timeout_s)
+            await self.ask(self._stored(key, value, ttl_s, prompt), self.settings.write_timeout_s)
         except BaseException:
             self._dropped += 1
             self._owe(key)
@@ -329,9 +329,15 @@ class Level:
         else:
             self._owed_keys.pop(key, None)
 
-    def _put_later(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    def _stored(self, key: str, value: bytes, ttl_s: float | None, prompt: str) -> Coroutine[Any, Any, None]:
+        if prompt and self.keeps_prompts and isinstance(self.store, PromptKeeper):
+            return self.store.put_answer(key, value, prompt=prompt, ttl_s=ttl_s)
+        return self.store.put(key, value, ttl_s=ttl_s)
+
+    def _put_later(self, key: str, value: bytes, ttl_s: float | None, prompt: str = "") -> None:
         self._take_from_queue(key)
-        self._queue[key] = (value, None if ttl_s is None else self._now() + ttl_s)
+        until = None if ttl_s is None else self._now() + ttl_s
+        self._queue[key] = _Queued(value, until, prompt if self.keeps_prompts else "")
         self._queue_bytes += len(value)
         while len(self._queue) > self.settings.queue or self._queue_bytes > self.settings.queue_bytes:
             oldest = next(iter(self._queue))
@@ -345,11 +351,10 @@ class Level:
     async def _write_queue(self) -> None:
         while self._queue:
             key, entry = next(iter(self._queue.items()))
-            value, until = entry
-            left_s = None if until is None else until - self._now()
+            left_s = None if entry.until is None else entry.until - self._now()
             try:
                 if left_s is None or left_s > 0:
-                    await self._write(key, value, left_s)
+                    await self._write(key, entry.value, left_s, entry.prompt)
                 else:
                     self._owe(key)
             except StoreError:  # counted, and owed
@@ -369,7 +374,7 @@ class Level:
     def _take_from_queue(self, key: str) -> None:
         entry = self._queue.pop(key, None)
         if entry is not None:
-            self._queue_bytes -= len(entry[0])
+            self._queue_bytes -= len(entry.value)
 
     # --- what it has to be told -----------------------------------------------------------------------------
 
@@ -404,6 +409,14 @@ class Level:
 
     def _mended(self, _task: asyncio.Task[None]) -> None:
         self._mender = None
+
+
+class _Queued(msgspec.Struct, frozen=True):
+    """A value to be written, when it lapses on the monotonic clock, and its prompt where that is kept."""
+
+    value: bytes
+    until: float | None
+    prompt: str
 
 
 class _Write:

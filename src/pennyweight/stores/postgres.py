@@ -91,12 +91,12 @@ class Postgres:
 class PostgresKV:
     """A Tier in the table `llm_cache`. Entries lapse by the server's clock, and are deleted some time after.
 
-    keep_prompts: whether `put`'s prompt is stored too, in the clear, for an operator who wants to read what was asked.
+    keep_prompts: whether `put_answer`'s prompt is stored too, in the clear, for an operator who wants to read it.
     """
 
     def __init__(self, database: Postgres, *, keep_prompts: bool = False) -> None:
         self._database = database
-        self._keep_prompts = keep_prompts
+        self.keeps_prompts = keep_prompts
         self._puts = 0
 
     async def get(self, key: str) -> bytes | None:
@@ -109,9 +109,12 @@ class PostgresKV:
             found: tuple[bytes, float | None] | None = await cursor.fetchone()
             return found
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None, prompt: str = "") -> None:
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        await self.put_answer(key, value, prompt="", ttl_s=ttl_s)
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
         tenant, hash_ = _named(key)
-        values = (_bytes(key), tenant, hash_, _text(prompt) if self._keep_prompts else "", value, _interval(ttl_s))
+        values = (_bytes(key), tenant, hash_, _text(prompt) if self.keeps_prompts else "", value, _interval(ttl_s))
         async with self._database.connection() as connection:
             await connection.execute(_PUT, values)
             self._puts += 1

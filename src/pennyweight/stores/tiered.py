@@ -72,13 +72,21 @@ class Tiered:
             return await asyncio.shield(reading)
         return await self._read_for_all(key)
 
+    @property
+    def keeps_prompts(self) -> bool:
+        return any(level.keeps_prompts for level in self._levels)
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """Raises StoreError only when every tier fails."""
+        await self.put_answer(key, value, prompt="", ttl_s=ttl_s)
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
+        """The prompt goes to the tiers that keep prompts. Raises StoreError as `put` does."""
         self._reading.pop(key, None)
         failed = 0
         for level in self._levels:
             try:
-                await level.put(key, value, ttl_s)
+                await level.put(key, value, ttl_s, prompt)
             except StoreError:
                 failed += 1
         if failed == len(self._levels):
