@@ -16,12 +16,15 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from ..errors import ConfigError, StoreError
 from ..kept import named
 from ..protocols import Lease
+from .breaker import Refused
 from .leases import REMEMBER_S, polled
 
 __all__ = ["PostgresKV", "PostgresLeases", "Postgres"]
 
 _LONGEST_S = 100 * 365 * 86_400.0
 _CONNECTIONS = 4
+_GOING = ("57", "08")  # operator intervention, connection exception
+_TOO_MANY_CONNECTIONS = "53300"
 _SCHEMA_LOCK = 0x70656E6E79  # "penny": of all sessions that make our tables, one at a time
 _SWEEP_EVERY = 256  # puts between two looks for entries that have lapsed
 _SWEEP = 1000  # entries dropped at a time
@@ -65,6 +68,8 @@ class Postgres:
             async with self._pool.connection() as connection:
                 yield connection
         except (psycopg.Error, PoolTimeout, PoolClosed, OSError) as error:
+            if isinstance(error, psycopg.errors.UndefinedTable):
+                self._made = False  # somebody dropped it: made again when next asked
             raise _failure(error) from error
 
     async def __aenter__(self) -> Postgres:
@@ -312,4 +317,6 @@ def _failure(error: Exception) -> StoreError:
     state = getattr(error, "sqlstate", None)
     if isinstance(error, psycopg.OperationalError | PoolTimeout | PoolClosed | OSError) and state is None:
         return StoreError(f"Postgres cannot be reached ({type(error).__name__}).")
-    return StoreError(f"Postgres refused ({type(error).__name__}, SQLSTATE {state}).")
+    if state is not None and (state[:2] in _GOING or state == _TOO_MANY_CONNECTIONS):
+        return StoreError(f"Postgres is starting or stopping (SQLSTATE {state}).")
+    return Refused(f"Postgres refused ({type(error).__name__}, SQLSTATE {state}).")
