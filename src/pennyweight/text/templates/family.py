@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .doubts import as_number, derived, features, marks, rest_of, unexplained
+from .doubts import as_number, derived, features, marks, places, rest_of, unexplained
 from .filling import Doubt, Swap, fill
 from .slots import Masked
 
@@ -215,7 +215,7 @@ def _check_values(swaps: Sequence[Swap], prompt: str, others: Sequence[str]) -> 
 
 def _within(value: str, text: str) -> bool:
     """Whether the value stands in the text by itself."""
-    return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
+    return bool(places(value, text))
 
 
 def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
@@ -225,9 +225,7 @@ def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
     if any(derived(swap.old, rest, known) for swap in swaps):
         raise Reckoned("something that may be made from a value")
     # A digit that stands twice may be a sum or a count the second time.
-    twice = any(
-        len(swap.old) < 3 and len(re.findall(rf"(?<!\w){re.escape(swap.old)}(?!\w)", answer)) > 1 for swap in swaps
-    )
+    twice = any(len(swap.old) < 3 and len(places(swap.old, answer)) > 1 for swap in swaps)
     return twice or unexplained(rest, known)
 
 
