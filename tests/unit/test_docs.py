@@ -26,6 +26,7 @@ FEATURES = [
     "configuration",
     "dashboard",
     "doctor",
+    "embedders",
     "exact-cache",
     "experiments",
     "gate",
