@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,8 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
@@ -41,12 +43,13 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
-from .hits import CacheRule
+from .hits import Audit, CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
+from .ledger.functions import FunctionDelta, write_functions
 from .ledger.hits import HitBook
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
@@ -56,21 +59,27 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Embedder, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
-from .stores.memory import MemoryKV
+from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
-from .stores.vectors.lazy import LazyVectors, in_memory
+from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
 from .text.embedders import folder_of
 from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
+from .tool_results import ToolResults
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -80,6 +89,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
+    "templates": "pennyweight.optimizers.templates:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -98,9 +108,10 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    vectors: LazyVectors
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
-    vectors: LazyVectors
+    leases: Leases  # who does a thing, among all replicas that share a store
     embeddings: Embeddings
 
 
@@ -121,7 +132,8 @@ class App:
         keys: KeyStore,
         budget: Budget,
         database: Database,
-        kv: KV,
+        kv: Tiered,
+        leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
         policy: Policy,
@@ -130,8 +142,9 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
-        hits: HitBook,
         vectors: LazyVectors,
+        tools: ToolResults,
+        hits: HitBook,
         embeddings: Embeddings,
     ) -> None:
         self.config = config
@@ -146,6 +159,7 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.leases = leases
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
@@ -153,6 +167,7 @@ class App:
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.tools = tools  # what read-only tools gave, for those who run them
         self.vectors = vectors  # loads nothing until it is used
         self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
@@ -176,6 +191,24 @@ class App:
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
+
+    async def purge(self, wanted: Wanted) -> int:
+        """Drop what caches keep of that, here and in all processes that share the stores. How many entries.
+        Raises StoreError."""
+        return await purge(self.kv, wanted, now=self.clock.now())
+
+    async def rated(self, call_id: str, tenant: str, score: float) -> None:
+        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
+        an entry that was wrong is dropped."""
+        served = self.hits.served(call_id)
+        if served is None or served.tenant != tenant or score == 0:
+            return
+        valid = score > 0
+        self.hits.audited(
+            Audit(served.cache, valid, tenant, served.route, call_id=call_id, tier=served.tier, source="feedback")
+        )
+        if not valid and served.key:
+            await self.purge(Wanted(key=served.key, tenant=tenant))
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
@@ -204,21 +237,29 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        servers = Servers(config.cache)
+        stack.push_async_callback(servers.close)
+        tiers = _tiers(config, database, servers, time)
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
+        stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        vectors = in_memory(config.vectors, clock=time, database=database)
-        stack.push_async_callback(vectors.aclose)
         embeddings = Embeddings(
             config.embeddings,
             folder_of(config.embeddings, config.data_dir),
@@ -226,7 +267,7 @@ async def build(
             remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
         )
         stack.push_async_callback(embeddings.close)
-        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule, vectors, embeddings)
+        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -240,8 +281,20 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
-        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
@@ -252,6 +305,8 @@ async def build(
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
+        tools = ToolResults(config.tools, tiers.kv, time, count=_counting(database))
+        stack.push_async_callback(tools.aclose)
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
             ledger,
@@ -266,7 +321,7 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch, doctor),
+            observers=(recorder, watch, doctor, tools),
             policy=policy,
             economy=economy,
             gate=gate,
@@ -299,7 +354,8 @@ async def build(
             keys=keys,
             budget=budget,
             database=database,
-            kv=kv,
+            kv=tiers.kv,
+            leases=tiers.leases,
             resolver=resolver,
             watchers=watchers,
             policy=policy,
@@ -308,10 +364,18 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
-            hits=hits,
             vectors=vectors,
+            tools=tools,
+            hits=hits,
             embeddings=embeddings,
         )
+
+
+def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
+    async def count(deltas: Sequence[FunctionDelta]) -> None:
+        await database.write(lambda connection: write_functions(connection, deltas))
+
+    return count
 
 
 async def _check(database: Database) -> None:
@@ -438,6 +502,12 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     return made
 
 
+def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
+    """The stores of the response caches. Budgets and keys stay in this machine's database."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
+
+
 def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
     transport = Http1(
@@ -526,6 +596,34 @@ def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return resolver.full(call.original.model, call.original.wire).fuse or always
 
     return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

@@ -20,15 +20,16 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
     "billing-header",
+    "cache-accounting",
     "capture",
     "clawrouter",
-    "coalesce",
     "configuration",
     "dashboard",
     "doctor",
     "embedders",
     "exact-cache",
     "experiments",
+    "fusing",
     "gate",
     "identity",
     "keys",
@@ -39,6 +40,7 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
 

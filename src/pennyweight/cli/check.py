@@ -17,6 +17,7 @@ from ..config import Config, Problem, Provider, find, inspect, is_loopback
 from ..errors import PennyweightError
 from ..front.auth import Gate
 from ..prices import read_overrides
+from ..stores.assembly import wrong
 from ..stores.virtual_keys import KeyStore
 from ..text.embedders import folder_of
 from ..text.embedders.folder import absent
@@ -53,6 +54,8 @@ def examine(config: Config) -> list[Problem]:
         problems.append(Problem(error.message, ""))
     if not _writable(config.data_dir):
         problems.append(Problem(f"The data directory {config.data_dir} cannot be written.", "Choose another: --data."))
+    key = config.cache_key.reveal() if config.cache_key else ""
+    problems += [Problem(f"cache.{name}: {message}", remedy) for name, message, remedy in wrong(config.cache, key)]
     known = {entry.name for entry in entry_points(group="pennyweight.optimizers")} | set(OPTIMIZERS)
     for index, rule in enumerate(config.optimizers):
         if rule.use not in known:
@@ -67,6 +70,9 @@ def examine(config: Config) -> list[Problem]:
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
     problems += _embeddings(config)
+    if config.fusing.across == "redis" and find_spec("redis") is None:
+        message = 'fusing.across is "redis", for which a package is missing.'
+        problems.append(Problem(message, "Install it: pip install 'pennyweight[redis]'"))
     if not any(provider.configured for provider in config.providers.values()):
         message = "No provider has a key: only callers on this machine that bring their own are answered."
         problems.append(Problem(message, "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or another.", "warning"))
@@ -109,6 +115,7 @@ def _print(config: Config | None, path: Path | None, problems: list[Problem]) ->
         reach = "this machine only" if is_loopback(config.server.host) else "other machines too"
         click.echo(f"listening      {_address(config)} ({reach})")
         click.echo(f"data           {config.data_dir}")
+        click.echo(f"cache          {', '.join(config.cache.tiers)}{', encrypted' if config.cache_key else ''}")
         click.echo(f"optimize       {config.optimize}: {_optimizers(config)}")
         for provider in config.providers.values():
             click.echo(f"provider       {provider.name:<11} {_keys(provider)}  {_speaks(provider)}")
@@ -142,6 +149,7 @@ def _as_json(config: Config | None, path: Path | None, problems: list[Problem]) 
         told |= {
             "listening": _address(config),
             "data_dir": str(config.data_dir),
+            "cache": {"tiers": list(config.cache.tiers), "encrypted": config.cache_key is not None},
             "optimize": config.optimize,
             "optimizers": [{"use": r.use, "mode": r.mode, "share": r.share} for r in config.optimizers],
             "providers": [_provider(provider) for provider in config.providers.values()],

@@ -50,9 +50,30 @@ class MemoryKV:
         self._long: OrderedDict[str, _Kept] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()
 
-    async def get(self, key: str) -> bytes | None:
+    def peek(self, key: str) -> bytes | None:
+        """What `get` gives, at once."""
         entry = self._live(key)
         return None if entry is None else entry.value
+
+    async def get(self, key: str) -> bytes | None:
+        return self.peek(key)
+
+    async def read(self, key: str) -> tuple[bytes, float | None] | None:
+        entry = self._live(key)
+        if entry is None:
+            return None
+        return entry.value, None if entry.expires is None else entry.expires - self._clock.now()
+
+    async def remove(self, key: str) -> None:
+        self._remove(key)
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        found: list[str] = []
+        for queue in (self._long, self._new):
+            for key, entry in queue.items():
+                if len(found) < limit and key.startswith(prefix) and not self._lapsed(entry):
+                    found.append(key)
+        return found
 
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         self._set(key, value, None if ttl_s is None else self._clock.now() + ttl_s)

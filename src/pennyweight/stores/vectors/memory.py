@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import StoreError
 from ...protocols import Clock
+from .check import check_length, check_size
 from .kept import Kept
 from .rows import Floats
 from .space import Space
@@ -236,10 +237,7 @@ class _Named:
 
 def _values(space: str, vector: bytes) -> Floats:
     """Raises StoreError for bytes that are no vector."""
-    if not vector or len(vector) % 4:
-        raise StoreError(f"A vector for the space {space!r} has {len(vector)} bytes: it must be float32 values.")
+    check_size(space, vector)
     values = np.frombuffer(vector, "<f4")
-    length = float(values @ values)
-    if not 0.9 < length < 1.1:  # not for NaN either
-        raise StoreError(f"A vector for the space {space!r} has the length {length**0.5:.3g}: it must be 1.")
+    check_length(space, float(values @ values))
     return values

@@ -168,7 +168,7 @@ class Rows:
             self._blocks.append(np.empty((rows, self.dimensions), self.type))
         elif at == len(self._blocks[block]):
             old = self._blocks[block]
-            new = np.empty((min(len(old) * 4, self._block_rows), self.dimensions), self.type)
+            new = np.empty((min(len(old) * 2, self._block_rows), self.dimensions), self.type)
             new[: len(old)] = old
             self._blocks[block] = new
 

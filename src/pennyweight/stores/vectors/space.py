@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _SIGMAS = 4.0  # the range of eight bits, in standard deviations of a component: 0.978 of true neighbours, 0.957 without
 _PART = 64  # rows between two looks at whether to stop
-_SPARE = 12  # candidates more than asked for, since eight bits change their order
+_SPARE = 4  # candidates more than asked for, since eight bits change their order
 _LINKS_BYTES = 470  # of a row in the graph: 85 MB were measured for 100,000 rows of 384
 _TAIL = 64  # rows that came during a build and are searched one by one until they are in the graph
 
@@ -36,7 +36,7 @@ class Graph:
 
         self._scale = 127 * dimensions**0.5 / _SIGMAS
         self._index: Any = Index(
-            ndim=dimensions, metric="cos", dtype="i8", connectivity=16, expansion_add=64, expansion_search=48
+            ndim=dimensions, metric="cos", dtype="i8", connectivity=16, expansion_add=64, expansion_search=32
         )
 
     def add(self, rows: npt.NDArray[np.uint64], vectors: Floats) -> None:
