@@ -24,6 +24,7 @@ from pennyweight.text.embedders.bert import INPUT, OUTPUT
 from pennyweight.text.embedders.folder import MADE
 from pennyweight.text.embedders.minilm import read_tokenizer, session
 
+from .minilm import model_folder
 from .result import progress, report
 
 TARGETS = {"int8_ms_16": "<= 1.5", "static_ms_16": "<= 0.05", "int8_cosine": ">= 0.99", "static_top_20": ">= 0.95"}
@@ -32,7 +33,7 @@ SIXTEEN = "could you please tell me how i can reset the password of my account"
 NEAREST = 20
 PAIRS, TEXTS = 1_000, 6_000
 EXAMPLES = """examples:
-  python -m bench.embedders --model ~/.local/share/pennyweight/models/all-MiniLM-L6-v2
+  python -m bench.embedders
   python -m bench.embedders --model FOLDER --data pairs.jsonl.gz"""
 
 
@@ -43,17 +44,20 @@ def main() -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, required=True, help="a folder made by `pennyweight models pull`")
+    parser.add_argument(
+        "--model", type=Path, help="a folder made by `pennyweight models pull`; by default found or fetched"
+    )
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="files of pairs, JSON lines, .gz or not")
     parser.add_argument("--seed", type=int, default=1, help="which pairs are taken (default 1)")
     options = parser.parse_args()
-    embedders = {name: open_embedder(options.model, kind) for name, kind in KINDS.items()}
+    folder = model_folder(options.model)
+    embedders = {name: open_embedder(folder, kind) for name, kind in KINDS.items()}
     figures = {f"{name}_ms_16": round(_milliseconds(embedder), 3) for name, embedder in embedders.items()}
     progress(str(figures))
     texts = _sample()
     vectors = {name: np.stack([embedders[name].embed_now(text) for text in texts]) for name in ("int8", "fp32")}
     figures["int8_cosine"] = round(float((vectors["int8"] * vectors["fp32"]).sum(axis=1).mean()), 4)
-    figures["int8_beside"] = float(_beside(options.model))
+    figures["int8_beside"] = float(_beside(folder))
     tables, targets = [], dict(TARGETS)
     for path in options.data:
         tables.append({"file": path.name, **_found(path, embedders, random.Random(options.seed))})
