@@ -40,6 +40,7 @@ class Facets(msgspec.Struct, frozen=True):
     quotes: tuple[str, ...]  # what stands in quotation marks or backticks
     terms: tuple[Term, ...]
     suffered: frozenset[str]  # verbs in the passive: concepts
+    participles: frozenset[str]  # verbs in a form that may be passive or past
     active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where the text is passive
     negations: int
     negated: frozenset[str]  # concepts right behind "not", "no" or "without"
@@ -68,6 +69,7 @@ def facets(text: str) -> Facets:
         quotes=quotes,
         terms=tuple(reader.terms),
         suffered=frozenset(reader.suffered),
+        participles=frozenset(reader.participles),
         active=reader.active(),
         negations=reader.negations,
         negated=frozenset(reader.negated),
@@ -110,6 +112,7 @@ class _Reader:
         self.features: set[str] = set()
         self.negated: set[str] = set()
         self.suffered: set[str] = set()
+        self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
         self.one = self.counted = self.passive = self.be = False
@@ -194,7 +197,7 @@ class _Reader:
             person = grammar.PRONOUNS[word]
             if person:
                 self.features.add(f"person {person}")
-            self.run()
+            self.run(keep=self.marker in ("before", "after", "since", "until"))
             return at + 1
         feature = grammar.FEATURES.get(word)
         if feature is not None:
@@ -237,8 +240,8 @@ class _Reader:
         ):
             word = "autumn" if word == "fall" else word
         self.term(word, token.name)
-        if self.be and (word.endswith("ed") or word in _PARTICIPLES):
-            self.suffered.add(self.terms[-1].concept)
+        if word.endswith("ed") or word in _PARTICIPLES:
+            (self.suffered if self.be else self.participles).add(self.terms[-1].concept)
         return at + 1
 
     def wh(self, word: str, at: int, after: str) -> int:

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import grammar
 from .facets import Facets, Term
-from .lexicon import lexicon
+from .lexicon import lexicon, stem
 
-__all__ = ["match", "order"]
+__all__ = ["TYPES", "match", "order"]
 
 _CONTRARY = frozenset(
     frozenset(pair.split("/"))
     for pair in (
-        *("from/to", "before/after", "over/under", "by/to", "by/for", "from/for", "with/without", "for/against"),
+        *(
+            "from/to",
+            "before/after",
+            "over/under",
+            "by/to",
+            "by/for",
+            "from/for",
+            "with/without",
+            "for/against",
+            "into/from",
+        ),
         *("than/", "since/until"),
     )
 )
+TYPES = frozenset(stem(word) for word in grammar.TYPE_NOUNS)
 _TIMES = frozenset(("month", "weekday", "season", "daytime", "reltime", "duration"))
 _TRAITS = frozenset(("people", "descent", "religion", "colour"))  # "an Ethiopian poet", "a poet and Ethiopian"
 
@@ -40,22 +52,25 @@ def match(a: Sequence[Term], b: Sequence[Term]) -> tuple[list[tuple[Term, Term]]
     return pairs, left, [term for term in b if term.concept not in concepts]
 
 
-def order(a: Facets, b: Facets) -> tuple[str, int]:
-    """A reason where parts changed places, else "" and how many moved without harm."""
+def order(a: Facets, b: Facets, *, reworded: bool) -> tuple[str, int]:
+    """A reason where parts changed places, else "" and how many moved without harm.
+
+    `reworded`: much else differs too; then only names, numbers and the like must keep their order.
+    """
     reason = _voice(a, b) or _voice(b, a)
     if reason:
         return reason, 0
     if a.active is None and b.active is None:
-        return _places(a.terms, b.terms)
-    reason, moved = _places(a.active or a.terms, b.active or b.terms)
+        return _places(a.terms, b.terms, reworded)
+    reason, moved = _places(a.active or a.terms, b.active or b.terms, reworded)
     if reason and a.active is not None and b.active is not None:
-        return _places(a.terms, b.terms)
+        return _places(a.terms, b.terms, reworded)
     return reason, moved
 
 
 def _voice(passive: Facets, other: Facets) -> str:
     """ "Was the dog bitten" against "did the dog bite": who suffers in the one acts in the other."""
-    for verb in passive.suffered - other.suffered:
+    for verb in passive.suffered - other.suffered - other.participles:
         subject = None
         for term in passive.terms:
             if term.concept == verb:
@@ -70,7 +85,7 @@ def _voice(passive: Facets, other: Facets) -> str:
     return ""
 
 
-def _places(a: Sequence[Term], b: Sequence[Term]) -> tuple[str, int]:
+def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, int]:
     pairs, _, _ = match(a, b)
     if len(pairs) < 2:
         return "", 0
@@ -82,13 +97,16 @@ def _places(a: Sequence[Term], b: Sequence[Term]) -> tuple[str, int]:
     moved = 0
     taken: dict[tuple[str, str], Term] = {}
     rows: list[tuple[Term, Term]] = []
+    loose: list[tuple[int, int, Term]] = []
     for one, other in pairs:
         if counts_a[one.concept] != counts_b[one.concept]:
             continue
         if one.marker == other.marker:
-            if one.kind != "light":
+            if one.kind != "light" or one.word in ("people", "person"):
                 rows.append((one, other))
             continue
+        if "of" not in (one.marker, other.marker):
+            loose.append((place_a[id(one)], place_b[id(other)], one))
         back = taken.get((other.marker, one.marker))
         if back is not None and not (mutual and back.kind == one.kind):
             return f"order: {back.word} and {one.word} changed places", 0
@@ -114,6 +132,13 @@ def _places(a: Sequence[Term], b: Sequence[Term]) -> tuple[str, int]:
             and same.group == other.group
         )
 
+    loose.extend((place_a[id(one)], place_b[id(other)], one) for one, other in rows if not one.marker)
+    if len(pairs) == len(a) == len(b) and not mutual:
+        turned = _turned(sorted(loose, key=lambda row: row[0]))
+        if turned:
+            return turned, 0
+    if _rotated([place_b[id(other)] for _, other in rows]):
+        return "", moved + 1
     for at, (one, other) in enumerate(rows):
         here = place_b[id(other)]
         for two, second in rows[at + 1 :]:
@@ -123,10 +148,30 @@ def _places(a: Sequence[Term], b: Sequence[Term]) -> tuple[str, int]:
             if not _free(one, other, two, second, mutual) and not (bound(one, other) or bound(two, second)):
                 apart = place_a[id(two)] - place_a[id(one)], here - there
                 plain = one.kind == "plain" == two.kind and (one.group != two.group or other.group != second.group)
-                if not (plain and max(apart) == 1):
+                general = reworded and ("plain" in (one.kind, two.kind) or "light" in (one.kind, two.kind))
+                if not general and not (plain and max(apart) == 1):
                     return f"order: {one.word} and {two.word} changed places", 0
             moved += 1
     return "", moved
+
+
+def _rotated(places: Sequence[int]) -> bool:
+    """A long sentence whose second half came first, each half in its own order: "by doing this you get that"."""
+    if len(places) < 6:
+        return False
+    breaks = [at for at in range(1, len(places)) if places[at] < places[at - 1]]
+    return len(breaks) == 1 and 2 <= breaks[0] <= len(places) - 2 and places[-1] < places[0]
+
+
+def _turned(rows: Sequence[tuple[int, int, Term]]) -> str:
+    """Two that changed places around a third that stayed: "a bad person becomes good"."""
+    for at, (_, here, one) in enumerate(rows):
+        for by, (_, pivot, _) in enumerate(rows[at + 1 :], at + 1):
+            if pivot < here:
+                for _, there, two in rows[by + 1 :]:
+                    if there < pivot and not (one.group == two.group and one.member != two.member):
+                        return f"order: {one.word} and {two.word} changed places"
+    return ""
 
 
 def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool) -> bool:
@@ -136,6 +181,8 @@ def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool) -> bool
     if (one.kind in _TIMES) != (two.kind in _TIMES):
         return True
     if one.group == two.group and other.group == second.group:
+        if (one.word in TYPES and two.kind != "plain") or (two.word in TYPES and one.kind != "plain"):
+            return True
         if one.member != two.member and other.member != second.member:
             return True
         if (one.member != two.member or other.member != second.member) and (one.kind in _TRAITS or two.kind in _TRAITS):

@@ -119,7 +119,7 @@ _ONE_FORM = tuple(
         (r"\b(?:at\ )?what\ (?:time|date|day|year|month|hour)(?:\ of\ (?:the\ )?(?:day|year))?\b", "when is "),
         (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where is "),
         (
-            r"\bhow\ many\ (?:people|persons|citizens|residents|inhabitants)\ (?:live|reside|are\ (?:there|living)|stay)\ in\b"
+            r"\bhow\ many\ (?:people|persons|citizens|residents|inhabitants)\ (?:live|living|reside|are\ there|are\ living)\ in\b"
             r"|\bhow\ many\ (?:citizens|residents|inhabitants)\ (?:does|do|are)\b",
             "what is the population of",
         ),

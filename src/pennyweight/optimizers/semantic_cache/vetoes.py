@@ -7,14 +7,14 @@ neither side is refused; the scorer weighs that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from . import grammar
 from .facets import Facets, Term
-from .lexicon import lexicon, stem
-from .roles import match, order
+from .lexicon import lexicon
+from .roles import TYPES, match, order
 
 __all__ = ["Comparison", "compare"]
 
@@ -104,6 +104,7 @@ def _quotes(a: Facets, b: Facets) -> str:
     return ""
 
 
+_LONG = 9  # terms in common
 _CLOSE = {
     frozenset(pair)
     for pair in (
@@ -128,7 +129,7 @@ def _features(a: Facets, b: Facets) -> str:
             return f"{feature} on one side only"
     if differ & _HE_SHE:
         he, she = a.features & _HE_SHE, b.features & _HE_SHE
-        names = {term.concept for facets in (a, b) for term in facets.terms if term.kind == "name"}
+        names = {term.concept for facets in (a, b) for term in facets.terms if term.kind not in _NO_NAME}
         if (he and she) or len(names) > 1:
             return f"person: {_names(he, 'person')} / {_names(she, 'person')}"
     both = a.features, b.features
@@ -194,7 +195,7 @@ def _terms(a: Facets, b: Facets) -> Comparison:
                 break
     for one in list(left):
         for other in right:
-            if one.kind == other.kind == "plain" and _root(one.word) == _root(other.word):
+            if one.kind == other.kind == "plain" and _root(one.word, known.axes) == _root(other.word, known.axes):
                 left.remove(one)
                 right.remove(other)
                 break
@@ -213,17 +214,22 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     reason = _hard(left, right, known.common)
     if reason:
         return Comparison(veto=reason)
-    reason, moved = order(a, b)
-    if reason:
-        return Comparison(veto=reason)
     plain_left = tuple(term.word for term in left if term.kind != "light")
     plain_right = tuple(term.word for term in right if term.kind != "light")
-    if bool(plain_left) != bool(plain_right):
+    reason, moved = order(a, b, reworded=min(len(plain_left), len(plain_right)) > 1)
+    if reason:
+        return Comparison(veto=reason)
+    unusual = any(term.word not in known.common for term in (*left, *right))
+    if len(pairs) >= _LONG and not unusual and len(plain_left) + len(plain_right) <= len(pairs) // 4:
+        pass  # in a long text a word of general use more, or another, is wording
+    elif bool(plain_left) != bool(plain_right):
         return Comparison(veto=f"added: {(plain_left or plain_right)[0]}", left=plain_left, right=plain_right)
-    if plain_left and (len(plain_left) == 1 == len(plain_right) or _replaced(a.terms, b.terms)):
+    elif plain_left and (len(plain_left) == 1 == len(plain_right) or _replaced(a.terms, b.terms)):
         return Comparison(veto=f"word: {plain_left[0]} / {plain_right[0]}", left=plain_left, right=plain_right)
-    if not left and not right and not moved and len(a.terms) != len(b.terms):
-        return Comparison(veto="repeated: a word stands once more")
+    if not left and not right and not moved:
+        again = _repeated(a.terms, b.terms)
+        if again:
+            return Comparison(veto=f"repeated: {again}")
     return Comparison(
         matched=len(pairs),
         swapped=swapped,
@@ -241,13 +247,29 @@ def _implied(term: Term, own: Sequence[Term], other: Facets) -> bool:
         return True
     at = own.index(term)
     for near in (*own[max(0, at - 1) : at], *own[at + 1 : at + 2]):
-        if term.word in grammar.KIND_NOUNS.get(near.kind, ()) or (near.kind in _NAMING and term.word in _TYPES):
+        if term.word in grammar.KIND_NOUNS.get(near.kind, ()) or (near.kind in _NAMING and term.word in TYPES):
             return True
     return False
 
 
 _NAMING = frozenset(("name", "id", "code", "number"))
-_TYPES = frozenset(stem(word) for word in grammar.TYPE_NOUNS)
+_NO_NAME = frozenset(("plain", "light", "number", "duration", "unit", "money"))
+_PROPER = _NAMING | frozenset(
+    (
+        "country",
+        "continent",
+        "city",
+        "state",
+        "people",
+        "company",
+        "airline",
+        "computing",
+        "system",
+        "database",
+        "browser",
+    )
+    + ("language", "brand", "planet", "religion", "animal", "disease", "relative")
+)
 _ASKED = {
     "who": ("person", "name", "team", "author", "player"),
     "when": ("time", "date"),
@@ -260,6 +282,13 @@ _ASKED = {
     "how-far": ("distance",),
     "how-often": ("frequency",),
 }
+
+
+def _repeated(a: Sequence[Term], b: Sequence[Term]) -> str:
+    """A word of weight that one text has once more: "a state that borders a state bordering Ohio"."""
+    one = [term.word for term in a if term.kind == "plain" and term.word not in TYPES]
+    other = [term.word for term in b if term.kind == "plain" and term.word not in TYPES]
+    return next((word for word in one if word in other and one.count(word) != other.count(word)), "")
 
 
 def _replaced(a: Sequence[Term], b: Sequence[Term]) -> bool:
@@ -319,20 +348,32 @@ _ENDINGS = (
 )
 
 
-def _root(word: str) -> str:
+def _root(word: str, axes: Mapping[str, object]) -> str:
     """Without the ending that makes a noun of a verb and the like: "teacher" and "teach" have one root."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             base = word[: -len(ending)]
+            if ending == "er" and base in axes:
+                return word  # "faster" is no derivation of "fast", but a comparison
             return base[:-1] if len(base) > 3 and base[-1] == base[-2] else base
     return word
 
 
+def _rare(term: Term, common: frozenset[str]) -> bool:
+    """Not a word of general use: a thing, a term of art, perhaps a name."""
+    return term.kind != "light" and (term.kind != "plain" or term.word not in common)
+
+
 def _hard(left: Sequence[Term], right: Sequence[Term], common: frozenset[str]) -> str:
-    """Names, terms of art and members of a class that only one side has."""
+    """Names, terms of art and members of a class that only one side has.
+
+    A word that is not in general use passes for a name where each side has its own and little else differs.
+    """
+    few = min(len(left), len(right)) <= 2
+    rare = few and all(any(_rare(term, common) for term in side) for side in (left, right))
     for here, there in ((left, right), (right, left)):
         for term in here:
-            if term.kind in ("name", "id", "code", "number") or (term.kind == "plain" and term.word not in common):
+            if term.kind in _PROPER or (rare and _rare(term, common)):
                 return f"name: {term.word} / {there[0].word if there else 'none'}"
             if term.kind not in ("plain", "light"):
                 rivals = [other.word for other in there if other.kind == term.kind]
