@@ -185,7 +185,8 @@ class Lexicon(msgspec.Struct, frozen=True):
     fillers: frozenset[str]
     light: frozenset[str]
     symmetric: frozenset[str]
-    common: frozenset[str]  # every word that may be put in another way
+    common: frozenset[str]  # words of general use: no names, no terms of art
+    wording: frozenset[str]  # those of them that often stand for one another
     phrases: dict[str, tuple[tuple[str, ...], ...]]  # first word to the rest of names of several words, longest first
 
 
@@ -248,6 +249,7 @@ def lexicon() -> Lexicon:
         fillers=frozenset(fillers),
         light=frozenset(light),
         symmetric=frozenset(symmetric),
-        common=frozenset(common | synonyms.keys() | axes.keys() | light),
+        common=frozenset((common | axes.keys() | light) - classes.keys()),
+        wording=frozenset(common - synonyms.keys() - axes.keys() - classes.keys()),
         phrases={first: tuple(sorted(rest, key=len, reverse=True)) for first, rest in phrases.items()},
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from . import grammar
 from .facets import Facets, Term
-from .lexicon import lexicon
+from .lexicon import lexicon, stem
 from .roles import TYPES, match, order
 
 __all__ = ["Comparison", "compare"]
@@ -29,6 +29,8 @@ class Comparison(msgspec.Struct, frozen=True):
     left: tuple[str, ...] = ()  # plain terms of the first that the second lacks
     right: tuple[str, ...] = ()  # and the reverse
     light: int = 0  # light terms that only one has
+    added: int = 0  # words of general use that one has more, where else nothing differs
+    replaced: int = 0  # and words of general use that stand in the place of others
     moved: int = 0  # terms in another place of the sentence, or behind another preposition
     soft: int = 0  # differences of grammar that are allowed: tense, "all", kind of question
 
@@ -156,7 +158,12 @@ def _family(family: str, a: frozenset[str], b: frozenset[str], asks_a: str, asks
         duty = {"modal should", "modal must"}
         if (left & duty) == (right & duty) or (asks_a == "how" and asks_b == "how"):
             return ""
+        if asks_a == asks_b != "whether" and not (left and right):
+            return ""
     elif family == "tense":
+        for side, found in ((left, a), (right, b)):
+            if any(feature.startswith("modal ") for feature in found):
+                side.add("tense present")
         if not left or not right or left & right:
             return ""
         if "tense past" not in left | right and times:
@@ -187,7 +194,7 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     swapped = 0
     for one in list(left):
         for other in right:
-            if _opposite(one.word, other.word, known.axes):
+            if _opposite(one.word, other.word, known.axes) or _opposite(one.concept, other.concept, known.axes):
                 swapped += 1
                 left.remove(one)
                 right.remove(other)
@@ -219,12 +226,15 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     reason, moved = order(a, b, reworded=min(len(plain_left), len(plain_right)) > 1)
     if reason:
         return Comparison(veto=reason)
-    unusual = any(term.word not in known.common for term in (*left, *right))
-    if len(pairs) >= _LONG and not unusual and len(plain_left) + len(plain_right) <= len(pairs) // 4:
-        pass  # in a long text a word of general use more, or another, is wording
-    elif bool(plain_left) != bool(plain_right):
-        return Comparison(veto=f"added: {(plain_left or plain_right)[0]}", left=plain_left, right=plain_right)
-    elif plain_left and (len(plain_left) == 1 == len(plain_right) or _replaced(a.terms, b.terms)):
+    terms = [term for term in (*left, *right) if term.kind != "light"]
+    plain = all(term.kind == "plain" and term.word in known.wording for term in terms)
+    added = bool(plain_left) != bool(plain_right)
+    replaced = not added and bool(terms) and (len(terms) == 2 or _replaced(a.terms, b.terms))
+    if added and (
+        len(terms) > 1 + len(pairs) // _LONG or not plain or _narrows(terms[0], a.terms if plain_left else b.terms)
+    ):
+        return Comparison(veto=f"added: {terms[0].word}", left=plain_left, right=plain_right)
+    if replaced and (len(terms) > 2 + len(pairs) // _LONG or not plain):
         return Comparison(veto=f"word: {plain_left[0]} / {plain_right[0]}", left=plain_left, right=plain_right)
     if not left and not right and not moved:
         again = _repeated(a.terms, b.terms)
@@ -237,6 +247,8 @@ def _terms(a: Facets, b: Facets) -> Comparison:
         right=plain_right,
         light=len(left) + len(right) - len(plain_left) - len(plain_right),
         moved=moved,
+        added=len(terms) if added else 0,
+        replaced=len(terms) // 2 if replaced else 0,
         soft=len(a.features ^ b.features) + (a.question != b.question),
     )
 
@@ -282,6 +294,64 @@ _ASKED = {
     "how-far": ("distance",),
     "how-often": ("frequency",),
 }
+
+
+_ASPECTS = frozenset(
+    stem(word)
+    for word in (
+        *(
+            "become",
+            "turn",
+            "stop",
+            "start",
+            "quit",
+            "try",
+            "attempt",
+            "keep",
+            "remain",
+            "avoid",
+            "prevent",
+            "fail",
+            "refuse",
+        ),
+        *(
+            "pretend",
+            "plan",
+            "intend",
+            "continue",
+            "cease",
+            "seem",
+            "want",
+            "like",
+            "deny",
+            "false",
+            "former",
+            "future",
+            "past",
+        ),
+        *(
+            "wrong",
+            "average",
+            "limit",
+            "extra",
+            "additional",
+            "further",
+            "alternative",
+            "different",
+            "same",
+            "each",
+            "single",
+        ),
+    )
+)
+
+
+def _narrows(term: Term, own: Sequence[Term]) -> bool:
+    """Stands right before another word of weight ("an experienced nurse"), or says that something begins, ends or seems."""
+    at = own.index(term)
+    if term.word in _ASPECTS:
+        return True
+    return any(after.group == term.group and after.kind != "light" for after in own[at + 1 : at + 2])
 
 
 def _repeated(a: Sequence[Term], b: Sequence[Term]) -> str:
