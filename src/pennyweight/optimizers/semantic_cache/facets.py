@@ -98,7 +98,11 @@ _PARTICIPLES = frozenset(
         "drawn",
     )
 )
-_BOUND = re.compile(rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=len, reverse=True))})\b")
+_COUNT = rf"\s+(?:[$€£]\s?)?(?:\d|(?:{'|'.join([*grammar.NUMBERS, *grammar.SCALES])})\b)"
+_BOUND = re.compile(
+    rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=lambda phrase: (-len(phrase), phrase)))})\b"
+    rf"(?:(?={_COUNT})|(?<=or \w{{4}})|(?<=or \w{{5}}))"
+)
 
 
 class _Reader:
@@ -197,6 +201,12 @@ class _Reader:
             person = grammar.PRONOUNS[word]
             if person:
                 self.features.add(f"person {person}")
+            if word in grammar.POSSESSIVES and after:
+                return at + 1
+            if self.marker and word not in grammar.SUBJECTS:
+                self.features.add(f"object {self.marker}")
+            if word in grammar.SUBJECTS and self.fronted is not None and self.front_end == 0:
+                self.front_end = len(self.terms) if self.fronted < len(self.terms) else 0
             self.run(keep=self.marker in ("before", "after", "since", "until"))
             return at + 1
         feature = grammar.FEATURES.get(word)
@@ -272,17 +282,19 @@ class _Reader:
         ):
             self.facts.add("month may")
             return at + 1
-        if not self.question and not self.terms:
-            self.question = "whether"
+        if not self.question and self.opens(at):
+            self.question = "what" if word in ("are", "were") and after == "there" else "whether"
         if role == "present":
             if word in ("have", "has") and after == "to":
                 self.features.add("modal must")
                 return at + 2
             if word in ("is", "are", "am", "do", "does"):
                 self.features.add("tense present")
-        elif role == "past" or role == "future":
-            self.features.add(f"tense {role}")
-        elif role != "would":
+        elif role == "past":
+            self.features.add("tense past")
+        elif role == "future":
+            self.features.add("tense future" if "be" in words[at + 1 : at + 5] else "tense present")
+        elif role not in ("would", "future"):
             self.features.add(f"modal {role}")
         if word in ("be", "is", "are", "was", "were", "been", "being"):
             self.be = True
@@ -295,6 +307,12 @@ class _Reader:
             self.front_end = len(self.terms)
         self.run()
         return at + 1
+
+    def opens(self, at: int) -> bool:
+        """Does the auxiliary at `at` open a question: first, behind a comma, or behind phrases with prepositions only?"""
+        if self.terms:
+            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+        return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:
         self.negations += 1
@@ -351,10 +369,23 @@ class _Reader:
             self.negated.add(concept)
         self.terms.append(Term(concept, base, kind, self.marker, self.group, self.member))
 
+    def owner(self) -> None:
+        """ "France's president" as "president of France"."""
+        group = self.terms[-1].group if self.terms else -1
+        for at in range(len(self.terms) - 1, -1, -1):
+            term = self.terms[at]
+            if term.group != group or term.marker or term.member != self.member:
+                break
+            self.terms[at] = msgspec.structs.replace(term, marker="of")
+        self.group += 1
+
     # -- figures and signs
 
     def figure(self, found: Sequence[Token], at: int) -> int:
         kind, text, _ = found[at]
+        if kind == "genitive":
+            self.owner()
+            return at + 1
         if kind == "comma":
             self.member += 1
             return at + 1

@@ -107,11 +107,12 @@ def _quotes(a: Facets, b: Facets) -> str:
 
 
 _LONG = 9  # terms in common
+_STORY = 14  # terms from which a text tells of its people by name and pronoun as it likes
 _CLOSE = {
     frozenset(pair)
     for pair in (
-        ("what", "who"), ("what", "whether"), ("what", "how-much"), ("how-many", "how-much"),
-        ("what", "how-far"), ("what", "how-long"), ("who", "whether"), ("what", "where"), ("what", "how"),
+        ("what", "who"), ("what", "how-much"), ("how-many", "how-much"),
+        ("what", "how-far"), ("what", "how-long"), ("what", "where"), ("what", "how"),
     )
 }  # fmt: skip
 
@@ -132,11 +133,11 @@ def _features(a: Facets, b: Facets) -> str:
     if differ & _HE_SHE:
         he, she = a.features & _HE_SHE, b.features & _HE_SHE
         names = {term.concept for facets in (a, b) for term in facets.terms if term.kind not in _NO_NAME}
-        if (he and she) or len(names) > 1:
+        if (he and she) or (len(names) > 1 and len(a.terms) < _STORY):
             return f"person: {_names(he, 'person')} / {_names(she, 'person')}"
     both = a.features, b.features
     times = any(not fact.startswith(("number ", "id ")) for fact in a.facts)
-    for family in ("modal", "tense", "quantity", "person"):
+    for family in ("modal", "tense", "quantity", "person", "object"):
         reason = _family(family, *both, a.question, b.question, times)
         if reason:
             return reason
@@ -174,6 +175,9 @@ def _family(family: str, a: frozenset[str], b: frozenset[str], asks_a: str, asks
             left, right = left & whole, right & whole
             if asks_a != "whether" or bool(left) == bool(right):
                 return ""
+    elif family == "object":
+        if not left or not right or left & right:
+            return ""
     elif family == "person":
         plain = {"person i", "person you"}
         if not (left & plain) or not (right & plain) or left & right & plain:
@@ -229,6 +233,8 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     terms = [term for term in (*left, *right) if term.kind != "light"]
     plain = all(term.kind == "plain" and term.word in known.wording for term in terms)
     added = bool(plain_left) != bool(plain_right)
+    if not added and len(terms) == 2 and terms[0].marker and terms[0].marker == terms[1].marker:
+        plain = False  # one stands where the other stood: "without a degree", "without experience"
     replaced = not added and bool(terms) and (len(terms) == 2 or _replaced(a.terms, b.terms))
     if added and (
         len(terms) > 1 + len(pairs) // _LONG or not plain or _narrows(terms[0], a.terms if plain_left else b.terms)
@@ -254,38 +260,30 @@ def _terms(a: Facets, b: Facets) -> Comparison:
 
 
 def _implied(term: Term, own: Sequence[Term], other: Facets) -> bool:
-    """A noun that a neighbour brings along ("Fall term", "French food") or that the other's question word stands for."""
+    """A noun that a neighbour brings along ("Fall term"), or that the other's question word stands for."""
     if term.concept in _ASKED.get(other.question, ()) or term.word in _ASKED.get(other.question, ()):
         return True
     at = own.index(term)
     for near in (*own[max(0, at - 1) : at], *own[at + 1 : at + 2]):
-        if term.word in grammar.KIND_NOUNS.get(near.kind, ()) or (near.kind in _NAMING and term.word in TYPES):
+        if term.word in _KIND_NOUNS.get(near.kind, ()) or (near.kind in _NAMING and term.word in TYPES):
             return True
     return False
 
 
 _NAMING = frozenset(("name", "id", "code", "number"))
 _NO_NAME = frozenset(("plain", "light", "number", "duration", "unit", "money"))
-_PROPER = _NAMING | frozenset(
+_PROPER = frozenset(
     (
-        "country",
-        "continent",
-        "city",
-        "state",
-        "people",
-        "company",
-        "airline",
-        "computing",
-        "system",
-        "database",
-        "browser",
+        *_NAMING,
+        *("country", "continent", "city", "state", "people", "company", "airline", "computing", "system", "database"),
+        *("browser", "language", "brand", "planet", "religion", "animal", "disease", "relative"),
     )
-    + ("language", "brand", "planet", "religion", "animal", "disease", "relative")
 )
+_KIND_NOUNS = {kind: frozenset(stem(word) for word in words) for kind, words in grammar.KIND_NOUNS.items()}
 _ASKED = {
     "who": ("person", "name", "team", "author", "player"),
     "when": ("time", "date"),
-    "where": ("place", "location"),
+    "where": ("place", "location", "city", "stat", "country", "region"),
     "why": ("reason",),
     "how": ("way", "method", "step"),
     "how-many": ("number",),
@@ -347,7 +345,7 @@ _ASPECTS = frozenset(
 
 
 def _narrows(term: Term, own: Sequence[Term]) -> bool:
-    """Stands right before another word of weight ("an experienced nurse"), or says that something begins, ends or seems."""
+    """Stands before another word of weight ("an experienced nurse"), or says that something begins, ends, seems."""
     at = own.index(term)
     if term.word in _ASPECTS:
         return True
