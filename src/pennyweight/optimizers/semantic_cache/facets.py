@@ -53,7 +53,7 @@ def facets(text: str) -> Facets:
     folded, quotes = fold(text)
     core = unframed(folded)
     reader = _Reader(lexicon())
-    reader.read(list(tokens(core)))
+    reader.read(list(tokens(core)), asked=core.endswith("?"))
     lower = core.lower()
     features = reader.features
     if reader.counted:
@@ -78,6 +78,7 @@ def facets(text: str) -> Facets:
     )
 
 
+_TIMES = frozenset(("duration", *grammar.TIME_CLASSES))
 _FRONTING = frozenset(("did", "do", "does", "can", "could", "will", "would", "should"))
 _PARTICIPLES = frozenset(
     (
@@ -119,13 +120,15 @@ class _Reader:
         self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
-        self.one = self.counted = self.passive = self.be = False
+        self.last = ""  # the last word that became a term
+        self.one = self.counted = self.passive = self.be = self.clause = False
         self.marker = ""
         self.group = self.member = 0
         self.fronted: int | None = None  # "which films did she make": where "films" begins in the terms,
         self.front_end = 0  # and ends
 
-    def read(self, found: Sequence[Token]) -> None:
+    def read(self, found: Sequence[Token], *, asked: bool) -> None:
+        """`asked`: the text ends in a question mark."""
         self.words = words = [token.text if token.kind == "word" else "" for token in found]
         at, size = 0, len(found)
         while at < size:
@@ -150,7 +153,7 @@ class _Reader:
                 continue
             at = self.word(found, at)
         if not self.question:
-            self.question = "what"
+            self.question = "whether" if asked and self.clause else "what"
 
     # -- words
 
@@ -255,18 +258,21 @@ class _Reader:
         return at + 1
 
     def wh(self, word: str, at: int, after: str) -> int:
-        opens = at <= 1 or not self.terms
-        skip = 2 if after == "to" else 1  # "how to": no direction
         asks = after in grammar.AUXILIARIES or after in ("to", "")
+        near = self.terms[-1] if self.terms and at and self.words[at - 1] == self.last else None
+        relative = near is not None and near.kind not in _TIMES and not self.opens(at)  # "the teacher who"
+        skip = 2 if after == "to" else 1  # "how to": no direction
         self.run()
         if word == "how" and after in ("many", "much", "long", "often", "far"):
-            if not self.question or self.question == "whether":
+            if self.question in ("", "whether"):
                 self.question = f"how-{after}"
             return at + 2
-        if self.question or not (opens or (asks and (word == "why" or not self.words[at - 1]))):
-            return at + skip
         if word in ("when", "where") and not asks:
-            return at + skip  # "when it rains": no question
+            return at + 1  # "when it rains": no question
+        if self.question not in ("", "whether") or (relative and word not in ("what", "why")):
+            return at + skip
+        if self.question and word in ("how", "when", "where"):
+            return at + skip
         self.question = {"which": "what", "whom": "who", "whose": "who"}.get(word, word)
         if self.question == "what":
             self.fronted = len(self.terms)
@@ -283,7 +289,10 @@ class _Reader:
             self.facts.add("month may")
             return at + 1
         if not self.question and self.opens(at):
-            self.question = "what" if word in ("are", "were") and after == "there" else "whether"
+            self.question = "whether"
+            if after == "there" and (word in ("are", "were") or "any" in words[at + 2 : at + 4]):
+                self.question = "exists"
+        self.clause = True
         if role == "present":
             if word in ("have", "has") and after == "to":
                 self.features.add("modal must")
@@ -309,7 +318,7 @@ class _Reader:
         return at + 1
 
     def opens(self, at: int) -> bool:
-        """Does the auxiliary at `at` open a question: first, behind a comma, or behind phrases with prepositions only?"""
+        """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
         if self.terms:
             return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
         return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
@@ -368,6 +377,7 @@ class _Reader:
             self.negated.discard("?")
             self.negated.add(concept)
         self.terms.append(Term(concept, base, kind, self.marker, self.group, self.member))
+        self.last = word
 
     def owner(self) -> None:
         """ "France's president" as "president of France"."""

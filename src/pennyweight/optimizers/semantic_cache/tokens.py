@@ -118,7 +118,11 @@ _ONE_FORM = tuple(
             r"\b(?:what\ is\ |give\ |count\ )?the\ (?:total\ |whole\ )?(?:number|count)\ of\b(?!\ (?:the\ )?\d)",
             "how many ",
         ),
-        (r"\b(?:at\ )?what\ (?:time|date|day|year|month|hour)(?:\ of\ (?:the\ )?(?:day|year))?\b", "when is "),
+        (r"\b(?:what|which)\ (?:is\ the\ )?(?:number|quantity|amount)\ of\b", "how many "),
+        (
+            r"\b(?:at\ |on\ |in\ )?(?:what|which)\ (?:time|date|day|year|month|hour)s?(?:\ of\ (?:the\ )?(?:day|year))?\b",
+            "when is ",
+        ),
         (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where is "),
         (
             r"\bhow\ many\ (?:people|persons|citizens|residents|inhabitants)\ "

@@ -111,6 +111,7 @@ _STORY = 14  # terms from which a text tells of its people by name and pronoun a
 _CLOSE = {
     frozenset(pair)
     for pair in (
+        ("exists", "what"), ("exists", "whether"), ("exists", "who"),
         ("what", "who"), ("what", "how-much"), ("how-many", "how-much"),
         ("what", "how-far"), ("what", "how-long"), ("what", "where"), ("what", "how"),
     )
