@@ -1,8 +1,8 @@
 """Are two questions the same? The semantic cache's own decision, on labelled pairs.
 
-A pair is `{kind, a, b, same}`, one JSON object a line, plain or gzip; `same` = 1: the answer to `a` may be served for `b`.
-Figures are means over the files that have such pairs; `files` and `kinds` in the output tell them apart. Beside them
-stands what the usual rule, cosine >= 0.90 alone, does on the same pairs.
+A pair is `{kind, a, b, same}`, one JSON object a line, plain or gzip; `same` = 1: the answer to `a` may be served for
+`b`. Figures are means over the files that have such pairs; `files` and `kinds` in the output tell them apart. Beside
+them stands what the usual rule, cosine >= 0.90 alone, does on the same pairs.
 
     python -m bench.semantic_pairs --data checklist.jsonl.gz advising.jsonl.gz --model ~/.cache/pennyweight/minilm
 """
@@ -29,7 +29,9 @@ USUAL = 0.90
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data", type=Path, nargs="+", default=[], metavar="FILE", help="default: the project's own pairs")
+    options.add_argument(
+        "--data", type=Path, nargs="+", default=[], metavar="FILE", help="default: the project's own pairs"
+    )
     options.add_argument("--model", type=Path, default=None, help="the folder that `pennyweight models pull` made")
     options.add_argument("--embedder", default="minilm-int8", help="minilm-int8 (default) or minilm-fp32")
     options.add_argument("--misses", type=int, default=0, help="show so many wrong decisions of each kind")

@@ -16,7 +16,7 @@ from pennyweight.text.embedders import open_embedder
 
 from .result import progress
 
-__all__ = ["OWN", "Cosines", "Pair", "read_own", "read_pairs"]
+__all__ = ["OWN", "Cosines", "Pair", "lines", "macro", "read_own", "read_pairs"]
 
 OWN = Path(__file__).with_name("semantic_pairs_own.txt")
 
@@ -60,12 +60,12 @@ class Cosines:
 
 def read_pairs(file: Path) -> list[Pair]:
     """Lines `{kind, a, b, same}`, plain or gzip."""
-    rows = (json.loads(line) for line in _lines(file))
+    rows = (json.loads(line) for line in lines(file))
     return [Pair(row.get("kind", ""), row["a"], row["b"], bool(row["same"])) for row in rows]
 
 
 def read_own(file: Path = OWN) -> list[Pair]:
-    """The pairs of a file of wordings: every two of a line are the same, and each of its first three differs from all behind `!`."""
+    """The pairs of a file of wordings: any two of a line are the same, its first three differ from all behind `!`."""
     kind, wordings, pairs = "", [], []
     for line in file.read_text(encoding="utf-8").splitlines():
         text = line.strip()
@@ -80,10 +80,10 @@ def read_own(file: Path = OWN) -> list[Pair]:
     return pairs
 
 
-def _lines(file: Path) -> Iterator[str]:
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
-    with opened as lines:
-        for line in lines:
+def lines(file: Path) -> Iterator[str]:
+    """The lines of a file that are not empty, plain or gzip."""
+    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as opened:
+        for line in opened:
             if line.strip():
                 yield line
 

@@ -347,7 +347,11 @@ class _Reader:
             self.negations += 1
             self.negated.add("?")
             word = rest
-        for part in word.split("-"):
+        parts = word.split("-")
+        if all(part in grammar.NUMBERS for part in parts):
+            self.number(str(sum(grammar.NUMBERS[part] for part in parts)))
+            return at + 1
+        for part in parts:
             if part in grammar.NUMBERS:
                 self.number(str(grammar.NUMBERS[part]))
             elif part in grammar.NEGATIONS:

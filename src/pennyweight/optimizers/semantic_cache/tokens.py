@@ -120,7 +120,8 @@ _ONE_FORM = tuple(
         ),
         (r"\b(?:what|which)\ (?:is\ the\ )?(?:number|quantity|amount)\ of\b", "how many "),
         (
-            r"\b(?:at\ |on\ |in\ )?(?:what|which)\ (?:time|date|day|year|month|hour)s?(?:\ of\ (?:the\ )?(?:day|year))?\b",
+            r"\b(?:at\ |on\ |in\ )?(?:what|which)\ (?:time|date|day|year|month|hour)s?"
+            r"(?:\ of\ (?:the\ )?(?:day|year))?\b",
             "when is ",
         ),
         (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where is "),
