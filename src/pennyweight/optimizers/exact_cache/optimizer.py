@@ -13,7 +13,7 @@ from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...errors import BadRequest
 from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
-from ...protocols import KV, Clock
+from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.sameness import repeatable
@@ -201,7 +201,11 @@ class ExactCache:
             await self._compare(key, entry, candidate, outcome)
         own_s = candidate.rule.ttl_s
         keep_s = own_s if own_s is not None else self._ttl.kept_s if self._learning else self._ttl.value
-        await self._kv.put(key, encoded(key, entry), ttl_s=keep_s)
+        value = encoded(key, entry)
+        if isinstance(self._kv, PromptKeeper) and self._kv.keeps_prompts:
+            await self._kv.put_answer(key, value, prompt=_prompt(call), ttl_s=keep_s)
+        else:
+            await self._kv.put(key, value, ttl_s=keep_s)
 
     def wants_response(self, call: Call) -> bool:
         """Whether the answer to this call could be kept."""
@@ -320,6 +324,15 @@ def _asked(call: Call) -> str:
         return codec(call.original.wire).view(call.original).last_user
     except BadRequest:
         return ""
+
+
+_PROMPT_CHARACTERS = 100_000  # of a prompt that is kept for people to read
+
+
+def _prompt(call: Call) -> str:
+    """The texts that were sent, for an operator who wants them kept."""
+    texts = codec(call.original.wire).view(call.original).texts
+    return "\n\n".join(texts)[:_PROMPT_CHARACTERS]
 
 
 def _text(entry: Entry) -> str | None:
