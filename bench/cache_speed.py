@@ -235,10 +235,13 @@ def _asking(text: str) -> Call:
 
 
 async def search(seed: int, entries: int = 100_000, dimensions: int = 384) -> dict[str, float]:
-    """The 20 nearest of 100,000 vectors; queries are kept vectors with noise."""
+    """The 20 nearest of 100,000 vectors; queries are kept vectors with noise. Vectors spread as those of sentences do:
+    a few directions hold most of the variance."""
     rng = np.random.default_rng(seed)
     vectors = MemoryVectors(clock=SystemClock(), size_bytes=1 << 30)
-    kept = rng.standard_normal((entries, dimensions), dtype=np.float32)
+    turned = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))[0].astype(np.float32)
+    spread = (np.arange(1, dimensions + 1, dtype=np.float32) ** -0.5)[:, None] * turned
+    kept = rng.standard_normal((entries, dimensions), dtype=np.float32) @ spread
     kept /= np.linalg.norm(kept, axis=1, keepdims=True)
     for number, vector in enumerate(kept):
         await vectors.add("bench", str(number), vector.tobytes())
