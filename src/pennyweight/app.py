@@ -40,11 +40,13 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
+from .hits import CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
+from .ledger.hits import HitBook
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
 from .money import PicoUSD, parse_usd
@@ -92,6 +94,8 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    hits: HitBook
+    rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
 
 
 class App:
@@ -120,6 +124,7 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
+        hits: HitBook,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -138,6 +143,7 @@ class App:
         self.signals = signals  # what is said of answers
         self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
@@ -195,7 +201,13 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        parts = Parts(kv, time, accounts, tokenizer, economy)
+        resolver = Resolver(config)
+
+        def rule(call: Call) -> CacheRule:
+            return resolver.full(call.original.model, call.original.wire).cache
+
+        hits = HitBook(database, time, route=lambda call: rule(call).name)
+        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -206,7 +218,6 @@ async def build(
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
-        resolver = Resolver(config)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         coalesce = Coalesce(backend)
         stack.push_async_callback(coalesce.aclose)
@@ -216,7 +227,7 @@ async def build(
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
-        watchers: list[Watcher] = []
+        watchers: list[Watcher] = [hits]
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
@@ -239,6 +250,8 @@ async def build(
             economy=economy,
             gate=gate,
         )
+        hits.start()
+        stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
@@ -251,7 +264,7 @@ async def build(
         experiments.start()
         stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days, doctor))
+            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
         yield App(
             config,
@@ -274,6 +287,7 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
+            hits=hits,
         )
 
 
@@ -322,7 +336,9 @@ def loop_settings(settings: Experiments) -> LoopSettings:
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
-async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None) -> None:
+async def _forget(
+    ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None, hits: HitBook | None = None
+) -> None:
     """Once a day, delete the receipts and findings that are older than the operator wants to keep.
 
     By the time that has passed since the start: a clock that is set a year forward must not empty the ledger.
@@ -334,6 +350,8 @@ async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Ro
             await ledger.forget(now - keep_days * 86_400)
             if doctor is not None:
                 await doctor.forget(now - keep_days * 86_400)
+            if hits is not None:
+                await hits.forget(now - keep_days * 86_400)
         await asyncio.sleep(86_400)
 
 

@@ -92,14 +92,27 @@ class Envelope(msgspec.Struct, frozen=True):
     instructions: msgspec.Raw = _ABSENT
     tools: list[msgspec.Raw] | None = None
     user: Any = None  # a string, where it is what OpenAI says
-    prompt_cache_key: str | None = None
+    cache_key: str | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="prompt_cache_key")
     metadata: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
     cache_control: msgspec.Raw = _ABSENT
     tool_choice: msgspec.Raw = _ABSENT
     thinking: msgspec.Raw = _ABSENT
 
+    @property
+    def prompt_cache_key(self) -> str | None:
+        return None if isinstance(self.cache_key, msgspec.UnsetType) else self.cache_key
 
+    def lacks(self, name: str) -> bool:
+        """Whether the body is known to have no member of that name."""
+        if name == "prompt_cache_key":
+            return self.cache_key is msgspec.UNSET
+        return name in _RAW and getattr(self, name) is None
+
+
+_RAW = frozenset(
+    ("input", "system", "instructions", "metadata", "stream_options", "cache_control", "tool_choice", "thinking")
+)
 _envelope = msgspec.json.Decoder(Envelope)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -177,10 +190,14 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
-        edited = msgspec.structs.replace(self, raw=_splice(self.raw, [(change.path, change.value) for change in edits]))
         known: Envelope | None = self.__dict__.get("_envelope")
+        if known is not None and all(_adds(change, known) for change in edits):
+            raw = _appended(self.raw, {str(change.path[0]): change.value for change in edits})
+        else:
+            raw = _splice(self.raw, [(change.path, change.value) for change in edits])
+        edited = msgspec.structs.replace(self, raw=raw)
         if known is not None and all(_is_plain(change) for change in edits):  # reading it anew costs as much as editing
-            told = {str(change.path[0]): change.value for change in edits if change.path[0] in _PLAIN}
+            told = {_PLAIN[str(change.path[0])]: change.value for change in edits if change.path[0] in _PLAIN}
             edited.__dict__["_envelope"] = msgspec.structs.replace(known, **told)
         return edited
 
@@ -192,8 +209,29 @@ def _is_plain(change: Edit) -> bool:
     return change.path[0] not in _READ or (change.path[0] in _PLAIN and isinstance(change.value, str))
 
 
-_READ = frozenset(Envelope.__struct_fields__)
-_PLAIN = frozenset(("model", "prompt_cache_key"))
+_READ = frozenset(Envelope.__struct_encode_fields__)
+_PLAIN = {"model": "model", "prompt_cache_key": "cache_key"}  # members to fields
+
+
+def _adds(change: Edit, known: Envelope) -> bool:
+    """Whether an edit adds a member that its body does not have."""
+    return len(change.path) == 1 and change.value is not DELETE and known.lacks(str(change.path[0]))
+
+
+def _appended(raw: bytes, members: Mapping[str, Any]) -> bytes:
+    """An object, known to be one, with members at its end that it does not have. Nothing of it is read."""
+    end = len(raw.rstrip(_SPACE)) - 1
+    if raw[end - 1] in _SPACE:
+        end = len(raw[:end].rstrip(_SPACE))
+    pieces: list[Any] = [memoryview(raw)[:end]]
+    for key, value in members.items():
+        text = bytes(value) if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
+        pieces += (b"," if len(pieces) > 1 or raw[end - 1] != _OPEN else b"", msgspec.json.encode(key), b":", text)
+    return b"".join((*pieces, b"}"))
+
+
+_SPACE = b" \t\r\n"
+_OPEN = ord("{")
 
 
 def get_header(headers: Headers, name: str) -> str | None:

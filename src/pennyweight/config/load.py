@@ -242,6 +242,9 @@ class _Reading:
                     self.report(
                         where, f"routes[{index}] names provider {name!r}, which is not there.", _add(name, names)
                     )
+            if rule.ttl_s is not None and rule.ttl_s <= 0:
+                message = f"routes[{index}].ttl_s {rule.ttl_s!r} must be above 0."
+                self.report(("routes", index, "ttl_s"), message, "volatile = true keeps no answers of a route.")
         for name, provider in config.providers.items():
             for url in dict.fromkeys(provider.urls.values()):
                 parts = urlsplit(url)

@@ -140,13 +140,16 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
-    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail.
+    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
+    never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
     provider: str
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
+    volatile: bool = False
+    ttl_s: float | None = None
 
 
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
