@@ -20,7 +20,7 @@ import msgspec
 from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
-from .backends.coalesce import Coalesce
+from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.fallback import Fallback
@@ -219,7 +219,7 @@ async def build(
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
-        coalesce = Coalesce(backend)
+        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
         stack.push_async_callback(coalesce.aclose)
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
@@ -485,6 +485,18 @@ def _compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
     return backend
+
+
+def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
+    """Which of a call's route's calls may share an answer in flight."""
+    always = config.fusing.identical
+    if all(rule.fuse is None for rule in config.routes):
+        return lambda _call: always
+
+    def fuse(call: Call) -> Fuse:
+        return resolver.full(call.original.model, call.original.wire).fuse or always
+
+    return fuse
 
 
 def _budget(

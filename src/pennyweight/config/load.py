@@ -25,6 +25,7 @@ from .settings import (
     Capture,
     Config,
     Experiments,
+    FusingSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -48,6 +49,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "fusing": FusingSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
@@ -56,6 +58,7 @@ _TOP = [
     "capture",
     "data_dir",
     "experiments",
+    "fusing",
     "ledger",
     "optimize",
     "optimizers",
@@ -271,6 +274,7 @@ class _Reading:
         positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
+        positive += [("fusing", "buffer_bytes")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:

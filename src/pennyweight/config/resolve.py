@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..backends.coalesce import Fuse
 from ..call import Target
 from ..hits import CacheRule
 from ..request import Wire
@@ -49,6 +50,7 @@ class Resolved(msgspec.Struct, frozen=True):
     fallbacks: tuple[Target, ...] = ()
     why: str = ""
     cache: CacheRule = CacheRule("")
+    fuse: Fuse | None = None  # what the rule says of sharing answers in flight
 
 
 class Resolver:
@@ -118,7 +120,7 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
         name, _, renamed = fallback.partition("/")
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
     kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
-    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept)
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:

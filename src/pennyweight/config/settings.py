@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
@@ -24,6 +25,7 @@ __all__ = [
     "Capture",
     "Config",
     "Experiments",
+    "FusingSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -112,6 +114,13 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_name: str = "pennyweight"
 
 
+class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise."""
+
+    identical: Fuse = "repeatable"
+    buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+
+
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`holdout`: the share of sessions for which every optimizer is off, for ever: what savings are measured by."""
 
@@ -155,6 +164,7 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallbacks: tuple[str, ...] = ()
     volatile: bool = False
     ttl_s: float | None = None
+    fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
 
 
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -245,5 +255,6 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    fusing: FusingSettings = FusingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
