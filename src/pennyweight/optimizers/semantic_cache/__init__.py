@@ -1,0 +1,1 @@
+"""Answers given once, served again for questions that mean the same."""

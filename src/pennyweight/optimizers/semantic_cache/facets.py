@@ -1,0 +1,464 @@
+"""What a question hangs on, taken out of its text: figures, dates, names, negation, who asks, what relates to what.
+
+`facets(text)` looks at one text only, so it is done once for a kept question. Two texts are held against each other in
+`vetoes`. Nothing here asks a model, and nothing depends on time, locale or state.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import msgspec
+
+from . import grammar
+from .lexicon import Lexicon, lexicon, stem
+from .tokens import Token, fold, tokens, unframed
+
+__all__ = ["Facets", "Term", "facets"]
+
+
+class Term(msgspec.Struct, frozen=True, gc=False):
+    """One word of weight, in the order of the text."""
+
+    concept: str  # stem, or the name of its group of synonyms
+    word: str  # stem as it stood
+    kind: str  # light plain name number id code, or the class of the lexicon that it is in
+    marker: str  # the preposition that governs it, or ""
+    group: int  # terms of one run of words have the same one, also over "and", "or" and commas
+    member: int  # which side of "and", "or" and commas within its group
+
+
+class Facets(msgspec.Struct, frozen=True):
+    """Two texts may share an answer only where these agree; see `vetoes.veto`."""
+
+    folded: str  # lower case, one spelling of quotes, spaces and contractions, without polite openings
+    language: str  # "en", "other" for other languages in Latin letters, or the name of the script
+    facts: frozenset[str]  # "number 5", "date 2024-05-01", "id D7781", "path /etc", "month march", …
+    one: bool  # the word "one" stands somewhere, which may be the number or not
+    quotes: tuple[str, ...]  # what stands in quotation marks or backticks
+    terms: tuple[Term, ...]
+    active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where the text is passive
+    negations: int
+    negated: frozenset[str]  # concepts right behind "not", "no" or "without"
+    features: frozenset[str]  # "modal should", "tense past", "quantity all", "person i", "only", "or", …
+    question: str  # who when where why how how-many how-much how-long how-often how-far whether what
+
+
+def facets(text: str) -> Facets:
+    """Read one text. Pure; any text will do."""
+    folded, quotes = fold(text)
+    core = unframed(folded)
+    reader = _Reader(lexicon())
+    reader.read(list(tokens(core)))
+    lower = core.lower()
+    features = reader.features
+    if reader.counted:
+        features.update(f"bound {grammar.BOUNDS[phrase]}" for phrase in _BOUND.findall(lower))
+    return Facets(
+        folded=lower.rstrip(" ?.!"),
+        language=_language(text, reader.words),
+        facts=frozenset(reader.facts),
+        one=reader.one,
+        quotes=quotes,
+        terms=tuple(reader.terms),
+        active=reader.active(),
+        negations=reader.negations,
+        negated=frozenset(reader.negated),
+        features=frozenset(features),
+        question=reader.question,
+    )
+
+
+_BOUND = re.compile(rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=len, reverse=True))})\b")
+
+
+class _Reader:
+    """One pass over the tokens. Lives for one text."""
+
+    def __init__(self, words: Lexicon) -> None:
+        self.lexicon = words
+        self.words: list[str] = []
+        self.terms: list[Term] = []
+        self.facts: set[str] = set()
+        self.features: set[str] = set()
+        self.negated: set[str] = set()
+        self.negations = 0
+        self.question = ""
+        self.one = self.counted = self.passive = False
+        self.marker = ""
+        self.group = self.member = 0
+        self.fronted: int | None = None  # how many terms stand before "did" in "which films did she make"
+
+    def read(self, found: Sequence[Token]) -> None:
+        self.words = words = [token.text if token.kind == "word" else "" for token in found]
+        at, size = 0, len(found)
+        while at < size:
+            token = found[at]
+            if token.kind != "word":
+                at = self.figure(found, at)
+                continue
+            word = token.text
+            phrases = self.lexicon.phrases.get(word)
+            if phrases is not None:
+                for rest in phrases:
+                    if tuple(words[at + 1 : at + 1 + len(rest)]) == rest:
+                        self.term("_".join((word, *rest)), token.name)
+                        at += len(rest)
+                        break
+                else:
+                    at = self.word(found, at)
+                    continue
+                at += 1
+                continue
+            at = self.word(found, at)
+        if not self.question:
+            self.question = "what"
+
+    # -- words
+
+    def word(self, found: Sequence[Token], at: int) -> int:
+        """Take the word at `at`; gives the place of the next."""
+        token, words = found[at], self.words
+        word = token.text
+        after = words[at + 1] if at + 1 < len(words) else ""
+        if word in grammar.WH:
+            return self.wh(word, at, after)
+        marker = grammar.MARKERS.get(word)
+        if marker is not None:
+            self.marker = marker
+            self.group += 1
+            if word == "without":
+                self.negation(words, at)
+            feature = grammar.FEATURES.get(word)
+            if feature is not None:
+                self.features.add(feature)
+            return at + 1
+        if word == "and" or word == "or":
+            if word == "or" and after == "not":
+                return at + 2
+            self.features.add(word)
+            self.member += 1
+            return at + 1
+        if word in grammar.NEGATIONS:
+            if word == "no" and after == "longer":
+                self.features.add("anymore")
+            if not (word == "no" and at + 1 < len(found) and found[at + 1].kind == "number"):
+                self.negation(words, at)
+            return at + 1
+        role = grammar.AUXILIARIES.get(word)
+        if role is not None:
+            return self.auxiliary(word, role, at, after)
+        if word in grammar.PRONOUNS:
+            person = grammar.PRONOUNS[word]
+            if person:
+                self.features.add(f"person {person}")
+            self.run()
+            return at + 1
+        feature = grammar.FEATURES.get(word)
+        if feature is not None:
+            self.features.add(feature)
+            return at + 1
+        if word in grammar.NUMBERS or word in grammar.SCALES:
+            return self.spelled(words, at)
+        if word in grammar.ORDINALS:
+            if word == "second" and at and words[at - 1] in ("a", "per", "each", ""):
+                self.term("second", False)
+            elif grammar.ORDINALS[word] < 0:
+                self.facts.add(f"times {-grammar.ORDINALS[word]}")
+            else:
+                self.facts.add(f"ordinal {grammar.ORDINALS[word]}")
+            return at + 1
+        if word in ("last", "next", "previous", "past", "coming", "upcoming", "this") and after in grammar.TIME_SPANS:
+            which = {"previous": "last", "past": "last", "coming": "next", "upcoming": "next"}.get(word, word)
+            self.facts.add(f"relative {which}")
+            return at + 1
+        if word == "ago":
+            self.facts.add("relative ago")
+            return at + 1
+        if word in ("use", "used") and after == "to" and word == "used":
+            self.features.add("aspect used to")
+            return at + 2
+        if word in self.lexicon.fillers or word in grammar.SILENT:
+            return at + 1
+        if "-" in word:
+            return self.hyphenated(word, token.name, at)
+        if word == "may" or (
+            word == "fall" and (token.name or (at and words[at - 1] in ("this", "next", "last", "in", "the")))
+        ):
+            word = "autumn" if word == "fall" else word
+        self.term(word, token.name)
+        return at + 1
+
+    def wh(self, word: str, at: int, after: str) -> int:
+        opens = at <= 1 or not self.terms
+        self.run()
+        if word == "how" and after in ("many", "much", "long", "often", "far"):
+            if not self.question or self.question == "whether":
+                self.question = f"how-{after}"
+            return at + 2
+        if not self.question and (opens or word in ("why", "where", "who", "whom")):
+            self.question = {"which": "what", "whom": "who", "whose": "who"}.get(word, word)
+            if self.question == "what":
+                self.fronted = len(self.terms)
+        return at + 1
+
+    def auxiliary(self, word: str, role: str, at: int, after: str) -> int:
+        words = self.words
+        if (
+            word == "may"
+            and (after == "" or (at and words[at - 1] in ("in", "of", "since", "until", "by", "last", "next")))
+            and at
+        ):
+            self.facts.add("month may")
+            return at + 1
+        if not self.question and not self.terms:
+            self.question = "whether"
+        if role == "present":
+            if word in ("have", "has") and after == "to":
+                self.features.add("modal must")
+                return at + 2
+        elif role == "past" or role == "future":
+            self.features.add(f"tense {role}")
+        elif role != "would":
+            self.features.add(f"modal {role}")
+        if word in ("be", "is", "are", "was", "were", "been", "being"):
+            self.passive = True
+        elif (
+            self.fronted is not None
+            and self.fronted < len(self.terms)
+            and word in ("did", "do", "does", "can", "will", "has", "have")
+        ):
+            self.fronted = -len(self.terms)
+        self.run()
+        return at + 1
+
+    def negation(self, words: Sequence[str], at: int) -> None:
+        self.negations += 1
+        if words[at] in ("not", "no", "without") and at + 1 < len(words):
+            self.negated.add("?")  # filled by the next term
+        self.run(keep=words[at] == "without" or words[at] == "no")
+
+    def run(self, *, keep: bool = False) -> None:
+        """A word of grammar ends the run of words, and what a preposition governs."""
+        self.group += 1
+        self.member = 0
+        if not keep:
+            self.marker = ""
+
+    def hyphenated(self, word: str, name: bool, at: int) -> int:
+        whole = stem(word)
+        known = self.lexicon
+        if whole in known.synonyms or whole in known.classes or whole in known.axes:
+            self.term(word, name)
+            return at + 1
+        first, _, rest = word.partition("-")
+        if first == "non" and rest:
+            self.negations += 1
+            self.negated.add("?")
+            word = rest
+        for part in word.split("-"):
+            if part in grammar.NUMBERS:
+                self.number(str(grammar.NUMBERS[part]))
+            elif part in grammar.NEGATIONS:
+                self.negations += 1
+            elif part in known.fillers or part in grammar.SILENT or part in grammar.MARKERS or part in ("and", "or"):
+                continue
+            else:
+                self.term(part, name)
+        return at + 1
+
+    def term(self, word: str, name: bool) -> None:
+        known = self.lexicon
+        base = word if "_" in word else stem(word)
+        kind = known.classes.get(base)
+        concept = known.synonyms.get(base, base)
+        if kind is not None:
+            concept = known.members[base]
+            if kind in grammar.TIME_CLASSES:
+                self.facts.add(f"{kind} {concept}")
+        elif name:
+            kind = "name"
+        elif base in known.light:
+            kind = "light"
+        else:
+            kind = "plain"
+        if "?" in self.negated and kind != "light":
+            self.negated.discard("?")
+            self.negated.add(concept)
+        self.terms.append(Term(concept, base, kind, self.marker, self.group, self.member))
+
+    # -- figures and signs
+
+    def figure(self, found: Sequence[Token], at: int) -> int:
+        kind, text, _ = found[at]
+        if kind == "comma":
+            self.member += 1
+            return at + 1
+        if kind == "sign":
+            if text == "&":
+                self.features.add("and")
+                self.member += 1
+            elif text not in ("-", "--", "/", "$", "€", "£", "*", "**") or (
+                text in "*/-"
+                and at
+                and found[at - 1].kind == "number"
+                and at + 1 < len(found)
+                and found[at + 1].kind == "number"
+            ):
+                self.facts.add(f"sign {text}")
+            return at + 1
+        if kind == "number":
+            return self.numeral(text, at)
+        if kind == "time":
+            self.facts.add(f"time {_clock(text)}")
+        elif kind == "id":
+            self.identifier(text)
+        else:
+            plain = text.rstrip(".,;") if kind in ("url", "path") else text
+            self.facts.add(f"{kind} {plain if kind in ('code', 'flag', 'path') else plain.lower()}")
+            self.terms.append(Term(plain, plain, "code", self.marker, self.group, self.member))
+        return at + 1
+
+    def numeral(self, text: str, at: int) -> int:
+        sign = text[0] if text[0] in "$€£" else ""
+        plain = text.lstrip("$€£ ").replace(",", "")
+        if plain[-2:] in ("st", "nd", "rd", "th"):
+            self.facts.add(f"ordinal {int(plain[:-2])}" if plain[:-2].isdecimal() else f"id {plain}")
+            return at + 1
+        if plain.endswith(".00"):
+            plain = plain[:-3]
+        after = self.words[at + 1] if at + 1 < len(self.words) else ""
+        if after in grammar.SCALES and plain.replace(".", "", 1).isdecimal():
+            plain = (
+                f"{float(plain) * grammar.SCALES[after]:g}" if "." in plain else str(int(plain) * grammar.SCALES[after])
+            )
+            at += 1
+        if sign:
+            self.term({"$": "dollar", "€": "euro", "£": "pound"}[sign], False)
+        self.number(plain)
+        return at + 1
+
+    def spelled(self, words: Sequence[str], at: int) -> int:
+        total = current = 0
+        start = at
+        while at < len(words):
+            word = words[at]
+            if word in grammar.NUMBERS:
+                current += grammar.NUMBERS[word]
+            elif word in grammar.SCALES and word != "k":
+                scale = grammar.SCALES[word]
+                current = max(current, 1) * scale
+                if scale >= 1000:
+                    total, current = total + current, 0
+            elif not (
+                word == "and"
+                and at > start
+                and words[at - 1] == "hundred"
+                and at + 1 < len(words)
+                and words[at + 1] in grammar.NUMBERS
+            ):
+                break
+            at += 1
+        value = total + current
+        if at == start + 1 and words[start] == "one":
+            self.one = True
+        elif at == start:
+            return at + 1
+        else:
+            self.number(str(value))
+        return at
+
+    def number(self, value: str) -> None:
+        self.counted = True
+        self.facts.add(f"number {value}")
+        self.terms.append(Term(value, value, "number", self.marker, self.group, self.member))
+
+    def identifier(self, text: str) -> None:
+        plain = text.lstrip("#")
+        head = plain.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%")
+        unit = plain[len(head) :].lower()
+        if unit in grammar.UNITS and head.replace(".", "", 1).replace(",", "").isdecimal():
+            if unit == "k":
+                head = f"{float(head.replace(',', '')) * 1000:g}"
+            else:
+                self.term(unit, False)
+            self.number(head.replace(",", ""))
+            return
+        parts = plain.split("-")
+        if len(parts) > 1 and parts[0].isdecimal() and all(part.isalpha() for part in parts[1:]):
+            self.number(parts[0])
+            for part in parts[1:]:
+                self.term(part.lower(), False)
+            return
+        if plain.isdecimal():
+            self.number(plain)
+            return
+        value = plain.upper().replace("-", "").replace("_", "")
+        self.facts.add(f"id {value}")
+        self.terms.append(Term(value, value, "id", self.marker, self.group, self.member))
+
+    # -- order
+
+    def active(self) -> tuple[Term, ...] | None:
+        """The terms with who acts in front: "was the boat needed by Adam" as "Adam need the boat"."""
+        terms = self.terms
+        if self.fronted is not None and self.fronted < 0:
+            front = -self.fronted
+            return (*terms[front:], *terms[:front])
+        if not self.passive:
+            return None
+        agents = [term for term in terms if term.marker == "by"]
+        if not agents:
+            return None
+        first = terms.index(agents[0])
+        before = [term for term in terms[:first] if not term.marker]
+        if not before:
+            return None
+        verb = before[-1]
+        rest = [term for term in terms if term.marker != "by" and term is not verb]
+        plain = [msgspec.structs.replace(term, marker="") for term in agents]
+        return (*plain, verb, *rest)
+
+
+def _clock(text: str) -> str:
+    """ "5 p.m." as "17:00"; without am or pm as it stands."""
+    plain = text.lower().replace(".", "").replace(" ", "")
+    half = plain[-2:] if plain.endswith("m") else ""
+    hour, _, minute = plain.removesuffix(half).partition(":")
+    number = int(hour)
+    if half:
+        number = number % 12 + (12 if half == "pm" else 0) if number <= 12 else number
+    return f"{number}:{minute or '00'}{'' if half else '?' if number < 13 else ''}"
+
+
+_LATIN = re.compile(r"[a-z]", re.IGNORECASE)
+
+
+def _language(text: str, words: Sequence[str]) -> str:
+    """ "en"; "other" in Latin letters; else the script of the first letter that is not Latin."""
+    if not text.isascii():
+        letters = [letter for letter in text if letter.isalpha() and letter > "\u024f"]
+        if letters and len(letters) * 4 > sum(map(str.isalpha, text)):
+            return unicodedata.name(letters[0], "unknown").partition(" ")[0].lower()
+    foreign = sum(1 for word in words if word in grammar.FOREIGN)
+    if not foreign:
+        return "en" if text.isascii() else _accented(text, words)
+    english = sum(
+        1
+        for word in words
+        if word in grammar.SILENT
+        or word in grammar.WH
+        or word in grammar.MARKERS
+        or word in grammar.PRONOUNS
+        or word in grammar.AUXILIARIES
+    )
+    return "other" if foreign > english else "en"
+
+
+def _accented(text: str, words: Sequence[str]) -> str:
+    """Accents without one English small word: another language, or too little to tell."""
+    if any(word in grammar.SILENT or word in grammar.WH or word in grammar.MARKERS for word in words):
+        return "en"
+    return "other" if any(letter.isalpha() and letter > "\x7f" for letter in text) else "en"
