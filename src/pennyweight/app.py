@@ -63,7 +63,8 @@ from .stores.flags import SQLiteFlags
 from .stores.memory import MemoryKV
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
-from .stores.tiered import Tiered
+from .stores.tiered import Level, Tiered
+from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
@@ -76,6 +77,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
+    "templates": "pennyweight.optimizers.templates:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -94,6 +96,7 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    vectors: LazyVectors
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
 
@@ -124,6 +127,7 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
+        vectors: LazyVectors,
         hits: HitBook,
     ) -> None:
         self.config = config
@@ -145,6 +149,7 @@ class App:
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.vectors = vectors  # loads nothing until it is used
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -194,20 +199,24 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        memory = MemoryKV(clock=time, count=20_000, size_bytes=32 << 20)
+        kv = Tiered([Level("memory", memory, clock=time), Level("sqlite", stored, clock=time)])
+        stack.push_async_callback(kv.close)
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
+        vectors = in_memory(config.vectors, clock=time, database=database)
+        stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(kv, time, accounts, tokenizer, economy, hits, rule)
+        parts = Parts(kv, time, accounts, tokenizer, economy, vectors, hits, rule)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -287,6 +296,7 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
+            vectors=vectors,
             hits=hits,
         )
 

@@ -92,6 +92,8 @@ class Clerk:
         self._inbox.append(outcome)
         if len(self._inbox) == 1:
             self._arrived.set()
+        if outcome.response is not None:  # somebody may ask the same at once, and a cache must have the answer by then
+            self._to_settle(outcome)
 
     @property
     def counters(self) -> Counters:
@@ -172,14 +174,18 @@ class Clerk:
                 self._pending.append(self._receipt(outcome))
             except Exception as error:  # noqa: BLE001 - one odd call must not stop the books
                 self._lose(1, "receipt lost: it could not be made", error)
-            if self._settle is None:
-                continue
-            if len(self._unsettled) < self._settings.unsettled_limit:
-                self._unsettled.append(outcome)
-            else:
-                self._unlearnt += 1
-                self._complain("optimizers learn too slowly: outcomes skipped")
-        self._learn.set()
+            if outcome.response is None:
+                self._to_settle(outcome)
+
+    def _to_settle(self, outcome: Outcome) -> None:
+        if self._settle is None:
+            return
+        if len(self._unsettled) < self._settings.unsettled_limit:
+            self._unsettled.append(outcome)
+            self._learn.set()
+        else:
+            self._unlearnt += 1
+            self._complain("optimizers learn too slowly: outcomes skipped")
 
     async def _write_all(self) -> None:
         """A batch leaves the queue when the ledger has it, not before."""

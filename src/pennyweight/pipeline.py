@@ -113,7 +113,13 @@ class Pipeline:
             if mode == "off":
                 continue
             try:
-                proposal = await _proposed(optimizer.propose(call), deadline)
+                work = optimizer.propose(call)
+                try:  # most need no waiting, and a timer costs more than they do
+                    waiting = work.send(None)
+                except StopIteration as done:
+                    proposal = done.value
+                else:
+                    proposal = await _proposed(work, waiting, deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -160,7 +166,7 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
         if reply is not None:
-            keep = any(observer.wants(call) for observer in self._observers)
+            keep = self._observed(call)
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             self._answered(call)
             reply.trail = call.trail
@@ -171,8 +177,8 @@ class Pipeline:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
-        keep = keep or any(observer.wants(call) for observer in self._observers)
-        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
+        observed = any(observer.wants(call) for observer in self._observers)
+        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
@@ -186,6 +192,13 @@ class Pipeline:
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
+
+    def _learnt(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer."""
+        return call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+
+    def _observed(self, call: Call) -> bool:
+        return any(observer.wants(call) for observer in self._observers)
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -350,7 +363,12 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 def _fell_back(reply: Reply) -> bool:
     """Whether another target than the call's own answered it."""
-    return any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
+    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+
+
+def _shares(reply: Reply) -> bool:
+    """Whether it is the answer to another call that was under way."""
+    return any(step.optimizer == "coalesce" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
 
 
 def _edited(call: Call, rewrite: Rewrite) -> Request:
@@ -367,21 +385,17 @@ def _session(call: Call) -> str:
 
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
+_KEPT_BYTES = 4 * 2**20
+"""Of a stream, for optimizers that learn from answers: 15,000 tokens and more. Longer ones they do not get to see."""
+
 _REFUSED = frozenset((400, 413, 422))
 """What an upstream says of a request that it does not take, whoever sends it again."""
 
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], deadline: float) -> T:
-    """The result of `work`, or TimeoutError at the loop time `deadline`.
-
-    Most proposals need no waiting, and a timer costs more than they do: it is set only for one that has to wait.
-    """
-    try:
-        waiting = work.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
     async with asyncio.timeout_at(deadline):
         return cast(T, await _Begun(work, waiting))
 
@@ -416,14 +430,26 @@ class _Watch:
     """Follows one reply to its end and submits the Outcome, exactly once."""
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, started: float, added_s: float, answered_by: str, *, keep: bool
+        self,
+        pipeline: Pipeline,
+        call: Call,
+        started: float,
+        added_s: float,
+        answered_by: str,
+        *,
+        keep: bool,
+        observed: bool = True,
     ) -> None:
+        """keep: the answer, for observers or only for optimizers, to whom one that somebody else paid for, or that is
+        very long, is not worth keeping."""
         self._pipeline = pipeline
         self._call = call
         self._started = started
         self._added_s = added_s
         self._answered_by = answered_by
         self._kept: list[bytes] | None = [] if keep else None
+        self._observed = observed
+        self._room_bytes = float("inf") if observed else _KEPT_BYTES
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
@@ -457,6 +483,9 @@ class _Watch:
             self._ttft_s = self._pipeline._clock.monotonic() - self._started
         if self._kept is not None:
             self._kept.append(chunk)
+            self._room_bytes -= len(chunk)
+            if self._room_bytes < 0:  # folding it would hold up the calls of others
+                self._kept = None
 
     async def _relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -485,7 +514,8 @@ class _Watch:
         whole = reply.content is not None and not self._streamed
         response = None
         self._call = self._call.note(*reply.notes) if reply.notes else self._call
-        if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
+        worth_keeping = self._observed or done.charges or not _shares(reply)  # ten thousand may share what one folds
+        if self._kept is not None and worth_keeping and reply.ok and done.complete and (whole or self._finished):
             response = self._response(reply, done)
         abandoned = not (whole or self._finished or self._error)
         self._send(

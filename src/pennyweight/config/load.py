@@ -35,6 +35,7 @@ from .settings import (
     Proxies,
     RouteRule,
     Server,
+    VectorSettings,
 )
 from .toml import Problem
 
@@ -49,6 +50,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "vectors": VectorSettings,
     "fusing": FusingSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
@@ -68,6 +70,7 @@ _TOP = [
     "providers",
     "routes",
     "server",
+    "vectors",
 ]
 
 
@@ -273,6 +276,7 @@ class _Reading:
         ]
         positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
+        positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
         positive += [("fusing", "buffer_bytes")]
         for section, field in positive:

@@ -16,6 +16,7 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.vectors.lazy import Settings as VectorSettings
 
 __all__ = [
     "SHADOW_FIRST",
@@ -37,6 +38,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -255,6 +257,7 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None

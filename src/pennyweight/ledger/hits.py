@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ..call import Call, Outcome, Receipt, Verdict
+from ..call import Call, Outcome, Receipt, Step, Verdict
 from ..errors import StoreError
 from ..hits import Audit, looks, wrong_at_most
 from ..money import PicoUSD
@@ -81,24 +81,32 @@ class HitBook:
         found = looks(outcome.call)
         if not found and not receipt.replayed:
             return
-        route = (self._route(outcome.call) if self._route else "") or f"{receipt.provider}/{receipt.model}"
-        said = {step.optimizer: step.verdict for step in receipt.trail}
-        if _SHARED in said and not any(look[0] == _SHARED for look in found):
+        trail = receipt.trail
+        if receipt.replayed and all(look[0] != _SHARED for look in found) and _verdict(trail, _SHARED):
             found = [*found, (_SHARED, "in flight", "")]
-        day = int(receipt.at // DAY_S * DAY_S)
+        route = (self._route(outcome.call) if self._route else "") or f"{receipt.provider}/{receipt.model}"
+        day = int(receipt.at // DAY_S) * DAY_S
         for cache, tier, key in found:
-            hit = tier != "" and said.get(cache) is Verdict.ACCEPTED
-            shadowed = tier != "" and said.get(cache) is Verdict.SHADOWED
-            tokens, saved = _worth(receipt) if hit else (0, 0)
-            if hit:
+            sums = self._group((day, receipt.tenant, route, cache, tier))
+            sums[0] += 1
+            verdict = _verdict(trail, cache) if tier else None
+            if verdict is Verdict.ACCEPTED:
+                tokens, saved = _worth(receipt)
+                sums[1] += 1
+                sums[3] += tokens
+                sums[4] += saved // 1_000_000
+                sums[5] += saved % 1_000_000
                 self._remember(receipt.call_id, Served(cache, receipt.tenant, route, tier, key))
-            added = (1, int(hit), int(shadowed), tokens, saved // 1_000_000, saved % 1_000_000)
-            group = (day, receipt.tenant, route, cache, tier)
-            sums = self._sums.get(group)
-            if sums is not None:
-                self._sums[group] = [have + more for have, more in zip(sums, added, strict=True)]
-            elif len(self._sums) < _GROUPS:
-                self._sums[group] = list(added)
+            elif verdict is Verdict.SHADOWED:
+                sums[2] += 1
+
+    def _group(self, group: _Group) -> list[int]:
+        sums = self._sums.get(group)
+        if sums is None:
+            sums = [0] * 6
+            if len(self._sums) < _GROUPS:
+                self._sums[group] = sums
+        return sums
 
     def served(self, call_id: str) -> Served | None:
         """The hit that answered that call; None for other calls, and for hits too long ago."""
@@ -166,6 +174,13 @@ class HitBook:
                 await self.flush()
             except Exception as error:  # noqa: BLE001 - it is tried again with what comes next
                 log.warning("figures of caches wait", extra={"error": type(error).__name__})
+
+
+def _verdict(trail: Sequence[Step], optimizer: str) -> Verdict | None:
+    for step in trail:
+        if step.optimizer == optimizer:
+            return step.verdict
+    return None
 
 
 def _worth(receipt: Receipt) -> tuple[int, PicoUSD]:

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from ..protocols import Clock, Lease
 
-__all__ = ["REMEMBER_S", "MemoryLeases"]
+__all__ = ["REMEMBER_S", "MemoryLeases", "polled"]
 
 REMEMBER_S = 10.0  # how long a holder's last word is kept for those who come to wait a moment too late
 _REMEMBERED = 10_000  # words at most
+
+
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.005, 0.1
+
+
+async def polled(look: Callable[[], Awaitable[tuple[bool, bytes]]], timeout_s: float) -> bytes | None:
+    """`Leases.wait` by looking again and again, at longer and longer intervals up to a tenth of a second.
+
+    look: whether the lease is held, and the last word. One waits per process and lease, for answers that take seconds:
+    a connection kept open for being told would cost more than the looks do.
+    """
+    loop = asyncio.get_running_loop()
+    end, pause_s = loop.time() + timeout_s, _FIRST_LOOK_S
+    while True:
+        held, word = await look()
+        if not held:
+            return word
+        left_s = end - loop.time()
+        if left_s <= 0:
+            return None
+        await asyncio.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
 
 
 class _Held(msgspec.Struct):

@@ -109,6 +109,20 @@ class SQLiteKV:
         now = self._clock.now()
         return await self._database.read(lambda connection: _get(connection, key, now))
 
+    async def read(self, key: str) -> tuple[bytes, float | None] | None:
+        now = self._clock.now()
+        found = await self._database.read(lambda connection: _read(connection, key, now))
+        if found is None:
+            return None
+        value, expires = found
+        return value, None if expires is None else expires - now
+
+    async def remove(self, key: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            self._grow(connection, -_drop(connection, key))
+
+        await self._database.write(work)
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         now = self._clock.now()
         expires = None if ttl_s is None else now + ttl_s
@@ -169,11 +183,17 @@ class SQLiteKV:
         self._held_bytes = held
 
 
-def _get(connection: sqlite3.Connection, key: str, now: float) -> bytes | None:
+def _read(connection: sqlite3.Connection, key: str, now: float) -> tuple[bytes, float | None] | None:
+    """The value and when it lapses."""
     row = connection.execute(
-        "SELECT value FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)", (key, now)
+        "SELECT value, expires FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)", (key, now)
     ).fetchone()
-    return None if row is None else bytes(row[0])
+    return None if row is None else (bytes(row[0]), row[1])
+
+
+def _get(connection: sqlite3.Connection, key: str, now: float) -> bytes | None:
+    found = _read(connection, key, now)
+    return None if found is None else found[0]
 
 
 def _drop(connection: sqlite3.Connection, key: str) -> int:
