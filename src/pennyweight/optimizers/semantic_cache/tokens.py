@@ -107,15 +107,28 @@ _ONE_FORM = tuple(
         (rf"\b(?:is\ it\ possible|is\ there\ (?:a|any)\ way|am\ i\ able)\ (?:for\ {_WHO}\ )?to\b", "can i"),
         (
             r"\bhow\ come\b|\bfor\ what\ reasons?\b"
-            r"|\bwhat\ (?:is|are|was|were)\ the\ reasons?\ (?:why|behind|for|that|of)\b",
+            r"|\bwhat\ (?:is|are|was|were)\ the\ reasons?\b(?:\ (?:why|behind|for|that|of)\b)?",
             "why ",
         ),
+        (r"\bthe\ (?:largest|greatest|highest|most|maximum)\ number\ of\b", "the most"),
+        (r"\bthe\ (?:smallest|lowest|least|fewest|minimum)\ number\ of\b", "the fewest"),
         (
             r"\b(?:what\ is\ |give\ |count\ )?the\ (?:total\ |whole\ )?(?:number|count)\ of\b(?!\ (?:the\ )?\d)",
             "how many ",
         ),
-        (r"\b(?:at\ )?what\ (?:time|date|day|year|month|hour)(?:\ of\ (?:the\ )?(?:day|year))?\b", "when "),
-        (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where "),
+        (r"\b(?:at\ )?what\ (?:time|date|day|year|month|hour)(?:\ of\ (?:the\ )?(?:day|year))?\b", "when is "),
+        (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where is "),
+        (
+            r"\bhow\ many\ (?:people|persons|citizens|residents|inhabitants)\ (?:live|living|reside|are\ there|are\ living)\ in\b"
+            r"|\bhow\ many\ (?:citizens|residents|inhabitants)\ (?:does|do|are)\b",
+            "what is the population of",
+        ),
+        (r"\bhow\ (?:tall|high)\ (?:is|are|was)\b", "what is the height of"),
+        (r"\bhow\ (?:big|large)\ (?:is|are|was)\b", "what is the size of"),
+        (r"\bhow\ old\ (?:is|are|was)\b", "what is the age of"),
+        (r"\bhow\ far\ (?:is|are)\b", "what is the distance of"),
+        (r"\bhow\ long\ (?:is|are)\ (?!it\b|this\b|that\b|there\b)", "what is the length of "),
+        (r"\b(?:is|am|are|was|were|be)\ (?:required|necessary|obliged|needed)\ (?:for\ \w+\ )?to\b", "must"),
     )
 )
 
