@@ -23,6 +23,7 @@ from .backends.budget import Budget
 from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
+from .backends.embeddings import embedder
 from .backends.fallback import Fallback
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
@@ -40,7 +41,7 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
-from .hits import CacheRule
+from .hits import Audit, CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
@@ -55,17 +56,20 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
-from .stores.memory import MemoryKV
+from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
-from .stores.tiered import Level, Tiered
+from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
+from .text.embedders import folder_of
+from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
 from .wire import codec
 
@@ -99,6 +103,8 @@ class Parts(msgspec.Struct, frozen=True):
     vectors: LazyVectors
     hits: HitBook
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
+    leases: Leases  # who does a thing, among all replicas that share a store
+    embeddings: Embeddings
 
 
 class App:
@@ -118,7 +124,8 @@ class App:
         keys: KeyStore,
         budget: Budget,
         database: Database,
-        kv: KV,
+        kv: Tiered,
+        leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
         policy: Policy,
@@ -129,6 +136,7 @@ class App:
         doctor: Rounds,
         vectors: LazyVectors,
         hits: HitBook,
+        embeddings: Embeddings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -142,6 +150,7 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.leases = leases
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
@@ -150,6 +159,7 @@ class App:
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
         self.vectors = vectors  # loads nothing until it is used
+        self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -171,6 +181,24 @@ class App:
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
+
+    async def purge(self, wanted: Wanted) -> int:
+        """Drop what caches keep of that, here and in all processes that share the stores. How many entries.
+        Raises StoreError."""
+        return await purge(self.kv, wanted, now=self.clock.now())
+
+    async def rated(self, call_id: str, tenant: str, score: float) -> None:
+        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
+        an entry that was wrong is dropped."""
+        served = self.hits.served(call_id)
+        if served is None or served.tenant != tenant or score == 0:
+            return
+        valid = score > 0
+        self.hits.audited(
+            Audit(served.cache, valid, tenant, served.route, call_id=call_id, tier=served.tier, source="feedback")
+        )
+        if not valid and served.key:
+            await self.purge(Wanted(key=served.key, tenant=tenant))
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
@@ -199,9 +227,11 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        memory = MemoryKV(clock=time, count=20_000, size_bytes=32 << 20)
-        kv = Tiered([Level("memory", memory, clock=time), Level("sqlite", stored, clock=time)])
-        stack.push_async_callback(kv.close)
+        servers = Servers(config.cache)
+        stack.push_async_callback(servers.close)
+        tiers = _tiers(config, database, servers, time)
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
@@ -215,8 +245,19 @@ async def build(
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
 
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
         hits = HitBook(database, time, route=lambda call: rule(call).name)
-        parts = Parts(kv, time, accounts, tokenizer, economy, vectors, hits, rule)
+        embeddings = Embeddings(
+            config.embeddings,
+            folder_of(config.embeddings, config.data_dir),
+            clock=time,
+            remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
+        )
+        stack.push_async_callback(embeddings.close)
+        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -228,6 +269,8 @@ async def build(
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
+        if config.embeddings.elsewhere:
+            _embedder(config, backend, time)  # what cannot work is told at the start
         coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
         stack.push_async_callback(coalesce.aclose)
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
@@ -287,7 +330,8 @@ async def build(
             keys=keys,
             budget=budget,
             database=database,
-            kv=kv,
+            kv=tiers.kv,
+            leases=tiers.leases,
             resolver=resolver,
             watchers=watchers,
             policy=policy,
@@ -298,6 +342,7 @@ async def build(
             doctor=doctor,
             vectors=vectors,
             hits=hits,
+            embeddings=embeddings,
         )
 
 
@@ -374,6 +419,12 @@ def _prices(config: Config) -> PriceBook:
     )
 
 
+def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
+    """The one that a provider runs. Raises ConfigError."""
+    places = {name: provider.urls for name, provider in config.providers.items()}
+    return embedder(config.embeddings, backend, places, clock=clock)
+
+
 def _capture_rule(config: Config) -> Rule:
     capture = config.capture
     return Rule(sessions=capture.sessions or ("*",), redact=capture.redact) if capture.enabled else Rule()
@@ -417,6 +468,12 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     if not isinstance(made, Optimizer):
         raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
+
+
+def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
+    """The stores of the response caches. Budgets and keys stay in this machine's database."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
 
 
 def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:

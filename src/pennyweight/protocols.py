@@ -86,6 +86,10 @@ class Tier(KV, Protocol):
         """Drop that key alone."""
         ...
 
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        """Up to `limit` keys that begin so, in no order; some that have just lapsed may be among them."""
+        ...
+
 
 class Lease(Protocol):
     """One holder's sole right to do something, until it is released, or lapses because nobody renewed it in time."""

@@ -5,6 +5,7 @@ The only reader of environment variables, and they come in as a mapping.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +16,18 @@ import msgspec
 
 from ..call import Optimize
 from ..errors import ConfigError
+from ..stores.sealed import KEY_VARIABLE
+from . import cache, toml
 from . import providers as known_providers
-from . import toml
 from .proxies import proxies
 from .settings import (
     SHADOW_FIRST,
     AdaptiveSettings,
     AdviceSettings,
+    CacheSettings,
     Capture,
     Config,
+    EmbeddingSettings,
     Experiments,
     FusingSettings,
     LedgerSettings,
@@ -34,6 +38,7 @@ from .settings import (
     ProviderTable,
     Proxies,
     RouteRule,
+    Secret,
     Server,
     VectorSettings,
 )
@@ -50,15 +55,19 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
-    "vectors": VectorSettings,
+    "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
+    "vectors": VectorSettings,
+    "cache": CacheSettings,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
 _TOP = [
     "adaptive",
     "advice",
+    "cache",
     "capture",
     "data_dir",
+    "embeddings",
     "experiments",
     "fusing",
     "ledger",
@@ -173,6 +182,9 @@ class _Reading:
         if values["experiments"] is not None and overrides.get("holdout") is not None:
             values["experiments"] = msgspec.structs.replace(values["experiments"], holdout=overrides["holdout"])
         values["otel"] = self._otel(values["otel"], env)
+        values["cache"] = cache.with_addresses(values["cache"], env)
+        if key := env.get(KEY_VARIABLE, "").strip():
+            values["cache_key"] = Secret(key)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, **usable)
@@ -298,6 +310,8 @@ class _Reading:
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)
+        for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
+            self.report(("cache", *path), message, remedy, severity)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:
@@ -348,6 +362,8 @@ def _toml_error(message: str, text: str) -> tuple[str, int]:
 
 
 def _masked(line: str) -> str:
-    """The line without the value of a key."""
+    """The line without the value of a key, or what stands before the @ of an address."""
     name, equals, _ = line.partition("=")
-    return f'{name}{equals} "…"' if equals and "key" in name.lower() and "env" not in name.lower() else line
+    if equals and "key" in name.lower() and "env" not in name.lower():
+        return f'{name}{equals} "…"'
+    return re.sub(r"(//)[^/@]*@", r"\1…@", line)

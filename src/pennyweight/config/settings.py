@@ -16,15 +16,19 @@ from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
+from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
     "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
     "Auth",
+    "CacheSettings",
     "Capture",
     "Config",
+    "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
     "LedgerSettings",
@@ -259,5 +263,8 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    cache: CacheSettings = CacheSettings()
+    cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None

@@ -24,7 +24,7 @@ from ..protocols import Clock
 from .reading import is_made, reading
 from .signals import Rows
 
-__all__ = ["HitBook", "HitLine", "Served", "hit_lines", "summed"]
+__all__ = ["HitBook", "HitLine", "Served", "hit_lines", "summed", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -298,3 +298,26 @@ def summed(lines: Iterable[HitLine], by: Sequence[str]) -> list[HitLine]:
             sums[name] += getattr(line, name)
     made = [HitLine(**({"cache": ""} | dict(zip(by, key, strict=True)) | sums)) for key, sums in found.items()]  # type: ignore[arg-type]
     return sorted(made, key=lambda line: (-line.saved, -line.hits, -line.looks, line.cache, line.route, line.tier))
+
+
+def told(lines: Sequence[HitLine]) -> dict[str, Any]:
+    """For programs: each cache as a whole, by route, by store and by tenant. Money in US dollars."""
+    return {
+        "caches": [_object(line) for line in summed(lines, ("cache",))],
+        "routes": [_object(line) for line in summed(lines, ("cache", "route"))],
+        "tiers": [_object(line) for line in summed(lines, ("cache", "tier")) if line.tier],
+        "tenants": [_object(line) for line in summed(lines, ("cache", "tenant"))],
+    }
+
+
+def _object(line: HitLine) -> dict[str, Any]:
+    rates = {
+        "hit_rate": line.hit_rate,
+        "valid_hit_rate": line.valid_hit_rate,
+        "valid_hit_rate_at_least": line.valid_at_least,
+        "wrong_share": line.wrong_share,
+        "wrong_share_at_most": line.wrong_at_most if line.audited else None,
+    }
+    names = {name: value for name in ("cache", "route", "tier", "tenant") if (value := getattr(line, name))}
+    counts = {name: getattr(line, name) for name in _NUMBERS if name != "saved"}
+    return {**names, **counts, "saved_usd": line.saved / 1e12, **rates}

@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -80,6 +80,22 @@ class FilesKV:
             return dropped
 
         return await self._run(self._writer, work)
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        """Reads the head of every file, until it has enough."""
+        wanted, now = _bytes(prefix), self._clock.now()
+
+        def work() -> list[str]:
+            found: list[str] = []
+            for path in self._files():
+                head = _head(path)
+                if head is not None and head[0] > now and head[1].startswith(wanted):
+                    found.append(head[1].decode("utf-8", "surrogatepass"))
+                    if len(found) == limit:
+                        break
+            return found
+
+        return await self._run(self._reader, work) if limit > 0 else []
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         now = self._clock.now()

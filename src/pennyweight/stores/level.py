@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 class LevelSettings(msgspec.Struct, frozen=True):
     """timeout_s: for a read; None: as long as it takes. write_timeout_s, delete_timeout_s: for the others.
+    trial_timeout_s: to find out whether a tier that was down is well, connecting to it included; nobody waits for that.
+    untried: down until such a trial has worked, for what has to be connected to first.
     behind: writes are queued and made by a task of their own, `queue` entries and `queue_bytes` at most.
     ttl_s: for entries that name no time. fill_ttl_s: the longest that a copy from a lower tier is kept.
     """
@@ -34,6 +36,8 @@ class LevelSettings(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     write_timeout_s: float | None = None
     delete_timeout_s: float | None = None
+    trial_timeout_s: float = 5.0
+    untried: bool = False
     behind: bool = False
     queue: int = 2_000
     queue_bytes: int = 64 << 20
@@ -82,7 +86,7 @@ class Level:
         self.store = store
         self.settings = settings or LevelSettings()
         self._now = clock.monotonic
-        self._breaker = Breaker()
+        self._breaker = Breaker(untried=self.settings.untried)
         self._queue: dict[str, tuple[bytes, float | None]] = {}  # values and when they lapse, oldest first
         self._queue_bytes = 0
         self._owed_keys: dict[str, None] = {}
@@ -91,7 +95,10 @@ class Level:
         self._running: set[asyncio.Task[Any]] = set()
         self._writer: asyncio.Task[None] | None = None
         self._mender: asyncio.Task[None] | None = None
+        self._trial: asyncio.Task[None] | None = None
         self._mend_after = 0.0
+        self._closed = False
+        self._told = False  # the log, that it is down
         self.hits = self.misses = self._errors = self._timeouts = self._skipped = 0
         self._writes = self._dropped = self._reads = 0
         self._read_s = 0.0
@@ -163,6 +170,11 @@ class Level:
         await self._ask(self.store.remove(key), self.settings.write_timeout_s)
         self._owed_keys.pop(key, None)
 
+    async def keys(self, prefix: str, limit: int) -> Sequence[str]:
+        there = await self._ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
+        found = {key for key in there if not self._owes(key)} | {key for key in self._queue if key.startswith(prefix)}
+        return list(found)[:limit]
+
     async def add(self, key: str, amount: int, ttl_s: float | None) -> int:
         if key in self._queue:  # the store adds to what was put
             await self.flush()
@@ -177,7 +189,8 @@ class Level:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await self.flush()
-        tasks = [task for task in (self._writer, self._mender, *self._running) if task is not None]
+        self._closed = True
+        tasks = [task for task in (self._writer, self._mender, self._trial, *self._running) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -196,7 +209,7 @@ class Level:
             self._writes,
             self._dropped,
             spoilt,
-            self._breaker.opened,
+            self._breaker.trips,
             len(self._queue),
             self._reads,
             self._read_s,
@@ -205,9 +218,10 @@ class Level:
     # --- asking ---------------------------------------------------------------------------------------------
 
     async def _ask(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
-        if not self._breaker.allows(self._now()):
+        if self._breaker.open:
             work.close()
             self._skipped += 1
+            self.try_again()
             raise StoreError(f"The cache tier {self.name} is down; it is tried again soon.")
         if timeout_s is not None:
             return await self._bounded(work, timeout_s)
@@ -215,9 +229,6 @@ class Level:
             result = await work
         except StoreError as error:
             self._failed(error)
-            raise
-        except BaseException:
-            self._breaker.let_go()
             raise
         self._worked()
         return result
@@ -229,7 +240,6 @@ class Level:
         if len(self._running) >= _AT_ONCE:
             work.close()
             self._skipped += 1
-            self._breaker.let_go()
             raise StoreError(f"The cache tier {self.name} is busy.")
         loop = asyncio.get_running_loop()
         question = _Question(loop.create_future(), loop.create_task(_settled(work)))
@@ -252,18 +262,42 @@ class Level:
         self._running.discard(task)
         if task.cancelled():
             result, error = None, StoreError(f"The cache tier {self.name} was stopped.")
-            self._breaker.let_go()
         else:
             result, error = task.result()
             if error is None:
                 self._worked()
-            elif not isinstance(error, StoreError):
-                self._breaker.let_go()
-            elif not question.late:  # or it has been counted
+            elif isinstance(error, StoreError) and not question.late:  # or it has been counted
                 self._failed(error)
         question.tell(result, error)
 
+    def try_again(self) -> None:
+        """Begin a trial, if one is due. Without a caller, who would wait for it."""
+        if self._breaker.trial_is_due(self._now()) and not self._closed:
+            self._trial = asyncio.create_task(self._try(), name=f"try {self.name}")
+
+    async def _try(self) -> None:
+        error: str | None = "it did not answer"
+        try:
+            async with asyncio.timeout(self.settings.trial_timeout_s):
+                await self.store.read("")
+            error = None
+        except StoreError as failure:
+            error = failure.message
+        except TimeoutError:
+            pass
+        finally:
+            if self._breaker.tried(error is None, self._now()):
+                log.info("a cache tier answers", extra={"tier": self.name})
+        if error is None:
+            self._mend()
+        else:
+            self._errors += 1
+            if not self._told:
+                self._told = True
+                log.warning("a cache tier is down, and is passed over", extra={"tier": self.name, "detail": error})
+
     def _worked(self) -> None:
+        self._told = False
         if self._breaker.worked():
             log.info("a cache tier answers again", extra={"tier": self.name})
         self._mend()
@@ -271,6 +305,7 @@ class Level:
     def _failed(self, error: StoreError) -> None:
         self._errors += 1
         if self._breaker.failed(self._now()):
+            self._told = True
             log.warning("a cache tier is down, and is passed over", extra={"tier": self.name, "detail": error.message})
 
     # --- writing --------------------------------------------------------------------------------------------

@@ -67,6 +67,14 @@ class MemoryKV:
     async def remove(self, key: str) -> None:
         self._remove(key)
 
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        found: list[str] = []
+        for queue in (self._long, self._new):
+            for key, entry in queue.items():
+                if len(found) < limit and key.startswith(prefix) and not self._lapsed(entry):
+                    found.append(key)
+        return found
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         self._set(key, value, None if ttl_s is None else self._clock.now() + ttl_s)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from ..errors import ConfigError, StoreError
+from ..kept import named
 from ..protocols import Lease
 from .leases import REMEMBER_S, polled
 
@@ -110,7 +111,7 @@ class PostgresKV:
 
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None, prompt: str = "") -> None:
         tenant, hash_ = _named(key)
-        values = (_bytes(key), tenant, hash_, prompt if self._keep_prompts else "", value, _interval(ttl_s))
+        values = (_bytes(key), tenant, hash_, _text(prompt) if self._keep_prompts else "", value, _interval(ttl_s))
         async with self._database.connection() as connection:
             await connection.execute(_PUT, values)
             self._puts += 1
@@ -122,14 +123,19 @@ class PostgresKV:
             await connection.execute("DELETE FROM llm_cache WHERE key = %s", (_bytes(key),))
 
     async def delete(self, prefix: str) -> int:
-        start = _bytes(prefix)
-        end = _after(start)
-        where, values = ("key >= %s AND key < %s", (start, end)) if end else ("key >= %s", (start,))
+        where, values = _range(prefix)
         async with self._database.connection() as connection:
             # What has lapsed is dropped too, and not counted: nobody could have had it.
             statement = f"WITH gone AS (DELETE FROM llm_cache WHERE {where} RETURNING expires_at) {_COUNT_LIVE}"
             cursor = await connection.execute(statement, values)
             return int((await cursor.fetchone())[0])
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        where, values = _range(prefix)
+        statement = f"SELECT key FROM llm_cache WHERE {where} AND {_LIVE} LIMIT %s"
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(statement, (*values, limit))
+            return [bytes(row[0]).decode("utf-8", "surrogatepass") for row in await cursor.fetchall()]
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         tenant, hash_ = _named(key)
@@ -164,7 +170,8 @@ _ADD = (
     "expires_at = CASE WHEN held.expires_at <= statement_timestamp() THEN excluded.expires_at ELSE held.expires_at END "
     "RETURNING convert_from(response, 'UTF8')"
 )
-_COUNT_LIVE = "SELECT count(*) FROM gone WHERE expires_at IS NULL OR expires_at > statement_timestamp()"
+_LIVE = "(expires_at IS NULL OR expires_at > statement_timestamp())"
+_COUNT_LIVE = f"SELECT count(*) FROM gone WHERE {_LIVE}"
 _DROP_LAPSED = (
     "DELETE FROM llm_cache WHERE key IN (SELECT key FROM llm_cache "
     "WHERE expires_at <= statement_timestamp() LIMIT %s FOR UPDATE SKIP LOCKED)"
@@ -276,9 +283,14 @@ def _bytes(key: str) -> bytes:
 
 
 def _named(key: str) -> tuple[str, str]:
-    """Tenant and hash of a key such as "exact/acme/9f86…"; "" for other keys. For people who read the table."""
-    parts = key.replace("\0", "").encode("utf-8", "replace").decode().split("/")
-    return (parts[1], parts[-1]) if len(parts) >= 3 else ("", "")
+    """Tenant and hash of a cache's key, "" for other keys: for people who read the table."""
+    parts = named(key)
+    return ("", "") if parts is None else (_text(parts.tenant), parts.digest)
+
+
+def _text(value: str) -> str:
+    """What Postgres takes as text."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _interval(ttl_s: float | None) -> float | None:
@@ -286,10 +298,10 @@ def _interval(ttl_s: float | None) -> float | None:
     return None if ttl_s is None else min(ttl_s, _LONGEST_S)
 
 
-def _after(prefix: bytes) -> bytes:
-    """The first bytes after all that begin so; b"" when there are none."""
-    whole = prefix.rstrip(b"\xff")
-    return whole[:-1] + bytes([whole[-1] + 1]) if whole else b""
+def _range(prefix: str) -> tuple[str, tuple[bytes, ...]]:
+    """The condition for keys that begin so, and its values. No UTF-8 has the byte FF."""
+    start = _bytes(prefix)
+    return "key >= %s AND key < %s", (start, start + b"\xff")
 
 
 def _failure(error: Exception) -> StoreError:

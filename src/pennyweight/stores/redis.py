@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -15,9 +16,10 @@ from ..errors import ConfigError, StoreError
 from ..protocols import Lease
 from .leases import REMEMBER_S, polled
 
-__all__ = ["PREFIX", "RedisKV", "RedisLeases", "connect"]
+__all__ = ["LEASES_PREFIX", "PREFIX", "RedisKV", "RedisLeases", "connect"]
 
-PREFIX = "pennyweight:"  # before every key of ours: the server may be others' too
+PREFIX = "pennyweight:kv:"  # before every key of ours: the server may be others' too
+LEASES_PREFIX = "pennyweight:lease:"
 _LONGEST_MS = 100 * 365 * 86_400_000
 _CONNECTIONS = 16
 
@@ -100,7 +102,7 @@ class RedisKV:
 
     async def delete(self, prefix: str) -> int:
         """Looks through all keys of the server, a thousand at a time, which does not hold up others."""
-        pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", self._key(prefix)) + b"*"
+        pattern = self._pattern(prefix)
         cursor, dropped = b"0", 0
         while True:
             cursor, found = await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
@@ -108,6 +110,17 @@ class RedisKV:
                 dropped += int(await self._ask("UNLINK", *found))
             if int(cursor) == 0:
                 return dropped
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        found: set[bytes] = set()  # a scan may come by a key twice
+        cursor = b"0"
+        while len(found) < limit:
+            cursor, some = await self._ask("SCAN", cursor, "MATCH", self._pattern(prefix), "COUNT", 1000)
+            found.update(some)
+            if int(cursor) == 0:
+                break
+        ours = len(self._prefix.encode())
+        return [key[ours:].decode("utf-8", "surrogatepass") for key in list(found)[:limit]]
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         name, held = self._key(key), b""
@@ -117,6 +130,9 @@ class RedisKV:
             done, held = await self._ask("EVAL", _ADD, 1, name, held, str(amount), str(total), ttl_ms)
             if done:
                 return int(held)
+
+    def _pattern(self, prefix: str) -> bytes:
+        return re.sub(rb"([*?\[\]\\])", rb"\\\1", self._key(prefix)) + b"*"
 
     async def _ask(self, *command: Any) -> Any:
         try:
@@ -146,7 +162,7 @@ return 1
 class RedisLeases:
     """Leases among all that use one Redis; its clock decides when one lapses."""
 
-    def __init__(self, client: Client, *, prefix: str = PREFIX) -> None:
+    def __init__(self, client: Client, *, prefix: str = LEASES_PREFIX) -> None:
         self._client: Any = client
         self._prefix = prefix
 

@@ -170,6 +170,9 @@ class Sealed:
     async def delete(self, prefix: str) -> int:
         return await self._inner.delete(prefix)
 
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        return await self._inner.keys(prefix, limit=limit)
+
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         return await self._inner.add(key, amount, ttl_s=ttl_s)
 

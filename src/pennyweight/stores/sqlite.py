@@ -123,6 +123,15 @@ class SQLiteKV:
 
         await self._database.write(work)
 
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        values = (*_range(prefix), self._clock.now(), limit)
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            statement = "SELECT key FROM kv WHERE key >= ? AND key < ? AND (expires IS NULL OR expires > ?) LIMIT ?"
+            return [row[0] for row in connection.execute(statement, values)]
+
+        return await self._database.read(work)
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         now = self._clock.now()
         expires = None if ttl_s is None else now + ttl_s
@@ -138,9 +147,7 @@ class SQLiteKV:
     async def delete(self, prefix: str) -> int:
         def work(connection: sqlite3.Connection) -> int:
             self._held_bytes = None
-            # U+10FFFF is no character that a key ends in: everything with the prefix sorts below it.
-            bounds = (prefix, prefix + "\U0010ffff")
-            return connection.execute("DELETE FROM kv WHERE key >= ? AND key < ?", bounds).rowcount
+            return connection.execute("DELETE FROM kv WHERE key >= ? AND key < ?", _range(prefix)).rowcount
 
         return await self._database.write(work)
 
@@ -181,6 +188,11 @@ class SQLiteKV:
                 if held <= goal:
                     break
         self._held_bytes = held
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    """U+10FFFF is no character that a key ends in: everything with the prefix sorts below it."""
+    return prefix, prefix + "\U0010ffff"
 
 
 def _read(connection: sqlite3.Connection, key: str, now: float) -> tuple[bytes, float | None] | None:

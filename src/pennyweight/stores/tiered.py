@@ -29,7 +29,7 @@ class Tiered:
         self._top = top
         self._memory = top.store if isinstance(top.store, MemoryKV) else None
         self._under = self._levels if self._memory is None else self._levels[1:]
-        self._reading: dict[str, asyncio.Future[bytes | None]] = {}
+        self._reading: dict[str, asyncio.Future[tuple[bytes, str] | None]] = {}
         self._deletions = 0
 
     async def get(self, key: str) -> bytes | None:
@@ -39,6 +39,33 @@ class Tiered:
             if value is not None:
                 self._top.hits += 1
                 return value
+        found = await self._found_below(key)
+        return None if found is None else found[0]
+
+    async def found(self, key: str) -> tuple[bytes, str] | None:
+        """The value, and the name of the tier that had it. Raises StoreError as `get` does."""
+        if self._memory is not None:
+            value = self._memory.peek(key)
+            if value is not None:
+                self._top.hits += 1
+                return value, self._top.name
+        return await self._found_below(key)
+
+    async def keys(self, prefix: str, *, limit: int = 10_000) -> Sequence[str]:
+        """Up to `limit` keys that begin so, of all tiers that answer. Raises StoreError when none does."""
+        found: set[str] = set()
+        failed = 0
+        for level in self._levels:
+            try:
+                found.update(await level.keys(prefix, limit))
+            except StoreError:
+                failed += 1
+        if failed == len(self._levels):
+            raise StoreError("No tier of the store answers.")
+        return list(found)[:limit]
+
+    async def _found_below(self, key: str) -> tuple[bytes, str] | None:
+        if self._memory is not None:
             self._top.misses += 1
         reading = self._reading.get(key)
         if reading is not None:
@@ -89,6 +116,11 @@ class Tiered:
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
         return await self._levels[-1].add(key, amount, ttl_s)
 
+    def start(self) -> None:
+        """Connect to what must be connected to, so that the first callers find it done."""
+        for level in self._levels:
+            level.try_again()
+
     async def flush(self) -> None:
         """Until queued writes were made, or failed: for who must know that others can read what was put."""
         for level in self._levels:
@@ -103,20 +135,20 @@ class Tiered:
         """What each tier did since the start, fastest first."""
         return tuple(level.stats() for level in self._levels)
 
-    async def _read_for_all(self, key: str) -> bytes | None:
+    async def _read_for_all(self, key: str) -> tuple[bytes, str] | None:
         """What others ask for meanwhile they get from this one read; when it fails or is given up, they get nothing."""
-        reading: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        reading: asyncio.Future[tuple[bytes, str] | None] = asyncio.get_running_loop().create_future()
         self._reading[key] = reading
-        value = None
+        found = None
         try:
-            value = await self._read(key)
-            return value
+            found = await self._read(key)
+            return found
         finally:
             if self._reading.get(key) is reading:
                 del self._reading[key]
-            reading.set_result(value)
+            reading.set_result(found)
 
-    async def _read(self, key: str) -> bytes | None:
+    async def _read(self, key: str) -> tuple[bytes, str] | None:
         failed, deletions = 0, self._deletions
         for depth, level in enumerate(self._under):
             try:
@@ -127,7 +159,7 @@ class Tiered:
             if found is not None:
                 if deletions == self._deletions:
                     await self._fill(depth, key, *found)
-                return found[0]
+                return found[0], level.name
         if failed == len(self._levels):
             raise StoreError("No tier of the store answers.")
         return None

@@ -205,9 +205,24 @@ async def check_removes_one_key(open_tier: OpenTier) -> None:
         _same([await tier.get(key) for key in ("a", "ab", "a/b")], [None, b"v", b"v"], "after removing 'a'")
 
 
+async def check_lists_keys(open_tier: OpenTier) -> None:
+    clock = TestingClock()
+    async with open_tier(clock) as tier:
+        for key in ("a/1", "a/2", "a%", "ab", "b/1", "ä/東京"):
+            await tier.put(key, b"v")
+        await tier.put("a/lapsed", b"v", ttl_s=clock.span(1))
+        await clock.pass_by(2)
+        _same(sorted(await tier.keys("a/", limit=10)), ["a/1", "a/2"], "keys that begin with 'a/'")
+        _same(list(await tier.keys("ä/", limit=10)), ["ä/東京"], "keys that begin with 'ä/'")
+        _same(len(await tier.keys("", limit=3)), 3, "at most three keys")
+        _same(len(await tier.keys("", limit=100)), 6, "all keys")
+        _same(list(await tier.keys("none", limit=10)), [], "keys that begin with 'none'")
+
+
 TIER_CHECKS: tuple[Callable[[OpenTier], Awaitable[None]], ...] = (
     check_tells_how_long_a_value_is_kept,
     check_removes_one_key,
+    check_lists_keys,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,9 @@ SOURCES = {
 MADE = {"int8": "int8.onnx", "fp32": "fp32.onnx", "static": "static.npy"}
 MANIFEST = "manifest.json"
 PULL = "pennyweight models pull"
-BLOCK_BYTES = 1 << 20
+
+Progress = Callable[[str, float], None]
+"""Told what is being done, and the share of it that is done, in [0, 1]."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
