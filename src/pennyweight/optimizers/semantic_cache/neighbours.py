@@ -1,89 +1,81 @@
 """What the nearest stored answers say of a question: which answer most of them give, and how sure that looks. Pure.
 
-Entries are named `GROUP-ENTRY`: the group is the digest of the answer (see `answers`), so neighbours can be counted by
-their answers without fetching any of them.
+Entries are named `GROUP-ENTRY`: the group is the digest of the answer (see `answers`), so neighbours are counted by
+their answers without fetching any of them. Needs numpy.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from typing import Any
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "LOOK_AT", "Neighbourhood", "group", "look", "name"]
+__all__ = ["FEATURES", "LOOK_AT", "Floats", "Ints", "entry_name", "group_in", "look"]
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
 
 LOOK_AT = 32
 """Neighbours that are asked for. More change nothing that was measured; fewer blur how much answers agree."""
 
 FEATURES = ("cosine", "gap", "mass_wide", "mass", "mass_narrow", "rival", "agree_8", "agree_3", "agree_32", "near_8")
-"""The names of a neighbourhood's features, in order. See `look`."""
 
 _WIDE, _MIDDLE, _NARROW = 12.0, 30.0, 60.0  # how fast a neighbour's voice fades with its cosine
 _LEAST = 0.002  # keeps the log-odds of a unanimous vote finite
+_ABSENT = -1
+_FAR = -1.0  # the cosine of a neighbour that is not there: its voice is nothing
 
 
-class Neighbourhood(msgspec.Struct, frozen=True):
-    """The answer that the neighbours speak for (`group`), who of them give it (`entries`, nearest first), and how sure
-    that looks (`features`, see FEATURES)."""
-
-    group: str
-    entries: tuple[str, ...]
-    cosine: float  # of the nearest entry of the group
-    features: tuple[float, ...]
-
-
-def name(group: str, entry: str) -> str:
+def entry_name(group: str, entry: str) -> str:
     return f"{group}-{entry}"
 
 
-def group(name: str) -> str:
+def group_in(name: str) -> str:
     return name.partition("-")[0]
 
 
-def look(nearest: Sequence[tuple[str, float]]) -> Neighbourhood | None:
-    """The answer with the most voices among the nearest (name, cosine), nearest first; None where there are none.
+def look(cosines: Floats, groups: Ints) -> tuple[Ints, Floats]:
+    """(place of the nearest entry that gives the chosen answer, features (n, 10)) for n questions at once.
 
-    cosine: of the nearest entry that gives it; gap: how much nearer that is than the nearest that gives another;
-    mass_*: log-odds of its share of the voices, which fade fast, less fast or slowly; rival: log-ratio to the voices
-    for the next best answer; agree_N: its share of the N nearest; near_8: mean cosine of the 8 nearest.
+    cosines: (n, LOOK_AT) descending, -1 where there are fewer; groups: (n, LOOK_AT) numbers of answers, -1 likewise.
+    Chosen is the answer with the most voices; a voice fades with the cosine. Features: cosine: of its nearest entry;
+    gap: how much nearer that is than the nearest of another answer; mass_*: log-odds of its share of voices that fade
+    fast, less fast and slowly; rival: log-ratio to the voices for the next best answer; agree_N: its share of the N
+    nearest; near_8: mean cosine of the 8 nearest.
     """
-    if not nearest:
-        return None
-    best = nearest[0][1]
-    groups = [group(name) for name, _ in nearest]
-    voices: dict[str, float] = {}
-    for of, (_, cosine) in zip(groups, nearest, strict=True):
-        voices[of] = voices.get(of, 0.0) + math.exp(_MIDDLE * (cosine - best))
-    chosen = max(voices, key=voices.__getitem__)
-    same = [of == chosen for of in groups]
-    cosines = [cosine for _, cosine in nearest]
-    own = next(c for c, mine in zip(cosines, same, strict=True) if mine)
-    other = next((c for c, mine in zip(cosines, same, strict=True) if not mine), cosines[-1] - 0.05)
-    second = max((voice for of, voice in voices.items() if of != chosen), default=0.0)
-    features = (
-        own,
-        own - other,
-        _mass(cosines, same, _WIDE),
-        _mass(cosines, same, _MIDDLE),
-        _mass(cosines, same, _NARROW),
-        math.log((voices[chosen] + 1e-3) / (second + 1e-3)),
-        sum(same[:8]) / 8,
-        sum(same[:3]) / 3,
-        sum(same) / LOOK_AT,
-        sum(cosines[:8]) / max(len(cosines[:8]), 1),
+    rows = np.arange(len(cosines))
+    here = groups != _ABSENT
+    behind = (cosines - cosines[:, :1]).astype(np.float64)
+    equal = (groups[:, :, None] == groups[:, None, :]) & here[:, :, None] & here[:, None, :]
+    voices = np.where(here, np.exp(_MIDDLE * behind), 0.0)
+    sums = np.einsum("nij,nj->ni", equal, voices)  # of each neighbour's answer
+    chosen = sums.argmax(axis=1)
+    same = equal[rows, chosen]
+    other = here & ~same
+    own = cosines[rows, chosen]
+    last = np.where(here, cosines, np.inf).min(axis=1)
+    nearest_other = np.where(other.any(axis=1), np.where(other, cosines, _FAR).max(axis=1), last - 0.05)
+    rival = np.where(other, sums, 0.0).max(axis=1)
+    features = np.stack(
+        [
+            own,
+            own - nearest_other,
+            _mass(behind, same, here, _WIDE),
+            _mass(behind, same, here, _MIDDLE),
+            _mass(behind, same, here, _NARROW),
+            np.log((sums[rows, chosen] + 1e-3) / (rival + 1e-3)),
+            same[:, :8].mean(axis=1),
+            same[:, :3].mean(axis=1),
+            same.mean(axis=1),
+            np.where(here, cosines, 0.0)[:, :8].mean(axis=1),
+        ],
+        axis=1,
     )
-    entries = tuple(name for (name, _), mine in zip(nearest, same, strict=True) if mine)
-    return Neighbourhood(chosen, entries, own, features)
+    return chosen, features
 
 
-def _mass(cosines: Sequence[float], same: Sequence[bool], fade: float) -> float:
-    best = cosines[0]
-    total = mine = 0.0
-    for cosine, is_mine in zip(cosines, same, strict=True):
-        voice = math.exp(fade * (cosine - best))
-        total += voice
-        if is_mine:
-            mine += voice
-    share = mine / total
-    return math.log((share + _LEAST) / (1.0 - share + _LEAST))
+def _mass(behind: Floats, same: NDArray[np.bool_], here: NDArray[np.bool_], fade: float) -> Floats:
+    voices = np.where(here, np.exp(fade * behind), 0.0)
+    share = np.where(same, voices, 0.0).sum(axis=1) / voices.sum(axis=1)
+    return np.log((share + _LEAST) / (1.0 - share + _LEAST))

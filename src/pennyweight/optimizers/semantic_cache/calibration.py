@@ -1,0 +1,138 @@
+"""Where to draw the line between a hit and a miss, so that few enough hits are wrong: learnt from answers compared.
+
+A logistic regression turns features into a score. The threshold is the loosest score above which the share of wrong
+answers is under the target by its upper confidence bound; without evidence there is none, and nothing is a hit. Pure:
+labels and traffic in, a `Line` out. See docs/decisions/0016 for why each part is as it is. Needs numpy.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from .bounds import weighted
+from .logistic import fit
+from .neighbours import Floats
+
+__all__ = ["LEAST_LABELS", "Line", "draw_line", "held_out_scores"]
+
+LEAST_LABELS = 60
+"""Above a threshold: fewer cannot hold any target that makes sense (at 2%, 150 without a single wrong one can)."""
+
+_FOLDS = 5
+_SHRINK = 1.0
+_FURTHEST = 5.0  # standard deviations: a feature beyond them says no more than at them
+_BINS = 8  # of traffic above a threshold, each with a share that is known and labels of its own
+_CUTS = tuple(round(0.04 + 0.02 * n, 2) for n in range(48))  # shares of traffic above the thresholds that are tried
+_AUDIT_SPREAD = 4.0  # how many times the mean share of audits a bin may get
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A scorer and where its hits begin. `threshold` None: nowhere.
+
+    weights: of the standardised features, the constant first; share: of traffic above the threshold; edges: the lowest
+    scores of its bins from the top down, and audits: how many times the mean share of each bin is to be audited.
+    """
+
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    threshold: float | None
+    bound: float
+    share: float
+    labels: int  # above the threshold
+    wrong: int  # of those
+    edges: tuple[float, ...] = ()
+    audits: tuple[float, ...] = ()
+
+    def scores(self, features: Floats) -> Floats:
+        """(n,) log-odds that the chosen answer is right. features: (n, d)."""
+        return _with_ones(_standard(features, np.array(self.means), np.array(self.scales))) @ np.array(self.weights)
+
+    def audit_share(self, score: float, mean: float) -> float:
+        """The share of hits of that score to be asked upstream, where `mean` of all hits is."""
+        for edge, times in zip(self.edges, self.audits, strict=True):
+            if score >= edge:
+                return min(mean * times, 1.0)
+        return mean
+
+
+def draw_line(features: Floats, wrong: Floats, traffic: Floats, *, target: float, alpha: float) -> Line | None:
+    """The line by these labels; None while too few were wrong or right to tell what makes the difference.
+
+    features: (n, d) of labels, oldest first; wrong: (n,) of 0.0 and 1.0; traffic: (m, d), what was asked of late.
+    target: the share of wrong hits that is allowed; alpha: the probability that a threshold allows more.
+    """
+    if wrong.sum() < 5 or len(wrong) - wrong.sum() < 5 or len(traffic) < LEAST_LABELS:
+        return None
+    means, scales = features.mean(axis=0), features.std(axis=0) + 1e-6
+    rows = _with_ones(_standard(features, means, scales))
+    held_out, weights = held_out_scores(rows, wrong)
+    of_traffic = np.sort(_with_ones(_standard(traffic, means, scales)) @ weights)[::-1]
+    line = Line(tuple(weights.tolist()), tuple(means.tolist()), tuple(scales.tolist()), None, 1.0, 0.0, 0, 0)
+    for share in _CUTS:
+        cut = float(of_traffic[int(share * len(of_traffic))])
+        above = held_out >= cut
+        if above.sum() < LEAST_LABELS:
+            continue
+        edges, parts = _parts(held_out, wrong, of_traffic, cut)
+        bound = weighted(parts, alpha=alpha)
+        if bound <= target:
+            line = msgspec.structs.replace(
+                line,
+                threshold=cut,
+                bound=bound,
+                share=share,
+                labels=int(above.sum()),
+                wrong=int(wrong[above].sum()),
+                edges=edges,
+                audits=_audits(parts),
+            )
+    return line
+
+
+def held_out_scores(rows: Floats, wrong: Floats) -> tuple[Floats, Floats]:
+    """(score of each label by a regression that did not see it, mean weights of those regressions)."""
+    fold = np.arange(len(rows)) % _FOLDS
+    start = np.zeros(rows.shape[1])
+    scores = np.zeros(len(rows))
+    weights = []
+    for one in range(_FOLDS):
+        seen = fold != one
+        weights.append(fit(rows[seen], 1.0 - wrong[seen], shrink=_SHRINK, towards=start))
+        scores[~seen] = rows[~seen] @ weights[-1]
+        start = weights[0]  # where the next one ends too, nearly: half the rounds
+    return scores, np.mean(weights, axis=0)
+
+
+def _parts(
+    scores: Floats, wrong: Floats, of_traffic: Floats, cut: float
+) -> tuple[tuple[float, ...], list[tuple[float, int, int]]]:
+    """Lowest score of each bin of traffic above `cut`, and (its share, wrong, labels)."""
+    above = of_traffic[of_traffic >= cut]
+    lowest = [float(above[min(len(above) * n // _BINS, len(above) - 1)]) for n in range(1, _BINS)] + [cut]
+    parts = []
+    high = np.inf
+    for low in lowest:
+        inside = (scores >= low) & (scores < high)
+        share = float(((above >= low) & (above < high)).mean())
+        parts.append((share, int(wrong[inside].sum()), int(inside.sum())))
+        high = low
+    return tuple(lowest), parts
+
+
+def _audits(parts: list[tuple[float, int, int]]) -> tuple[float, ...]:
+    """More where labels are few for the traffic that they stand for: the heaviest label is what widens the bound."""
+    needs = [share / max(labels, 1) for share, _, labels in parts]
+    mean = sum(need * share for need, (share, _, _) in zip(needs, parts, strict=True)) or 1.0
+    times = [min(need / mean, _AUDIT_SPREAD) for need in needs]
+    total = sum(one * share for one, (share, _, _) in zip(times, parts, strict=True)) or 1.0
+    return tuple(one / total for one in times)
+
+
+def _standard(features: Floats, means: Floats, scales: Floats) -> Floats:
+    return np.clip((features - means) / scales, -_FURTHEST, _FURTHEST)
+
+
+def _with_ones(rows: Floats) -> Floats:
+    return np.hstack([np.ones((len(rows), 1)), rows])
