@@ -116,7 +116,8 @@ def run(stream: Stream, seed: int, rules: Rules, *, limit: int = 0) -> Tally:
             tally.opened_at = tally.opened_at or tally.asked
             continue
         tally.audited += act == "audit"
-        texts[partition.learn(stream.ids[at], vector, stream.groups[at], looked, audited=act == "audit")] = at
+        name, _ = partition.learn(stream.ids[at], vector, stream.groups[at], looked, audited=act == "audit")
+        texts[name] = at
         if partition.due:
             partition.redraw()
     return tally

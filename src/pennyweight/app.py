@@ -58,6 +58,7 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .standing import Standings
 from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
@@ -65,6 +66,7 @@ from .stores.flags import SQLiteFlags
 from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from .stores.standings import SQLiteStandings
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, in_memory
 from .stores.virtual_keys import KeyStore
@@ -82,6 +84,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
     "templates": "pennyweight.optimizers.templates:build",
+    "semantic_cache": "pennyweight.optimizers.semantic_cache.optimizer:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -105,6 +108,7 @@ class Parts(msgspec.Struct, frozen=True):
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
     leases: Leases  # who does a thing, among all replicas that share a store
     embeddings: Embeddings
+    standings: Standings  # what caches that answer by likeness have learnt
 
 
 class App:
@@ -137,6 +141,7 @@ class App:
         vectors: LazyVectors,
         hits: HitBook,
         embeddings: Embeddings,
+        standings: Standings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -159,6 +164,7 @@ class App:
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
         self.vectors = vectors  # loads nothing until it is used
+        self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
@@ -257,7 +263,10 @@ async def build(
             remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
         )
         stack.push_async_callback(embeddings.close)
-        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
+        standings = SQLiteStandings(database)
+        parts = Parts(
+            tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings, standings
+        )
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -343,6 +352,7 @@ async def build(
             vectors=vectors,
             hits=hits,
             embeddings=embeddings,
+            standings=standings,
         )
 
 

@@ -60,7 +60,9 @@ class Standings(Protocol):
         """What was learnt of that partition, as it was saved."""
         ...
 
-    async def save(self, standing: Standing, learnt: bytes) -> None: ...
+    async def save(self, standing: Standing, learnt: bytes | None = None) -> None:
+        """learnt None: what was saved before stays."""
+        ...
 
     async def add(self, pair: Pair) -> None:
         """Keep a pair; the oldest of the tenant's go when there are too many."""
@@ -83,7 +85,7 @@ class NoStandings:
     async def load(self, partition: str) -> bytes | None:
         return None
 
-    async def save(self, standing: Standing, learnt: bytes) -> None:
+    async def save(self, standing: Standing, learnt: bytes | None = None) -> None:
         pass
 
     async def add(self, pair: Pair) -> None:

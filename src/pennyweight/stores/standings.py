@@ -19,8 +19,10 @@ _TEXTS = ("asked", "stored", "served", "fresh")
 _MOST_CHARS = 4_000  # of each text of a pair
 
 _SAVE = (
-    f"INSERT OR REPLACE INTO semantic_partitions ({', '.join(_STANDING)}, learnt) "
-    f"VALUES ({', '.join('?' * (len(_STANDING) + 1))})"
+    f"INSERT INTO semantic_partitions ({', '.join(_STANDING)}, learnt) "
+    f"VALUES ({', '.join('?' * (len(_STANDING) + 1))}) ON CONFLICT (partition) DO UPDATE SET "
+    f"{', '.join(f'{name} = excluded.{name}' for name in _STANDING)}, "
+    "learnt = coalesce(excluded.learnt, semantic_partitions.learnt)"
 )
 _ADD = f"INSERT INTO semantic_pairs ({', '.join(_PAIR)}) VALUES ({', '.join('?' * len(_PAIR))})"
 _CUT = """
@@ -42,9 +44,9 @@ class SQLiteStandings:
     async def load(self, partition: str) -> bytes | None:
         sql = "SELECT learnt FROM semantic_partitions WHERE partition = ?"
         row = await self._database.read(lambda connection: connection.execute(sql, (partition,)).fetchone())
-        return bytes(row[0]) if row else None
+        return bytes(row[0]) if row and row[0] is not None else None
 
-    async def save(self, standing: Standing, learnt: bytes) -> None:
+    async def save(self, standing: Standing, learnt: bytes | None = None) -> None:
         values = (*msgspec.structs.astuple(standing), learnt)
 
         def work(connection: sqlite3.Connection) -> None:

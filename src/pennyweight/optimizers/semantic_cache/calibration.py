@@ -21,6 +21,9 @@ LEAST_LABELS = 60
 
 _FOLDS = 5
 _SHRINK = 1.0
+_BELIEVED = 0.2
+"""Weight of every standardised feature before there is evidence: all of them rise with the chance to be right. Without
+it, a cache that was never wrong would take whatever is asked for as good as what it has seen."""
 _FURTHEST = 5.0  # standard deviations: a feature beyond them says no more than at them
 _BINS = 8  # of traffic above a threshold, each with a share that is known and labels of its own
 _CUTS = tuple(round(0.04 + 0.02 * n, 2) for n in range(48))  # shares of traffic above the thresholds that are tried
@@ -47,7 +50,9 @@ class Line(msgspec.Struct, frozen=True):
 
     def scores(self, features: Floats) -> Floats:
         """(n,) log-odds that the chosen answer is right. features: (n, d)."""
-        return _with_ones(_standard(features, np.array(self.means), np.array(self.scales))) @ np.array(self.weights)
+        rows = _with_ones(_standard(features, np.array(self.means), np.array(self.scales)))
+        scores: Floats = rows @ np.array(self.weights)
+        return scores
 
     def audit_share(self, score: float, mean: float) -> float:
         """The share of hits of that score to be asked upstream, where `mean` of all hits is."""
@@ -58,12 +63,12 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def draw_line(features: Floats, wrong: Floats, traffic: Floats, *, target: float, alpha: float) -> Line | None:
-    """The line by these labels; None while too few were wrong or right to tell what makes the difference.
+    """The line by these labels; None while there are too few to draw one at all.
 
     features: (n, d) of labels, oldest first; wrong: (n,) of 0.0 and 1.0; traffic: (m, d), what was asked of late.
     target: the share of wrong hits that is allowed; alpha: the probability that a threshold allows more.
     """
-    if wrong.sum() < 5 or len(wrong) - wrong.sum() < 5 or len(traffic) < LEAST_LABELS:
+    if min(len(wrong), len(traffic)) < LEAST_LABELS:
         return None
     means, scales = features.mean(axis=0), features.std(axis=0) + 1e-6
     rows = _with_ones(_standard(features, means, scales))
@@ -94,12 +99,14 @@ def draw_line(features: Floats, wrong: Floats, traffic: Floats, *, target: float
 def held_out_scores(rows: Floats, wrong: Floats) -> tuple[Floats, Floats]:
     """(score of each label by a regression that did not see it, mean weights of those regressions)."""
     fold = np.arange(len(rows)) % _FOLDS
-    start = np.zeros(rows.shape[1])
+    believed = np.full(rows.shape[1], _BELIEVED)
+    believed[0] = 0.0
+    start = believed
     scores = np.zeros(len(rows))
     weights = []
     for one in range(_FOLDS):
         seen = fold != one
-        weights.append(fit(rows[seen], 1.0 - wrong[seen], shrink=_SHRINK, towards=start))
+        weights.append(fit(rows[seen], 1.0 - wrong[seen], shrink=_SHRINK, towards=believed, start=start))
         scores[~seen] = rows[~seen] @ weights[-1]
         start = weights[0]  # where the next one ends too, nearly: half the rounds
     return scores, np.mean(weights, axis=0)

@@ -26,10 +26,10 @@ class Linear:
     def __init__(self, dimensions: int) -> None:
         self._used = dimensions <= _MOST_DIMENSIONS
         size = dimensions if self._used else 0
-        self._outer = np.eye(size) * _RIDGE
-        self._sums = np.zeros((0, size))
-        self._inverse = np.zeros((0, 0))
-        self._weights = np.zeros((0, size))
+        self._outer: Floats = np.eye(size) * _RIDGE
+        self._sums: Floats = np.zeros((0, size))
+        self._inverse: Floats = np.zeros((0, 0))
+        self._weights: Floats = np.zeros((0, size))
 
     def add(self, vector: Floats, group: int, sign: float = 1.0) -> None:
         """Count an entry; sign -1.0 takes it away again. Groups beyond the first thousand are not told apart."""
@@ -54,11 +54,11 @@ class Linear:
 
         own: the true answers of entries that were counted; their own part is then left out.
         """
-        features = np.zeros((len(vectors), len(FEATURES)))
+        features: Floats = np.zeros((len(vectors), len(FEATURES)))
         known = chosen < len(self._weights)
         if len(self._weights) < 2 or not known.any():
             return features
-        votes = vectors @ self._weights.T
+        votes: Floats = vectors @ self._weights.T
         if own is not None:
             votes = self._without(vectors, votes, own)
         rows = np.flatnonzero(known)

@@ -78,4 +78,5 @@ def look(cosines: Floats, groups: Ints) -> tuple[Ints, Floats]:
 def _mass(behind: Floats, same: NDArray[np.bool_], here: NDArray[np.bool_], fade: float) -> Floats:
     voices = np.where(here, np.exp(fade * behind), 0.0)
     share = np.where(same, voices, 0.0).sum(axis=1) / voices.sum(axis=1)
-    return np.log((share + _LEAST) / (1.0 - share + _LEAST))
+    odds: Floats = np.log((share + _LEAST) / (1.0 - share + _LEAST))
+    return odds

@@ -24,6 +24,7 @@ class Panel:
     def __init__(self, dimensions: int, *, most: int) -> None:
         self.dimensions = dimensions
         self.names: list[str] = []
+        self._held: set[str] = set()
         self._most = most
         self._next = 0  # the place of the oldest, once full
         self._vectors: NDArray[np.float32] = np.zeros((64, dimensions), np.float32)
@@ -31,6 +32,9 @@ class Panel:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -53,7 +57,9 @@ class Panel:
         else:
             at, self._next = self._next, (self._next + 1) % self._most
             gone = (self.names[at], self._vectors[at].copy(), int(self._groups[at]))
+            self._held.discard(self.names[at])
             self.names[at] = name
+        self._held.add(name)
         self._vectors[at] = vector
         self._groups[at] = group
         return gone

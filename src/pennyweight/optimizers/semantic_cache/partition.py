@@ -156,10 +156,13 @@ class Partition:
         self.counts["hits"] += 1
         self._opened += 1
 
-    def learn(self, text_id: str, vector: Floats, group: str, looked: Looked | None, *, audited: bool) -> str:
-        """The upstream answered: keep the entry, and compare it with what would have been given. Gives its name.
+    def learn(
+        self, text_id: str, vector: Floats, group: str, looked: Looked | None, *, audited: bool
+    ) -> tuple[str, str | None]:
+        """The upstream answered: keep the entry, and compare it with what would have been given.
 
-        text_id: the same for equal texts. audited: it would have been a hit.
+        text_id: the same for equal texts. audited: it would have been a hit. Gives the name of the entry, and of the
+        one that gave way to it.
         """
         if looked is not None:
             self._saw(looked)
@@ -170,12 +173,15 @@ class Partition:
                 self.counts["audited"] += 1
                 self._warn(wrong=looked.group != group)
         name = entry_name(group, text_id)
+        if name in self._panel:  # the same again is no new evidence, or one caller could make all of it
+            return name, None
         number = self._groups.setdefault(group, len(self._groups))
         gone = self._panel.add(name, vector, number)
         self._linear.add(vector, number)
-        if gone is not None:
-            self._linear.add(gone[1], gone[2], -1.0)
-        return name
+        if gone is None:
+            return name, None
+        self._linear.add(gone[1], gone[2], -1.0)
+        return name, gone[0]
 
     @property
     def due(self) -> bool:

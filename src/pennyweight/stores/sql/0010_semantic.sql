@@ -17,7 +17,7 @@ CREATE TABLE semantic_partitions (
   share         REAL NOT NULL,
   reason        TEXT NOT NULL,
   updated_at    REAL NOT NULL,                     -- unix seconds, UTC
-  learnt        BLOB NOT NULL                      -- features and labels, no texts; see semantic_cache/calibration.py
+  learnt        BLOB                               -- vectors and answers' digests, no texts; see semantic_cache/partition.py
 ) WITHOUT ROWID;
 
 CREATE INDEX semantic_partitions_tenant ON semantic_partitions (tenant, updated_at);
