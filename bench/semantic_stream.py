@@ -52,7 +52,7 @@ class Tally(msgspec.Struct):
     audited: int = 0
     vetoed: int = 0
     opened_at: int = 0  # questions until the first hit; 0: never
-    bound: float = 1.0
+    forgotten: int = 0  # times that audits closed it
 
     @property
     def wrong_rate(self) -> float:
@@ -85,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         "worst_seed": max((tally.wrong_rate for tally in tallies), default=0.0),
         "audited_share": sum(t.audited for t in tallies) / max(hits + sum(t.audited for t in tallies), 1),
         "first_hit_at": float(np.median([tally.opened_at for tally in tallies])) if tallies else 0.0,
+        "false_alarms": float(sum(tally.forgotten for tally in tallies)),
         "questions": float(len(stream.texts)),
     }
     targets = TARGETS | {"wrong_rate": f"<= {args.error_target}"}
@@ -120,6 +121,7 @@ def run(stream: Stream, seed: int, rules: Rules, *, limit: int = 0) -> Tally:
         texts[name] = at
         if partition.due:
             partition.redraw()
+    tally.forgotten = partition.epoch
     return tally
 
 

@@ -25,7 +25,8 @@ _BELIEVED = 0.2
 """Weight of every standardised feature before there is evidence: all of them rise with the chance to be right. Without
 it, a cache that was never wrong would take whatever is asked for as good as what it has seen."""
 _FURTHEST = 5.0  # standard deviations: a feature beyond them says no more than at them
-_BINS = 8  # of traffic above a threshold, each with a share that is known and labels of its own
+_BINS = 8  # of traffic above a threshold at most, each with a share that is known and labels of its own
+_LEAST_DENSITY = 0.5  # of labels for their traffic, as a share of the mean: thinner bins are joined with others
 _CUTS = tuple(round(0.04 + 0.02 * n, 2) for n in range(48))  # shares of traffic above the thresholds that are tried
 _AUDIT_SPREAD = 4.0  # how many times the mean share of audits a bin may get
 
@@ -101,31 +102,42 @@ def held_out_scores(rows: Floats, wrong: Floats) -> tuple[Floats, Floats]:
     fold = np.arange(len(rows)) % _FOLDS
     believed = np.full(rows.shape[1], _BELIEVED)
     believed[0] = 0.0
-    start = believed
     scores = np.zeros(len(rows))
     weights = []
     for one in range(_FOLDS):
         seen = fold != one
-        weights.append(fit(rows[seen], 1.0 - wrong[seen], shrink=_SHRINK, towards=believed, start=start))
+        weights.append(fit(rows[seen], 1.0 - wrong[seen], shrink=_SHRINK, towards=believed))
         scores[~seen] = rows[~seen] @ weights[-1]
-        start = weights[0]  # where the next one ends too, nearly: half the rounds
     return scores, np.mean(weights, axis=0)
 
 
 def _parts(
     scores: Floats, wrong: Floats, of_traffic: Floats, cut: float
 ) -> tuple[tuple[float, ...], list[tuple[float, int, int]]]:
-    """Lowest score of each bin of traffic above `cut`, and (its share, wrong, labels)."""
+    """Lowest score of each bin of traffic above `cut`, and (its share, wrong, labels), from the top down.
+
+    A bin that has few labels for its traffic is taken together with the one below, which is wrong more often if
+    anything: so no single label weighs much, and the bound errs on the safe side. Which bins are joined depends on
+    numbers of labels alone, never on how many were wrong.
+    """
     above = of_traffic[of_traffic >= cut]
     lowest = [float(above[min(len(above) * n // _BINS, len(above) - 1)]) for n in range(1, _BINS)] + [cut]
-    parts = []
+    dense = _LEAST_DENSITY * float((scores >= cut).sum())
+    edges: list[float] = []
+    parts: list[tuple[float, int, int]] = []
     high = np.inf
     for low in lowest:
         inside = (scores >= low) & (scores < high)
-        share = float(((above >= low) & (above < high)).mean())
-        parts.append((share, int(wrong[inside].sum()), int(inside.sum())))
-        high = low
-    return tuple(lowest), parts
+        share, labels = float(((above >= low) & (above < high)).mean()), int(inside.sum())
+        if labels >= dense * share or low == cut:
+            edges.append(low)
+            parts.append((share, int(wrong[inside].sum()), labels))
+            high = low
+    while len(parts) > 1 and parts[-1][2] < dense * parts[-1][0]:  # the lowest has no bin below: it joins the one above
+        last, before = parts.pop(), parts.pop()
+        parts.append((before[0] + last[0], before[1] + last[1], before[2] + last[2]))
+        del edges[-2]
+    return tuple(edges), parts
 
 
 def _audits(parts: list[tuple[float, int, int]]) -> tuple[float, ...]:

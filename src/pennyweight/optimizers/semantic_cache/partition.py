@@ -28,7 +28,7 @@ _TRAFFIC = 2000  # questions of late, by which shares of traffic are told
 _FIRST = 100  # labels before the first line is drawn
 _GROWTH = 1.12  # of labels until the next one
 _MORE = 30
-_WARNED = 40.0  # see `_warn`
+_WARNED = 400.0  # see `_warn`
 _AT_LEAST = 5.0  # a stale cache is wrong at least so many times as often as allowed: what the alarm listens for
 _PROBATION = 20  # would-be hits after opening, half of which are audited
 

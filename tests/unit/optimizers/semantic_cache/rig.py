@@ -25,6 +25,9 @@ from pennyweight.stores.vectors.memory import MemoryVectors
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 
+QUICK = Settings(models=("m",), error_target=0.05)
+"""With so much allowed, eighty answers without a fault are evidence enough."""
+
 SUBJECTS = {
     "card": ["card", "debit card", "bank card", "plastic card"],
     "pin": ["pin", "pin code", "secret pin", "pin digits"],
@@ -148,12 +151,10 @@ class Upstream:
 class Rig:
     """Calls, one after the other, through a pipeline that has the semantic cache alone."""
 
-    def __init__(self, parts: Parts, *, mode: Any = "on", settings: Settings | None = None, judge: Any = None) -> None:
+    def __init__(self, parts: Parts, *, mode: Any = "on", settings: Settings = QUICK, judge: Any = None) -> None:
         self.parts = parts
         self.upstream = Upstream()
-        self.cache = build(settings or Settings(models=("m",)), parts)
-        if judge is not None:
-            self.cache = SemanticCache(settings or Settings(models=("m",)), parts, judge=judge)
+        self.cache = build(settings, parts) if judge is None else SemanticCache(settings, parts, judge=judge)
         self.outcomes: list[Outcome] = []
         self.pipeline = Pipeline(
             [(self.cache, Flag(mode, level="safe"))],
@@ -180,6 +181,19 @@ class Rig:
         """What the trail of the last call says."""
         step = self.outcomes[-1].call.trail[-1]
         return step.why or step.error
+
+    async def known(self, **more: Any) -> str:
+        """A question that the taught cache answers: tried until one is not drawn for an audit."""
+        earlier = self.upstream.answer
+        self.upstream.answer = lambda text: "about the loan"
+        for frame in FRAMES * 3:
+            text = f"hi there, {frame.format('house loan')}, thanks"
+            said, stored = await self.ask(text, **more)
+            if stored:
+                self.upstream.answer = earlier
+                assert said == "about the loan"
+                return text
+        raise AssertionError(f"nothing was served: {self.why}")
 
     async def teach(self, count: int, *, seed: int = 1, **more: Any) -> tuple[int, int]:
         """Ask that many questions; gives (stored answers served, of those wrong)."""
