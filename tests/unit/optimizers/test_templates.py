@@ -20,7 +20,7 @@ from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract
 from pennyweight.testing.shapes import Turn, body_of, finish, stream, turn_of
-from pennyweight.text.templates.entry import decode
+from pennyweight.text.templates.entry import Entry, decode
 from pennyweight.wire import codec
 
 USAGE = Usage(input_tokens=20, output_tokens=10)
@@ -244,14 +244,14 @@ def test_a_damaged_entry_is_a_miss() -> None:
         house = House(says)
         for name in ("EECS", "MATH"):
             await house.ask(ask(question(name)))
-        (key,) = [key for key in house.parts.kv.data if key.startswith("templates/")]
+        (key,) = [key for key in house.parts.kv.data if not key.endswith(("/recent", "/gaps"))]
         kept = house.parts.kv.data[key]
-        assert decode(key, kept) is not None
+        assert decode(key, kept, Entry) is not None
         for damaged in (b"", kept[:-1], b"\x02" + kept[1:], kept[:20] + b"x" + kept[21:], kept + b"x"):
-            assert decode(key, damaged) is None
+            assert decode(key, damaged, Entry) is None
             house.parts.kv.data[key] = damaged
             assert (await house.ask(ask(question("PHYS"))))[1]
-        assert decode(key + "x", kept) is None, "another tenant's entry under this key"
+        assert decode(key + "x", kept, Entry) is None, "another tenant's entry under this key"
 
     asyncio.run(run())
 
@@ -288,3 +288,32 @@ def test_settings_that_cannot_be_are_refused(name: str, value: float) -> None:
 
 def test_its_name_is_the_one_in_the_configuration() -> None:
     assert Templates.name == "templates"
+
+
+def flights(city: str) -> str:
+    return f"what flights go from {city} on weekdays"
+
+
+def flies(text: str) -> str:
+    city = text.removeprefix("what flights go from ").removesuffix(" on weekdays")
+    return f"These flights go from {city} on weekdays: select it where city = '{city}' please"
+
+
+def test_words_in_lower_case_need_one_witness_more() -> None:
+    house = House(flies)
+    asked = play(house, [ask(flights(city)) for city in ("boston", "oslo", "buenos aires", "rome")])
+    assert asked == [True, True, True, False]
+    assert play(house, [ask(flights(word)) for word in ("the coldest", "no", "anywhere", "new york")]) == [
+        True,
+        True,
+        False,
+        True,
+    ], "what names nothing is asked"
+    body, _ = asyncio.run(house.ask(ask(flights("lima"))))
+    assert turn_of(Wire.OPENAI_CHAT, json.loads(body)).text == flies(flights("lima"))
+
+
+def test_words_in_lower_case_can_be_left_alone() -> None:
+    house = House(flies, lower_case=False)
+    assert play(house, [ask(flights(city)) for city in ("boston", "oslo", "buenos aires", "rome")]) == [True] * 4
+    assert not house.parts.kv.data

@@ -17,7 +17,7 @@ from ...call import Call, Step, Verdict
 from ...errors import StoreError, StreamCut
 from ...protocols import KV
 from ...request import Operation, Reply, Wire
-from ...text.templates.entry import decode
+from ...text.templates.entry import Entry, decode
 from ...text.templates.family import Branch, Family, branch, foresee
 from ...text.templates.filling import Doubt, Filler, Swap
 from ...text.templates.slots import Masked, mask
@@ -86,7 +86,7 @@ class Branching:
                 value = await self._kv.get(follower.key)
         except (StoreError, TimeoutError):
             return None
-        entry = decode(follower.key, value) if value is not None else None
+        entry = decode(follower.key, value, Entry) if value is not None else None
         if entry is None:
             return None
         swaps = foresee(entry.family, leader.question, follower.question, doubtful=self._doubtful)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -18,13 +18,16 @@ from ...errors import ConfigError
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Response
-from ...text.templates.entry import Entry, Kept, decode, encode
+from ...text.templates.entry import Entry, Gaps, Kept, Question, Recent, decode, encode
 from ...text.templates.family import Branch, Family, branch, learn
+from ...text.templates.gaps import Gap, gap, through
 from ...text.templates.slots import Masked, mask
 from ...wire.answers import only_text, with_text
 from ...wire.questions import eligible, fingerprint
 
 __all__ = ["RISK", "Parts", "Settings", "Templates", "build"]
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 RISK = 0.002
 """That a branched answer is not the model's own: a bound on what `bench.templates` measures, with its adversary."""
@@ -37,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True):
     """witnesses: answers that must have been foretold rightly for each slot that changes, at least 1. doubtful: the
     same where the answer has numbers, names or telling words that the question has not. audit: the share of what could
     be served that the upstream is asked anyway. ttl_s: how long an answer may be branched; evidence_s: how long what
-    was learnt of a template is kept. sampled: also for calls that do not ask to be repeatable.
+    was learnt of a template is kept. sampled: also for calls that do not ask to be repeatable. lower_case: also look
+    for words in lower case that vary, with one witness more.
     """
 
     witnesses: int = 1
@@ -48,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_question_chars: int = 4000
     max_answer_bytes: int = 2**16
     sampled: bool = False
+    lower_case: bool = True
 
 
 class Book(Protocol):
@@ -97,22 +102,29 @@ class Templates:
         found = self._question(call)
         if found is None or _drawn(call.id) < self._settings.audit:
             return None
-        key, question = found
         if _wishes(call, "no-cache", "no-store", "max-age"):
             return None
-        entry = await self._load(key)
+        kind, text = found
+        question = mask(text)
+        if question.values:
+            made = await self._branch(call, f"{kind}/{question.key}", question, self._settings.witnesses)
+            if made is not None:
+                return made
+        if self._settings.lower_case:
+            for question in await self._through_gaps(kind, text):
+                made = await self._branch(call, f"{kind}/{question.key}", question, self._settings.witnesses + 1)
+                if made is not None:
+                    return made
+        return None
+
+    async def _branch(self, call: Call, key: str, question: Masked, witnesses: int) -> Proposal | None:
+        entry = await self._load(key, Entry)
         if entry is None:
             return None
         fresh = self._fresh(entry)
-        made = branch(
-            _among(entry.family, fresh),
-            question,
-            witnesses=self._settings.witnesses,
-            doubtful=self._settings.doubtful,
-        )
-        if isinstance(made, str):
-            return None
-        return self._proposal(call, made, fresh[made.leader.source])
+        family = _among(entry.family, fresh)
+        made = branch(family, question, witnesses=witnesses, doubtful=self._settings.doubtful)
+        return None if isinstance(made, str) else self._proposal(call, made, fresh[made.leader.source])
 
     async def settle(self, outcome: Outcome) -> None:
         """Compare what the upstream answered with what was foretold, and keep it as an example."""
@@ -129,35 +141,79 @@ class Templates:
         answered = only_text(response.wire, response.raw)
         if found is None or answered is None or _wishes(call, "no-store"):
             return
-        (key, question), (text, place) = found, answered
-        entry = await self._load(key) or Entry(Family())
-        family = learn(_among(entry.family, self._fresh(entry)), question, text, call.id)
-        kept = Kept(
-            self._clock.now(), response.wire, response.raw, place, outcome.done.usage, outcome.done.finish_reason
-        )
+        (kind, text), (answer, place) = found, answered
+        done = outcome.done
+        kept = Kept(self._clock.now(), response.wire, response.raw, place, done.usage, done.finish_reason)
+        new = Question(text, answer, call.id, kept)
+        question = mask(text)
+        if question.values:
+            await self._learn(f"{kind}/{question.key}", question, new)
+        if self._settings.lower_case:
+            await self._learn_gaps(kind, new)
+
+    async def _learn(self, key: str, question: Masked, *new: Question) -> Family:
+        """Add these to the examples of a template; `question`: any of them."""
+        entry = await self._load(key, Entry) or Entry(Family())
+        family, answers = _among(entry.family, self._fresh(entry)), dict(entry.answers)
+        for one in new:
+            masked = question if one is new[-1] else through(Gap(*question.literals), one.text)
+            if masked is not None:
+                family = learn(family, masked, one.answer, one.source)
+                answers[one.source] = one.kept
         sources = {example.source for example in family.examples}
-        answers = {source: old for source, old in entry.answers.items() if source in sources}
-        if call.id in sources:
-            answers[call.id] = kept
+        answers = {source: kept for source, kept in answers.items() if source in sources}
         await self._kv.put(key, encode(key, Entry(family, answers)), ttl_s=self._settings.evidence_s)
+        return family
+
+    async def _learn_gaps(self, kind: str, new: Question) -> None:
+        """Look for words in lower case that vary, and learn what their exchange comes to."""
+        known = await self._through_gaps(kind, new.text)
+        for question in known:
+            await self._learn(f"{kind}/{question.key}", question, new)
+        key = f"{kind}/recent"
+        recent = await self._load(key, Recent) or Recent()
+        if not known:
+            await self._find_gap(kind, recent, new)
+        if len(new.kept.raw) <= _MOST_RECENT_BYTES:
+            others = [old for old in recent.questions if old.text != new.text][-(_MOST_RECENT - 1) :]
+            await self._kv.put(key, encode(key, Recent((*others, new))), ttl_s=self._settings.ttl_s)
+
+    async def _find_gap(self, kind: str, recent: Recent, new: Question) -> None:
+        for old in reversed(recent.questions):
+            found = gap(old.text, new.text)
+            question = through(found, new.text) if found is not None else None
+            if found is None or question is None:
+                continue
+            family = await self._learn(f"{kind}/{question.key}", question, old, new)
+            if family.proofs:
+                key = f"{kind}/gaps"
+                gaps = (await self._load(key, Gaps) or Gaps()).gaps
+                kept = (*[g for g in gaps if g != found][-(_MOST_GAPS - 1) :], found)
+                await self._kv.put(key, encode(key, Gaps(kept)), ttl_s=self._settings.evidence_s)
+                return
+
+    async def _through_gaps(self, kind: str, text: str) -> list[Masked]:
+        known = await self._load(f"{kind}/gaps", Gaps)
+        found = [through(around, text) for around in known.gaps] if known is not None else []
+        return [question for question in found if question is not None][:_MOST_FITTING]
 
     def wants_response(self, call: Call) -> bool:
-        return self._question(call) is not None and not _wishes(call, "no-store")
+        found = self._question(call)
+        if found is None or _wishes(call, "no-store"):
+            return False
+        return self._settings.lower_case or bool(mask(found[1]).values)
 
-    def _question(self, call: Call) -> tuple[str, Masked] | None:
-        """The key of the call's template and the question as it; None for a call without slots or not fit."""
+    def _question(self, call: Call) -> tuple[str, str] | None:
+        """What the keys of its kind of call begin with, and the newest user text; None for a call that is not fit."""
         settings = self._settings
         found = eligible(call.original, sampled=settings.sampled, most_chars=settings.max_question_chars)
         if isinstance(found, str):
             return None
-        question = mask(found.text)
-        if not question.values:
-            return None
-        return f"templates/{call.identity.tenant}/{fingerprint(call, found)}/{question.key}", question
+        return f"templates/{call.identity.tenant}/{fingerprint(call, found)}", found.text
 
-    async def _load(self, key: str) -> Entry | None:
+    async def _load(self, key: str, kind: type[T]) -> T | None:
         value = await self._kv.get(key)
-        return None if value is None else decode(key, value)
+        return None if value is None else decode(key, value, kind)
 
     def _fresh(self, entry: Entry) -> Mapping[str, Kept]:
         now = self._clock.now()
@@ -180,6 +236,9 @@ class Templates:
             tokens=max(usage.input_tokens, 1) if usage is not None else 1,
         )
 
+
+_MOST_RECENT, _MOST_RECENT_BYTES = 32, 2**13  # questions in which words that vary are looked for, and their answers
+_MOST_GAPS, _MOST_FITTING = 64, 3
 
 _CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
 

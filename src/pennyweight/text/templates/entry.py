@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 
 from ...request import Usage, Wire
 from .family import Family
+from .gaps import Gap
 
-__all__ = ["Entry", "Kept", "decode", "encode"]
+__all__ = ["Entry", "Gaps", "Kept", "Question", "Recent", "decode", "encode"]
 
 _VERSION = b"\x01"  # entries of another version are misses
 _CHECK_BYTES = 8
@@ -31,21 +33,40 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     answers: dict[str, Kept] = {}  # by the example's source
 
 
-_entry = msgspec.msgpack.Decoder(Entry)
+class Gaps(msgspec.Struct, frozen=True, array_like=True):
+    """The words in lower case that vary in the questions of one kind of call, newest last."""
+
+    gaps: tuple[Gap, ...] = ()
 
 
-def encode(key: str, entry: Entry) -> bytes:
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    text: str
+    answer: str
+    source: str
+    kept: Kept
+
+
+class Recent(msgspec.Struct, frozen=True, array_like=True):
+    """Questions of one kind of call, newest last, in which such words are looked for."""
+
+    questions: tuple[Question, ...] = ()
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def encode(key: str, entry: msgspec.Struct) -> bytes:
     payload = msgspec.msgpack.encode(entry)
     return b"".join((_VERSION, _check(key, payload), payload))
 
 
-def decode(key: str, value: bytes) -> Entry | None:
+def decode(key: str, value: bytes, kind: type[T]) -> T | None:
     """None for an entry that is of another version, damaged, or another key's."""
     payload = value[1 + _CHECK_BYTES :]
     if value[:1] != _VERSION or value[1 : 1 + _CHECK_BYTES] != _check(key, payload):
         return None
     try:
-        return _entry.decode(payload)
+        return msgspec.msgpack.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
