@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
+from .ledger.functions import FunctionDelta, write_functions
 from .ledger.hits import HitBook
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
@@ -69,11 +70,12 @@ from .stores.rollups import Rollups
 from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.tiered import Tiered
-from .stores.vectors.lazy import LazyVectors, in_memory
+from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
 from .text.embedders import folder_of
 from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
+from .tool_results import ToolResults
 from .wire import codec
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ class App:
         economy: Economy,
         doctor: Rounds,
         vectors: LazyVectors,
+        tools: ToolResults,
         hits: HitBook,
         embeddings: Embeddings,
     ) -> None:
@@ -164,6 +167,7 @@ class App:
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.tools = tools  # what read-only tools gave, for those who run them
         self.vectors = vectors  # loads nothing until it is used
         self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
@@ -244,7 +248,7 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        vectors = in_memory(config.vectors, clock=time, database=database)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
@@ -301,6 +305,8 @@ async def build(
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
+        tools = ToolResults(config.tools, tiers.kv, time, count=_counting(database))
+        stack.push_async_callback(tools.aclose)
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
             ledger,
@@ -315,7 +321,7 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch, doctor),
+            observers=(recorder, watch, doctor, tools),
             policy=policy,
             economy=economy,
             gate=gate,
@@ -359,9 +365,17 @@ async def build(
             economy=economy,
             doctor=doctor,
             vectors=vectors,
+            tools=tools,
             hits=hits,
             embeddings=embeddings,
         )
+
+
+def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
+    async def count(deltas: Sequence[FunctionDelta]) -> None:
+        await database.write(lambda connection: write_functions(connection, deltas))
+
+    return count
 
 
 async def _check(database: Database) -> None:

@@ -20,6 +20,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
     "billing-header",
+    "cache-accounting",
     "capture",
     "clawrouter",
     "configuration",

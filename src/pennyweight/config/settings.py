@@ -41,6 +41,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "ToolRule",
     "VectorSettings",
 ]
 
@@ -176,6 +177,21 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
 
 
+class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tools whose name matches (`*` stands for any run of characters); the first rule that matches counts.
+
+    read_only: running it changes nothing, and what it gives depends on its arguments alone, for `ttl_s`: its results
+    may be kept. learn: also from requests that pass by, beside what runners store. scope: who shares a result.
+    """
+
+    name: str
+    read_only: bool = False
+    ttl_s: float = 300.0
+    learn: bool = True
+    scope: Literal["tenant", "session"] = "tenant"
+    max_bytes: int = 1 << 20  # of a result; larger ones are not kept
+
+
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[providers.NAME]` as written. What is left out comes from the defaults for that name."""
 
@@ -264,6 +280,7 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     cache: CacheSettings = CacheSettings()

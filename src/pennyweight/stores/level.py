@@ -117,7 +117,7 @@ class Level:
             self.misses += 1
             return None
         began = self._now()
-        found = await self._ask(self.store.read(key), self.settings.timeout_s)
+        found = await self.ask(self.store.read(key), self.settings.timeout_s)
         self._reads += 1
         self._read_s += self._now() - began
         if self._owes(key):  # replaced or deleted meanwhile
@@ -158,7 +158,7 @@ class Level:
             if write.key.startswith(prefix):
                 write.void = True
                 queued.discard(write.key)  # the store may have it already
-        dropped = await self._ask(self.store.delete(prefix), self.settings.delete_timeout_s)
+        dropped = await self.ask(self.store.delete(prefix), self.settings.delete_timeout_s)
         self._owed_prefixes.pop(prefix, None)
         return len(queued) + dropped
 
@@ -167,18 +167,18 @@ class Level:
         self._owe(key)
         for write in self._under_way:
             write.void = write.void or write.key == key
-        await self._ask(self.store.remove(key), self.settings.write_timeout_s)
+        await self.ask(self.store.remove(key), self.settings.write_timeout_s)
         self._owed_keys.pop(key, None)
 
     async def keys(self, prefix: str, limit: int) -> Sequence[str]:
-        there = await self._ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
+        there = await self.ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
         found = {key for key in there if not self._owes(key)} | {key for key in self._queue if key.startswith(prefix)}
         return list(found)[:limit]
 
     async def add(self, key: str, amount: int, ttl_s: float | None) -> int:
         if key in self._queue:  # the store adds to what was put
             await self.flush()
-        return await self._ask(self.store.add(key, amount, ttl_s=ttl_s), self.settings.write_timeout_s)
+        return await self.ask(self.store.add(key, amount, ttl_s=ttl_s), self.settings.write_timeout_s)
 
     async def flush(self) -> None:
         """Until the queue is empty."""
@@ -217,7 +217,8 @@ class Level:
 
     # --- asking ---------------------------------------------------------------------------------------------
 
-    async def _ask(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+    async def ask(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+        """The result of `work`, something asked of the server that the tier stands on."""
         if self._breaker.open:
             work.close()
             self._skipped += 1
@@ -314,7 +315,7 @@ class Level:
         write = _Write(key)
         self._under_way.append(write)
         try:
-            await self._ask(self.store.put(key, value, ttl_s=ttl_s), self.settings.write_timeout_s)
+            await self.ask(self.store.put(key, value, ttl_s=ttl_s), self.settings.write_timeout_s)
         except BaseException:
             self._dropped += 1
             self._owe(key)
@@ -392,12 +393,12 @@ class Level:
     async def _tell(self) -> None:
         with contextlib.suppress(StoreError):  # it is down again
             for prefix in list(self._owed_prefixes):
-                await self._ask(self.store.delete(prefix), self.settings.delete_timeout_s)
+                await self.ask(self.store.delete(prefix), self.settings.delete_timeout_s)
                 self._owed_prefixes.pop(prefix, None)
             for key in list(self._owed_keys):
                 if key not in self._owed_keys:
                     continue
-                await self._ask(self.store.remove(key), self.settings.write_timeout_s)
+                await self.ask(self.store.remove(key), self.settings.write_timeout_s)
                 if key not in self._queue:
                     self._owed_keys.pop(key, None)
 

@@ -59,7 +59,7 @@ def test_a_session_may_end_with_any_call(result: int, gap_s: float) -> None:
 
 def test_a_small_prefix_that_was_paid_for_is_read_however_fast_the_prompt_grows() -> None:
     house = House()
-    house.run(list(loop(30, system=BLOCKS, result=9_000)))
+    house.run(list(loop(12, system=BLOCKS, result=20_000)))
     first = next(number for number, usage in enumerate(house.usages) if usage.cache_write_5m_tokens)
     assert all(usage.cache_read_tokens for usage in house.usages[first + 1 :])
 
