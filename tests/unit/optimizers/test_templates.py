@@ -11,6 +11,8 @@ import pytest
 
 from pennyweight.call import Call, Credential, Outcome
 from pennyweight.errors import ConfigError
+from pennyweight.hits import CacheRule, looks
+from pennyweight.kept import named
 from pennyweight.optimizers.templates import Settings, Templates, build
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
@@ -20,7 +22,6 @@ from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract
 from pennyweight.testing.shapes import Turn, body_of, finish, stream, turn_of
-from pennyweight.text.templates.entry import Entry, decode
 from pennyweight.wire import codec
 
 USAGE = Usage(input_tokens=20, output_tokens=10)
@@ -241,19 +242,42 @@ def test_callers_can_refuse(header: str) -> None:
 
 def test_a_damaged_entry_is_a_miss() -> None:
     async def run() -> None:
-        house = House(says)
+        house = House(says, lower_case=False)
         for name in ("EECS", "MATH"):
             await house.ask(ask(question(name)))
-        (key,) = [key for key in house.parts.kv.data if not key.endswith(("/recent", "/gaps"))]
-        kept = house.parts.kv.data[key]
-        assert decode(key, kept, Entry) is not None
-        for damaged in (b"", kept[:-1], b"\x02" + kept[1:], kept[:20] + b"x" + kept[21:], kept + b"x"):
-            assert decode(key, damaged, Entry) is None
+        ((key, kept),) = house.parts.kv.data.items()
+        assert named(key) is not None, "purges find it"
+        for damaged in (b"", kept[:-1], b"\x07" + kept[1:], kept[:20] + b"x" + kept[21:], kept + b"x"):
             house.parts.kv.data[key] = damaged
             assert (await house.ask(ask(question("PHYS"))))[1]
-        assert decode(key + "x", kept, Entry) is None, "another tenant's entry under this key"
+        house.parts.kv.data[key] = kept
+        assert not (await house.ask(ask(question("PHYS"))))[1]
 
     asyncio.run(run())
+
+
+def test_looks_and_audits_are_told() -> None:
+    house = House(says, audit=0.5)
+    names = ["EECS", "MATH"] + [f"{a}{b}Q" for a in "BCDFGHJK" for b in "LMN"]
+    asked = play(house, [ask(question(name)) for name in names])
+    audits = house.parts.audits
+    assert len(audits) == sum(asked[2:])
+    assert all(audit.cache == "templates" and audit.valid and audit.source == "audit" for audit in audits)
+    looks_of = [looks(outcome.call) for outcome in house.outcomes if outcome.answered_by == "templates"]
+    assert all(look == [("templates", "store", look[0][2])] for look in looks_of)
+    house.model.says = lambda text: says(text).replace("hard", "easy")
+    play(house, [ask(question(f"{name}X")) for name in names])
+    assert not all(audit.valid for audit in audits)
+
+
+def test_routes_decide_how_long_answers_last() -> None:
+    house = House(says)
+    house.parts.rules["m"] = CacheRule("r", volatile=True)
+    assert play(house, [ask(question(n)) for n in ("EECS", "MATH", "PHYS")]) == [True] * 3
+    house.parts.rules["m"] = CacheRule("r", ttl_s=5.0)
+    assert play(house, [ask(question(n)) for n in ("EECS", "MATH", "PHYS")]) == [True, True, False]
+    house.parts.clock.advance(6.0)  # type: ignore[attr-defined]
+    assert play(house, [ask(question("PHYS"))]) == [True]
 
 
 def test_the_saving_is_what_the_leader_would_cost_now() -> None:

@@ -1,4 +1,4 @@
-"""How a template with its answers is kept: bytes behind a version and a checksum that is bound to the key."""
+"""How a template is kept with its answers, and what of a kind of call is kept beside it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from ...request import Usage, Wire
 from .family import Family
 from .gaps import Gap
 
-__all__ = ["Entry", "Gaps", "Kept", "Question", "Recent", "decode", "encode"]
-
-_VERSION = b"\x01"  # entries of another version are misses
-_CHECK_BYTES = 8
+__all__ = ["Entry", "Gaps", "Kept", "Question", "Recent", "decode", "digest", "encode"]
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -55,21 +52,18 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def encode(key: str, entry: msgspec.Struct) -> bytes:
-    payload = msgspec.msgpack.encode(entry)
-    return b"".join((_VERSION, _check(key, payload), payload))
+def encode(entry: msgspec.Struct) -> bytes:
+    return msgspec.msgpack.encode(entry)
 
 
-def decode(key: str, value: bytes, kind: type[T]) -> T | None:
-    """None for an entry that is of another version, damaged, or another key's."""
-    payload = value[1 + _CHECK_BYTES :]
-    if value[:1] != _VERSION or value[1 : 1 + _CHECK_BYTES] != _check(key, payload):
-        return None
+def decode(payload: bytes | memoryview, kind: type[T]) -> T | None:
+    """None for what is no such entry."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _check(key: str, payload: bytes) -> bytes:
-    return blake2b(payload, digest_size=_CHECK_BYTES, key=blake2b(key.encode(), digest_size=32).digest()).digest()
+def digest(kind: str, part: str) -> str:
+    """The name of an entry in 64 hexadecimal digits. kind: of call, all told; part: a template's key, or a word."""
+    return blake2b(f"{kind}/{part}".encode(), digest_size=32).hexdigest()
