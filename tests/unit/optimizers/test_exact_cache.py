@@ -455,6 +455,15 @@ def test_what_a_cache_answered_is_not_kept_as_the_providers() -> None:
     assert parts.kv.data == {}
 
 
+def test_what_another_call_was_told_is_not_kept_but_what_was_paid_for_is() -> None:
+    """It may have been the other one's answer with this one's values put in."""
+    shared = outcome(make_call(BODY).note(Step("coalesce", Verdict.ACCEPTED)))
+    unpaid = msgspec.structs.replace(shared, done=msgspec.structs.replace(shared.done, charges=()))
+    for finished, kept in ((unpaid, 0), (shared, 1)):
+        asyncio.run(build(Settings(), parts := ContractParts()).settle(finished))
+        assert len(parts.kv.data) == kept
+
+
 def test_an_answer_of_50_mb_is_not_kept_and_costs_nothing() -> None:
     raw = b'{"choices":[{"message":{"content":"%s"},"finish_reason":"stop"}]}' % (b"x" * 50_000_000)
     cache = build(Settings(), parts := ContractParts())

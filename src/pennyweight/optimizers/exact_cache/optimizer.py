@@ -254,8 +254,15 @@ class ExactCache:
         ends = _FINISHED | _CALLED_TOOLS if self._settings.tool_calls else _FINISHED
         if done.finish_reason not in ends or not _replayable(response):
             return False
-        # An answer that another target gave in need must not speak for this one when it is well again.
-        return not any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in outcome.call.trail)
+        for step in outcome.call.trail:
+            if step.verdict is Verdict.ACCEPTED:
+                # An answer that another target gave in need must not speak for this one when it is well again.
+                if step.optimizer == "fallback":
+                    return False
+                # The answer to another call under way, perhaps with this one's values put in: that call's is kept.
+                if step.optimizer == "coalesce" and not done.charges:
+                    return False
+        return True
 
     def _ttl_s(self, rule: CacheRule) -> float:
         return rule.ttl_s if rule.ttl_s is not None else self._ttl.value
