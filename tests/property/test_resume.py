@@ -1,4 +1,4 @@
-"""However two streams of one answer are cut, and wherever the first breaks off: the caller has the answer once, whole."""
+"""However two streams of one answer are cut, and wherever the first breaks off: the caller has it once, and whole."""
 
 from __future__ import annotations
 
