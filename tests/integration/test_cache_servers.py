@@ -176,9 +176,9 @@ def test_an_answer_that_came_too_late_is_nobody_elses(redis_server: Engine) -> N
                 await asyncio.sleep(0.05)
                 for task in late:
                     task.cancel()
-                await asyncio.gather(*late, return_exceptions=True)
             finally:
                 redis_server.resume()
+            await asyncio.gather(*late, return_exceptions=True)
             found = await asyncio.gather(*(kv.get(f"k{n}") for n in range(20)))
             assert found == [b"%d" % n for n in range(20)]
 
