@@ -27,6 +27,7 @@ FEATURES = [
     "configuration",
     "dashboard",
     "doctor",
+    "embedders",
     "exact-cache",
     "experiments",
     "fusing",

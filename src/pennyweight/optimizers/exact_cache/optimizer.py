@@ -11,15 +11,15 @@ import msgspec
 from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...errors import BadRequest
-from ...hits import Audit, CacheRule, Hits, looked
+from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
 from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.sameness import repeatable
+from ...wire.wishes import wishes
 from .entry import Entry, encoded, entry_of
 from .key import cache_key
-from .wishes import wishes
 
 __all__ = ["STATEFUL", "Book", "ExactCache", "Parts", "Settings", "build"]
 
@@ -289,6 +289,7 @@ class ExactCache:
                 route=candidate.rule.name or f"{call.target.provider}/{call.original.model}",
                 call_id=call.id,
                 source="audit" if _AUDITED in call.facts else "expired",
+                pair=Pair(_asked(call), says, said),
             )
         )
 
@@ -315,6 +316,14 @@ def _replayable(response: Response) -> bool:
     except Exception:  # noqa: BLE001 - whatever it trips over
         return False
     return True
+
+
+def _asked(call: Call) -> str:
+    """The newest user text; "" for a body that cannot be read."""
+    try:
+        return codec(call.original.wire).view(call.original).last_user
+    except BadRequest:
+        return ""
 
 
 _PROMPT_CHARACTERS = 100_000  # of a prompt that is kept for people to read
