@@ -136,6 +136,7 @@ class Core(Generic[R]):
         self._files = Files()
         told = source_of(self.function) if settings.version is None else f"version {settings.version}"
         self._identity = encode((named(self.function), told), "the function", self._files)
+        self._path = f"/{quote(named(self.function), safe='.')}/"
         self._captures = settings.version is None and bool(self.function.__closure__)
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, _Kept | _Failure] = OrderedDict()
@@ -149,7 +150,7 @@ class Core(Generic[R]):
 
     def prefix(self) -> str:
         """Of all keys of this function, for the current tenant."""
-        return f"fn/{quote(self.cache.tenant(), safe='')}/{quote(named(self.function), safe='.')}/"
+        return f"fn/{quote(self.cache.tenant(), safe='')}{self._path}"
 
     def key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Raises TypeError for arguments that do not fit, or that cannot be part of a key."""
