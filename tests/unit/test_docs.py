@@ -21,6 +21,7 @@ FEATURES = [
     "advice",
     "billing-header",
     "cache-accounting",
+    "cache-tiers",
     "capture",
     "clawrouter",
     "configuration",

@@ -21,6 +21,7 @@ from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
+    "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
     "Auth",
@@ -158,6 +159,10 @@ class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollout: bool = False  # begin with 1% of sessions, go up to `share` on evidence
     level: Literal["safe", "max"] | None = None  # None: as each proposal says
     settings: dict[str, Any] = {}
+
+
+SHADOW_FIRST = frozenset({"semantic_cache"})
+"""Optimizers that only watch until their rule says `mode = "on"`: what they do must be seen before it is trusted."""
 
 
 class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
