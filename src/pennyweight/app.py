@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,8 @@ from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
 from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
@@ -47,6 +49,7 @@ from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
+from .ledger.functions import FunctionDelta, write_functions
 from .ledger.hits import HitBook
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
@@ -65,15 +68,20 @@ from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
 from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from .stores.standings import SQLiteStandings
 from .stores.tiered import Tiered
-from .stores.vectors.lazy import LazyVectors, in_memory
+from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
 from .text.embedders import folder_of
 from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
+from .tool_results import ToolResults
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -139,6 +147,7 @@ class App:
         economy: Economy,
         doctor: Rounds,
         vectors: LazyVectors,
+        tools: ToolResults,
         hits: HitBook,
         embeddings: Embeddings,
         standings: Standings,
@@ -163,6 +172,7 @@ class App:
         self.economy = economy  # what calls will cost, and how good its forecasts were
         self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.tools = tools  # what read-only tools gave, for those who run them
         self.vectors = vectors  # loads nothing until it is used
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
@@ -244,7 +254,7 @@ async def build(
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        vectors = in_memory(config.vectors, clock=time, database=database)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
 
@@ -280,8 +290,20 @@ async def build(
         backend = _compose(config, upstreams, resolver, tokenizer, time)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
-        coalesce = Coalesce(backend, buffer_bytes=config.fusing.buffer_bytes, fuse=_fuse(config, resolver))
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
@@ -292,6 +314,8 @@ async def build(
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
+        tools = ToolResults(config.tools, tiers.kv, time, count=_counting(database))
+        stack.push_async_callback(tools.aclose)
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
             ledger,
@@ -306,7 +330,7 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch, doctor),
+            observers=(recorder, watch, doctor, tools),
             policy=policy,
             economy=economy,
             gate=gate,
@@ -350,10 +374,18 @@ async def build(
             economy=economy,
             doctor=doctor,
             vectors=vectors,
+            tools=tools,
             hits=hits,
             embeddings=embeddings,
             standings=standings,
         )
+
+
+def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
+    async def count(deltas: Sequence[FunctionDelta]) -> None:
+        await database.write(lambda connection: write_functions(connection, deltas))
+
+    return count
 
 
 async def _check(database: Database) -> None:
@@ -574,6 +606,34 @@ def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return resolver.full(call.original.model, call.original.wire).fuse or always
 
     return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

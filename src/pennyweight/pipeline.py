@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from .call import SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
-from .flow import Flow, Ready
+from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
@@ -176,7 +175,7 @@ class Pipeline:
         if answer is not None:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
-        keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+        keep = self.keeps(call)
         observed = any(observer.wants(call) for observer in self._observers)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
@@ -199,6 +198,10 @@ class Pipeline:
 
     def _observed(self, call: Call) -> bool:
         return any(observer.wants(call) for observer in self._observers)
+
+    def keeps(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
+        return call.optimize != "off" and any(optimizer.wants_response(call) for optimizer, _ in self._optimizers)
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -397,29 +400,7 @@ _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding",
 async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
     """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
     async with asyncio.timeout_at(deadline):
-        return cast(T, await _Begun(work, waiting))
-
-
-class _Begun:
-    """A coroutine that already waits for `waiting`, to be awaited to its end."""
-
-    def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:
-        self._work = work
-        self._waiting = waiting
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        waiting, work = self._waiting, self._work
-        while True:
-            try:
-                value = yield waiting
-            except BaseException as error:  # noqa: BLE001 - handed on to where it belongs
-                step = partial(work.throw, error)
-            else:
-                step = partial(work.send, value)
-            try:
-                waiting = step()
-            except StopIteration as done:
-                return done.value
+        return cast(T, await Begun(work, waiting))
 
 
 def _spend(call: Call, risk: float) -> Call:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.e2e.protocols import protocol_of, stream_end, stream_start
 from tests.e2e.rig import STREAM_HEAD, Asked, Upstream, chunk, gateway, http
+from tests.engines import Engine
 
 from pennyweight.app import build
 from pennyweight.config import load
@@ -102,3 +103,58 @@ def test_hundreds_of_callers_over_http_make_one_request(tmp_path: Path) -> None:
         billed = [receipt for receipt in receipts if not receipt["replayed"]]
         assert len(receipts) == 800
         assert len(billed) == 2, "each answer is charged once"
+
+
+ACROSS = """
+[providers.ollama]
+max_concurrency = 200
+[fusing]
+across = "redis"
+lease_s = 1.0
+[cache.redis]
+url = "{url}"
+"""
+
+
+async def _slow(asked: Asked) -> None:
+    """A stream that takes two seconds, told in the same words by whoever asks, under another id each time."""
+    protocol = protocol_of(asked.target)
+    asked.writer.write(STREAM_HEAD)
+    start = stream_start(protocol, asked.model)
+    for event in (start[0], *[start[-1]] * 9):
+        asked.writer.write(chunk(event))
+        await asyncio.sleep(0.2)
+    asked.writer.write(b"".join(map(chunk, stream_end(protocol, asked.model))) + b"0\r\n\r\n")
+
+
+def test_replicas_share_an_answer_and_survive_the_kill_of_the_one_that_asks(
+    tmp_path: Path, redis_server: Engine
+) -> None:
+    config = ACROSS.format(url=redis_server.url)
+    with (
+        Upstream(_slow) as upstream,
+        gateway(tmp_path / "a", upstream, config=config) as first,
+        gateway(tmp_path / "b", upstream, config=config) as second,
+    ):
+
+        async def both(model: str, *, kill: bool) -> list[bytes]:
+            leading = asyncio.create_task(_ask(first.port, model, stream=True))
+            await asyncio.sleep(0.5)
+            following = [asyncio.create_task(_ask(second.port, model, stream=True)) for _ in range(5)]
+            await asyncio.sleep(0.7)
+            if kill:
+                first.process.kill()
+            return [await leading, *await asyncio.gather(*following)]
+
+        shared = asyncio.run(both("long", kill=False))
+        assert len(upstream.seen) == 1
+        assert all(answer.count(b"[DONE]") == 1 for answer in shared)
+        _cut, *whole = asyncio.run(both("longer", kill=True))
+        assert len(upstream.seen) == 3, "once for the dead one, once for all others together"
+        assert all(answer.count(b"[DONE]") == 1 for answer in whole)
+        assert len({answer.count(b'"content"') for answer in whole}) == 1
+        receipts = second.receipts(10, timeout_s=20)
+        assert len([receipt for receipt in receipts if not receipt["replayed"]]) == 1
+        assert not [receipt for receipt in receipts if receipt["error"]]
+        receipts = first.receipts(1, timeout_s=5)
+        assert [bool(receipt["replayed"]) for receipt in receipts] == [False]

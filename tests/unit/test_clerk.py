@@ -75,10 +75,30 @@ def test_an_answer_that_can_be_kept_is_settled_before_the_next_call_can_come() -
         async with clerk_for(MemoryLedger(), Settings(batch_s=30), settle=settle) as clerk:
             clerk.submit(outcome("without an answer"))
             clerk.submit(msgspec.structs.replace(outcome("with"), response=answer))
-            for _ in range(3):
-                await asyncio.sleep(0)
             assert settled == ["with"]
         assert settled == ["with", "without an answer"]
+
+    asyncio.run(run())
+
+
+def test_one_that_waits_for_a_store_is_settled_to_its_end() -> None:
+    settled: list[str] = []
+
+    async def settle(finished: Outcome) -> None:
+        settled.append(f"{finished.call.id} begun")
+        await asyncio.sleep(0.01)
+        settled.append(f"{finished.call.id} ended")
+        if finished.call.id == "a":
+            raise ValueError("a plugin")
+
+    async def run() -> None:
+        answer = Response(Wire.OPENAI_CHAT, b"{}", Done())
+        async with clerk_for(MemoryLedger(), settle=settle) as clerk:
+            for name in ("a", "b"):
+                clerk.submit(msgspec.structs.replace(outcome(name), response=answer))
+            assert settled == ["a begun", "b begun"]
+            assert await clerk.flush()
+        assert settled == ["a begun", "b begun", "a ended", "b ended"]
 
     asyncio.run(run())
 

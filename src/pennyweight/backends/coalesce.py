@@ -9,10 +9,11 @@ sharing the answer of a second sample. A route or the header `x-pennyweight-fuse
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -22,7 +23,10 @@ from ..protocols import Backend
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
 
-__all__ = ["HEADER", "Coalesce", "Fuse", "share_key"]
+if TYPE_CHECKING:
+    from .fusing.branching import Branching, Template
+
+__all__ = ["HEADER", "Coalesce", "Fuse", "share_key", "unbilled"]
 
 Fuse = Literal["off", "repeatable", "all"]
 """Which calls may share: none, those that ask for one repeatable answer, or sampled ones and those for several too."""
@@ -89,9 +93,12 @@ class Coalesce:
         *,
         buffer_bytes: int = 4 * 2**20,
         fuse: Callable[[Call], Fuse] = lambda _call: "repeatable",
+        branching: Branching | None = None,
     ) -> None:
-        """fuse: what a call's route says of it."""
+        """fuse: what a call's route says of it. branching: lets calls follow others of the same template, too."""
         self._inner = inner
+        self._branching = branching
+        self._leading: dict[str, tuple[Template, _Flight]] = {}  # of each template, who came last
         self._buffer_bytes = buffer_bytes
         self._fuse = fuse
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
@@ -104,6 +111,10 @@ class Coalesce:
 
     async def _shared(self, call: Call, key: bytes) -> Reply:
         """Joins what is under way. One whose first flight failed another's call joins or begins a second one."""
+        if self._branching is not None and key not in self._inflight:
+            template = self._branching.template(call)
+            if template is not None:
+                return await self._of_template(self._branching, template, call, key)
         flight, first = self._boarded(call, key)
         if first:
             return await flight.join()
@@ -118,6 +129,27 @@ class Coalesce:
             await reply.aclose()
         again, _first = self._boarded(call, key)
         return await again.join()
+
+    async def _of_template(self, branching: Branching, template: Template, call: Call, key: bytes) -> Reply:
+        """Follows a call of the same template, or is the one to be followed."""
+        leader, ahead = self._leading.get(template.key, (None, None))
+        if leader is not None and ahead is not None and ahead.joinable:
+            plan = await branching.plan(leader, template)
+            if plan is not None and ahead.joinable:
+                with contextlib.suppress(BackendError):  # the leader's: the follower asks by itself
+                    leading = await ahead.join()
+                    if leading.ok:
+                        return await branching.follow(plan, leading, call, self._inner.open)
+                    await leading.aclose()
+        flight, _first = self._boarded(call, key)
+        if flight is not ahead:
+            self._leading[template.key] = (template, flight)
+            flight.task.add_done_callback(lambda _task: self._forget(template.key, flight))
+        return await flight.join()
+
+    def _forget(self, template: str, flight: _Flight) -> None:
+        if self._leading.get(template, (None, None))[1] is flight:
+            del self._leading[template]
 
     def _boarded(self, call: Call, key: bytes) -> tuple[_Flight, bool]:
         """The flight of that key, and whether this call began it."""
@@ -231,6 +263,10 @@ class _Flight:
             self._kept_bytes -= len(self._chunks.popleft())
             self._dropped += 1
 
+    @property
+    def joinable(self) -> bool:
+        return self._landed is not None
+
     def _land(self) -> None:
         landed, self._landed = self._landed, None
         if landed is not None:
@@ -246,7 +282,7 @@ class _Flight:
         if done is None:
             return
         for position, member in enumerate(self._members):
-            member.done = done if position == 0 else _unbilled(done)
+            member.done = done if position == 0 else unbilled(done)
 
     # --- the callers' side --------------------------------------------------------------------------------
 
@@ -315,7 +351,7 @@ class _Flight:
         finally:
             del self._members[member]
             if not self._ended:
-                member.done = _unbilled(Done(complete=False))
+                member.done = unbilled(Done(complete=False))
             self._room.set()
 
     async def stop(self) -> None:
@@ -325,6 +361,6 @@ class _Flight:
         await asyncio.wait((self.task,))
 
 
-def _unbilled(done: Done) -> Done:
+def unbilled(done: Done) -> Done:
     """The end for one who does not pay. A usage that nobody told is 0 for it, not unknown: nothing is left to count."""
     return msgspec.structs.replace(done, charges=(), usage=done.usage if done.usage is not None else Usage())

@@ -70,6 +70,9 @@ def examine(config: Config) -> list[Problem]:
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
     problems += _embeddings(config)
+    if config.fusing.across == "redis" and find_spec("redis") is None:
+        message = 'fusing.across is "redis", for which a package is missing.'
+        problems.append(Problem(message, "Install it: pip install 'pennyweight[redis]'"))
     if not any(provider.configured for provider in config.providers.values()):
         message = "No provider has a key: only callers on this machine that bring their own are answered."
         problems.append(Problem(message, "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or another.", "warning"))

@@ -21,6 +21,7 @@ from .settings import (
     Secret,
     Server,
     Timeouts,
+    ToolRule,
 )
 from .toml import Problem
 
@@ -44,6 +45,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "ToolRule",
     "find",
     "inspect",
     "is_loopback",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ from .settings import (
     RouteRule,
     Secret,
     Server,
+    ToolRule,
     VectorSettings,
 )
 from .toml import Problem
@@ -60,7 +61,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "vectors": VectorSettings,
     "cache": CacheSettings,
 }
-_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
+_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule, "tools": ToolRule}
 _TOP = [
     "adaptive",
     "advice",
@@ -79,6 +80,7 @@ _TOP = [
     "providers",
     "routes",
     "server",
+    "tools",
     "vectors",
 ]
 
@@ -290,7 +292,7 @@ class _Reading:
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
         positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
-        positive += [("fusing", "buffer_bytes")]
+        positive += [("fusing", "buffer_bytes"), ("fusing", "lease_s"), ("fusing", "store_s")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:
@@ -312,6 +314,7 @@ class _Reading:
         self._check_experiments(config.experiments)
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
+        self._check_tools(config.tools)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:
@@ -321,6 +324,27 @@ class _Reading:
                 message = f"optimizers[{index}].use {rule.use!r} is listed twice."
                 self.report(("optimizers", index, "use"), message, "Keep one of them.")
             seen.add(rule.use)
+
+    def _check_tools(self, rules: Sequence[ToolRule]) -> None:
+        names = [rule.name for rule in rules]
+        for index, rule in enumerate(rules):
+            for field in ("ttl_s", "max_bytes"):
+                if (value := getattr(rule, field)) <= 0:
+                    message = f"tools[{index}].{field} {value!r} must be above 0."
+                    self.report(("tools", index, field), message, "Leave it out for the default.")
+            if rule.name in names[:index] or "*" in names[:index]:
+                message = f"tools[{index}].name {rule.name!r} is never reached: an earlier rule matches first."
+                self.report(("tools", index, "name"), message, "Put it first, or leave it out.")
+
+    def _check_fusing(self, config: Config) -> None:
+        fusing = config.fusing
+        if fusing.across == "redis" and not config.cache.redis.url:
+            message = 'fusing.across is "redis", but there is no address of a Redis.'
+            self.report(("fusing", "across"), message, "Set cache.redis.url, or PENNYWEIGHT_REDIS_URL.")
+        if fusing.templates and not any(rule.use == "templates" for rule in config.optimizers):
+            message = "fusing.templates has nothing to go by: the optimizer `templates` is not listed."
+            remedy = 'Add [[optimizers]] with use = "templates"; mode = "shadow" lets it learn and serve nothing.'
+            self.report(("fusing", "templates"), message, remedy, "warning")
 
     def _check_experiments(self, experiments: Experiments) -> None:
         def wrong(field: str, what: str, remedy: str) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "ToolRule",
     "VectorSettings",
 ]
 
@@ -121,10 +122,18 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise."""
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise.
+
+    across: through what replicas share theirs; "redis" is the server of [cache.redis]. templates: whether calls follow
+    others of their template, as far as the optimizer `templates` knows it.
+    """
 
     identical: Fuse = "repeatable"
     buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+    across: Literal["off", "redis"] = "off"
+    lease_s: float = 3.0  # a replica that says nothing for so long is taken for dead
+    store_s: float = 0.25  # how long a call waits for Redis before it goes on without
+    templates: bool = False
 
 
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +180,21 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+
+
+class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tools whose name matches (`*` stands for any run of characters); the first rule that matches counts.
+
+    read_only: running it changes nothing, and what it gives depends on its arguments alone, for `ttl_s`: its results
+    may be kept. learn: also from requests that pass by, beside what runners store. scope: who shares a result.
+    """
+
+    name: str
+    read_only: bool = False
+    ttl_s: float = 300.0
+    learn: bool = True
+    scope: Literal["tenant", "session"] = "tenant"
+    max_bytes: int = 1 << 20  # of a result; larger ones are not kept
 
 
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -261,6 +285,7 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     cache: CacheSettings = CacheSettings()

@@ -94,7 +94,7 @@ def cached(
     on. version: tells results of this function from those of its earlier selves; None: a hash of its source does.
     cost_usd: what a run costs, or a function of the result that tells: the statistics add it up as saved. memory: how
     many results to hold in this process, beside the stores. cache: where results are kept, and whose they are; None:
-    the stores of the usual configuration, for the tenant "default".
+    the stores of the usual configuration, for the tenant "local".
 
     Equal calls at once, of any threads and tasks, run the function once. Results are stored as MessagePack and come
     back as the type in the return annotation, so a caller may change what it got. What would not come back as it was is

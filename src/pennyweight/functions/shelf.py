@@ -25,8 +25,8 @@ from ..config import Config, find, load
 from ..errors import ConfigError, StoreError
 from ..ledger.functions import FunctionDelta, write_functions
 from ..protocols import KV, Clock, Lease, Leases
+from ..stores.assembly import Servers, open_tiers
 from ..stores.database import FILE, Database
-from ..stores.sqlite import SQLiteKV
 
 if TYPE_CHECKING:
     from .core import Core
@@ -55,7 +55,7 @@ class Cache:
         self,
         config: str | Path | Config | None = None,
         *,
-        tenant: str | Callable[[], str] = "default",
+        tenant: str | Callable[[], str] = "local",
         kv: KV | None = None,
         leases: Leases | None = None,
         clock: Clock | None = None,
@@ -123,7 +123,19 @@ class Cache:
             config = load(Path(config) if config is not None else find(os.environ), os.environ)
         database = Database(config.data_dir / FILE)
         stack.push_async_callback(database.close)
-        return Stores(SQLiteKV(database, clock=self.clock), self._leases, database)
+        # Without the memory tier: functions have a memory of their own, which asks every few seconds what others did.
+        below = tuple(name for name in config.cache.tiers if name != "memory")
+        settings = msgspec.structs.replace(config.cache, tiers=below or config.cache.tiers)
+        servers = Servers(settings)
+        stack.push_async_callback(servers.close)
+        key = "" if config.cache_key is None else config.cache_key.reveal()
+        tiers = open_tiers(
+            settings, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=self.clock
+        )
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
+        leases = self._leases or (tiers.leases if tiers.shared else None)
+        return Stores(tiers.kv, leases, database, flush=tiers.kv.flush)
 
     def _deltas(self) -> list[FunctionDelta]:
         with self._lock:
@@ -154,8 +166,16 @@ class Begun(msgspec.Struct, frozen=True):
 class Stores:
     """What is open, on its loop. Nothing here raises but for a bug: what fails is a miss and a warning."""
 
-    def __init__(self, kv: KV, leases: Leases | None, database: Database | None) -> None:
+    def __init__(
+        self,
+        kv: KV,
+        leases: Leases | None,
+        database: Database | None,
+        *,
+        flush: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self.kv = kv
+        self._flush = flush  # until others can read what was put
         self.leases = leases
         self.database = database
 
@@ -190,6 +210,8 @@ class Stores:
         try:
             if sealed is not None:
                 await self.kv.put(key, sealed, ttl_s=ttl_s)
+                if self._flush is not None:
+                    await self._flush()
         except (StoreError, ValueError) as error:
             _warn("write", error)
         finally:

@@ -30,6 +30,7 @@ from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
 
@@ -52,6 +53,7 @@ class Pages:
         self._experiments = ExperimentPages(app, gate)
         self._caches = CachePages(app, gate)
         self._doctor = DoctorPages(app, gate)
+        self._tools = ToolPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -62,6 +64,8 @@ class Pages:
 
     def find(self, request: HttpRequest) -> Page | None:
         if (page := self._experiments.find(request)) is not None:
+            return page
+        if (page := self._tools.find(request)) is not None:
             return page
         if (page := self._caches.find(request)) is not None:
             return page

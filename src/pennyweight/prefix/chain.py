@@ -8,8 +8,9 @@ the first and switch the second while the model reads the same.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import compress, count
 from operator import ne
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from .items import items
 from .marks import Mark, mark_of, ttl_of
 from .recent import Recent
 
-__all__ = ["Blocks", "Segment", "shared"]
+__all__ = ["Blocks", "Chain", "Segment", "shared"]
 
 Kind = Literal["tools", "system", "message"]
 _any = msgspec.json.Decoder()
@@ -45,6 +46,43 @@ class Segment(msgspec.Struct, frozen=True):
     tool: bool = False  # the result of a tool
 
 
+class Chain(tuple[Segment, ...]):
+    """A request's segments in the order in which providers cache them; what every price asks of them is found once."""
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Which segments have a breakpoint on them."""
+        found: tuple[int, ...] | None = self.__dict__.get("_marks")
+        if found is None:
+            found = self.__dict__["_marks"] = tuple([index for index, segment in enumerate(self) if segment.mark])
+        return found
+
+    @property
+    def head(self) -> int:
+        """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
+        found: int | None = self.__dict__.get("_head")
+        if found is None:
+            found = bisect_left(self, True, key=_in_message)
+            while found < len(self) and self[found].role in ("system", "developer"):
+                found += 1
+            self.__dict__["_head"] = found
+        return found
+
+    def marked(self, places: Collection[int], mark: Mark) -> Chain:
+        """The same with breakpoints on these segments too."""
+        segments = list(self)
+        for place in places:
+            segments[place] = msgspec.structs.replace(segments[place], mark=mark)
+        found = Chain(segments)
+        found.__dict__["_marks"] = tuple(sorted({*self.marks, *places}))
+        found.__dict__["_head"] = self.head
+        return found
+
+
+def _in_message(segment: Segment) -> bool:
+    return segment.kind == "message"
+
+
 class _Part(msgspec.Struct, frozen=True):
     """What is remembered of one block: a tool, a system block, or a content block of a message."""
 
@@ -63,7 +101,7 @@ class _Past(msgspec.Struct, frozen=True):
     seed: bytes
     pieces: tuple[int, int]  # tools, systems
     raws: list[Any]
-    segments: tuple[Segment, ...]
+    segments: Chain
     ends: list[int]
 
 
@@ -89,7 +127,7 @@ class Blocks:
         self._limit_bytes = kept_bytes
         self.kept_bytes = 0  # of requests that are held to be compared with
 
-    def chain(self, request: Request, *, session: str = "") -> tuple[Segment, ...]:
+    def chain(self, request: Request, *, session: str = "") -> Chain:
         """tools, then system, then messages, in the order in which providers cache them. Raises BadRequest.
 
         session: names the conversation, whose unchanged head is then compared and not read again.
@@ -109,12 +147,12 @@ class Blocks:
             segments = list(past.segments[: ends[-1]]) if ends else []
         split = request.wire is Wire.ANTHROPIC_MESSAGES
         self._extend(segments, ends, raws, pieces, seed, split=split)
-        found = tuple(segments)
+        found = Chain(segments)
         if session:
             self._keep(session, _Past(seed, pieces, raws, found, ends), len(request.raw))
         if envelope.cache_control is not None and found and split:  # the automatic option: it moves with the end
             mark = ttl_of(_any.decode(envelope.cache_control))
-            found = (*found[:-1], msgspec.structs.replace(found[-1], mark=mark))
+            found = found.marked((len(found) - 1,), mark) if mark else found
         return found
 
     def _extend(

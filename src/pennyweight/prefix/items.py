@@ -17,16 +17,10 @@ def items(request: Request) -> Sequence[bytes | msgspec.Raw]:
     envelope = request.envelope
     if envelope.messages is not None:
         return envelope.messages
-    found: Sequence[bytes | msgspec.Raw] | None = request.__dict__.get("_items")
-    if found is None:
-        found = request.__dict__["_items"] = _listed(envelope.input)
-    return found
-
-
-def _listed(given: msgspec.Raw | None) -> Sequence[msgspec.Raw]:
-    if given is None:
+    if envelope.input is None:
         return ()
-    return _list.decode(given) if bytes(memoryview(given)[:1]) == b"[" else (given,)
+    found = request.items("input")
+    return found if found is not None else (envelope.input,)
 
 
 def role(raw: bytes | msgspec.Raw) -> str:
@@ -49,4 +43,3 @@ class _Role(msgspec.Struct):
 
 
 _role = msgspec.json.Decoder(_Role)
-_list = msgspec.json.Decoder(list[msgspec.Raw])

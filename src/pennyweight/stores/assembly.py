@@ -56,16 +56,18 @@ class Servers:
 
 
 class Tiers:
-    """What `open_tiers` made. shared: whether other replicas see the same leases."""
+    """What `open_tiers` made."""
 
-    def __init__(
-        self, kv: Tiered, leases: Leases, *, shared: bool, files: FilesKV | None, memory: MemoryKV | None
-    ) -> None:
+    def __init__(self, kv: Tiered, leases: Leases, *, files: FilesKV | None, memory: MemoryKV | None) -> None:
         self.kv = kv
         self.memory = memory  # this process's own tier, where there is one
         self.leases = leases
-        self.shared = shared
         self._files = files
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the same leases."""
+        return not isinstance(self.leases, MemoryLeases)
 
     async def close(self) -> None:
         """Make queued writes, for a short while. Servers and the database are closed by their owners, afterwards."""
@@ -91,8 +93,7 @@ def open_tiers(
         memory = store if isinstance(store, MemoryKV) else memory
         sealed = store if name == "memory" else Sealed(store, codec)
         levels.append(Level(name, sealed, clock=clock, settings=level))
-    leases = _leases(settings, servers, clock)
-    return Tiers(Tiered(levels), leases, shared=not isinstance(leases, MemoryLeases), files=files, memory=memory)
+    return Tiers(Tiered(levels), _leases(settings, servers, clock), files=files, memory=memory)
 
 
 def wrong(settings: CacheSettings, key: str) -> list[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError, RedisError
 
 from ..errors import ConfigError, StoreError
 from ..protocols import Lease
+from .breaker import Refused
 from .leases import REMEMBER_S, polled
 
 __all__ = ["LEASES_PREFIX", "PREFIX", "RedisKV", "RedisLeases", "connect"]
@@ -43,7 +44,7 @@ return {1, ARGV[3]}
 """
 
 
-def connect(url: str) -> Client:
+def connect(url: str, *, connections: int = _CONNECTIONS) -> Client:
     """A client that has not connected yet, and connects anew after every failure. It belongs to one event loop.
 
     Waiting is bounded here only so that nothing is stuck for ever; who asks bounds it as tightly as it must. Nothing is
@@ -52,7 +53,7 @@ def connect(url: str) -> Client:
     try:
         pool: Any = BlockingConnectionPool.from_url(
             url,
-            max_connections=_CONNECTIONS,
+            max_connections=connections,
             timeout=2,
             socket_connect_timeout=2,
             socket_timeout=5,
@@ -229,4 +230,4 @@ def _failure(error: Exception) -> StoreError:
     """Without the server's address, in which there may be a password."""
     if isinstance(error, ConnectionError | OSError):
         return StoreError(f"Redis cannot be reached ({type(error).__name__}).")
-    return StoreError(f"Redis refused ({type(error).__name__}): {str(error)[:200]}.")
+    return Refused(f"Redis refused ({type(error).__name__}): {str(error)[:200]}.")

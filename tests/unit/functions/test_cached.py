@@ -267,9 +267,10 @@ def test_a_torn_entry_is_a_miss(world: World) -> None:
         return 1
 
     one()
-    ((key, (value, expires)),) = world.kv._entries.items()
+    key = one._core.key((), {})
+    value = asyncio.run(world.kv.get(key))
     for broken in (value[:-1], value[1:], b"", value[:20] + bytes([value[20] ^ 1]) + value[21:]):
-        world.kv._entries[key] = (broken, expires)
+        asyncio.run(world.kv.put(key, broken))
         assert one() == 1
     assert one.stats().misses == 5
     assert one() == 1
@@ -652,13 +653,13 @@ def test_results_survive_the_program_and_are_counted_in_the_ledger(tmp_path: Pat
         outputs.append(done.stdout)
     assert outputs == ["run lamp\n6.0 6.0\n", "6.0 6.0\n"]
     (line,) = function_lines(data / "pennyweight.db")
-    assert (line.function, line.tenant, line.hits, line.misses) == ("__main__.price", "default", 3, 1)
+    assert (line.function, line.tenant, line.hits, line.misses) == ("__main__.price", "local", 3, 1)
     assert line.saved == 3 * 250_000_000_000
     assert line.hit_share == 0.75
     with closing(sqlite3.connect(data / "pennyweight.db")) as connection:
         keys = [row[0] for row in connection.execute("SELECT key FROM kv")]
     assert len(keys) == 1
-    assert keys[0].startswith("fn/default/")
+    assert keys[0].startswith("fn/local/")
 
 
 def test_what_is_kept_in_memory_is_bounded(world: World) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pennyweight.call import Call, Credential, Outcome
+from pennyweight.errors import ConfigError
 from pennyweight.optimizers.templates import Settings, Templates, build
-from pennyweight.optimizers.templates.entry import decode
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.protocols import Optimizer
@@ -20,6 +20,7 @@ from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract
 from pennyweight.testing.shapes import Turn, body_of, finish, stream, turn_of
+from pennyweight.text.templates.entry import decode
 from pennyweight.wire import codec
 
 USAGE = Usage(input_tokens=20, output_tokens=10)
@@ -277,6 +278,12 @@ class TestContract(OptimizerContract):
     def calls(self) -> Sequence[Call]:
         texts = (question("EECS"), "no slots here", "7", "")
         return [make_call(ask(text), optimize="max") for text in texts] + [make_call(b"broken"), make_call(b"{}")]
+
+
+@pytest.mark.parametrize(("name", "value"), [("audit", 1.5), ("witnesses", 0), ("doubtful", 0)])
+def test_settings_that_cannot_be_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        build(Settings(**{name: value}), ContractParts())  # type: ignore[arg-type]
 
 
 def test_its_name_is_the_one_in_the_configuration() -> None:

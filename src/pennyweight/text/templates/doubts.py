@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from .slots import FUNCTION_WORDS
 
-__all__ = ["as_number", "derived", "features", "marks", "rest_of", "unexplained"]
+__all__ = ["as_number", "derived", "features", "marks", "places", "rest_of", "unexplained"]
 
 _WORDS = re.compile(r"[^\W_]+(?:[.,:/-](?=\d)[^\W_]+)*")
 _SMALL_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
@@ -33,10 +33,30 @@ def marks(text: str) -> set[str]:
     return set(_WORDS.findall(text))
 
 
+def places(value: str, text: str) -> list[int]:
+    """Where the value stands by itself: no letter or digit goes on before or after it."""
+    found: list[int] = []
+    at = text.find(value) if value else -1
+    while at >= 0:
+        end = at + len(value)
+        if not (at and _goes_on(text[at - 1], value[0])) and not (end < len(text) and _goes_on(text[end], value[-1])):
+            found.append(at)
+        at = text.find(value, max(end, at + 1))
+    return found
+
+
+def _goes_on(neighbour: str, edge: str) -> bool:
+    return (neighbour.isalnum() or neighbour == "_") and (edge.isalnum() or edge == "_")
+
+
 def rest_of(answer: str, values: Sequence[str]) -> str:
     """The answer without these values where they stand by themselves."""
     for value in sorted(values, key=len, reverse=True):
-        answer = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", "\0", answer)
+        pieces, at = [], 0
+        for place in places(value, answer):
+            pieces.append(answer[at:place])
+            at = place + len(value)
+        answer = "\0".join((*pieces, answer[at:]))
     return answer
 
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .doubts import as_number, derived, features, marks, rest_of, unexplained
+from .doubts import as_number, derived, features, marks, places, rest_of, unexplained
 from .filling import Doubt, Swap, fill
 from .slots import Masked
 
-__all__ = ["MOST_EXAMPLES", "Branch", "Example", "Family", "Proof", "branch", "learn"]
+__all__ = ["MOST_EXAMPLES", "Branch", "Example", "Family", "Proof", "branch", "foresee", "learn"]
 
 MOST_EXAMPLES = 6
 """Answers kept of one template; further ones take the place of the oldest."""
@@ -89,6 +89,31 @@ def branch(family: Family, question: Masked, *, witnesses: int = 1, doubtful: in
             return "two answers that differ"
         found = found or made
     return found or why
+
+
+def foresee(family: Family, leader: Masked, question: Masked, *, doubtful: int = 4) -> tuple[Swap, ...] | str:
+    """What to exchange in the leader's answer while it is still on its way, or why one cannot say yet.
+
+    Nobody has seen that answer, so the template must be known as well as for the most doubtful one.
+    """
+    if family.closed:
+        return family.closed
+    changed = _changed(Example(leader.values, ""), question)
+    if not changed or any(slot not in family.proofs or family.proofs[slot].shown < doubtful for slot in changed):
+        return "too few answers have shown it"
+    proofs = {slot: family.proofs[slot] for slot in changed}
+    try:
+        swaps = tuple(
+            Swap(_core(leader.values[slot], proof), _core(question.values[slot], proof))
+            for slot, proof in proofs.items()
+        )
+        others = [question.values[i] for i in range(len(question.values)) if i not in proofs]
+        _check_values(swaps, _literal(question, changed, proofs), others)
+    except Doubt as doubt:
+        return str(doubt)
+    if not all(_covered(proof, swap.new) for proof, swap in zip(proofs.values(), swaps, strict=True)):
+        return "a value unlike those that were shown"
+    return swaps
 
 
 def learn(family: Family, question: Masked, answer: str, source: str = "") -> Family:
@@ -190,7 +215,7 @@ def _check_values(swaps: Sequence[Swap], prompt: str, others: Sequence[str]) -> 
 
 def _within(value: str, text: str) -> bool:
     """Whether the value stands in the text by itself."""
-    return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
+    return bool(places(value, text))
 
 
 def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
@@ -200,9 +225,7 @@ def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
     if any(derived(swap.old, rest, known) for swap in swaps):
         raise Reckoned("something that may be made from a value")
     # A digit that stands twice may be a sum or a count the second time.
-    twice = any(
-        len(swap.old) < 3 and len(re.findall(rf"(?<!\w){re.escape(swap.old)}(?!\w)", answer)) > 1 for swap in swaps
-    )
+    twice = any(len(swap.old) < 3 and len(places(swap.old, answer)) > 1 for swap in swaps)
     return twice or unexplained(rest, known)
 
 

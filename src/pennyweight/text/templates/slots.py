@@ -32,9 +32,12 @@ class Masked(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The template's name in hexadecimal digits: equal for texts that differ in the values alone."""
+        """The template's name in hexadecimal digits: equal for texts that differ in the values alone.
+
+        Ids and numbers stand for each other: of one kind of thing some have letters ("M80") and some have none ("747").
+        """
         digest = blake2b(digest_size=16)
-        for piece in (*self.kinds, "", *self.literals):
+        for piece in (*("number" if kind == "id" else kind for kind in self.kinds), "", *self.literals):
             raw = piece.encode("utf-8", "surrogatepass")
             digest.update(b"%d:" % len(raw))
             digest.update(raw)
@@ -60,7 +63,9 @@ _MONTH = (
     r"|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
 )
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
+_PLAIN = r"[a-z]+(?=[\s,;!?]|\.(?:\s|$)|$)"
 _KINDS = {
+    "plain": rf"(?<![^\s]){_PLAIN}(?:[ ]{_PLAIN})*",  # most of a text, and none of it a slot: passed over at once
     "quote": r'"[^"\n]{1,400}"|“[^”\n]{1,400}”|«[^»\n]{1,400}»|`[^`\n]{1,400}`',
     "url": r"\b[a-z][a-z0-9+.-]*://[^\s<>\"]*[^\s<>\".,;:!?)\]}']",
     "email": r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
@@ -90,6 +95,8 @@ def _slots(text: str) -> Iterator[Slot]:
     name: Slot | None = None  # a name that may go on
     for found in _TOKEN.finditer(text):
         kind, start, end = str(found.lastgroup), found.start(), found.end()
+        if kind == "plain":
+            continue
         if kind == "word":
             if not _is_name(found[0], text, start):
                 continue

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from pennyweight.errors import StoreError
+from pennyweight.stores.assembly import Servers
 from pennyweight.stores.database import FILE, Database
+from pennyweight.stores.settings import CacheSettings
 from pennyweight.stores.vectors.kept import Kept
-from pennyweight.stores.vectors.lazy import LazyVectors, Settings, in_memory
+from pennyweight.stores.vectors.lazy import LazyVectors, Settings, open_vectors
 from pennyweight.stores.vectors.memory import MemoryVectors
 from pennyweight.stores.vectors.reembed import reembed
 from pennyweight.testing.clock import FakeClock
@@ -274,7 +276,8 @@ def test_a_lazy_store_is_made_once_and_closed_only_if_it_was() -> None:
 def test_without_keep_nothing_is_written(tmp_path: Path) -> None:
     async def run() -> None:
         database = Database(tmp_path / FILE)
-        store = in_memory(Settings(keep=False), clock=FakeClock(), database=database)
+        servers = Servers(CacheSettings())
+        store = open_vectors(Settings(keep=False), clock=FakeClock(), database=database, servers=servers)
         await store.add("s", "a", unit(1))
         await store.aclose()
         rows = await database.read(lambda c: c.execute("SELECT count(*) FROM vectors").fetchone())

@@ -7,8 +7,7 @@ from hashlib import blake2b
 import msgspec
 
 from ...request import Usage, Wire
-from ...text.templates.family import Family
-from ...wire.answers import Place
+from .family import Family
 
 __all__ = ["Entry", "Kept", "decode", "encode"]
 
@@ -22,7 +21,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     created_at: float  # unix seconds
     wire: Wire
     raw: bytes
-    place: Place
+    place: tuple[str | int, ...]
     usage: Usage | None
     finish_reason: str | None
 
