@@ -41,6 +41,7 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "semantic-cache",
     "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
