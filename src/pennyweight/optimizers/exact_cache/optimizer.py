@@ -17,9 +17,9 @@ from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.sameness import repeatable
+from ...wire.wishes import wishes
 from .entry import Entry, encoded, entry_of
 from .key import cache_key
-from .wishes import wishes
 
 __all__ = ["STATEFUL", "Book", "ExactCache", "Parts", "Settings", "build"]
 

@@ -41,7 +41,8 @@ class Facets(msgspec.Struct, frozen=True):
     terms: tuple[Term, ...]
     suffered: frozenset[str]  # verbs in the passive: concepts
     participles: frozenset[str]  # verbs in a form that may be passive or past
-    active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where the text is passive
+    active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where that differs
+    voice: str  # why it differs: "agent" ("bitten by"), "fronted" ("which dog did she"), "passive" ("was bitten") or ""
     negations: int
     negated: frozenset[str]  # concepts right behind "not", "no" or "without"
     features: frozenset[str]  # "modal should", "tense past", "quantity all", "person i", "only", "or", …
@@ -71,6 +72,7 @@ def facets(text: str) -> Facets:
         suffered=frozenset(reader.suffered),
         participles=frozenset(reader.participles),
         active=reader.active(),
+        voice=reader.voice,
         negations=reader.negations,
         negated=frozenset(reader.negated),
         features=frozenset(features),
@@ -120,6 +122,7 @@ class _Reader:
         self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
+        self.voice = ""
         self.last = ""  # the last word that became a term
         self.one = self.counted = self.passive = self.be = self.clause = False
         self.marker = ""
@@ -169,7 +172,7 @@ class _Reader:
             if word == "by" and at and (self.be or words[at - 1].endswith("ed") or words[at - 1] in _PARTICIPLES):
                 self.passive = True
             elif len(after) > 5 and after.endswith("ing") and marker not in ("before", "after", "without", "than"):
-                marker = ""  # "by loading", "of making": a clause, no role
+                marker = "doing"  # "by loading", "of making": a clause, no role
             self.marker = marker
             self.group += 1
             if word == "without":
@@ -519,15 +522,22 @@ class _Reader:
         terms = self.terms
         agents = [term for term in terms if term.marker == "by"] if self.passive else []
         if not agents:
-            if self.fronted is None or not self.front_end or self.front_end == len(terms):
+            if self.fronted is not None and 0 < self.front_end < len(terms):
+                self.voice = "fronted"
+                return (*terms[: self.fronted], *terms[self.front_end :], *terms[self.fronted : self.front_end])
+            at = next((at for at, term in enumerate(terms) if term.concept in self.suffered), 0)
+            if not at:
                 return None
-            return (*terms[: self.fronted], *terms[self.front_end :], *terms[self.fronted : self.front_end])
+            self.voice = "passive"
+            objects = [term for term in terms[:at] if not term.marker]
+            return (*(term for term in terms[:at] if term.marker), terms[at], *objects, *terms[at + 1 :])
         first = terms.index(agents[0])
         before = [term for term in terms[:first] if not term.marker]
         if not before:
             return None
         verb = before[-1]
         rest = [term for term in terms if term.marker != "by" and term is not verb]
+        self.voice = "agent"
         plain = [msgspec.structs.replace(term, marker="") for term in agents]
         return (*plain, verb, *rest)
 
