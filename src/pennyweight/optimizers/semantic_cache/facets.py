@@ -323,7 +323,8 @@ class _Reader:
     def opens(self, at: int) -> bool:
         """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
         if self.terms:
-            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+            told = self.words[at - 1] in grammar.SUBJECTS or self.words[at - 1] in ("one", "it", "that")
+            return not told and self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
         return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:

@@ -107,8 +107,8 @@ def _quotes(a: Facets, b: Facets) -> str:
     return ""
 
 
-_MANY = 6  # terms in common
-_LONG = 8
+_MANY = 4  # terms in common
+_LONG = 6
 _STORY = 14  # terms from which a text tells of its people by name and pronoun as it likes
 _CLOSE = {
     frozenset(pair)
