@@ -127,6 +127,14 @@ def test_the_purse_grows_with_gaps_in_time_and_is_empty_without() -> None:
     assert purse(grown(economy(), gap_s=400.0, calls=6), 3_600.0) > 0.0
 
 
+def test_the_purse_of_a_conversation_that_never_ends_is_still_a_number() -> None:
+    seen = grown(economy(), gap_s=20.0, calls=4)
+    assert seen.conversation is not None
+    before = purse(seen, 300.0)
+    seen.conversation.in_row = 5_000
+    assert before <= purse(seen, 300.0) <= 2 * before
+
+
 LIES = (
     Usage(input_tokens=10**9, output_tokens=10**9),
     Usage(input_tokens=2_000, counted=True),

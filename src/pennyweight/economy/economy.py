@@ -57,10 +57,12 @@ class _Looked(msgspec.Struct, frozen=True):
 class Economy:
     """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
 
-    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices) -> None:
+    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices, stake: float = 0.001) -> None:
+        """stake: of what a conversation has cost, how much may be at stake in it for the sake of later calls."""
         self._blocks = blocks
         self._caches = caches
         self._prices = prices
+        self.stake = stake
         self.actual = Warmth()
         self.untouched = Warmth()
         self.habits = Habits()
@@ -120,6 +122,7 @@ class Economy:
             chore=chore,
             stranger=stranger,
             rates=self.rates(call.target, call.at),
+            stake=self.stake,
             repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
         )
 
