@@ -64,6 +64,11 @@ class Tiers:
         self.leases = leases
         self._files = files
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the same leases."""
+        return not isinstance(self.leases, MemoryLeases)
+
     async def close(self) -> None:
         """Make queued writes, for a short while. Servers and the database are closed by their owners, afterwards."""
         await self.kv.close()
