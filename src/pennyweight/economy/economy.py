@@ -66,6 +66,7 @@ class Economy:
         self.actual = Warmth()
         self.untouched = Warmth()
         self.habits = Habits()
+        self._rates: dict[tuple[str, str], tuple[Price, Rates | None]] = {}
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
     def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
@@ -328,9 +329,16 @@ class Economy:
     def rates(self, target: Target, at: float) -> Rates | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
         price = self._prices(target.provider, target.model, at)
-        if price is None or price.free:
+        if price is None:
             return None
-        return Rates(price, float(factor_at(price, at)))
+        known = self._rates.get((target.provider, target.model))
+        if known is not None and known[0] is price and not price.time_of_day:
+            return known[1]
+        found = None if price.free else Rates(price, float(factor_at(price, at)))
+        if len(self._rates) >= _MODELS:
+            self._rates.clear()
+        self._rates[target.provider, target.model] = price, found
+        return found
 
 
 _PROMPT = frozenset(
@@ -339,6 +347,7 @@ _PROMPT = frozenset(
 """The members of a body that what a provider caches depends on."""
 
 _AT_ONE_TIME_S = 0.05
+_MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
 _USUAL_OUTPUT_TOKENS = 400.0
