@@ -15,7 +15,7 @@ import msgspec
 
 from .call import Call
 
-__all__ = ["LOOKS", "Audit", "CacheRule", "Hits", "Look", "NoHits", "looked", "looks", "wrong_at_most"]
+__all__ = ["LOOKS", "Audit", "CacheRule", "Hits", "Look", "NoHits", "Pair", "looked", "looks", "wrong_at_most"]
 
 LOOKS = "cache_looks"
 """The key of `Call.facts` under which looks are noted: a list of `Look`."""
@@ -32,6 +32,15 @@ class CacheRule(msgspec.Struct, frozen=True):
     ttl_s: float | None = None  # for how long they may be replayed; None: as the cache's own settings say
 
 
+class Pair(msgspec.Struct, frozen=True):
+    """The texts of an audit: what was asked and answered anew, and what had been kept. For people; never on disk."""
+
+    asked: str
+    answer: str
+    kept_answer: str
+    kept_asked: str = ""  # "": the same, field by field
+
+
 class Audit(msgspec.Struct, frozen=True):
     """One stored answer that was held against a fresh one. `valid`: whether it might have been served.
 
@@ -46,6 +55,7 @@ class Audit(msgspec.Struct, frozen=True):
     call_id: str = ""
     tier: str = ""  # the store that had the answer: "memory", "redis"; "" where nobody tells
     source: Literal["audit", "expired", "feedback"] = "audit"
+    pair: Pair | None = None
 
 
 class Hits(Protocol):

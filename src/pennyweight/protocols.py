@@ -18,6 +18,7 @@ __all__ = [
     "Ledger",
     "Observer",
     "Optimizer",
+    "PromptKeeper",
     "Tier",
     "Tokenizer",
     "Vectors",
@@ -88,6 +89,18 @@ class Tier(KV, Protocol):
 
     async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
         """Up to `limit` keys that begin so, in no order; some that have just lapsed may be among them."""
+        ...
+
+
+@runtime_checkable
+class PromptKeeper(Protocol):
+    """A KV that may keep, beside an answer, the prompt in clear text: where the operator asked for that."""
+
+    @property
+    def keeps_prompts(self) -> bool: ...
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
+        """As `KV.put`."""
         ...
 
 

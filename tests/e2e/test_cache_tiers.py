@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 from tests.e2e.rig import STREAM_HEAD, Asked, Upstream, chunk, gateway, http
 from tests.engines import Engine, schema_url
 
@@ -78,7 +79,8 @@ def test_a_cold_key_asks_upstream_once(redis_server: Engine, tmp_path: Path) -> 
 
 
 def test_what_one_replica_learnt_another_knows(postgres_server: Engine, tmp_path: Path) -> None:
-    config = settings(postgres_server)
+    url = schema_url(postgres_server)
+    config = f'[cache]\ntiers = ["memory", "postgres"]\n[cache.postgres]\nurl = "{url}"\nkeep_prompts = true\n'
     body = question()
     with Upstream(slowly) as upstream:
         with gateway(tmp_path / "a", upstream, config=config) as one:
@@ -89,6 +91,9 @@ def test_what_one_replica_learnt_another_knows(postgres_server: Engine, tmp_path
             again = two.ask("/v1/chat/completions", body)
             assert again.headers.get("x-pennyweight-cache") == "hit"
         assert len(upstream.seen) == 1
+    with psycopg.connect(url) as connection:
+        kept = connection.execute("SELECT tenant, length(hash), prompt, expires_at > now() FROM llm_cache").fetchall()
+    assert kept == [("local", 64, body["messages"][0]["content"], True)]  # type: ignore[index]
 
 
 def test_servers_that_die_are_not_the_callers_business(valkey_server: Engine, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import math
 import sys
 from array import array
@@ -49,12 +50,14 @@ class BackendEmbedder:
         self, backend: Backend, target: Target, *, dimensions: int, timeout_s: float, clock: Clock, place: str = ""
     ) -> None:
         """place: the address, for the fingerprint: two servers may have different models of one name."""
-        self.fingerprint = f"{target.provider}/{target.model}/{dimensions}/{place}/single"
+        at = hashlib.sha256(place.encode()).hexdigest()[:12]
+        self.fingerprint = f"{target.provider}/{target.model}/{dimensions}/{at}/single"
         self.dimensions = dimensions
         self._backend = backend
         self._target = target
         self._timeout_s = timeout_s
         self._clock = clock
+        self._asked = 0
 
     async def embed(self, text: str) -> bytes:
         """Raises StoreError."""
@@ -87,8 +90,11 @@ class BackendEmbedder:
         headers = (("content-type", "application/json"),)
         raw = msgspec.json.encode(body)
         request = Request(wire, raw, headers, path=_PATHS[wire], operation=Operation.EMBED)
+        self._asked += 1
         # "off": nothing in the backends shall change this call.
-        return Call("embedding", Identity(), request, request, self._target, self._clock.now(), optimize="off")
+        return Call(
+            f"embedding-{self._asked}", Identity(), request, request, self._target, self._clock.now(), optimize="off"
+        )
 
     def _vector(self, content: bytes) -> bytes:
         name = self._target.provider

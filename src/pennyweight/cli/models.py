@@ -108,7 +108,7 @@ def remove(config: Path | None, data: Path | None) -> None:
         return
     ours = [MANIFEST, *MADE.values(), *SOURCES, _LOCK]
     try:
-        for place in [folder / name for name in ours] + list(folder.glob(".*.part")):
+        for place in [folder / name for name in ours] + [*folder.glob(".*.part"), *folder.glob(".*.tmp")]:
             place.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # whatever else lies there is not ours
             folder.rmdir()

@@ -18,13 +18,13 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt, Step, Verdict
 from ..errors import StoreError
-from ..hits import Audit, looks, wrong_at_most
+from ..hits import Audit, Pair, looks, wrong_at_most
 from ..money import PicoUSD
 from ..protocols import Clock
 from .reading import is_made, reading
 from .signals import Rows
 
-__all__ = ["HitBook", "HitLine", "Served", "hit_lines", "summed", "told"]
+__all__ = ["Audited", "HitBook", "HitLine", "Served", "hit_lines", "summed", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ DAY_S = 86_400
 _GROUPS = 20_000  # sums waiting to be written; model names come from callers, so they are bounded
 _AUDITS = 10_000
 _SERVED = 5_000  # hits that are remembered, for those who say afterwards that one was wrong
+_PAIRS, _TENANTS = 20, 100  # audited pairs kept of each tenant, and tenants
+_PAIR_CHARACTERS = 2_000  # of each text
 _SHARED = "coalesce"  # has no look of its own: whoever shares an answer could only share
 
 _ADD = """
@@ -46,6 +48,14 @@ _ADD_AUDIT = """
 INSERT INTO cache_audits (at, tenant, route, cache, tier, call_id, source, valid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (call_id, cache, source) DO UPDATE SET at = excluded.at, valid = excluded.valid
 """
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """An audit with its texts. `at`: unix seconds."""
+
+    at: float
+    audit: Audit
+    pair: Pair
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -73,6 +83,7 @@ class HitBook:
         self._clock = clock
         self._every_s = every_s
         self._sums: dict[_Group, list[int]] = {}
+        self._pairs: dict[str, deque[Audited]] = {}
         self._served: dict[str, Served] = {}
         self._audits: deque[tuple[Any, ...]] = deque(maxlen=_AUDITS)
         self._task: asyncio.Task[None] | None = None
@@ -117,11 +128,28 @@ class HitBook:
         if len(self._served) > _SERVED:
             del self._served[next(iter(self._served))]
 
+    def pairs(self, tenant: str) -> list[Audited]:
+        """The last audits of that tenant whose texts are known, newest first. Texts are kept in memory only."""
+        return list(self._pairs.get(tenant, ()))
+
+    def tenants(self) -> list[str]:
+        """Those with audited pairs."""
+        return list(self._pairs)
+
     def audited(self, audit: Audit) -> None:
         a = audit
+        if a.pair is not None:
+            self._keep(a, a.pair)
         self._audits.append(
             (self._clock.now(), a.tenant, a.route, a.cache, a.tier, a.call_id or None, a.source, a.valid)
         )
+
+    def _keep(self, audit: Audit, pair: Pair) -> None:
+        kept = self._pairs.setdefault(audit.tenant, deque(maxlen=_PAIRS))
+        cut = Pair(*(text[:_PAIR_CHARACTERS] for text in (pair.asked, pair.answer, pair.kept_answer, pair.kept_asked)))
+        kept.appendleft(Audited(self._clock.now(), msgspec.structs.replace(audit, pair=None), cut))
+        if len(self._pairs) > _TENANTS:
+            del self._pairs[next(iter(self._pairs))]
 
     async def flush(self) -> None:
         """Write what is new. Raises StoreError, and keeps it then for the next time."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Breaker"]
+from ..errors import StoreError
+
+__all__ = ["Breaker", "Refused"]
+
+
+class Refused(StoreError):
+    """A server answers, and will not: its memory is full, it only takes reads, we may not do that. It is not down."""
 
 
 class Breaker:

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from ..errors import StoreError
-from ..protocols import Clock, Tier
-from .breaker import Breaker
+from ..protocols import Clock, PromptKeeper, Tier
+from .asking import Asking
 
 __all__ = ["Level", "LevelSettings", "TierStats"]
 
@@ -68,7 +67,6 @@ class TierStats(msgspec.Struct, frozen=True):
     read_s: float
 
 
-_AT_ONCE = 64  # questions under way to one tier; of a tier that hangs, none are added
 _OWED = 10_000  # keys remembered, of those that a tier did not hear about
 _MEND_AGAIN_S = 0.5
 _DRAIN_S = 2.0  # for queued writes, when closing
@@ -86,38 +84,41 @@ class Level:
         self.store = store
         self.settings = settings or LevelSettings()
         self._now = clock.monotonic
-        self._breaker = Breaker(untried=self.settings.untried)
-        self._queue: dict[str, tuple[bytes, float | None]] = {}  # values and when they lapse, oldest first
+        self._asking = Asking(
+            name,
+            clock=clock,
+            look=lambda: store.read(""),
+            on_well=self._mend,
+            trial_timeout_s=self.settings.trial_timeout_s,
+            untried=self.settings.untried,
+        )
+        self._queue: dict[str, _Queued] = {}  # oldest first
+        self.keeps_prompts = isinstance(store, PromptKeeper) and store.keeps_prompts
         self._queue_bytes = 0
         self._owed_keys: dict[str, None] = {}
         self._owed_prefixes: dict[str, None] = {}
         self._under_way: list[_Write] = []
-        self._running: set[asyncio.Task[Any]] = set()
         self._writer: asyncio.Task[None] | None = None
         self._mender: asyncio.Task[None] | None = None
-        self._trial: asyncio.Task[None] | None = None
         self._mend_after = 0.0
-        self._closed = False
-        self._told = False  # the log, that it is down
-        self.hits = self.misses = self._errors = self._timeouts = self._skipped = 0
+        self.hits = self.misses = 0
         self._writes = self._dropped = self._reads = 0
         self._read_s = 0.0
 
     async def read(self, key: str) -> tuple[bytes, float | None] | None:
         queued = self._queue.get(key)
         if queued is not None:
-            value, until = queued
-            left_s = None if until is None else until - self._now()
+            left_s = None if queued.until is None else queued.until - self._now()
             if left_s is not None and left_s <= 0:
                 self.misses += 1
                 return None
             self.hits += 1
-            return value, left_s
+            return queued.value, left_s
         if self._owes(key):
             self.misses += 1
             return None
         began = self._now()
-        found = await self.ask(self.store.read(key), self.settings.timeout_s)
+        found = await self._asking.ask(self.store.read(key), self.settings.timeout_s)
         self._reads += 1
         self._read_s += self._now() - began
         if self._owes(key):  # replaced or deleted meanwhile
@@ -128,7 +129,7 @@ class Level:
             self.hits += 1
         return found
 
-    async def put(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    async def put(self, key: str, value: bytes, ttl_s: float | None, prompt: str = "") -> None:
         """At once, or queued; never raises where it is queued."""
         ttl_s = self.settings.ttl_s if ttl_s is None else ttl_s
         if len(value) > self.settings.max_value_bytes:
@@ -137,16 +138,16 @@ class Level:
             self._owe(key)  # what is there is older than what could not be kept
             self._mend()
         elif self.settings.behind:
-            self._put_later(key, value, ttl_s)
+            self._put_later(key, value, ttl_s, prompt)
         else:
-            await self._write(key, value, ttl_s)
+            await self._write(key, value, ttl_s, prompt)
 
     def fill(self, key: str, value: bytes, left_s: float | None) -> None:
         """Keep a copy of what a lower tier had, which keeps it for `left_s` more. Off the caller's path."""
         if key in self._queue or self._owes(key) or len(value) > self.settings.max_value_bytes:
             return
         ttl_s = self.settings.fill_ttl_s if left_s is None else min(left_s, self.settings.fill_ttl_s)
-        if not self._breaker.open:
+        if not self._asking.down:
             self._put_later(key, value, ttl_s)
 
     async def delete(self, prefix: str) -> int:
@@ -158,7 +159,7 @@ class Level:
             if write.key.startswith(prefix):
                 write.void = True
                 queued.discard(write.key)  # the store may have it already
-        dropped = await self.ask(self.store.delete(prefix), self.settings.delete_timeout_s)
+        dropped = await self._asking.ask(self.store.delete(prefix), self.settings.delete_timeout_s, reads=False)
         self._owed_prefixes.pop(prefix, None)
         return len(queued) + dropped
 
@@ -167,18 +168,24 @@ class Level:
         self._owe(key)
         for write in self._under_way:
             write.void = write.void or write.key == key
-        await self.ask(self.store.remove(key), self.settings.write_timeout_s)
+        await self._asking.ask(self.store.remove(key), self.settings.write_timeout_s, reads=False)
         self._owed_keys.pop(key, None)
 
     async def keys(self, prefix: str, limit: int) -> Sequence[str]:
-        there = await self.ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
+        there = await self._asking.ask(self.store.keys(prefix, limit=limit), self.settings.delete_timeout_s)
         found = {key for key in there if not self._owes(key)} | {key for key in self._queue if key.startswith(prefix)}
         return list(found)[:limit]
 
     async def add(self, key: str, amount: int, ttl_s: float | None) -> int:
         if key in self._queue:  # the store adds to what was put
             await self.flush()
-        return await self.ask(self.store.add(key, amount, ttl_s=ttl_s), self.settings.write_timeout_s)
+        return await self._asking.ask(
+            self.store.add(key, amount, ttl_s=ttl_s), self.settings.write_timeout_s, reads=False
+        )
+
+    def try_again(self) -> None:
+        """Begin to find out whether it is well, where that is not known and due."""
+        self._asking.try_again()
 
     async def flush(self) -> None:
         """Until the queue is empty."""
@@ -189,133 +196,37 @@ class Level:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await self.flush()
-        self._closed = True
-        tasks = [task for task in (self._writer, self._mender, self._trial, *self._running) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_DRAIN_S)
+        for task in (self._writer, self._mender):
+            if task is not None:
+                task.cancel()
+        await self._asking.close(_DRAIN_S)
 
     def stats(self) -> TierStats:
         spoilt = getattr(self.store, "spoilt", 0)
         return TierStats(
             self.name,
-            self._breaker.open,
+            self._asking.down,
             self.hits,
             self.misses,
-            self._errors,
-            self._timeouts,
-            self._skipped,
+            self._asking.errors,
+            self._asking.timeouts,
+            self._asking.skipped,
             self._writes,
             self._dropped,
             spoilt,
-            self._breaker.trips,
+            self._asking.trips,
             len(self._queue),
             self._reads,
             self._read_s,
         )
 
-    # --- asking ---------------------------------------------------------------------------------------------
-
-    async def ask(self, work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
-        """The result of `work`, something asked of the server that the tier stands on."""
-        if self._breaker.open:
-            work.close()
-            self._skipped += 1
-            self.try_again()
-            raise StoreError(f"The cache tier {self.name} is down; it is tried again soon.")
-        if timeout_s is not None:
-            return await self._bounded(work, timeout_s)
-        try:
-            result = await work
-        except StoreError as error:
-            self._failed(error)
-            raise
-        self._worked()
-        return result
-
-    async def _bounded(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Waits no longer than that even for work that does not stop when it is cancelled. Whether the tier is well is
-        judged by the work, also when the caller leaves before the time is up.
-        """
-        if len(self._running) >= _AT_ONCE:
-            work.close()
-            self._skipped += 1
-            raise StoreError(f"The cache tier {self.name} is busy.")
-        loop = asyncio.get_running_loop()
-        question = _Question(loop.create_future(), loop.create_task(_settled(work)))
-        self._running.add(question.task)
-        timer = loop.call_later(timeout_s, self._late, question, timeout_s)
-        question.task.add_done_callback(partial(self._finished, question, timer))
-        result: T = await question.answer
-        return result
-
-    def _late(self, question: _Question, timeout_s: float) -> None:
-        question.late = True
-        self._timeouts += 1
-        error = StoreError(f"The cache tier {self.name} did not answer within {timeout_s * 1000:.0f} ms.")
-        self._failed(error)
-        question.tell(None, error)
-        question.task.cancel()
-
-    def _finished(self, question: _Question, timer: asyncio.TimerHandle, task: asyncio.Task[Any]) -> None:
-        timer.cancel()
-        self._running.discard(task)
-        if task.cancelled():
-            result, error = None, StoreError(f"The cache tier {self.name} was stopped.")
-        else:
-            result, error = task.result()
-            if error is None:
-                self._worked()
-            elif isinstance(error, StoreError) and not question.late:  # or it has been counted
-                self._failed(error)
-        question.tell(result, error)
-
-    def try_again(self) -> None:
-        """Begin a trial, if one is due. Without a caller, who would wait for it."""
-        if self._breaker.trial_is_due(self._now()) and not self._closed:
-            self._trial = asyncio.create_task(self._try(), name=f"try {self.name}")
-
-    async def _try(self) -> None:
-        error: str | None = "it did not answer"
-        try:
-            async with asyncio.timeout(self.settings.trial_timeout_s):
-                await self.store.read("")
-            error = None
-        except StoreError as failure:
-            error = failure.message
-        except TimeoutError:
-            pass
-        finally:
-            if self._breaker.tried(error is None, self._now()):
-                log.info("a cache tier answers", extra={"tier": self.name})
-        if error is None:
-            self._mend()
-        else:
-            self._errors += 1
-            if not self._told:
-                self._told = True
-                log.warning("a cache tier is down, and is passed over", extra={"tier": self.name, "detail": error})
-
-    def _worked(self) -> None:
-        self._told = False
-        if self._breaker.worked():
-            log.info("a cache tier answers again", extra={"tier": self.name})
-        self._mend()
-
-    def _failed(self, error: StoreError) -> None:
-        self._errors += 1
-        if self._breaker.failed(self._now()):
-            self._told = True
-            log.warning("a cache tier is down, and is passed over", extra={"tier": self.name, "detail": error.message})
-
     # --- writing --------------------------------------------------------------------------------------------
 
-    async def _write(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    async def _write(self, key: str, value: bytes, ttl_s: float | None, prompt: str) -> None:
         write = _Write(key)
         self._under_way.append(write)
         try:
-            await self.ask(self.store.put(key, value, ttl_s=ttl_s), self.settings.write_timeout_s)
+            await self._asking.ask(self._stored(key, value, ttl_s, prompt), self.settings.write_timeout_s, reads=False)
         except BaseException:
             self._dropped += 1
             self._owe(key)
@@ -323,15 +234,22 @@ class Level:
         finally:
             self._under_way.remove(write)
         self._writes += 1
+        self._asking.wrote()
         if write.void:  # deleted meanwhile, perhaps before it was written
             self._owe(key)
             self._mend()
         else:
             self._owed_keys.pop(key, None)
 
-    def _put_later(self, key: str, value: bytes, ttl_s: float | None) -> None:
+    def _stored(self, key: str, value: bytes, ttl_s: float | None, prompt: str) -> Coroutine[Any, Any, None]:
+        if prompt and self.keeps_prompts and isinstance(self.store, PromptKeeper):
+            return self.store.put_answer(key, value, prompt=prompt, ttl_s=ttl_s)
+        return self.store.put(key, value, ttl_s=ttl_s)
+
+    def _put_later(self, key: str, value: bytes, ttl_s: float | None, prompt: str = "") -> None:
         self._take_from_queue(key)
-        self._queue[key] = (value, None if ttl_s is None else self._now() + ttl_s)
+        until = None if ttl_s is None else self._now() + ttl_s
+        self._queue[key] = _Queued(value, until, prompt if self.keeps_prompts else "")
         self._queue_bytes += len(value)
         while len(self._queue) > self.settings.queue or self._queue_bytes > self.settings.queue_bytes:
             oldest = next(iter(self._queue))
@@ -345,11 +263,10 @@ class Level:
     async def _write_queue(self) -> None:
         while self._queue:
             key, entry = next(iter(self._queue.items()))
-            value, until = entry
-            left_s = None if until is None else until - self._now()
+            left_s = None if entry.until is None else entry.until - self._now()
             try:
                 if left_s is None or left_s > 0:
-                    await self._write(key, value, left_s)
+                    await self._write(key, entry.value, left_s, entry.prompt)
                 else:
                     self._owe(key)
             except StoreError:  # counted, and owed
@@ -369,7 +286,7 @@ class Level:
     def _take_from_queue(self, key: str) -> None:
         entry = self._queue.pop(key, None)
         if entry is not None:
-            self._queue_bytes -= len(entry[0])
+            self._queue_bytes -= len(entry.value)
 
     # --- what it has to be told -----------------------------------------------------------------------------
 
@@ -393,17 +310,25 @@ class Level:
     async def _tell(self) -> None:
         with contextlib.suppress(StoreError):  # it is down again
             for prefix in list(self._owed_prefixes):
-                await self.ask(self.store.delete(prefix), self.settings.delete_timeout_s)
+                await self._asking.ask(self.store.delete(prefix), self.settings.delete_timeout_s, reads=False)
                 self._owed_prefixes.pop(prefix, None)
             for key in list(self._owed_keys):
                 if key not in self._owed_keys:
                     continue
-                await self.ask(self.store.remove(key), self.settings.write_timeout_s)
+                await self._asking.ask(self.store.remove(key), self.settings.write_timeout_s, reads=False)
                 if key not in self._queue:
                     self._owed_keys.pop(key, None)
 
     def _mended(self, _task: asyncio.Task[None]) -> None:
         self._mender = None
+
+
+class _Queued(msgspec.Struct, frozen=True):
+    """A value to be written, when it lapses on the monotonic clock, and its prompt where that is kept."""
+
+    value: bytes
+    until: float | None
+    prompt: str
 
 
 class _Write:
@@ -414,30 +339,3 @@ class _Write:
     def __init__(self, key: str) -> None:
         self.key = key
         self.void = False
-
-
-class _Question:
-    """Something asked of a store, and who waits for the answer. late: the answer was that it takes too long."""
-
-    __slots__ = ("answer", "late", "task")
-
-    def __init__(self, answer: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:
-        self.answer = answer
-        self.task = task
-        self.late = False
-
-    def tell(self, result: Any, error: Exception | None) -> None:
-        if self.answer.done():  # or the caller left
-            return
-        if error is None:
-            self.answer.set_result(result)
-        else:
-            self.answer.set_exception(error)
-
-
-async def _settled(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
-    """The result or the error: a task that nobody waits for any more must not complain about an error not fetched."""
-    try:
-        return await work, None
-    except Exception as error:  # noqa: BLE001 - handed on as it is
-        return None, error

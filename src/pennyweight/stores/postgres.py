@@ -16,12 +16,15 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from ..errors import ConfigError, StoreError
 from ..kept import named
 from ..protocols import Lease
+from .breaker import Refused
 from .leases import REMEMBER_S, polled
 
 __all__ = ["PostgresKV", "PostgresLeases", "Postgres"]
 
 _LONGEST_S = 100 * 365 * 86_400.0
 _CONNECTIONS = 4
+_GOING = ("57", "08")  # operator intervention, connection exception
+_TOO_MANY_CONNECTIONS = "53300"
 _SCHEMA_LOCK = 0x70656E6E79  # "penny": of all sessions that make our tables, one at a time
 _SWEEP_EVERY = 256  # puts between two looks for entries that have lapsed
 _SWEEP = 1000  # entries dropped at a time
@@ -65,6 +68,8 @@ class Postgres:
             async with self._pool.connection() as connection:
                 yield connection
         except (psycopg.Error, PoolTimeout, PoolClosed, OSError) as error:
+            if isinstance(error, psycopg.errors.UndefinedTable):
+                self._made = False  # somebody dropped it: made again when next asked
             raise _failure(error) from error
 
     async def __aenter__(self) -> Postgres:
@@ -91,12 +96,12 @@ class Postgres:
 class PostgresKV:
     """A Tier in the table `llm_cache`. Entries lapse by the server's clock, and are deleted some time after.
 
-    keep_prompts: whether `put`'s prompt is stored too, in the clear, for an operator who wants to read what was asked.
+    keep_prompts: whether `put_answer`'s prompt is stored too, in the clear, for an operator who wants to read it.
     """
 
     def __init__(self, database: Postgres, *, keep_prompts: bool = False) -> None:
         self._database = database
-        self._keep_prompts = keep_prompts
+        self.keeps_prompts = keep_prompts
         self._puts = 0
 
     async def get(self, key: str) -> bytes | None:
@@ -109,9 +114,12 @@ class PostgresKV:
             found: tuple[bytes, float | None] | None = await cursor.fetchone()
             return found
 
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None, prompt: str = "") -> None:
+    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        await self.put_answer(key, value, prompt="", ttl_s=ttl_s)
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
         tenant, hash_ = _named(key)
-        values = (_bytes(key), tenant, hash_, _text(prompt) if self._keep_prompts else "", value, _interval(ttl_s))
+        values = (_bytes(key), tenant, hash_, _text(prompt) if self.keeps_prompts else "", value, _interval(ttl_s))
         async with self._database.connection() as connection:
             await connection.execute(_PUT, values)
             self._puts += 1
@@ -309,4 +317,6 @@ def _failure(error: Exception) -> StoreError:
     state = getattr(error, "sqlstate", None)
     if isinstance(error, psycopg.OperationalError | PoolTimeout | PoolClosed | OSError) and state is None:
         return StoreError(f"Postgres cannot be reached ({type(error).__name__}).")
-    return StoreError(f"Postgres refused ({type(error).__name__}, SQLSTATE {state}).")
+    if state is not None and (state[:2] in _GOING or state == _TOO_MANY_CONNECTIONS):
+        return StoreError(f"Postgres is starting or stopping (SQLSTATE {state}).")
+    return Refused(f"Postgres refused ({type(error).__name__}, SQLSTATE {state}).")

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError, RedisError
 
 from ..errors import ConfigError, StoreError
 from ..protocols import Lease
+from .breaker import Refused
 from .leases import REMEMBER_S, polled
 
 __all__ = ["LEASES_PREFIX", "PREFIX", "RedisKV", "RedisLeases", "connect"]
@@ -229,4 +230,4 @@ def _failure(error: Exception) -> StoreError:
     """Without the server's address, in which there may be a password."""
     if isinstance(error, ConnectionError | OSError):
         return StoreError(f"Redis cannot be reached ({type(error).__name__}).")
-    return StoreError(f"Redis refused ({type(error).__name__}): {str(error)[:200]}.")
+    return Refused(f"Redis refused ({type(error).__name__}): {str(error)[:200]}.")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from ..errors import ConfigError, StoreError
-from ..protocols import Tier
+from ..protocols import PromptKeeper, Tier
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -154,15 +154,26 @@ class Sealed:
             return None
         return value, left_s
 
+    @property
+    def keeps_prompts(self) -> bool:
+        return isinstance(self._inner, PromptKeeper) and self._inner.keeps_prompts
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """A value over the codec's limit is not kept, nor is what was there before it."""
+        await self.put_answer(key, value, prompt="", ttl_s=ttl_s)
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
+        """The prompt is handed on as it is."""
         large = len(value) > _IN_A_THREAD
         try:
             data = await asyncio.to_thread(self._codec.seal, key, value) if large else self._codec.seal(key, value)
         except ValueError:
             await self._inner.remove(key)
             return
-        await self._inner.put(key, data, ttl_s=ttl_s)
+        if prompt and isinstance(self._inner, PromptKeeper):
+            await self._inner.put_answer(key, data, prompt=prompt, ttl_s=ttl_s)
+        else:
+            await self._inner.put(key, data, ttl_s=ttl_s)
 
     async def remove(self, key: str) -> None:
         await self._inner.remove(key)

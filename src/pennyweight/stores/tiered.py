@@ -30,7 +30,6 @@ class Tiered:
         self._memory = top.store if isinstance(top.store, MemoryKV) else None
         self._under = self._levels if self._memory is None else self._levels[1:]
         self._reading: dict[str, asyncio.Future[tuple[bytes, str] | None]] = {}
-        self._deletions = 0
 
     async def get(self, key: str) -> bytes | None:
         """Raises StoreError only when every tier fails."""
@@ -72,13 +71,21 @@ class Tiered:
             return await asyncio.shield(reading)
         return await self._read_for_all(key)
 
+    @property
+    def keeps_prompts(self) -> bool:
+        return any(level.keeps_prompts for level in self._levels)
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """Raises StoreError only when every tier fails."""
+        await self.put_answer(key, value, prompt="", ttl_s=ttl_s)
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
+        """The prompt goes to the tiers that keep prompts. Raises StoreError as `put` does."""
         self._reading.pop(key, None)
         failed = 0
         for level in self._levels:
             try:
-                await level.put(key, value, ttl_s)
+                await level.put(key, value, ttl_s, prompt)
             except StoreError:
                 failed += 1
         if failed == len(self._levels):
@@ -94,8 +101,7 @@ class Tiered:
                 dropped = max(dropped, await level.delete(prefix))
             except StoreError as error:
                 failure = error
-            self._deletions += 1  # reads that began before must not bring back what they found
-            self._reading.clear()
+            self._reading.clear()  # reads that began before must not bring back what they found
         if failure is not None:
             raise failure
         return dropped
@@ -108,7 +114,6 @@ class Tiered:
                 await level.remove(key)
             except StoreError as error:
                 failure = error
-            self._deletions += 1
             self._reading.clear()
         if failure is not None:
             raise failure
@@ -141,15 +146,21 @@ class Tiered:
         self._reading[key] = reading
         found = None
         try:
-            found = await self._read(key)
+            depth, value, left_s = await self._read(key)
+            if value is None:
+                return None
+            if self._reading.get(key) is reading:  # or it was written or deleted meanwhile: this may be what was before
+                await self._fill(depth, key, value, left_s)
+            found = (value, self._under[depth].name)
             return found
         finally:
             if self._reading.get(key) is reading:
                 del self._reading[key]
             reading.set_result(found)
 
-    async def _read(self, key: str) -> tuple[bytes, str] | None:
-        failed, deletions = 0, self._deletions
+    async def _read(self, key: str) -> tuple[int, bytes | None, float | None]:
+        """Where it was found, the value and for how long that tier keeps it. Raises StoreError when none answers."""
+        failed = 0
         for depth, level in enumerate(self._under):
             try:
                 found = await level.read(key)
@@ -157,20 +168,18 @@ class Tiered:
                 failed += 1
                 continue
             if found is not None:
-                if deletions == self._deletions:
-                    await self._fill(depth, key, *found)
-                return found[0], level.name
+                return depth, *found
         if failed == len(self._levels):
             raise StoreError("No tier of the store answers.")
-        return None
+        return 0, None, None
 
     async def _fill(self, depth: int, key: str, value: bytes, left_s: float | None) -> None:
-        """Keep what was found at that depth in the tiers above it, unless somebody put something newer there."""
+        """Keep what was found at that depth in the tiers above it."""
         if _may_be_counter(value):  # a copy of one would not see the next `add`
             return
         for level in self._under[:depth]:
             level.fill(key, value, left_s)
-        if self._memory is not None and self._memory.peek(key) is None:
+        if self._memory is not None:
             most_s = self._top.settings.fill_ttl_s
             await self._memory.put(key, value, ttl_s=most_s if left_s is None else min(left_s, most_s))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,67 @@ def test_one_tenant_cannot_drop_what_another_got(tmp_path: Path) -> None:
         assert (await gateway.call(key=alice))["x-pennyweight-cache"] == "hit"
         await gateway.call(key=bob)
         assert len(gateway.asked) == 2, "and the same prompt of another tenant is another question"
+
+    drive(tmp_path, work)
+
+
+AUDITED = """
+[[optimizers]]
+use = "exact_cache"
+settings = { audit = 1.0 }
+"""
+
+
+def test_the_dashboard_shows_what_caches_did_and_the_last_audits_to_whom_they_belong(tmp_path: Path) -> None:
+    async def work(gateway: Driven) -> None:
+        alice = gateway.app.keys.add("alice")
+        for key in ("", "", alice, alice):
+            await gateway.call("what is new?", key=key)
+        _, _, told = await gateway.ask("/pennyweight/dashboard/caches")
+        (line,) = told["answers"]["caches"]
+        assert (line["audited"], line["wrong"], line["valid_hit_rate"], line["saved"]) == (2, 0, 0.0, "0")
+        assert line["wrong_at_most"] == pytest.approx(1 - 0.05**0.5)
+        (pair,) = told["pairs"]
+        assert (pair["asked"], pair["answer"], pair["kept_answer"]) == ("what is new?", "yes", "yes")
+        assert told["pairs_of"] == "local"
+        _, _, hers = await gateway.ask("/pennyweight/dashboard/caches", key=alice)
+        assert [line["audited"] for line in hers["answers"]["caches"]] == [1]
+        assert hers["pairs_of"] == "alice"
+        assert len(hers["pairs"]) == 1
+        _, _, about = await gateway.ask("/pennyweight/dashboard/about", key=alice)
+        assert "caches" not in about["offers"]
+
+    drive(tmp_path, work, AUDITED)
+
+
+def test_pairs_that_the_semantic_cache_keeps_are_shown_too(tmp_path: Path) -> None:
+    columns = "at, tenant, route, call_id, asked, stored, served, fresh, equal, source"
+
+    async def work(gateway: Driven) -> None:
+        def add(connection: sqlite3.Connection) -> None:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS semantic_pairs (id INTEGER PRIMARY KEY, {columns})")
+            for tenant, asked in (("local", "mine"), ("alice", "hers")):
+                values = (1.0, tenant, "r", "c", asked, "stored", "served", "fresh", 0, "audit")
+                given = [row[1] for row in connection.execute("PRAGMA table_info(semantic_pairs)")]
+                rest = {"partition": "p", "cosine": 0.9}
+                row = dict(zip(columns.split(", "), values, strict=True)) | {
+                    k: v for k, v in rest.items() if k in given
+                }
+                marks = ", ".join("?" * len(row))
+                connection.execute(
+                    f"INSERT INTO semantic_pairs ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+                )
+
+        await gateway.app.database.write(add)
+        _, _, told = await gateway.ask("/pennyweight/dashboard/caches")
+        (pair,) = told["pairs"]
+        assert (pair["asked"], pair["kept_asked"], pair["answer"], pair["kept_answer"]) == (
+            "mine",
+            "stored",
+            "fresh",
+            "served",
+        )
+        assert pair["valid"] is False
 
     drive(tmp_path, work)
 

@@ -14,7 +14,7 @@ from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.call import Outcome, Receipt, Step, Verdict
 from pennyweight.errors import StoreError
-from pennyweight.hits import Audit, looked
+from pennyweight.hits import Audit, Pair, looked
 from pennyweight.ledger.hits import HitBook, HitLine, hit_lines, summed
 from pennyweight.request import Done, Operation, Usage
 from pennyweight.stores.sqlite import FILE, Database
@@ -151,6 +151,28 @@ def test_what_callers_report_counts_where_it_is_worse(tmp_path: Path) -> None:
 
     (line,) = book_of(tmp_path, work)
     assert (line.rated, line.reported, line.valid_hit_rate) == (2, 1, 0.75)
+
+
+def test_the_last_pairs_are_kept_apart_by_tenant_and_never_on_disk(tmp_path: Path) -> None:
+    secret = "what only alice may see"
+
+    async def run() -> None:
+        database = Database(tmp_path / FILE)
+        book = HitBook(database, FakeClock())
+        for number in range(30):
+            pair = Pair(f"{secret} {number}", "fresh" * 1_000, "kept")
+            book.audited(Audit("exact_cache", valid=False, tenant="alice", call_id=str(number), pair=pair))
+        book.audited(Audit("exact_cache", valid=True, tenant="bob"))
+        await book.flush()
+        await database.close()
+        assert [kept.pair.asked for kept in book.pairs("alice")[:2]] == [f"{secret} 29", f"{secret} 28"]
+        assert len(book.pairs("alice")) == 20
+        assert len(book.pairs("alice")[0].pair.answer) == 2_000
+        assert book.pairs("bob") == []
+        assert book.tenants() == ["alice"]
+
+    asyncio.run(run())
+    assert all(secret.encode() not in file.read_bytes() for file in tmp_path.iterdir())
 
 
 def test_audits_without_a_call_are_each_counted(tmp_path: Path) -> None:

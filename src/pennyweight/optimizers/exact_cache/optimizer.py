@@ -11,9 +11,9 @@ import msgspec
 from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...errors import BadRequest
-from ...hits import Audit, CacheRule, Hits, looked
+from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
-from ...protocols import KV, Clock
+from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.sameness import repeatable
@@ -201,7 +201,11 @@ class ExactCache:
             await self._compare(key, entry, candidate, outcome)
         own_s = candidate.rule.ttl_s
         keep_s = own_s if own_s is not None else self._ttl.kept_s if self._learning else self._ttl.value
-        await self._kv.put(key, encoded(key, entry), ttl_s=keep_s)
+        value = encoded(key, entry)
+        if isinstance(self._kv, PromptKeeper) and self._kv.keeps_prompts:
+            await self._kv.put_answer(key, value, prompt=_prompt(call), ttl_s=keep_s)
+        else:
+            await self._kv.put(key, value, ttl_s=keep_s)
 
     def wants_response(self, call: Call) -> bool:
         """Whether the answer to this call could be kept."""
@@ -285,6 +289,7 @@ class ExactCache:
                 route=candidate.rule.name or f"{call.target.provider}/{call.original.model}",
                 call_id=call.id,
                 source="audit" if _AUDITED in call.facts else "expired",
+                pair=Pair(_asked(call), says, said),
             )
         )
 
@@ -311,6 +316,23 @@ def _replayable(response: Response) -> bool:
     except Exception:  # noqa: BLE001 - whatever it trips over
         return False
     return True
+
+
+def _asked(call: Call) -> str:
+    """The newest user text; "" for a body that cannot be read."""
+    try:
+        return codec(call.original.wire).view(call.original).last_user
+    except BadRequest:
+        return ""
+
+
+_PROMPT_CHARACTERS = 100_000  # of a prompt that is kept for people to read
+
+
+def _prompt(call: Call) -> str:
+    """The texts that were sent, for an operator who wants them kept."""
+    texts = codec(call.original.wire).view(call.original).texts
+    return "\n\n".join(texts)[:_PROMPT_CHARACTERS]
 
 
 def _text(entry: Entry) -> str | None:

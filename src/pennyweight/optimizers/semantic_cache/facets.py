@@ -39,6 +39,8 @@ class Facets(msgspec.Struct, frozen=True):
     one: bool  # the word "one" stands somewhere, which may be the number or not
     quotes: tuple[str, ...]  # what stands in quotation marks or backticks
     terms: tuple[Term, ...]
+    suffered: frozenset[str]  # verbs in the passive: concepts
+    participles: frozenset[str]  # verbs in a form that may be passive or past
     active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where the text is passive
     negations: int
     negated: frozenset[str]  # concepts right behind "not", "no" or "without"
@@ -51,11 +53,14 @@ def facets(text: str) -> Facets:
     folded, quotes = fold(text)
     core = unframed(folded)
     reader = _Reader(lexicon())
-    reader.read(list(tokens(core)))
+    reader.read(list(tokens(core)), asked=core.endswith("?"))
     lower = core.lower()
     features = reader.features
     if reader.counted:
-        features.update(f"bound {grammar.BOUNDS[phrase]}" for phrase in _BOUND.findall(lower))
+        bounds = _BOUND.findall(lower)
+        features.update(f"bound {grammar.BOUNDS[phrase]}" for phrase in bounds)
+        if "more than" in bounds or "less than" in bounds or "fewer than" in bounds:
+            features.difference_update(("degree more", "degree less"))
     return Facets(
         folded=lower.rstrip(" ?.!"),
         language=_language(text, reader.words),
@@ -63,6 +68,8 @@ def facets(text: str) -> Facets:
         one=reader.one,
         quotes=quotes,
         terms=tuple(reader.terms),
+        suffered=frozenset(reader.suffered),
+        participles=frozenset(reader.participles),
         active=reader.active(),
         negations=reader.negations,
         negated=frozenset(reader.negated),
@@ -71,7 +78,32 @@ def facets(text: str) -> Facets:
     )
 
 
-_BOUND = re.compile(rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=len, reverse=True))})\b")
+_TIMES = frozenset(("duration", *grammar.TIME_CLASSES))
+_FRONTING = frozenset(("did", "do", "does", "can", "could", "will", "would", "should"))
+_PARTICIPLES = frozenset(
+    (
+        "taught",
+        "written",
+        "made",
+        "given",
+        "taken",
+        "sold",
+        "bought",
+        "sent",
+        "held",
+        "built",
+        "won",
+        "lost",
+        "led",
+        "run",
+        "drawn",
+    )
+)
+_COUNT = rf"\s+(?:[$€£]\s?)?(?:\d|(?:{'|'.join([*grammar.NUMBERS, *grammar.SCALES])})\b)"
+_BOUND = re.compile(
+    rf"\b(?:{'|'.join(sorted(grammar.BOUNDS, key=lambda phrase: (-len(phrase), phrase)))})\b"
+    rf"(?:(?={_COUNT})|(?<=or \w{{4}})|(?<=or \w{{5}}))"
+)
 
 
 class _Reader:
@@ -84,14 +116,19 @@ class _Reader:
         self.facts: set[str] = set()
         self.features: set[str] = set()
         self.negated: set[str] = set()
+        self.suffered: set[str] = set()
+        self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
-        self.one = self.counted = self.passive = False
+        self.last = ""  # the last word that became a term
+        self.one = self.counted = self.passive = self.be = self.clause = False
         self.marker = ""
         self.group = self.member = 0
-        self.fronted: int | None = None  # how many terms stand before "did" in "which films did she make"
+        self.fronted: int | None = None  # "which films did she make": where "films" begins in the terms,
+        self.front_end = 0  # and ends
 
-    def read(self, found: Sequence[Token]) -> None:
+    def read(self, found: Sequence[Token], *, asked: bool) -> None:
+        """`asked`: the text ends in a question mark."""
         self.words = words = [token.text if token.kind == "word" else "" for token in found]
         at, size = 0, len(found)
         while at < size:
@@ -104,7 +141,9 @@ class _Reader:
             if phrases is not None:
                 for rest in phrases:
                     if tuple(words[at + 1 : at + 1 + len(rest)]) == rest:
-                        self.term("_".join((word, *rest)), token.name)
+                        name = "_".join((word, *rest))
+                        if name not in self.lexicon.fillers:
+                            self.term(name, token.name)
                         at += len(rest)
                         break
                 else:
@@ -114,7 +153,7 @@ class _Reader:
                 continue
             at = self.word(found, at)
         if not self.question:
-            self.question = "what"
+            self.question = "whether" if asked and self.clause else "what"
 
     # -- words
 
@@ -127,6 +166,10 @@ class _Reader:
             return self.wh(word, at, after)
         marker = grammar.MARKERS.get(word)
         if marker is not None:
+            if word == "by" and at and (self.be or words[at - 1].endswith("ed") or words[at - 1] in _PARTICIPLES):
+                self.passive = True
+            elif len(after) > 5 and after.endswith("ing") and marker not in ("before", "after", "without", "than"):
+                marker = ""  # "by loading", "of making": a clause, no role
             self.marker = marker
             self.group += 1
             if word == "without":
@@ -135,6 +178,13 @@ class _Reader:
             if feature is not None:
                 self.features.add(feature)
             return at + 1
+        if word == "out" and after == "of":
+            self.marker = "from"
+            self.group += 1
+            return at + 2
+        if word in ("required", "necessary", "obliged", "mandatory", "needed") and after == "to":
+            self.features.add("modal must")
+            return at + 2
         if word == "and" or word == "or":
             if word == "or" and after == "not":
                 return at + 2
@@ -149,12 +199,18 @@ class _Reader:
             return at + 1
         role = grammar.AUXILIARIES.get(word)
         if role is not None:
-            return self.auxiliary(word, role, at, after)
+            return self.auxiliary(found, role, at, after)
         if word in grammar.PRONOUNS:
             person = grammar.PRONOUNS[word]
             if person:
                 self.features.add(f"person {person}")
-            self.run()
+            if word in grammar.POSSESSIVES and after:
+                return at + 1
+            if self.marker and word not in grammar.SUBJECTS:
+                self.features.add(f"object {self.marker}")
+            if word in grammar.SUBJECTS and self.fronted is not None and self.front_end == 0:
+                self.front_end = len(self.terms) if self.fronted < len(self.terms) else 0
+            self.run(keep=self.marker in ("before", "after", "since", "until"))
             return at + 1
         feature = grammar.FEATURES.get(word)
         if feature is not None:
@@ -170,15 +226,23 @@ class _Reader:
             else:
                 self.facts.add(f"ordinal {grammar.ORDINALS[word]}")
             return at + 1
-        if word in ("last", "next", "previous", "past", "coming", "upcoming", "this") and after in grammar.TIME_SPANS:
+        if word in ("last", "next", "previous", "past", "coming", "upcoming") and after in grammar.TIME_SPANS:
             which = {"previous": "last", "past": "last", "coming": "next", "upcoming": "next"}.get(word, word)
             self.facts.add(f"relative {which}")
             return at + 1
         if word == "ago":
             self.facts.add("relative ago")
             return at + 1
-        if word in ("use", "used") and after == "to" and word == "used":
+        if (
+            word in ("use", "used")
+            and after == "to"
+            and not self.be
+            and (word == "used" or "tense past" in self.features)
+        ):
             self.features.add("aspect used to")
+            return at + 2
+        if word in ("need", "needs") and after == "to":
+            self.features.add("modal must")
             return at + 2
         if word in self.lexicon.fillers or word in grammar.SILENT:
             return at + 1
@@ -189,23 +253,34 @@ class _Reader:
         ):
             word = "autumn" if word == "fall" else word
         self.term(word, token.name)
+        if word.endswith("ed") or word in _PARTICIPLES:
+            (self.suffered if self.be else self.participles).add(self.terms[-1].concept)
         return at + 1
 
     def wh(self, word: str, at: int, after: str) -> int:
-        opens = at <= 1 or not self.terms
+        asks = after in grammar.AUXILIARIES or after in ("to", "")
+        near = self.terms[-1] if self.terms and at and self.words[at - 1] == self.last else None
+        relative = near is not None and near.kind not in _TIMES and not self.opens(at)  # "the teacher who"
+        skip = 2 if after == "to" else 1  # "how to": no direction
         self.run()
         if word == "how" and after in ("many", "much", "long", "often", "far"):
-            if not self.question or self.question == "whether":
+            if self.question in ("", "whether"):
                 self.question = f"how-{after}"
             return at + 2
-        if not self.question and (opens or word in ("why", "where", "who", "whom")):
-            self.question = {"which": "what", "whom": "who", "whose": "who"}.get(word, word)
-            if self.question == "what":
-                self.fronted = len(self.terms)
-        return at + 1
+        if word in ("when", "where") and not asks:
+            return at + 1  # "when it rains": no question
+        if self.question not in ("", "whether") or (relative and word not in ("what", "why")):
+            return at + skip
+        if self.question and word in ("how", "when", "where"):
+            return at + skip
+        self.question = {"which": "what", "whom": "who", "whose": "who"}.get(word, word)
+        if self.question == "what":
+            self.fronted = len(self.terms)
+        return at + skip
 
-    def auxiliary(self, word: str, role: str, at: int, after: str) -> int:
+    def auxiliary(self, found: Sequence[Token], role: str, at: int, after: str) -> int:
         words = self.words
+        word = words[at]
         if (
             word == "may"
             and (after == "" or (at and words[at - 1] in ("in", "of", "since", "until", "by", "last", "next")))
@@ -213,26 +288,40 @@ class _Reader:
         ):
             self.facts.add("month may")
             return at + 1
-        if not self.question and not self.terms:
+        if not self.question and self.opens(at):
             self.question = "whether"
+            if after == "there" and (word in ("are", "were") or "any" in words[at + 2 : at + 4]):
+                self.question = "exists"
+        self.clause = True
         if role == "present":
             if word in ("have", "has") and after == "to":
                 self.features.add("modal must")
                 return at + 2
-        elif role == "past" or role == "future":
-            self.features.add(f"tense {role}")
-        elif role != "would":
+            if word in ("is", "are", "am", "do", "does"):
+                self.features.add("tense present")
+        elif role == "past":
+            self.features.add("tense past")
+        elif role == "future":
+            self.features.add("tense future" if "be" in words[at + 1 : at + 5] else "tense present")
+        elif role not in ("would", "future"):
             self.features.add(f"modal {role}")
         if word in ("be", "is", "are", "was", "were", "been", "being"):
-            self.passive = True
-        elif (
+            self.be = True
+        if (
             self.fronted is not None
+            and self.front_end == 0
             and self.fronted < len(self.terms)
-            and word in ("did", "do", "does", "can", "will", "has", "have")
+            and (word in _FRONTING or (self.be and any(token.name for token in found[at + 1 : at + 3])))
         ):
-            self.fronted = -len(self.terms)
+            self.front_end = len(self.terms)
         self.run()
         return at + 1
+
+    def opens(self, at: int) -> bool:
+        """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
+        if self.terms:
+            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+        return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:
         self.negations += 1
@@ -258,7 +347,11 @@ class _Reader:
             self.negations += 1
             self.negated.add("?")
             word = rest
-        for part in word.split("-"):
+        parts = word.split("-")
+        if all(part in grammar.NUMBERS for part in parts):
+            self.number(str(sum(grammar.NUMBERS[part] for part in parts)))
+            return at + 1
+        for part in parts:
             if part in grammar.NUMBERS:
                 self.number(str(grammar.NUMBERS[part]))
             elif part in grammar.NEGATIONS:
@@ -288,16 +381,32 @@ class _Reader:
             self.negated.discard("?")
             self.negated.add(concept)
         self.terms.append(Term(concept, base, kind, self.marker, self.group, self.member))
+        self.last = word
+
+    def owner(self) -> None:
+        """ "France's president" as "president of France"."""
+        group = self.terms[-1].group if self.terms else -1
+        for at in range(len(self.terms) - 1, -1, -1):
+            term = self.terms[at]
+            if term.group != group or term.marker or term.member != self.member:
+                break
+            self.terms[at] = msgspec.structs.replace(term, marker="of")
+        self.group += 1
 
     # -- figures and signs
 
     def figure(self, found: Sequence[Token], at: int) -> int:
         kind, text, _ = found[at]
+        if kind == "genitive":
+            self.owner()
+            return at + 1
         if kind == "comma":
             self.member += 1
             return at + 1
         if kind == "sign":
-            if text == "&":
+            if text == "%":
+                self.term("percent", False)
+            elif text == "&":
                 self.features.add("and")
                 self.member += 1
             elif text not in ("-", "--", "/", "$", "€", "£", "*", "**") or (
@@ -335,9 +444,9 @@ class _Reader:
                 f"{float(plain) * grammar.SCALES[after]:g}" if "." in plain else str(int(plain) * grammar.SCALES[after])
             )
             at += 1
+        self.number(plain)
         if sign:
             self.term({"$": "dollar", "€": "euro", "£": "pound"}[sign], False)
-        self.number(plain)
         return at + 1
 
     def spelled(self, words: Sequence[str], at: int) -> int:
@@ -395,6 +504,10 @@ class _Reader:
         if plain.isdecimal():
             self.number(plain)
             return
+        if plain[0] in "vV" and plain[1:].replace(".", "").isdecimal():
+            self.number(plain[1:])  # "v2.1" is "version 2.1"
+            self.term("version", False)
+            return
         value = plain.upper().replace("-", "").replace("_", "")
         self.facts.add(f"id {value}")
         self.terms.append(Term(value, value, "id", self.marker, self.group, self.member))
@@ -404,14 +517,11 @@ class _Reader:
     def active(self) -> tuple[Term, ...] | None:
         """The terms with who acts in front: "was the boat needed by Adam" as "Adam need the boat"."""
         terms = self.terms
-        if self.fronted is not None and self.fronted < 0:
-            front = -self.fronted
-            return (*terms[front:], *terms[:front])
-        if not self.passive:
-            return None
-        agents = [term for term in terms if term.marker == "by"]
+        agents = [term for term in terms if term.marker == "by"] if self.passive else []
         if not agents:
-            return None
+            if self.fronted is None or not self.front_end or self.front_end == len(terms):
+                return None
+            return (*terms[: self.fronted], *terms[self.front_end :], *terms[self.fronted : self.front_end])
         first = terms.index(agents[0])
         before = [term for term in terms[:first] if not term.marker]
         if not before:

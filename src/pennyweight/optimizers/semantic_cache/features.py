@@ -12,6 +12,8 @@ FEATURES = (
     "cosine",  # of the transformer's embeddings, as distance from 1: 1 - cosine
     "static",  # of the static embeddings, likewise
     "missing",  # share of the terms of weight that only one side has
+    "added",  # words that one has more, where nothing else differs
+    "replaced",  # words in the place of others, likewise
     "swapped",  # opposites made good by a negation
     "moved",  # terms in another place, by all terms
     "soft",  # differences of grammar
@@ -31,6 +33,8 @@ def features(a: Facets, b: Facets, compared: Comparison, *, cosine: float, stati
         1.0 - cosine,
         1.0 - static_cosine,
         unmatched / weight,
+        min(2.0, float(compared.added)),
+        min(2.0, float(compared.replaced)),
         float(compared.swapped),
         min(1.0, 2 * compared.moved / words),
         min(4.0, float(compared.soft)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
-    "AUXILIARIES", "BOUNDS", "FEATURES", "FOREIGN", "MARKERS", "NEGATIONS", "NUMBERS", "ORDINALS", "PRONOUNS",
-    "SCALES", "SILENT", "SYMMETRIC", "TIME_CLASSES", "TIME_SPANS", "UNITS", "WH",
+    "AUXILIARIES", "BOUNDS", "FEATURES", "FOREIGN", "KIND_NOUNS", "MARKERS", "NEGATIONS", "NUMBERS", "ORDINALS",
+    "POSSESSIVES", "PRONOUNS", "SCALES", "SILENT", "SUBJECTS", "TIME_CLASSES", "TIME_SPANS", "TYPE_NOUNS", "UNITS",
+    "WH",
 ]  # fmt: skip
 
 
@@ -20,7 +21,8 @@ def _table(lines: str) -> dict[str, str]:
 
 MARKERS = _table("""
 of: of
-in: in within inside into during
+in: in within inside during
+into: into
 on: on upon onto
 at: at
 from: from
@@ -60,6 +62,8 @@ should: should ought
 must: must
 """)
 
+POSSESSIVES = frozenset(("my", "our", "your", "his", "her", "their", "its"))
+SUBJECTS = frozenset(("i", "we", "you", "he", "she", "they"))
 PRONOUNS = _table("""
 i: i me my mine myself we us our ours ourselves
 you: you your yours yourself yourselves
@@ -76,6 +80,7 @@ WH = frozenset(_words("who whom whose when where why how what which"))
 
 # Words that change what is asked without being about anything: both texts must have them, or neither.
 FEATURES = _table("""
+quantity some: some
 quantity all: all every each everything everyone everybody
 quantity most: most mostly
 quantity few: few
@@ -101,7 +106,7 @@ relation after: after following subsequent afterwards
 relation since: since
 relation until: until till
 relation between: between
-if: if unless whether
+unless: unless
 ever: never
 too: excessively
 degree more: more
@@ -113,7 +118,7 @@ SILENT = frozenset(
     _words(
         """
     a an the this that these those there here it its so just please some any such up out off down on as well do does
-    did be been being am is are was were has have had having s t of re ve ll d m mr mrs ms dr prof
+    did be been being am is are was were has have had having s t if yes once of re ve ll d m mr mrs ms dr prof
     """
     )
 )
@@ -146,7 +151,7 @@ ORDINALS = {
     for value, word in enumerate(
         _words("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"), 1
     )
-} | {"once": -1, "twice": -2, "thrice": -3, "double": -2, "triple": -3, "quadruple": -4}
+} | {"twice": -2, "thrice": -3, "double": -2, "triple": -3, "quadruple": -4}
 
 UNITS = frozenset(
     _words(
@@ -156,7 +161,39 @@ UNITS = frozenset(
     """
     )
 )
+# Nouns that say what kind of thing a name beside them is: "the film Titanic", "course 568".
+TYPE_NOUNS = frozenset(
+    _words(
+        """
+        course class paper article book film movie show series song album game novel story restaurant hotel place store
+        shop company team city town state country river lake mountain street road airport airline flight train user
+        customer employee student teacher person author actor director singer player president tool library framework
+        language package module method function parameter argument option command variable file table column field
+        dataset model order ticket invoice account item product business conference journal organization university
+        department school area region
+        """
+    )
+)
 TIME_CLASSES = frozenset(("month", "weekday", "season", "daytime", "reltime"))
+# Nouns that a name of the class brings along: "Fall term", "French food", "the city of Boston".
+KIND_NOUNS = {
+    "season": ("season", "term", "semester", "session"),
+    "month": ("month",),
+    "weekday": ("day",),
+    "feature": ("city",),
+    "people": ("food", "cuisine", "person", "people", "nationality", "restaurant"),
+    "city": ("city", "town"),
+    "state": ("state",),
+    "country": ("country", "nation"),
+    "colour": ("color", "colour"),
+    "language": ("language",),
+    "code": ("method", "function", "parameter", "class", "command", "flag", "module", "attribute", "variable", "file"),
+    "id": ("id", "number", "code"),
+    "number": ("number", "course", "class"),
+    "company": ("company",),
+    "airline": ("airline", "airlines"),
+    "computing": ("language",),
+}
 TIME_SPANS = frozenset(
     _words(
         """
@@ -180,17 +217,6 @@ BOUNDS = {
     for bound, _, phrases in (line.partition(":") for line in _BOUNDS.strip().splitlines())
     for phrase in phrases.split(",")
 }
-
-# Relations that hold both ways: who stands first does not matter.
-SYMMETRIC = frozenset(
-    _words(
-        """
-    marry wed engag dat divorc relat friend similar sam equal differ different differenc compar versus vs meet
-    neighbor border adjacent cousin sibl twin partner acquaintanc colleagu classmat roommat compatibl equivalent
-    identical alik sister brother spous teammat
-    """
-    )
-)
 
 # Frequent small words of other languages in Latin letters; English homographs left out.
 FOREIGN = frozenset(

@@ -19,7 +19,8 @@ _IRREGULAR = {
         "be am is are was were been being",
         "have has had having",
         "do does did done doing",
-        "go goes went gone",
+        "date dated dating",
+        "go goes went gone going",
         "buy bought",
         "sell sold",
         "lend lent",
@@ -165,6 +166,8 @@ def _cut(base: str) -> str:
         return base
     if len(base) > 3 and base[-1] == base[-2] and base[-1] in _DOUBLED:
         return base[:-1]
+    if len(base) == 3 and base[1] in "aeiou" and base[0] not in "aeiou" and base[2] not in "aeiouwxy":
+        return base + "e"  # "citing" of "cite"
     return base
 
 
@@ -181,6 +184,9 @@ class Lexicon(msgspec.Struct, frozen=True):
     members: dict[str, str]  # a name to the one that stands for it: "usa" for "america"
     fillers: frozenset[str]
     light: frozenset[str]
+    symmetric: frozenset[str]
+    common: frozenset[str]  # words of general use: no names, no terms of art
+    wording: frozenset[str]  # those of them that often stand for one another
     phrases: dict[str, tuple[tuple[str, ...], ...]]  # first word to the rest of names of several words, longest first
 
 
@@ -194,6 +200,8 @@ def lexicon() -> Lexicon:
     members: dict[str, str] = {}
     fillers: set[str] = set()
     light: set[str] = set()
+    symmetric: set[str] = set()
+    common: set[str] = set()
     phrases: dict[str, set[tuple[str, ...]]] = {}
 
     def known(name: str) -> str:
@@ -229,6 +237,10 @@ def lexicon() -> Lexicon:
             fillers.update(known(word) for word in line.split())
         elif section == "light":
             light.update(known(word) for word in line.split())
+        elif section == "common":
+            common.update(known(word) for word in line.split())
+        elif section == "symmetric":
+            symmetric.update(synonyms.get(known(word), known(word)) for word in line.split())
     return Lexicon(
         synonyms=synonyms,
         axes={word: tuple(poles) for word, poles in axes.items()},
@@ -236,5 +248,8 @@ def lexicon() -> Lexicon:
         members=members,
         fillers=frozenset(fillers),
         light=frozenset(light),
+        symmetric=frozenset(symmetric),
+        common=frozenset((common | axes.keys() | light) - classes.keys()),
+        wording=frozenset(common - synonyms.keys() - axes.keys() - classes.keys()),
         phrases={first: tuple(sorted(rest, key=len, reverse=True)) for first, rest in phrases.items()},
     )

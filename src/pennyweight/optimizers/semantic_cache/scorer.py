@@ -26,6 +26,7 @@ class Weights(msgspec.Struct, frozen=True):
     values: tuple[float, ...]
     threshold: float  # score from which a pair is a hit, where nothing was calibrated
     floor: float  # cosine below which nothing is a hit
+    close_floor: float  # the same where words differ that are not of general use
     strict_floor: float  # the same where the vetoes cannot read the language
 
 
@@ -67,8 +68,9 @@ def decide(
         if cosine < by.strict_floor:
             return Decision(False, 0.0, f"cosine {cosine:.3f} under {by.strict_floor} for a language without vetoes")
         return Decision(True, cosine, f"cosine {cosine:.3f}")
-    if cosine < by.floor:
-        return Decision(False, 0.0, f"cosine {cosine:.3f} under {by.floor}")
+    floor = by.close_floor if compared.close else by.floor
+    if cosine < floor:
+        return Decision(False, 0.0, f"cosine {cosine:.3f} under {floor}")
     row = features(a, b, compared, cosine=cosine, static_cosine=static_cosine)
     score = 1.0 / (1.0 + math.exp(-sum(value * weight for value, weight in zip(row, by.values, strict=True))))
     least = by.threshold if threshold is None else threshold

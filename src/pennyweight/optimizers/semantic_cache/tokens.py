@@ -11,7 +11,7 @@ __all__ = ["Token", "fold", "tokens", "unframed"]
 
 
 class Token(NamedTuple):
-    kind: str  # word number ordinal date time id code path url mail flag sign comma end
+    kind: str  # word number date time id code path url mail flag genitive sign comma
     text: str  # lower case, in one spelling: "2024-05-01", "17:00", "D7781"
     name: bool  # written with a capital where the place in the sentence does not ask for one
 
@@ -31,8 +31,8 @@ _CONTRACTED = (
     (re.compile(r"\s?'ll\b", re.I), " will"),
     (re.compile(r"\s?'d\b", re.I), " would"),
     (re.compile(r"\b(who|what|where|when|how|why|it|that|there|he|she|here|let)\s?'s\b", re.I), r"\1 is"),
-    (re.compile(r"\s?'s\b", re.I), ""),
-    (re.compile(r"(?<=s)\s?'(?=\s|$)"), ""),
+    (re.compile(r"\s?'s\b", re.I), " 's "),
+    (re.compile(r"(?<=s)\s?'(?=\s|$)"), " 's "),
 )  # fmt: skip
 _UNMARKED = re.compile(
     r"\b(?:(do|does|did|is|are|was|were|has|have|had|could|should|would)nt|(can)not|(ca)nt|(wo)nt)\b", re.I
@@ -55,6 +55,7 @@ _CHUNK = re.compile(
     | (?P<number>(?:[$€£]\s?)?\d[\d,]*(?:\.\d+)*(?:st|nd|rd|th)?(?![\w-]|\.\d))
     | (?P<id>\#?\b(?=[\w.-]*\d)[A-Za-z0-9][\w-]*(?:\.\w+)*)
     | (?P<part>[^\W_]+)
+    | (?P<genitive>'s)
     | (?P<sign>[+*/=<>^≤≥×÷%&-]+|[$€£])
     | (?P<comma>[,;])
     | (?P<end>[.?!:\n]+)
@@ -76,6 +77,7 @@ _FRAME = re.compile(
         (?:\ (?:with|about))?
     | (?:show|list|name|display|find|return|give|state|identify|provide|print|get)\b
         (?=\ (?:all|any|the|every|each|some|which|what|me|us|those|a|an)\b)(?:\ (?:me|us))?
+    | (?:can|could|may|do)\ (?:i|we|you)\ (?:have|get|see)\ (?:a|the|any)?\ ?(?:list\ of|information\ (?:on|about))\b
     | (?:what\ i\ want\ to\ know\ is|my\ question\ is|question|quick\ question)[\s:,]*
     | is\ there\ (?:a|any)\ (?:way|chance|possibility)\ (?:that\ i\ can|to\ know)\b
     | what\ about\b
@@ -107,15 +109,37 @@ _ONE_FORM = tuple(
         (rf"\b(?:is\ it\ possible|is\ there\ (?:a|any)\ way|am\ i\ able)\ (?:for\ {_WHO}\ )?to\b", "can i"),
         (
             r"\bhow\ come\b|\bfor\ what\ reasons?\b"
-            r"|\bwhat\ (?:is|are|was|were)\ the\ reasons?\ (?:why|behind|for|that|of)\b",
+            r"|\bwhat\ (?:is|are|was|were)\ the\ reasons?\b(?:\ (?:why|behind|for|that|of)\b)?",
             "why ",
         ),
+        (r"\bthe\ (?:largest|greatest|highest|most|maximum)\ number\ of\b", "the most"),
+        (r"\bthe\ (?:smallest|lowest|least|fewest|minimum)\ number\ of\b", "the fewest"),
         (
             r"\b(?:what\ is\ |give\ |count\ )?the\ (?:total\ |whole\ )?(?:number|count)\ of\b(?!\ (?:the\ )?\d)",
             "how many ",
         ),
-        (r"\b(?:at\ )?what\ (?:time|date|day|year|month|hour)(?:\ of\ (?:the\ )?(?:day|year))?\b", "when "),
-        (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where "),
+        (r"\b(?:what|which)\ (?:is\ the\ )?(?:number|quantity|amount)\ of\b", "how many "),
+        (
+            r"\b(?:at\ |on\ |in\ )?(?:what|which)\ (?:time|date|day|year|month|hour)s?"
+            r"(?:\ of\ (?:the\ )?(?:day|year))?\b",
+            "when is ",
+        ),
+        (r"\b(?:in\ |at\ )?(?:what|which)\ (?:place|location|spot)s?\b", "where is "),
+        (
+            r"\bhow\ many\ (?:people|persons|citizens|residents|inhabitants)\ "
+            r"(?:live|living|reside|are\ there|are\ living)\ in\b"
+            r"|\bhow\ many\ (?:citizens|residents|inhabitants)\ (?:does|do|are)\b",
+            "what is the population of",
+        ),
+        (r"\bhow\ much\ time\b|\bwhat\ (?:is|was)\ the\ duration\ of\b", "how long "),
+        (r"^(?:please\ )?count\ (?:the|all)\b", "how many "),
+        (r"\bin\ place\ of\b", "instead of"),
+        (r"\bhow\ (?:tall|high)\ (?:is|are|was)\b", "what is the height of"),
+        (r"\bhow\ (?:big|large)\ (?:is|are|was)\b", "what is the size of"),
+        (r"\bhow\ old\ (?:is|are|was)\b", "what is the age of"),
+        (r"\bhow\ far\ (?:is|are)\b", "what is the distance of"),
+        (r"\bhow\ long\ (?:is|are)\ (?!it\b|this\b|that\b|there\b)", "what is the length of "),
+        (r"\b(?:is|am|are|was|were|be)\ (?:required|necessary|obliged|needed)\ (?:for\ \w+\ )?to\b", "must"),
     )
 )
 

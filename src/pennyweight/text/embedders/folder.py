@@ -116,7 +116,7 @@ def digest(path: Path) -> str:
 def write(path: Path, content: bytes) -> None:
     """Put `content` there in one step, readable for its owner only. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

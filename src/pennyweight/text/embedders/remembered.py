@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from ...errors import StoreError
 from ...protocols import Embedder
 from ...request import Charge
 
@@ -39,12 +40,16 @@ class _Closable(Protocol):
 class Remembered:
     """An Embedder around another. `count`: vectors kept, about 1.7 kB each with 384 dimensions.
 
+    `waiting`: texts that may be under way at once. One more is refused: its caller's time would be up before its turn
+    came, and a queue that only grows would take a core for vectors that nobody waits for.
+
     A vector depends on nothing but its text, so texts of all tenants share them. Errors are not remembered.
     """
 
-    def __init__(self, inner: Embedder, *, count: int = 4096) -> None:
+    def __init__(self, inner: Embedder, *, count: int = 4096, waiting: int = 32) -> None:
         self._inner = inner
         self._count = count
+        self._waiting = waiting
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[Embedded]] = {}
 
@@ -71,6 +76,8 @@ class Remembered:
             return Embedded(known)
         if (flight := self._flights.get(key)) is not None:
             return Embedded((await asyncio.shield(flight)).vector)
+        if len(self._flights) >= self._waiting:
+            raise StoreError(f"The embedder is busy: {self._waiting} texts are under way.")
         flight = self._flights[key] = asyncio.create_task(self._fetch(key, text))
         flight.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(flight)

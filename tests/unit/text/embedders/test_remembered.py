@@ -141,6 +141,19 @@ async def test_a_lone_surrogate_is_a_text_too() -> None:
 
 
 @looped
+async def test_more_texts_at_once_than_have_a_chance_are_refused() -> None:
+    inner = Slow()
+    remembered = Remembered(inner, waiting=2)
+    under_way = [asyncio.create_task(remembered.embed(text)) for text in "aab"]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="busy: 2 texts"):
+        await remembered.embed("c")
+    inner.go.set()
+    assert await asyncio.gather(*under_way) == [b"a", b"a", b"b"]
+    assert await remembered.embed("c") == b"c"
+
+
+@looped
 async def test_closing_stops_what_is_under_way() -> None:
     remembered = Remembered(Slow())
     waiting = asyncio.create_task(remembered.embed("a"))
