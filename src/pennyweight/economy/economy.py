@@ -320,7 +320,8 @@ class Economy:
             conversation.spent += bill(usage, seen.rates)
             conversation.answers += usage.output_tokens * seen.rates.of(usage.input_tokens)[4]
         if seen.rates is not None and conversation.rewritten:
-            without = baseline(usage, seen.forecast, would_be)
+            alike = seen.chain == seen.asked and seen.forecast == would_be
+            without = usage if alike else baseline(usage, seen.forecast, would_be)  # being off alike earns nothing
             earned = bill(without, seen.rates) - bill(usage, seen.rates)
             conversation.balance += earned
             if seen.history is not None:
