@@ -285,5 +285,7 @@ def schema_url(engine: Engine) -> str:
     name = f"t{secrets.token_hex(6)}"
     with psycopg.connect(engine.url, autocommit=True) as connection:
         connection.execute(f'CREATE SCHEMA "{name}"')
+        with contextlib.suppress(psycopg.Error):  # in the place that all schemas see, before a test makes it in its own
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
     joint = "&" if "?" in engine.url else "?"
     return f"{engine.url}{joint}options={quote(f'-csearch_path={name},public')}"
