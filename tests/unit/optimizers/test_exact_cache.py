@@ -8,6 +8,7 @@ import pytest
 from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.call import Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.errors import ConfigError
 from pennyweight.hits import Audit, CacheRule, looks
 from pennyweight.kept import Named, named
 from pennyweight.optimizers.exact_cache import (
@@ -356,6 +357,32 @@ def test_answers_with_tool_calls_under_max_where_switched_on() -> None:
     proposal = look(cache, call)
     assert proposal is not None
     assert proposal.level == "max"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(audit=1.5),
+        Settings(audit=-0.1),
+        Settings(ttl_s=0),
+        Settings(max_answer_bytes=-1),
+        Settings(ttl_min_s=0),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="exact_cache: "):
+        build(settings, ContractParts())
+
+
+@pytest.mark.parametrize(("ahead_s", "hit"), [(0, True), (59, True), (61, False), (1e6, False)])
+def test_an_entry_of_a_replica_whose_clock_is_ahead(ahead_s: float, hit: bool) -> None:
+    """Up to a minute counts as just made; beyond that nobody knows how old it is."""
+    cache, _, clock = stored()
+    clock.advance(-ahead_s)
+    proposal = look(cache, make_call(BODY))
+    assert (proposal is not None) is hit
+    if proposal is not None and isinstance(proposal.action, Answer):
+        assert dict(proposal.action.response.headers)["age"] == "0"
 
 
 def test_an_answer_lives_for_its_time() -> None:

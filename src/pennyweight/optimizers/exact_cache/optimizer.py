@@ -10,7 +10,7 @@ import msgspec
 
 from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict
-from ...errors import BadRequest
+from ...errors import BadRequest, ConfigError
 from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
 from ...protocols import KV, Clock, PromptKeeper
@@ -112,6 +112,12 @@ _Found = Callable[[str], Awaitable[tuple[bytes, str] | None]]
 
 
 def build(settings: Settings, parts: Parts) -> ExactCache:
+    """Raises ConfigError for settings that cannot work."""
+    for name in ("ttl_s", "ttl_min_s", "ttl_max_s", "max_answer_bytes", "max_request_bytes"):
+        if not getattr(settings, name) > 0:
+            raise ConfigError(f"exact_cache: {name} {getattr(settings, name)!r} must be above 0; leave it out.")
+    if not 0.0 <= settings.audit <= 1.0:
+        raise ConfigError(f"exact_cache: audit {settings.audit!r} is no share of hits. Use 0 to 1; 0.02 is 2%.")
     return ExactCache(settings, parts)
 
 
