@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.call import Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.call import SAID, Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
 from pennyweight.errors import ConfigError
 from pennyweight.hits import Audit, CacheRule, looks
 from pennyweight.kept import Named, named
@@ -410,6 +410,26 @@ def test_a_route_says_for_how_long(ttl_s: float, hit: bool) -> None:
     asyncio.run(cache.settle(outcome(make_call(BODY))))
     clock.advance(45)
     assert (look(cache, make_call(BODY)) is not None) is hit
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (make_call(BODY, tenant="t"), "not asked before"),
+        (make_call(b'{"model":"m"}'), "sampled: neither temperature 0 nor a seed"),
+        (make_call(BODY[:-1] + b',"tools":[{"type":"function"}]}'), "it carries tools"),
+        (make_call(BODY.replace(b'"m"', b'"news"')), "its route is volatile"),
+        (make_call(BODY[:-1] + b',"n":2}'), "its answer rests on more than its body"),
+        (make_call(BODY, headers=(("cache-control", "no-cache"),)), "the caller wants a fresh answer"),
+        (make_call(BODY, headers=(("cache-control", "max-age=0"),)), "asked before, too long ago"),
+        (make_call(b'{"temperature":0,'), "sampled: neither temperature 0 nor a seed"),
+    ],
+)
+def test_the_trail_tells_why_a_call_was_not_answered(call: Call, why: str) -> None:
+    cache, parts, _ = stored()
+    parts.rules["news"] = CacheRule("news", volatile=True)
+    assert look(cache, call) is None
+    assert call.facts[SAID]["exact_cache"].why == why
 
 
 def test_a_look_is_noted_with_what_came_of_it() -> None:
