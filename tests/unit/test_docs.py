@@ -44,6 +44,7 @@ FEATURES = [
     "replay",
     "tool-results",
     "vectors",
+    "semantic-cache",
     "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
