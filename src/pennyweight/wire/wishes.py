@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ...request import Request
+from ..request import Request
 
 __all__ = ["Wishes", "wishes"]
 
