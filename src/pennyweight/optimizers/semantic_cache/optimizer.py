@@ -344,6 +344,9 @@ class SemanticCache:
         seen: _Seen | None = call.facts.get(_SEEN)
         if seen is None:
             return
+        # The clerk begins to settle where a call ends, and goes on with one after the other from where each first had
+        # to wait: here, so that partitions are changed by one at a time, and nothing piles up before the embedder.
+        await asyncio.sleep(0)
         await self._open()
         embedder = self._embedder
         if embedder is None:
@@ -454,7 +457,8 @@ class SemanticCache:
     async def _keep(self, outcome: Outcome, seen: _Seen, place: Place, name: str, answer: str) -> None:
         """The answer first, then where it is found: a vector without an answer would be a miss."""
         response, call = outcome.response, outcome.call
-        assert response is not None and seen.vector is not None
+        if response is None or seen.vector is None:
+            return
         ttl_s = self._ttl_s(seen.rule)
         key = key_of(place.tenant, place.space, name, call.original.model)
         entry = Entry(
