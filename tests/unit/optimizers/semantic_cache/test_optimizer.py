@@ -147,7 +147,7 @@ def test_when_the_upstream_changes_its_mind_stale_answers_stop_and_it_learns_ane
         await rig.known()
         states, stale = set(), []
         for seed in range(12):
-            served, wrong = await rig.teach(40, seed=100 + seed, say="now it is {}")
+            _, wrong = await rig.teach(40, seed=100 + seed, say="now it is {}")
             stale.append(wrong)
             states.add((await rig.parts.standings.all())[0].state)
         assert "closed" in states
