@@ -22,6 +22,7 @@ FEATURES = [
     "billing-header",
     "cache-accounting",
     "cache-tiers",
+    "cached-functions",
     "capture",
     "clawrouter",
     "configuration",
@@ -41,6 +42,8 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "tool-results",
+    "vectors",
     "semantic-cache",
     "templates",
 ]
