@@ -291,7 +291,7 @@ async def build(
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = _fuse(config, resolver), None
-        if config.fusing.across == "redis":
+        if config.fuses_across:
             relay = _relay(config)
             stack.push_async_callback(relay.aclose)
             backend = across = _across(config, backend, relay, fuse)
@@ -618,7 +618,8 @@ def _relay(config: Config) -> RedisRelay:
         raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
     key = config.cache_key.reveal() if config.cache_key else ""
     codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
-    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+    client = connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS)
+    return RedisRelay(client, codec=codec, timeout_s=config.fusing.store_s)
 
 
 def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:

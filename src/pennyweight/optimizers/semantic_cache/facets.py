@@ -81,6 +81,20 @@ def facets(text: str) -> Facets:
 
 
 _TIMES = frozenset(("duration", *grammar.TIME_CLASSES))
+_CLAUSE = frozenset(
+    (
+        "the",
+        "a",
+        "an",
+        "there",
+        "this",
+        "that",
+        *grammar.WH,
+        *grammar.POSSESSIVES,
+        *grammar.SUBJECTS,
+        *grammar.AUXILIARIES,
+    )
+)
 _FRONTING = frozenset(("did", "do", "does", "can", "could", "will", "would", "should"))
 _PARTICIPLES = frozenset(
     (
@@ -217,7 +231,11 @@ class _Reader:
             return at + 1
         feature = grammar.FEATURES.get(word)
         if feature is not None:
-            self.features.add(feature)
+            if not (word == "more" and at and found[at - 1].kind == "number"):
+                self.features.add(feature)
+            return at + 1
+        if word == "earliest":
+            self.facts.add("ordinal 1")
             return at + 1
         if word in grammar.NUMBERS or word in grammar.SCALES:
             return self.spelled(words, at)
@@ -272,6 +290,14 @@ class _Reader:
             return at + 2
         if word in ("when", "where") and not asks:
             return at + 1  # "when it rains": no question
+        if (
+            word in ("who", "whom", "which")
+            and at > 1
+            and after
+            and self.words[at - 1] in grammar.MARKERS
+            and self.terms
+        ):
+            relative = not self.opens(at)  # "of whom", "in which"
         if self.question not in ("", "whether") or (relative and word not in ("what", "why")):
             return at + skip
         if self.question and word in ("how", "when", "where"):
@@ -323,7 +349,8 @@ class _Reader:
     def opens(self, at: int) -> bool:
         """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
         if self.terms:
-            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+            told = self.words[at - 1] in grammar.SUBJECTS or self.words[at - 1] in ("one", "it", "that")
+            return not told and self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
         return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:
@@ -404,6 +431,9 @@ class _Reader:
             self.owner()
             return at + 1
         if kind == "comma":
+            after = self.words[at + 1] if at + 1 < len(found) else ""
+            if after in _CLAUSE:
+                self.run()
             self.member += 1
             return at + 1
         if kind == "sign":

@@ -454,7 +454,8 @@ class SemanticCache:
     async def _keep(self, outcome: Outcome, seen: _Seen, place: Place, name: str, answer: str) -> None:
         """The answer first, then where it is found: a vector without an answer would be a miss."""
         response, call = outcome.response, outcome.call
-        assert response is not None and seen.vector is not None
+        if response is None or seen.vector is None:
+            return
         ttl_s = self._ttl_s(seen.rule)
         key = key_of(place.tenant, place.space, name, call.original.model)
         entry = Entry(

@@ -222,8 +222,8 @@ def _turned(rows: Sequence[tuple[int, int, Term]]) -> str:
 
 def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool, counted: set[int]) -> bool:
     """May `one` and `two` of the first text stand the other way round, as `other` and `second` do in the second?"""
-    if one.marker and one.marker != two.marker:
-        return True
+    if one.marker != two.marker:
+        return True  # a phrase with its own preposition stands elsewhere
     if (one.kind in _TIMES) != (two.kind in _TIMES):
         return True
     if one.group == two.group and other.group == second.group:
@@ -233,6 +233,8 @@ def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool, counted
             return True
         if (one.member != two.member or other.member != second.member) and (one.kind in _TRAITS or two.kind in _TRAITS):
             return True
+    if one.word.endswith("est") != two.word.endswith("est") and "plain" in (one.kind, two.kind):
+        return True  # "which flight is the earliest"
     return mutual and one.kind == two.kind
 
 

@@ -141,6 +141,7 @@ _ONE_FORM = tuple(
         (r"\bhow\ (?:big|large)\ (?:is|are|was)\b", "what is the size of"),
         (r"\bhow\ old\ (?:is|are|was)\b", "what is the age of"),
         (r"\bhow\ far\ (?:is|are)\b", "what is the distance of"),
+        (r"\bhow\ many\ (?:miles|kilometers|kilometres)\ is\ it\b", "what is the distance"),
         (r"\bhow\ long\ (?:is|are)\ (?!it\b|this\b|that\b|there\b)", "what is the length of "),
         (r"\b(?:is|am|are|was|were|be)\ (?:required|necessary|obliged|needed)\ (?:for\ \w+\ )?to\b", "must"),
     )
