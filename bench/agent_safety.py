@@ -25,7 +25,7 @@ from pennyweight.replay.readers import read
 from pennyweight.request import Wire
 from pennyweight.testing import shapes
 
-from .caches import Lab, Question, lab, said
+from .caches import Lab, Question, lab, model_of, said
 from .recordings import files
 from .result import progress, report
 
@@ -45,11 +45,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.agent_safety", description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="PATH", help="files or folders")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", type=Path, help="folder of the embedding model; default: the gateway's, or fetched")
     parser.add_argument("--planted", type=float, default=0.25, help="repeats, as a share of turns (default 0.25)")
     asked = parser.parse_args()
     sessions = [session for path in files(asked.data) for session in sessions_of(path)]
     planned = plan(sessions, asked.seed, asked.planted)
-    found, by = asyncio.run(play(planned))
+    model = model_of(asked.model)
+    found, by = asyncio.run(play(planned, model))
     return report(
         "agent_safety",
         data=[str(path) for path in asked.data],
@@ -57,6 +59,7 @@ def main() -> int:
         figures=found,
         targets=TARGETS,
         answered_by=dict(by),
+        model=str(model) if model else "none: caches that need one were off",
     )
 
 
@@ -134,14 +137,14 @@ class _Score:
         self.wrong += said(told) not in self.truths[_identity(question)]
 
 
-async def play(planned: Sequence[Sequence[Turn]]) -> tuple[dict[str, float], Counter[str]]:
+async def play(planned: Sequence[Sequence[Turn]], model: Path | None = None) -> tuple[dict[str, float], Counter[str]]:
     """The figures, and how many questions were answered without the provider: by repeats and by others."""
     truths: dict[bytes, set[Any]] = {}
     for turn in (turn for session in planned for turn in session):
         truths.setdefault(_identity(turn.question), set()).add(said(turn.question.truth))
     score, total = _Score(truths), sum(map(len, planned))
     gate = asyncio.Semaphore(AT_ONCE)
-    async with lab() as at_work:
+    async with lab(model=model) as at_work:
 
         async def one(number: int, session: Sequence[Turn]) -> None:
             async with gate:

@@ -19,6 +19,7 @@ import msgspec
 from pennyweight.app import OPTIMIZERS, build
 from pennyweight.client.inprocess import Entrance, entrance
 from pennyweight.config import Config, OptimizerRule, load
+from pennyweight.errors import PennyweightError
 from pennyweight.protocols import Clock
 from pennyweight.request import Usage, Wire
 from pennyweight.testing import shapes
@@ -26,7 +27,10 @@ from pennyweight.testing.http import Exchange, LoopbackServer
 from pennyweight.testing.provider import provider_keys
 from pennyweight.wire import codec
 
-__all__ = ["Lab", "Question", "everything_on", "lab", "said"]
+from .minilm import model_folder
+from .result import progress
+
+__all__ = ["Lab", "Question", "everything_on", "lab", "model_of", "said"]
 
 NUMBER = "x-bench-question"
 
@@ -35,8 +39,7 @@ ON: Mapping[str, Any] = {
     "tool_calls": True,
     "identical": "all",
     "templates": True,
-    "semantic": True,
-    "enabled": True,
+    "models": ("*",),
 }
 """What settings of caches are set to, wherever one has a setting of that name and of that kind."""
 
@@ -86,8 +89,10 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(config: Config | None = None, *, clock: Clock | None = None) -> AsyncIterator[Lab]:
-    """config: of the gateway, with any address as its providers'; None: every cache on, under max."""
+async def lab(
+    config: Config | None = None, *, clock: Clock | None = None, model: Path | None = None
+) -> AsyncIterator[Lab]:
+    """config: of the gateway, with any address as its providers'; None: every cache on, under max, with that model."""
     questions: dict[int, Question] = {}
     asked: dict[int, int] = {}
 
@@ -111,27 +116,43 @@ async def lab(config: Config | None = None, *, clock: Clock | None = None) -> As
             if config is not None:
                 base = msgspec.structs.replace(config, providers=base.providers, data_dir=base.data_dir)
             else:
-                base = everything_on(base)
+                base = everything_on(base, model)
             async with build(base, clock=clock) as app, entrance(app) as gateway:
                 yield Lab(gateway, questions, asked)
 
 
-def everything_on(config: Config) -> Config:
-    """The configuration with every built-in optimizer, all that caches can switch on, under max, nobody held out."""
+def model_of(named: Path | None) -> Path | None:
+    """The embedding model that a bench runs on; None, and a word why, where none is to be had."""
+    try:
+        return model_folder(named)
+    except PennyweightError as error:
+        progress(f"no embedding model, so the caches that need one stay off: {error}")
+        return None
+
+
+def everything_on(config: Config, model: Path | None = None) -> Config:
+    """The configuration with every built-in optimizer, all that caches can switch on, under max, nobody held out.
+
+    model: the folder of the embedding model; without one the caches that need it say so and stay off.
+    """
     usual = [rule.use for rule in config.optimizers]
     names = (*usual, *(name for name in OPTIMIZERS if name not in usual))
     return msgspec.structs.replace(
         config,
         optimize="max",
-        optimizers=tuple(OptimizerRule(name, settings=_settings(name)) for name in names),
+        optimizers=tuple(OptimizerRule(name, mode="on", settings=_settings(name)) for name in names),
         fusing=msgspec.structs.replace(config.fusing, **_on(config.fusing)),
+        embeddings=msgspec.structs.replace(config.embeddings, folder=str(model or "")),
         pipeline=msgspec.structs.replace(config.pipeline, propose_s=5.0, risk=1.0),  # a busy machine must not skip one
     )
 
 
 def _settings(name: str) -> dict[str, Any]:
     module = importlib.import_module(OPTIMIZERS[name].partition(":")[0])
-    return _on(module.Settings()) if "cache" in name and name != "prompt_cache" else {}
+    return _on(module.Settings()) if name not in _NO_CACHES else {}
+
+
+_NO_CACHES = ("billing_header", "heartbeat", "output_limit", "prompt_cache")
 
 
 def _on(settings: msgspec.Struct) -> dict[str, Any]:

@@ -61,6 +61,7 @@ from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
 from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .standing import Standings
 from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
@@ -69,6 +70,7 @@ from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
 from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from .stores.standings import SQLiteStandings
 from .stores.tiered import Tiered
 from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
@@ -90,6 +92,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
     "templates": "pennyweight.optimizers.templates:build",
+    "semantic_cache": "pennyweight.optimizers.semantic_cache.optimizer:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -113,6 +116,7 @@ class Parts(msgspec.Struct, frozen=True):
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
     leases: Leases  # who does a thing, among all replicas that share a store
     embeddings: Embeddings
+    standings: Standings  # what caches that answer by likeness have learnt
 
 
 class App:
@@ -146,6 +150,7 @@ class App:
         tools: ToolResults,
         hits: HitBook,
         embeddings: Embeddings,
+        standings: Standings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -169,6 +174,7 @@ class App:
         self.rollups = rollups
         self.tools = tools  # what read-only tools gave, for those who run them
         self.vectors = vectors  # loads nothing until it is used
+        self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
@@ -267,7 +273,10 @@ async def build(
             remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
         )
         stack.push_async_callback(embeddings.close)
-        parts = Parts(tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings)
+        standings = SQLiteStandings(database)
+        parts = Parts(
+            tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings, standings
+        )
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -282,7 +291,7 @@ async def build(
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = _fuse(config, resolver), None
-        if config.fusing.across == "redis":
+        if config.fuses_across:
             relay = _relay(config)
             stack.push_async_callback(relay.aclose)
             backend = across = _across(config, backend, relay, fuse)
@@ -368,6 +377,7 @@ async def build(
             tools=tools,
             hits=hits,
             embeddings=embeddings,
+            standings=standings,
         )
 
 
@@ -608,7 +618,8 @@ def _relay(config: Config) -> RedisRelay:
         raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
     key = config.cache_key.reveal() if config.cache_key else ""
     codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
-    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+    client = connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS)
+    return RedisRelay(client, codec=codec, timeout_s=config.fusing.store_s)
 
 
 def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:

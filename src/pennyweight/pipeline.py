@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from .call import Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
+from .call import SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
@@ -124,7 +124,7 @@ class Pipeline:
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if proposal is None:
-                said.append(self._abstained[optimizer.name])
+                said.append(call.facts.get(SAID, self._abstained).get(optimizer.name, self._abstained[optimizer.name]))
                 continue
             worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
             verdict = judge(

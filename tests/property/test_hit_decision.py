@@ -94,6 +94,7 @@ def amount(text: str) -> str:
     return text.replace(",", "")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(OPENINGS), thing, place, number, number, st.integers(0, 4))
 def test_another_number(opening: str, what: str, where: str, one: str, other: str, form: int) -> None:
     assume(amount(one) != amount(other))
@@ -107,6 +108,7 @@ def test_another_number(opening: str, what: str, where: str, one: str, other: st
     assert not hit(opening + text.format(n=one, what=what, where=where), text.format(n=other, what=what, where=where))
 
 
+@settings(deadline=None)
 @given(thing, place, date, date, st.integers(0, 3))
 def test_another_date(what: str, where: str, one: str, other: str, form: int) -> None:
     assume(one != other)
@@ -119,6 +121,7 @@ def test_another_date(what: str, where: str, one: str, other: str, form: int) ->
     assert not hit(text.format(what=what, where=where, d=one), text.format(what=what, where=where, d=other))
 
 
+@settings(deadline=None)
 @given(thing, identifier, identifier, st.integers(0, 2))
 def test_another_id(what: str, one: str, other: str, form: int) -> None:
     assume(one.replace("-", "") != other.replace("-", ""))
@@ -126,6 +129,7 @@ def test_another_id(what: str, one: str, other: str, form: int) -> None:
     assert not hit(text.format(what=what, x=one), text.format(what=what, x=other))
 
 
+@settings(deadline=None)
 @given(quoted, quoted, st.sampled_from(['"{}"', "“{}”", "`{}`", "'{}'"]), st.integers(0, 2))
 def test_another_quote(one: str, other: str, marks: str, form: int) -> None:
     assume(one != other)
@@ -133,6 +137,7 @@ def test_another_quote(one: str, other: str, marks: str, form: int) -> None:
     assert not hit(text.format(marks.format(one)), text.format(marks.format(other)))
 
 
+@settings(deadline=None)
 @given(thing, place, verb, st.integers(0, 5))
 def test_a_negation(what: str, where: str, do: str, form: int) -> None:
     plain, negated = [
@@ -147,6 +152,7 @@ def test_a_negation(what: str, where: str, do: str, form: int) -> None:
     assert not hit(plain.format(**words), negated.format(**words))
 
 
+@settings(deadline=None)
 @given(thing, place, st.sampled_from(OPPOSITES), st.integers(0, 3))
 def test_an_opposite(what: str, where: str, pair: tuple[str, str], form: int) -> None:
     text = [
@@ -159,6 +165,7 @@ def test_an_opposite(what: str, where: str, pair: tuple[str, str], form: int) ->
     assert not hit(one, other)
 
 
+@settings(deadline=None)
 @given(thing, place, st.sampled_from(OPPOSITE_VERBS), st.integers(0, 3))
 def test_an_opposite_verb(what: str, where: str, pair: tuple[str, str], form: int) -> None:
     text = [
@@ -171,6 +178,7 @@ def test_an_opposite_verb(what: str, where: str, pair: tuple[str, str], form: in
     assert not hit(one, other)
 
 
+@settings(deadline=None)
 @given(name, name, thing, verb, st.integers(0, 3))
 def test_another_name(one: str, other: str, what: str, do: str, form: int) -> None:
     assume(one != other)
@@ -183,6 +191,7 @@ def test_another_name(one: str, other: str, what: str, do: str, form: int) -> No
     assert not hit(text.format(x=one, what=what, do=do), text.format(x=other, what=what, do=do))
 
 
+@settings(deadline=None)
 @given(place, place, thing, st.integers(0, 3))
 def test_another_place(one: str, other: str, what: str, form: int) -> None:
     assume(one.lower() != other.lower())
@@ -195,6 +204,7 @@ def test_another_place(one: str, other: str, what: str, form: int) -> None:
     assert not hit(text.format(x=one, what=what), text.format(x=other, what=what))
 
 
+@settings(deadline=None)
 @given(thing, thing, place, st.integers(0, 2))
 def test_another_thing(one: str, other: str, where: str, form: int) -> None:
     assume(one != other)
@@ -204,6 +214,7 @@ def test_another_thing(one: str, other: str, where: str, form: int) -> None:
     assert not hit(text.format(x=one, where=where), text.format(x=other, where=where))
 
 
+@settings(deadline=None)
 @given(name, name, verb, place, place, st.integers(0, 6))
 def test_another_order(one: str, other: str, do: str, here: str, there: str, form: int) -> None:
     assume(one != other and here.lower() != there.lower())
@@ -220,6 +231,7 @@ def test_another_order(one: str, other: str, do: str, here: str, there: str, for
     assert not hit(text.format(**words), swapped.format(**words))
 
 
+@settings(deadline=None)
 @given(name, name, st.sampled_from([("needed", "need"), ("hired", "hire"), ("trusted", "trust"), ("paid", "pay")]))
 def test_active_and_passive(one: str, other: str, pair: tuple[str, str]) -> None:
     done, do = pair
@@ -229,6 +241,7 @@ def test_active_and_passive(one: str, other: str, pair: tuple[str, str]) -> None
     assert not hit(active, f"Was {one} {done} by {other}?")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(OPENINGS), thing, place, number)
 def test_the_same_in_other_words_may_hit(opening: str, what: str, where: str, count: str) -> None:
     assert hit(
@@ -236,7 +249,7 @@ def test_the_same_in_other_words_may_hit(opening: str, what: str, where: str, co
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_can_be_read(a: str, b: str) -> None:
     decision = decide(facets(a), facets(b), cosine=0.5, static_cosine=0.5)

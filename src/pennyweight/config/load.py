@@ -21,6 +21,7 @@ from . import cache, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
+    SHADOW_FIRST,
     AdaptiveSettings,
     AdviceSettings,
     CacheSettings,
@@ -161,6 +162,10 @@ class _Reading:
         for key in tree:
             if key not in _TOP:
                 self.report((key,), f"{key} is no setting.", toml.similar(key, _TOP))
+        listed = tree.get("optimizers")
+        for rule in listed if isinstance(listed, list) else ():
+            if isinstance(rule, dict) and rule.get("use") in SHADOW_FIRST:
+                rule.setdefault("mode", "shadow")
         values: dict[str, Any] = {}
         for name, kind in _SECTIONS.items():
             values[name] = self._table(kind, tree.get(name, {}), (name,))

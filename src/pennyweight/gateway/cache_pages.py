@@ -15,6 +15,7 @@ from ..app import App
 from ..errors import BadRequest
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
+from ..ledger.functions import function_lines
 from ..ledger.hits import hit_lines, told
 from ..stores.purge import Wanted
 from ..stores.sqlite import FILE
@@ -48,9 +49,11 @@ class CachePages:
     async def _stats(self, request: HttpRequest) -> HttpResponse:
         operator(self._gate, request)
         await self._app.hits.flush()
-        lines = await asyncio.to_thread(hit_lines, self._app.config.data_dir / FILE)
+        path = self._app.config.data_dir / FILE
+        lines = await asyncio.to_thread(hit_lines, path)
+        functions = await asyncio.to_thread(function_lines, path)
         tiers: list[Any] = [msgspec.to_builtins(tier) for tier in self._app.kv.stats()]
-        return json_answer({**told(lines), "stores": tiers})
+        return json_answer({**told(lines, functions), "stores": tiers})
 
     async def _purge(self, request: HttpRequest) -> HttpResponse:
         asked = order(self._gate, request, Purge)

@@ -21,6 +21,7 @@ from ..errors import StoreError
 from ..hits import Audit, Pair, looks, wrong_at_most
 from ..money import PicoUSD
 from ..protocols import Clock
+from .functions import FunctionLine
 from .reading import is_made, reading
 from .signals import Rows
 
@@ -328,14 +329,23 @@ def summed(lines: Iterable[HitLine], by: Sequence[str]) -> list[HitLine]:
     return sorted(made, key=lambda line: (-line.saved, -line.hits, -line.looks, line.cache, line.route, line.tier))
 
 
-def told(lines: Sequence[HitLine]) -> dict[str, Any]:
-    """For programs: each cache as a whole, by route, by store and by tenant. Money in US dollars."""
+def told(lines: Sequence[HitLine], functions: Sequence[FunctionLine] = ()) -> dict[str, Any]:
+    """For programs: each cache as a whole, by route, by store and by tenant; cached functions and tools. Money in US
+    dollars."""
     return {
         "caches": [_object(line) for line in summed(lines, ("cache",))],
         "routes": [_object(line) for line in summed(lines, ("cache", "route"))],
         "tiers": [_object(line) for line in summed(lines, ("cache", "tier")) if line.tier],
         "tenants": [_object(line) for line in summed(lines, ("cache", "tenant"))],
+        "functions": [
+            {**_without(line, "saved"), "saved_usd": line.saved / 1e12, "hit_share": line.hit_share}
+            for line in functions
+        ],
     }
+
+
+def _without(line: FunctionLine, name: str) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.to_builtins(line).items() if key != name}
 
 
 def _object(line: HitLine) -> dict[str, Any]:

@@ -316,10 +316,9 @@ def test_the_template_of_a_call_is_that_of_the_optimizer() -> None:
     async def run() -> None:
         house = House()
         await house.learn()
-        (key,) = house.kv.data
         template = Branching(house.kv).template(house.call("HIST"))
         assert template is not None
-        assert template.key == key
+        assert template.key in house.kv.data
         assert isinstance(house.call("HIST").original, Request)
 
     asyncio.run(run())

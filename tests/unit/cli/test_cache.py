@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from pennyweight.cli.cache import command
 from pennyweight.errors import NotFound
+from pennyweight.ledger.functions import FunctionDelta, write_functions
+from pennyweight.stores.database import FILE, Database
 from pennyweight.testing.http import Exchange, LoopbackServer
 
 
@@ -175,6 +178,21 @@ def test_what_cannot_be_meant(arguments: tuple[str, ...], said: str, upstream: U
     done = cache(*arguments)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_functions_and_tools_are_in_the_figures(upstream: Upstream, tmp_path: Path) -> None:
+    async def write() -> None:
+        database = Database(tmp_path / "data" / FILE)
+        delta = FunctionDelta(time.time(), "local", "tool:weather", hits=3, misses=1, saved_s=2.5, saved=4_000_000_000)
+        await database.write(lambda connection: write_functions(connection, [delta]))
+        await database.close()
+
+    asyncio.run(write())
+    (line,) = told("stats")["functions"]
+    assert (line["function"], line["hits"], line["hit_share"], line["saved_usd"]) == ("tool:weather", 3, 0.75, 0.004)
+    shown = cache("stats").output
+    assert "tool:weather" in shown
+    assert "75.0%" in shown
 
 
 def test_figures_are_those_of_the_ledger(upstream: Upstream, tmp_path: Path) -> None:

@@ -680,3 +680,36 @@ def test_importing_the_package_loads_nothing() -> None:
     code = "import sys, pennyweight; assert 'pennyweight.functions' not in sys.modules; pennyweight.cached; "
     code += "assert not {'numpy', 'redis', 'psycopg'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_forked_process_does_not_wait_for_its_parent(tmp_path: Path) -> None:
+    """Results that were being made at the fork, and the thread with the stores, are not in the child."""
+    script = tmp_path / "forks.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, threading
+            import pennyweight
+
+            began, gate = threading.Event(), threading.Event()
+
+            @pennyweight.cached(version=1)
+            def slow(n: int) -> int:
+                began.set()
+                gate.wait(0.5)
+                return n
+
+            threading.Thread(target=slow, args=(1,)).start()
+            began.wait()
+            child = os.fork()
+            if child == 0:
+                print(slow(1), slow(2), flush=True)
+                os._exit(0)
+            print(os.waitpid(child, 0)[1], slow(1))
+            """
+        )
+    )
+    environment = {"PENNYWEIGHT_DATA": str(tmp_path / "data"), "PATH": "", "HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "1 2\n0 1\n"), done.stderr

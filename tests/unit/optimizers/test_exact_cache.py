@@ -81,10 +81,30 @@ def test_streamed_or_whole_is_the_same_question() -> None:
 
 def test_the_order_and_spacing_of_members_do_not_matter() -> None:
     cache, _, _ = stored()
-    assert (
-        look(cache, make_call(b'{ "messages":[{"role":"user","content":"hi"}],\n "temperature":0, "model":"m"}'))
-        is not None
-    )
+    for same in (
+        b'{ "messages":[{"role":"user","content":"hi"}],\n "temperature":0, "model":"m"}',
+        b'{"model": "m", "temperature": 0, "messages": [{"role": "user", "content": "hi"}]}',
+        b'{\n\t"model" : "m",\r\n "temperature":0,"messages":[ { "role" : "user" , "content":"hi" } ]\n}\n',
+    ):
+        assert look(cache, make_call(same)) is not None
+
+
+def test_a_miss_is_read_and_hashed_once_but_under_the_target_that_answered() -> None:
+    cache = build(Settings(), parts := ContractParts())
+    call = make_call(BODY)
+    assert look(cache, call) is None
+    elsewhere = msgspec.structs.replace(call, target=Target("q", "small", Wire.OPENAI_CHAT))
+    asyncio.run(cache.settle(msgspec.structs.replace(outcome(elsewhere), answered_by="q")))
+    (key,) = parts.kv.data
+    found = named(key)
+    assert found is not None
+    assert found.model == "small"
+
+
+def test_white_space_within_texts_matters() -> None:
+    cache, _, _ = stored()
+    assert look(cache, make_call(BODY.replace(b'"hi"', b'" hi"'))) is None
+    assert look(cache, make_call(BODY.replace(b'"hi"', b'"h i"'))) is None
 
 
 def test_fields_left_out_of_the_key() -> None:
@@ -433,6 +453,15 @@ def test_what_a_cache_answered_is_not_kept_as_the_providers() -> None:
     cache = build(Settings(), parts := ContractParts())
     asyncio.run(cache.settle(msgspec.structs.replace(outcome(make_call(BODY)), answered_by="semantic_cache")))
     assert parts.kv.data == {}
+
+
+def test_what_another_call_was_told_is_not_kept_but_what_was_paid_for_is() -> None:
+    """It may have been the other one's answer with this one's values put in."""
+    shared = outcome(make_call(BODY).note(Step("coalesce", Verdict.ACCEPTED)))
+    unpaid = msgspec.structs.replace(shared, done=msgspec.structs.replace(shared.done, charges=()))
+    for finished, kept in ((unpaid, 0), (shared, 1)):
+        asyncio.run(build(Settings(), parts := ContractParts()).settle(finished))
+        assert len(parts.kv.data) == kept
 
 
 def test_an_answer_of_50_mb_is_not_kept_and_costs_nothing() -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from pennyweight.call import Call, Credential, Outcome
 from pennyweight.errors import ConfigError
+from pennyweight.hits import CacheRule, looks
+from pennyweight.kept import named
 from pennyweight.optimizers.templates import Settings, Templates, build
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
@@ -20,7 +22,6 @@ from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract
 from pennyweight.testing.shapes import Turn, body_of, finish, stream, turn_of
-from pennyweight.text.templates.entry import decode
 from pennyweight.wire import codec
 
 USAGE = Usage(input_tokens=20, output_tokens=10)
@@ -241,19 +242,42 @@ def test_callers_can_refuse(header: str) -> None:
 
 def test_a_damaged_entry_is_a_miss() -> None:
     async def run() -> None:
-        house = House(says)
+        house = House(says, lower_case=False)
         for name in ("EECS", "MATH"):
             await house.ask(ask(question(name)))
-        (key,) = [key for key in house.parts.kv.data if key.startswith("templates/")]
-        kept = house.parts.kv.data[key]
-        assert decode(key, kept) is not None
-        for damaged in (b"", kept[:-1], b"\x02" + kept[1:], kept[:20] + b"x" + kept[21:], kept + b"x"):
-            assert decode(key, damaged) is None
+        ((key, kept),) = house.parts.kv.data.items()
+        assert named(key) is not None, "purges find it"
+        for damaged in (b"", kept[:-1], b"\x07" + kept[1:], kept[:20] + b"x" + kept[21:], kept + b"x"):
             house.parts.kv.data[key] = damaged
             assert (await house.ask(ask(question("PHYS"))))[1]
-        assert decode(key + "x", kept) is None, "another tenant's entry under this key"
+        house.parts.kv.data[key] = kept
+        assert not (await house.ask(ask(question("PHYS"))))[1]
 
     asyncio.run(run())
+
+
+def test_looks_and_audits_are_told() -> None:
+    house = House(says, audit=0.5)
+    names = ["EECS", "MATH"] + [f"{a}{b}Q" for a in "BCDFGHJK" for b in "LMN"]
+    asked = play(house, [ask(question(name)) for name in names])
+    audits = house.parts.audits
+    assert len(audits) == sum(asked[2:])
+    assert all(audit.cache == "templates" and audit.valid and audit.source == "audit" for audit in audits)
+    looks_of = [looks(outcome.call) for outcome in house.outcomes if outcome.answered_by == "templates"]
+    assert all(look == [("templates", "store", look[0][2])] for look in looks_of)
+    house.model.says = lambda text: says(text).replace("hard", "easy")
+    play(house, [ask(question(f"{name}X")) for name in names])
+    assert not all(audit.valid for audit in audits)
+
+
+def test_routes_decide_how_long_answers_last() -> None:
+    house = House(says)
+    house.parts.rules["m"] = CacheRule("r", volatile=True)
+    assert play(house, [ask(question(n)) for n in ("EECS", "MATH", "PHYS")]) == [True] * 3
+    house.parts.rules["m"] = CacheRule("r", ttl_s=5.0)
+    assert play(house, [ask(question(n)) for n in ("EECS", "MATH", "PHYS")]) == [True, True, False]
+    house.parts.clock.advance(6.0)  # type: ignore[attr-defined]
+    assert play(house, [ask(question("PHYS"))]) == [True]
 
 
 def test_the_saving_is_what_the_leader_would_cost_now() -> None:
@@ -288,3 +312,32 @@ def test_settings_that_cannot_be_are_refused(name: str, value: float) -> None:
 
 def test_its_name_is_the_one_in_the_configuration() -> None:
     assert Templates.name == "templates"
+
+
+def flights(city: str) -> str:
+    return f"what flights go from {city} on weekdays"
+
+
+def flies(text: str) -> str:
+    city = text.removeprefix("what flights go from ").removesuffix(" on weekdays")
+    return f"These flights go from {city} on weekdays: select it where city = '{city}' please"
+
+
+def test_words_in_lower_case_need_one_witness_more() -> None:
+    house = House(flies)
+    asked = play(house, [ask(flights(city)) for city in ("boston", "oslo", "buenos aires", "rome")])
+    assert asked == [True, True, True, False]
+    assert play(house, [ask(flights(word)) for word in ("the coldest", "no", "anywhere", "new york")]) == [
+        True,
+        True,
+        False,
+        True,
+    ], "what names nothing is asked"
+    body, _ = asyncio.run(house.ask(ask(flights("lima"))))
+    assert turn_of(Wire.OPENAI_CHAT, json.loads(body)).text == flies(flights("lima"))
+
+
+def test_words_in_lower_case_can_be_left_alone() -> None:
+    house = House(flies, lower_case=False)
+    assert play(house, [ask(flights(city)) for city in ("boston", "oslo", "buenos aires", "rome")]) == [True] * 4
+    assert not house.parts.kv.data

@@ -87,26 +87,37 @@ class Across:
         self.store_s = store_s
         self.most_bytes = most_bytes
         self.telling: set[_Told] = set()
+        self._rest_s = 0.0  # 0: the store answers
+        self._rests_until = 0.0  # by the event loop's clock
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         key = share_key(call, self.fuse(call))
         return self._inner.open(call) if key is None else self._shared(call, key.hex())
 
     async def _shared(self, call: Call, key: str) -> Reply:
-        for _ in range(_TRIES):
+        now = asyncio.get_running_loop().time()
+        for _ in range(_TRIES if now >= self._rests_until else 0):
             try:
                 writing = await self.soon(self.relay.write(key, ttl_s=self.lease_s))
-                if writing is not None:
-                    return await _Told(self, call, writing).open()
-                reading = await self.soon(self.relay.read(key))
+                reading = None if writing is not None else await self.soon(self.relay.read(key))
             except StoreError as error:
-                log.warning("calls are not shared with other replicas", extra={"detail": str(error)})
+                self._rest(error)
                 break
+            self._rest_s = 0.0
+            if writing is not None:
+                return await _Told(self, call, writing).open()
             if reading is not None:
                 reply = await _Heard(self, call, key, reading).open()
                 if reply is not None:
                     return reply
         return await self._inner.open(call)
+
+    def _rest(self, error: StoreError) -> None:
+        """Leave the store alone for a while, a longer one each time: every call would wait for it in vain."""
+        if not self._rest_s:
+            log.warning("calls are not shared with other replicas", extra={"detail": str(error)})
+        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LAST_REST_S)
+        self._rests_until = asyncio.get_running_loop().time() + self._rest_s
 
     async def ask(self, call: Call) -> Reply:
         return await self._inner.open(call)
@@ -129,6 +140,7 @@ class Across:
             raise StoreError(f"The store that replicas share took longer than {self.store_s} s.") from None
 
 
+_FIRST_REST_S, _LAST_REST_S = 0.5, 10.0
 _TRIES = 4  # holders that may fail before a call goes on by itself
 
 

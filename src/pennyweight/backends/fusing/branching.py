@@ -15,9 +15,10 @@ import msgspec
 
 from ...call import Call, Step, Verdict
 from ...errors import StoreError, StreamCut
+from ...kept import entry_key, unwrapped
 from ...protocols import KV
 from ...request import Operation, Reply, Wire
-from ...text.templates.entry import decode
+from ...text.templates.entry import Entry, decode, digest
 from ...text.templates.family import Branch, Family, branch, foresee
 from ...text.templates.filling import Doubt, Filler, Swap
 from ...text.templates.slots import Masked, mask
@@ -74,7 +75,8 @@ class Branching:
         question = mask(found.text)
         if not question.values:
             return None
-        key = f"templates/{call.identity.tenant}/{fingerprint(call, found)}/{question.key}"
+        name = digest(fingerprint(call, found), question.key)
+        key = entry_key("fusing", call.identity.tenant, name, call.target.model)
         return Template(key, question, call.request.stream)
 
     async def plan(self, leader: Template, follower: Template) -> Plan | None:
@@ -86,7 +88,8 @@ class Branching:
                 value = await self._kv.get(follower.key)
         except (StoreError, TimeoutError):
             return None
-        entry = decode(follower.key, value) if value is not None else None
+        kept = unwrapped(follower.key, value) if value is not None else None
+        entry = decode(kept.payload, Entry) if kept is not None else None
         if entry is None:
             return None
         swaps = foresee(entry.family, leader.question, follower.question, doubtful=self._doubtful)

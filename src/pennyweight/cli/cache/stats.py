@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...config import find, load
+from ...ledger.functions import FunctionLine, function_lines
 from ...ledger.hits import HitLine, hit_lines, summed, told
 from ...money import format_usd
 from ..report import FILE, moment
@@ -41,16 +43,21 @@ def stats(
     least" and "at most" hold with 95% confidence.
     """
     path = load(config_path or find(os.environ), os.environ, {"data_dir": data}).data_dir / FILE
-    lines = hit_lines(path, since=moment(since, time.time()), tenant=tenant)
+    from_day = moment(since, time.time())
+    lines = hit_lines(path, since=from_day, tenant=tenant)
+    functions = function_lines(path, since=from_day or 0.0, tenant=tenant)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if as_json:
-        click.echo(json.dumps(told(lines), indent=2))
+        click.echo(json.dumps(told(lines, functions), indent=2))
         return
+    if functions:
+        console.print(_functions(functions))
     if not lines:
-        click.echo(_EMPTY)
+        click.echo("" if functions else _EMPTY)
         return
     fields = ("cache",) if by == "cache" else ("cache", by)
     shown = [line for line in summed(lines, fields) if by != "tier" or line.tier]
-    Console(width=None if sys.stdout.isatty() else 160).print(_table(shown, by))
+    console.print(_table(shown, by))
     for note in _notes(summed(lines, ("cache",))):
         click.echo(note)
 
@@ -72,6 +79,27 @@ def _table(lines: list[HitLine], by: str) -> Table:
             _percent(line.valid_hit_rate),
             _percent(line.valid_at_least),
             _percent(line.wrong_at_most if line.audited else None),
+            format_usd(line.saved),
+        )
+    return table
+
+
+def _functions(lines: Sequence[FunctionLine]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("function or tool", overflow="fold")
+    table.add_column("tenant", overflow="fold")
+    for name in ("calls", "hits", "shared", "hit rate", "failed", "time saved", "saved (estimated)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(
+            escape(line.function),
+            escape(line.tenant),
+            f"{line.hits + line.shared + line.misses:,}",
+            f"{line.hits:,}",
+            f"{line.shared:,}",
+            _percent(line.hit_share),
+            f"{line.failures:,}",
+            f"{line.saved_s:,.1f} s",
             format_usd(line.saved),
         )
     return table

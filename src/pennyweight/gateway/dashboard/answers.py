@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...ledger.functions import FunctionLine
 from ...ledger.hits import Audited, HitLine, summed
 from ...ledger.reading import is_made, reading
 
-__all__ = ["answers", "kept_pairs", "pairs"]
+__all__ = ["answers", "functions", "kept_pairs", "pairs"]
 
 _SHOWN = 20
 
@@ -43,6 +44,23 @@ def _line(line: HitLine) -> dict[str, Any]:
         "reported": line.reported,
         "saved": str(line.saved),
     }
+
+
+def functions(lines: Sequence[FunctionLine]) -> list[dict[str, Any]]:
+    """Cached functions and tools: calls, hits, and what they saved."""
+    return [
+        {
+            "key": f"{line.tenant} {line.function}",
+            "function": line.function,
+            "tenant": line.tenant,
+            "calls": line.hits + line.shared + line.misses,
+            "hits": line.hits + line.shared,
+            "hit_rate": line.hit_share,
+            "saved_s": line.saved_s,
+            "saved": str(line.saved),
+        }
+        for line in lines[:50]
+    ]
 
 
 def pairs(remembered: Sequence[Audited], kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

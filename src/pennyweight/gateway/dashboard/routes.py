@@ -15,6 +15,7 @@ from ...app import App
 from ...errors import BadRequest, StoreError
 from ...front.auth import Gate
 from ...front.http import HttpRequest, HttpResponse
+from ...ledger.functions import function_lines
 from ...ledger.hits import hit_lines
 from ...ledger.rolled import DAY_S, Figures, Rolled, Span, rolled
 from ...stores.damage import notice
@@ -133,8 +134,12 @@ class Dashboard:
         path, own = self._app.config.data_dir / FILE, asked.tenant or "local"
         lines = await asyncio.to_thread(hit_lines, path, since=asked.span.since, tenant=asked.tenant)
         kept = await asyncio.to_thread(answers.kept_pairs, path, own)
+        functions = await asyncio.to_thread(
+            function_lines, path, since=float(asked.span.since or 0), tenant=asked.tenant
+        )
         return {
             **told,
+            "functions": answers.functions(functions),
             "answers": answers.answers(lines),
             "pairs": answers.pairs(self._app.hits.pairs(own), kept),
             "pairs_of": own,

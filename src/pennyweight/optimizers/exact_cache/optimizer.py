@@ -17,9 +17,9 @@ from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.sameness import repeatable
+from ...wire.wishes import wishes
 from .entry import Entry, encoded, entry_of
 from .key import cache_key
-from .wishes import wishes
 
 __all__ = ["STATEFUL", "Book", "ExactCache", "Parts", "Settings", "build"]
 
@@ -48,6 +48,7 @@ _CALLED_TOOLS = frozenset({"tool_calls", "tool_use", "function_call"})
 _CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
 
 _AUDITED, _DAMAGED = "exact_cache_audited", "exact_cache_damaged"  # in a call's facts, for `settle`
+_JUDGED, _KEY = "exact_cache_candidate", "exact_cache_key"  # the same, so that a miss is read and hashed once
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -144,7 +145,7 @@ class ExactCache:
         wish = wishes(call.original)
         if wish.no_cache:
             return None
-        key = cache_key(call, candidate.fields)
+        key = _key(call, candidate)
         found = await self._found(key)
         entry = entry_of(key, found[0]) if found is not None else None
         if found is None or entry is None:
@@ -183,7 +184,7 @@ class ExactCache:
         response = outcome.response
         if response is None or wish.no_store or not self._worth_keeping(outcome, response):
             if _DAMAGED in call.facts:
-                await self._kv.delete(cache_key(call, candidate.fields))
+                await self._kv.delete(_key(call, candidate))
             return
         done = outcome.done
         entry = Entry(
@@ -196,7 +197,7 @@ class ExactCache:
             done.finish_reason,
             response.raw,
         )
-        key = cache_key(call, candidate.fields)
+        key = _key(call, candidate)
         if self._learning or _AUDITED in call.facts or wish.no_cache:
             await self._compare(key, entry, candidate, outcome)
         own_s = candidate.rule.ttl_s
@@ -215,6 +216,13 @@ class ExactCache:
 
     def _candidate(self, call: Call) -> _Candidate | None:
         """None when the call may not be answered by an earlier answer."""
+        try:
+            judged: _Candidate | None = call.facts[_JUDGED]
+        except KeyError:
+            judged = call.facts[_JUDGED] = self._judge(call)
+        return judged
+
+    def _judge(self, call: Call) -> _Candidate | None:
         request = call.original
         if request.operation is not Operation.GENERATE or len(request.raw) > self._settings.max_request_bytes:
             return None
@@ -229,7 +237,8 @@ class ExactCache:
             rule = self._rule(call)
             if rule.volatile:
                 return None
-            fields = _fields.decode(request.raw)
+            # White space between members says nothing, so it goes; numbers and escapes keep their bytes.
+            fields = _fields.decode(msgspec.json.format(request.raw, indent=-1))
         except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         if _leans_outside(request, fields):
@@ -245,8 +254,15 @@ class ExactCache:
         ends = _FINISHED | _CALLED_TOOLS if self._settings.tool_calls else _FINISHED
         if done.finish_reason not in ends or not _replayable(response):
             return False
-        # An answer that another target gave in need must not speak for this one when it is well again.
-        return not any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in outcome.call.trail)
+        for step in outcome.call.trail:
+            if step.verdict is Verdict.ACCEPTED:
+                # An answer that another target gave in need must not speak for this one when it is well again.
+                if step.optimizer == "fallback":
+                    return False
+                # The answer to another call under way, perhaps with this one's values put in: that call's is kept.
+                if step.optimizer == "coalesce" and not done.charges:
+                    return False
+        return True
 
     def _ttl_s(self, rule: CacheRule) -> float:
         return rule.ttl_s if rule.ttl_s is not None else self._ttl.value
@@ -292,6 +308,16 @@ class ExactCache:
                 pair=Pair(_asked(call), says, said),
             )
         )
+
+
+def _key(call: Call, candidate: _Candidate) -> str:
+    """Where the call goes may change after it was asked about, and then so does its key."""
+    known = call.facts.get(_KEY)
+    if known is not None and known[0] is call.target:
+        return str(known[1])
+    key = cache_key(call, candidate.fields)
+    call.facts[_KEY] = call.target, key
+    return key
 
 
 _NOTHING = frozenset({b"null", b"false", b'""', b"[]", b"{}"})

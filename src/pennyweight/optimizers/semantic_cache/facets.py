@@ -41,7 +41,8 @@ class Facets(msgspec.Struct, frozen=True):
     terms: tuple[Term, ...]
     suffered: frozenset[str]  # verbs in the passive: concepts
     participles: frozenset[str]  # verbs in a form that may be passive or past
-    active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where the text is passive
+    active: tuple[Term, ...] | None  # `terms` as an active sentence would have them, where that differs
+    voice: str  # why it differs: "agent" ("bitten by"), "fronted" ("which dog did she"), "passive" ("was bitten") or ""
     negations: int
     negated: frozenset[str]  # concepts right behind "not", "no" or "without"
     features: frozenset[str]  # "modal should", "tense past", "quantity all", "person i", "only", "or", …
@@ -71,6 +72,7 @@ def facets(text: str) -> Facets:
         suffered=frozenset(reader.suffered),
         participles=frozenset(reader.participles),
         active=reader.active(),
+        voice=reader.voice,
         negations=reader.negations,
         negated=frozenset(reader.negated),
         features=frozenset(features),
@@ -79,6 +81,20 @@ def facets(text: str) -> Facets:
 
 
 _TIMES = frozenset(("duration", *grammar.TIME_CLASSES))
+_CLAUSE = frozenset(
+    (
+        "the",
+        "a",
+        "an",
+        "there",
+        "this",
+        "that",
+        *grammar.WH,
+        *grammar.POSSESSIVES,
+        *grammar.SUBJECTS,
+        *grammar.AUXILIARIES,
+    )
+)
 _FRONTING = frozenset(("did", "do", "does", "can", "could", "will", "would", "should"))
 _PARTICIPLES = frozenset(
     (
@@ -120,6 +136,7 @@ class _Reader:
         self.participles: set[str] = set()
         self.negations = 0
         self.question = ""
+        self.voice = ""
         self.last = ""  # the last word that became a term
         self.one = self.counted = self.passive = self.be = self.clause = False
         self.marker = ""
@@ -169,7 +186,7 @@ class _Reader:
             if word == "by" and at and (self.be or words[at - 1].endswith("ed") or words[at - 1] in _PARTICIPLES):
                 self.passive = True
             elif len(after) > 5 and after.endswith("ing") and marker not in ("before", "after", "without", "than"):
-                marker = ""  # "by loading", "of making": a clause, no role
+                marker = "doing"  # "by loading", "of making": a clause, no role
             self.marker = marker
             self.group += 1
             if word == "without":
@@ -214,7 +231,11 @@ class _Reader:
             return at + 1
         feature = grammar.FEATURES.get(word)
         if feature is not None:
-            self.features.add(feature)
+            if not (word == "more" and at and found[at - 1].kind == "number"):
+                self.features.add(feature)
+            return at + 1
+        if word == "earliest":
+            self.facts.add("ordinal 1")
             return at + 1
         if word in grammar.NUMBERS or word in grammar.SCALES:
             return self.spelled(words, at)
@@ -269,6 +290,14 @@ class _Reader:
             return at + 2
         if word in ("when", "where") and not asks:
             return at + 1  # "when it rains": no question
+        if (
+            word in ("who", "whom", "which")
+            and at > 1
+            and after
+            and self.words[at - 1] in grammar.MARKERS
+            and self.terms
+        ):
+            relative = not self.opens(at)  # "of whom", "in which"
         if self.question not in ("", "whether") or (relative and word not in ("what", "why")):
             return at + skip
         if self.question and word in ("how", "when", "where"):
@@ -320,7 +349,8 @@ class _Reader:
     def opens(self, at: int) -> bool:
         """Does the word at `at` open a question: first, or behind nothing but phrases with prepositions?"""
         if self.terms:
-            return self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
+            told = self.words[at - 1] in grammar.SUBJECTS or self.words[at - 1] in ("one", "it", "that")
+            return not told and self.words[0] in grammar.MARKERS and all(term.marker for term in self.terms)
         return all(word in ("", "and", "so", "but", "or", "also") for word in self.words[:at])
 
     def negation(self, words: Sequence[str], at: int) -> None:
@@ -401,6 +431,9 @@ class _Reader:
             self.owner()
             return at + 1
         if kind == "comma":
+            after = self.words[at + 1] if at + 1 < len(found) else ""
+            if after in _CLAUSE:
+                self.run()
             self.member += 1
             return at + 1
         if kind == "sign":
@@ -519,15 +552,22 @@ class _Reader:
         terms = self.terms
         agents = [term for term in terms if term.marker == "by"] if self.passive else []
         if not agents:
-            if self.fronted is None or not self.front_end or self.front_end == len(terms):
+            if self.fronted is not None and 0 < self.front_end < len(terms):
+                self.voice = "fronted"
+                return (*terms[: self.fronted], *terms[self.front_end :], *terms[self.fronted : self.front_end])
+            at = next((at for at, term in enumerate(terms) if term.concept in self.suffered), 0)
+            if not at:
                 return None
-            return (*terms[: self.fronted], *terms[self.front_end :], *terms[self.fronted : self.front_end])
+            self.voice = "passive"
+            objects = [term for term in terms[:at] if not term.marker]
+            return (*(term for term in terms[:at] if term.marker), terms[at], *objects, *terms[at + 1 :])
         first = terms.index(agents[0])
         before = [term for term in terms[:first] if not term.marker]
         if not before:
             return None
         verb = before[-1]
         rest = [term for term in terms if term.marker != "by" and term is not verb]
+        self.voice = "agent"
         plain = [msgspec.structs.replace(term, marker="") for term in agents]
         return (*plain, verb, *rest)
 

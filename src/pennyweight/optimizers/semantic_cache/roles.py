@@ -60,12 +60,20 @@ def order(a: Facets, b: Facets, *, reworded: bool) -> tuple[str, int]:
     reason = _voice(a, b) or _voice(b, a)
     if reason:
         return reason, 0
+    anagram = _words(a.folded) == _words(b.folded)  # the very same words: only their order can tell
     if a.active is None and b.active is None:
-        return _places(a.terms, b.terms, reworded)
-    reason, moved = _places(a.active or a.terms, b.active or b.terms, reworded)
-    if reason and a.active is not None and b.active is not None:
-        return _places(a.terms, b.terms, reworded)
+        return _places(a.terms, b.terms, reworded, strict=anagram)
+    reason, moved = _places(a.active or a.terms, b.active or b.terms, reworded, strict=anagram)
+    if not reason:
+        return reason, moved
+    if {a.voice, b.voice} == {"", "passive"} or (a.voice and b.voice):
+        plain, moved = _places(a.terms, b.terms, reworded, strict=anagram or not (a.voice and b.voice))
+        return (reason if plain else ""), moved
     return reason, moved
+
+
+def _words(text: str) -> list[str]:
+    return sorted(text.replace(",", " ").replace("?", " ").replace(".", " ").split())
 
 
 def _voice(passive: Facets, other: Facets) -> str:
@@ -85,7 +93,7 @@ def _voice(passive: Facets, other: Facets) -> str:
     return ""
 
 
-def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, int]:
+def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool, *, strict: bool = False) -> tuple[str, int]:
     pairs, _, _ = match(a, b)
     if len(pairs) < 2:
         return "", 0
@@ -108,7 +116,10 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, 
         if "of" not in (one.marker, other.marker):
             loose.append((place_a[id(one)], place_b[id(other)], one))
         back = taken.get((other.marker, one.marker))
-        if back is not None and not (mutual and back.kind == one.kind):
+        if strict and one.kind in ("plain", "name") and not mutual and one.word not in TYPES:
+            return f"order: {one.word} behind {one.marker or 'no preposition'} / {other.marker or 'none'}", 0
+        timed = back is not None and (back.kind in _TIMES) != (one.kind in _TIMES)
+        if back is not None and not timed and not (mutual and back.kind == one.kind):
             return f"order: {back.word} and {one.word} changed places", 0
         if frozenset((one.marker, other.marker)) in _CONTRARY and not (
             one.kind in ("plain", "light") and "by" in (one.marker, other.marker)
@@ -140,7 +151,7 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, 
         turned = _turned(sorted(loose, key=lambda row: row[0]))
         if turned:
             return turned, 0
-    if _rotated([place_b[id(other)] for _, other in rows]):
+    if not strict and _rotated([place_b[id(other)] for _, other in rows]):
         return "", moved + 1
     rank_a = {id(one): at for at, (one, _) in enumerate(rows)}
     rank_b = {id(other): at for at, (_, other) in enumerate(sorted(rows, key=lambda row: place_b[id(row[1])]))}
@@ -157,7 +168,7 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool) -> tuple[str, 
                 apart = rank_a[id(two)] - rank_a[id(one)], rank_b[id(other)] - rank_b[id(second)]
                 plain = one.kind == "plain" == two.kind and (one.group != two.group or other.group != second.group)
                 general = reworded and ("plain" in (one.kind, two.kind) or "light" in (one.kind, two.kind))
-                if not general and not (plain and max(apart) == 1):
+                if not general and (strict or not (plain and max(apart) == 1)):
                     return f"order: {one.word} and {two.word} changed places", 0
             moved += 1
     return "", moved
@@ -211,8 +222,8 @@ def _turned(rows: Sequence[tuple[int, int, Term]]) -> str:
 
 def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool, counted: set[int]) -> bool:
     """May `one` and `two` of the first text stand the other way round, as `other` and `second` do in the second?"""
-    if one.marker and one.marker != two.marker:
-        return True
+    if one.marker != two.marker:
+        return True  # a phrase with its own preposition stands elsewhere
     if (one.kind in _TIMES) != (two.kind in _TIMES):
         return True
     if one.group == two.group and other.group == second.group:
@@ -222,6 +233,8 @@ def _free(one: Term, other: Term, two: Term, second: Term, mutual: bool, counted
             return True
         if (one.member != two.member or other.member != second.member) and (one.kind in _TRAITS or two.kind in _TRAITS):
             return True
+    if one.word.endswith("est") != two.word.endswith("est") and "plain" in (one.kind, two.kind):
+        return True  # "which flight is the earliest"
     return mutual and one.kind == two.kind
 
 

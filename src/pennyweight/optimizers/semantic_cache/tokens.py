@@ -37,6 +37,7 @@ _CONTRACTED = (
 _UNMARKED = re.compile(
     r"\b(?:(do|does|did|is|are|was|were|has|have|had|could|should|would)nt|(can)not|(ca)nt|(wo)nt)\b", re.I
 )
+_RUN_ON = re.compile(r"\b(what|that|where)s ", re.I)
 _QUOTED = re.compile(r"`([^`]+)`|\"\s?([^\"]{1,300}?)\s?\"|(?<![\w'])'([^'\s](?:[^'\n]{0,78}[^'\s])?)'(?!\w)")
 _SPACED_LEVEL = re.compile(r"(?<=\d) -(?=[a-z])")
 _DOTTED = re.compile(r"\b(?:([Uu])\.\s?([Ss])\.(?:\s?[Aa]\.)?|U\.\s?K\.)(?=\s|\W|$)")
@@ -66,8 +67,8 @@ _FRAME = re.compile(
     r"""^\s*(?:
       (?:hi|hello|hey|please|pls|ok|okay|so|well|and|thanks|kindly|dear\ \w+)\b[\s,!.]*
     | (?:can|could|would|will)\ (?:you|anyone|someone|somebody|anybody)\ (?:please\ |kindly\ |also\ )?
-        (?:tell|show|give|help|let|list|explain|find|provide|name|share)(?:\ (?:me|us))?
-        (?:\ (?:know|understand|find|see|with|to|out|all|about|how\ to(?=\ find)))*\b
+        (?:tell|show|give|help|let|list|explain|find|provide|name|share|advise|inform|identify)(?:\ (?:me|us))?
+        (?:\ (?:know|understand|find|see|with|to|of|out|all|about|how\ to(?=\ find)))*\b
     | (?:do|does|would)\ (?:you|anyone|anybody|someone)\ (?:happen\ to\ )?
         (?:know|have\ (?:any\ )?(?:idea|information)(?:\ (?:on|about|of))?)\b
     | i\ (?:would|will|just|really|do)?\s?(?:like|love|want|need|wish|am\ trying|have|am\ looking)\ to
@@ -78,6 +79,8 @@ _FRAME = re.compile(
     | (?:show|list|name|display|find|return|give|state|identify|provide|print|get)\b
         (?=\ (?:all|any|the|every|each|some|which|what|me|us|those|a|an)\b)(?:\ (?:me|us))?
     | (?:can|could|may|do)\ (?:i|we|you)\ (?:have|get|see)\ (?:a|the|any)?\ ?(?:list\ of|information\ (?:on|about))\b
+    | (?:can|could|may|might)\ (?:i|we)\ (?:please\ )?(?:see|look\ at|view|know|ask)\b
+    | (?:advise|inform)\ (?:me|us)\ (?:of|about|on)\b
     | (?:what\ i\ want\ to\ know\ is|my\ question\ is|question|quick\ question)[\s:,]*
     | is\ there\ (?:a|any)\ (?:way|chance|possibility)\ (?:that\ i\ can|to\ know)\b
     | what\ about\b
@@ -138,6 +141,7 @@ _ONE_FORM = tuple(
         (r"\bhow\ (?:big|large)\ (?:is|are|was)\b", "what is the size of"),
         (r"\bhow\ old\ (?:is|are|was)\b", "what is the age of"),
         (r"\bhow\ far\ (?:is|are)\b", "what is the distance of"),
+        (r"\bhow\ many\ (?:miles|kilometers|kilometres)\ is\ it\b", "what is the distance"),
         (r"\bhow\ long\ (?:is|are)\ (?!it\b|this\b|that\b|there\b)", "what is the length of "),
         (r"\b(?:is|am|are|was|were|be)\ (?:required|necessary|obliged|needed)\ (?:for\ \w+\ )?to\b", "must"),
     )
@@ -161,6 +165,8 @@ def fold(text: str) -> tuple[str, tuple[str, ...]]:
                 text = pattern.sub(plain, text)
     if "." in text:
         text = _DOTTED.sub(lambda m: "USA" if m[1] else "UK", text)
+    if "hats " in text or "heres " in text:
+        text = _RUN_ON.sub(r"\1 is ", text)
     if "nt" in text or "not" in text:
         text = _UNMARKED.sub(lambda m: (m[1] or ("can" if m[2] or m[3] else "will")) + " not", text)
     if " -" in text:

@@ -107,9 +107,9 @@ def _quotes(a: Facets, b: Facets) -> str:
     return ""
 
 
-_MANY = 6  # terms in common
-_LONG = 8
-_STORY = 14  # terms from which a text tells of its people by name and pronoun as it likes
+_MANY = 4  # terms in common
+_LONG = 6
+_STORY = 10  # terms from which a text tells of its people by name and pronoun as it likes
 _CLOSE = {
     frozenset(pair)
     for pair in (
@@ -209,7 +209,7 @@ def _terms(a: Facets, b: Facets) -> Comparison:
                 break
     for one in list(left):
         for other in right:
-            if one.kind == other.kind == "plain" and _root(one.word, known.axes) == _root(other.word, known.axes):
+            if one.kind == other.kind == "plain" and _related(one.word, other.word, known.axes):
                 left.remove(one)
                 right.remove(other)
                 break
@@ -298,7 +298,7 @@ _PROPER = frozenset(
     )
 )
 _KIND_NOUNS = {kind: frozenset(stem(word) for word in words) for kind, words in grammar.KIND_NOUNS.items()}
-_ASKED = {
+_ASKED_NOUNS = {
     "who": ("person", "name", "team", "author", "player"),
     "when": ("time", "date"),
     "where": ("place", "location", "city", "stat", "country", "region"),
@@ -310,6 +310,7 @@ _ASKED = {
     "how-far": ("distance",),
     "how-often": ("frequency",),
 }
+_ASKED = {question: frozenset(stem(word) for word in nouns) for question, nouns in _ASKED_NOUNS.items()}
 
 
 _ASPECTS = frozenset(
@@ -432,6 +433,11 @@ _ENDINGS = (
     "e",
     "y",
 )
+
+
+def _related(one: str, other: str, axes: Mapping[str, object]) -> bool:
+    root, base = _root(one, axes), _root(other, axes)
+    return root in (base, other) or one == base
 
 
 def _root(word: str, axes: Mapping[str, object]) -> str:

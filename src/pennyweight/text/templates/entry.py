@@ -1,18 +1,17 @@
-"""How a template with its answers is kept: bytes behind a version and a checksum that is bound to the key."""
+"""How a template is kept with its answers, and what of a kind of call is kept beside it."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 
 from ...request import Usage, Wire
 from .family import Family
+from .gaps import Gap
 
-__all__ = ["Entry", "Kept", "decode", "encode"]
-
-_VERSION = b"\x01"  # entries of another version are misses
-_CHECK_BYTES = 8
+__all__ = ["Entry", "Gaps", "Kept", "Question", "Recent", "decode", "digest", "encode"]
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -31,24 +30,40 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     answers: dict[str, Kept] = {}  # by the example's source
 
 
-_entry = msgspec.msgpack.Decoder(Entry)
+class Gaps(msgspec.Struct, frozen=True, array_like=True):
+    """The words in lower case that vary in the questions of one kind of call, newest last."""
+
+    gaps: tuple[Gap, ...] = ()
 
 
-def encode(key: str, entry: Entry) -> bytes:
-    payload = msgspec.msgpack.encode(entry)
-    return b"".join((_VERSION, _check(key, payload), payload))
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    text: str
+    answer: str
+    source: str
+    kept: Kept
 
 
-def decode(key: str, value: bytes) -> Entry | None:
-    """None for an entry that is of another version, damaged, or another key's."""
-    payload = value[1 + _CHECK_BYTES :]
-    if value[:1] != _VERSION or value[1 : 1 + _CHECK_BYTES] != _check(key, payload):
-        return None
+class Recent(msgspec.Struct, frozen=True, array_like=True):
+    """Questions of one kind of call, newest last, in which such words are looked for."""
+
+    questions: tuple[Question, ...] = ()
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def encode(entry: msgspec.Struct) -> bytes:
+    return msgspec.msgpack.encode(entry)
+
+
+def decode(payload: bytes | memoryview, kind: type[T]) -> T | None:
+    """None for what is no such entry."""
     try:
-        return _entry.decode(payload)
+        return msgspec.msgpack.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _check(key: str, payload: bytes) -> bytes:
-    return blake2b(payload, digest_size=_CHECK_BYTES, key=blake2b(key.encode(), digest_size=32).digest()).digest()
+def digest(kind: str, part: str) -> str:
+    """The name of an entry in 64 hexadecimal digits. kind: of call, all told; part: a template's key, or a word."""
+    return blake2b(f"{kind}/{part}".encode(), digest_size=32).hexdigest()

@@ -2,7 +2,7 @@
 
 import { chart } from "../chart.js";
 import { h, panel, table } from "../dom.js";
-import { count, money, named, percent, short, stepName } from "../format.js";
+import { count, duration, money, named, percent, short, stepName } from "../format.js";
 
 export default {
   path: "caches",
@@ -32,6 +32,15 @@ export default {
           ["prompt cache", percent(step.prompt_cache_rate)], ["response cache", percent(step.response_cache_rate)]],
       })),
       ...answers(data.answers),
+      data.functions.length > 0 && panel("Functions and tools", table("Cached functions and tools", [
+        { label: "Function", cell: (line) => named(line.function) },
+        { label: "Tenant", cell: (line) => named(line.tenant) },
+        { label: "Calls", number: true, cell: (line) => count(line.calls) },
+        { label: "Hits", number: true, cell: (line) => count(line.hits) },
+        { label: "Hit rate", number: true, cell: (line) => percent(line.hit_rate) },
+        { label: "Time saved", number: true, cell: (line) => duration(line.saved_s * 1000) },
+        { label: "Saved (estimated)", number: true, cell: (line) => money(line.saved) },
+      ], data.functions)),
       about.offers.includes("caches") && panel("Purge", h("div", { class: "switches" }, purge())),
       pairs(data.pairs, data.pairs_of),
       panel("By model", table("Hit rates by model", [

@@ -22,12 +22,8 @@ def wishes(request: Request) -> Wishes:
     header = request.header("cache-control")
     if header is None:
         return _NONE
-    directives = [part.strip().lower() for part in header.split(",")]
-    max_age_s = float("inf")
-    for directive in directives:
-        name, _, value = directive.partition("=")
-        if name.strip() == "max-age":
-            told = value.strip().strip('"')
-            # A limit that we cannot read is taken as the strictest.
-            max_age_s = min(max_age_s, float(told) if told.isdecimal() else 0.0)
-    return Wishes("no-cache" in directives, "no-store" in directives, max_age_s)
+    asked = dict(part.strip().lower().partition("=")[::2] for part in header.split(","))
+    told = asked.get("max-age", "").strip().strip('"')
+    # A limit that we cannot read is taken as the strictest.
+    max_age_s = float("inf") if "max-age" not in asked else float(told) if told.isdecimal() else 0.0
+    return Wishes("no-cache" in asked, "no-store" in asked, max_age_s)
