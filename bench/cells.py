@@ -96,9 +96,13 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
 
 
 def _all_on(config: Config) -> tuple[OptimizerRule, ...]:
-    """Every built-in optimizer, first those of the default configuration in its order."""
+    """Every built-in optimizer that needs no settings, first those of the default configuration in its order."""
     usual = [rule.use for rule in config.optimizers]
-    return tuple(OptimizerRule(name) for name in (*usual, *(name for name in OPTIMIZERS if name not in usual)))
+    others = (name for name in OPTIMIZERS if name not in usual and name not in _NEED_SETTINGS)
+    return tuple(OptimizerRule(name) for name in (*usual, *others))
+
+
+_NEED_SETTINGS = frozenset({"semantic_cache"})  # it must be told for which models it may answer; it rewrites nothing
 
 
 async def played(
