@@ -96,13 +96,13 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
 
 
 def _all_on(config: Config) -> tuple[OptimizerRule, ...]:
-    """Every built-in optimizer that needs no settings, first those of the default configuration in its order."""
+    """Every built-in optimizer, first those of the default configuration in its order."""
     usual = [rule.use for rule in config.optimizers]
-    others = (name for name in OPTIMIZERS if name not in usual and name not in _NEED_SETTINGS)
-    return tuple(OptimizerRule(name) for name in (*usual, *others))
+    names = (*usual, *(name for name in OPTIMIZERS if name not in usual))
+    return tuple(OptimizerRule(name, settings=_NEEDED.get(name, {})) for name in names)
 
 
-_NEED_SETTINGS = frozenset({"semantic_cache"})  # it must be told for which models it may answer; it rewrites nothing
+_NEEDED = {"semantic_cache": {"models": ["*"]}}  # settings without which one cannot be switched on
 
 
 async def played(
