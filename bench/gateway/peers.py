@@ -21,7 +21,7 @@ from ..result import progress
 from .bodies import MODEL
 from .tools import CACHE
 
-__all__ = ["PEERS", "Running", "install", "start"]
+__all__ = ["PEERS", "Running", "caching_litellm", "install", "start"]
 
 TENSORZERO, LITELLM, PORTKEY, HONO = "2026.6.0", "1.106.2", "1.15.2", "1.3.3"
 
@@ -60,8 +60,11 @@ while True:
 LITELLM_YAML = """model_list:
   - model_name: {model}
     litellm_params: {{model: openai/{model}, api_base: "http://127.0.0.1:{upstream}/v1", api_key: sk-bench}}
-litellm_settings: {{telemetry: false}}
+litellm_settings: {{telemetry: false{settings}}}
 """
+
+# Without drop_params it refuses a temperature for the bench's model.
+_LITELLM_CACHE = ", cache: true, cache_params: {type: local, ttl: 3600}, drop_params: true"
 
 # Portkey's server listens on all interfaces and has no option for it.
 LOOPBACK_JS = """const net = require("node:net"); const listen = net.Server.prototype.listen;
@@ -126,10 +129,10 @@ def _tensorzero(upstream: int, folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def _litellm(upstream: int, folder: Path) -> Iterator[Running]:
+def _litellm(upstream: int, folder: Path, settings: str = "") -> Iterator[Running]:
     command = _installed("litellm", "litellm/bin/litellm")
     port, config = free_port(), folder / "litellm.yaml"
-    config.write_text(LITELLM_YAML.format(model=MODEL, upstream=upstream))
+    config.write_text(LITELLM_YAML.format(model=MODEL, upstream=upstream, settings=settings))
     environment = {
         "PATH": f"{Path(command).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
@@ -142,6 +145,14 @@ def _litellm(upstream: int, folder: Path) -> Iterator[Running]:
     with started([command, *arguments], environment=environment, folder=folder) as process:
         wait_until_up(port, "/health/liveliness", process=process, within_s=120)
         yield Running(port, process.pid)
+
+
+@contextmanager
+def caching_litellm(upstream: int, folder: Path) -> Iterator[Running]:
+    """LiteLLM with its response cache in memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _litellm(upstream, folder, _LITELLM_CACHE) as running:
+        yield running
 
 
 @contextmanager

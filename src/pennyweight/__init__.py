@@ -1,4 +1,6 @@
-"""Pennyweight: the token economy of AI agents. `open`, `AsyncClient`, `Client` and `wrap` are the ways in."""
+"""Pennyweight: the token economy of AI agents. `open`, `AsyncClient`, `Client` and `wrap` are the ways in.
+
+`cached` keeps what a function returned."""
 
 from __future__ import annotations
 
@@ -6,15 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import AsyncClient, Client, open, wrap
+    from .functions import Cache, cached, days, hours, minutes
 
 __version__ = "0.1.0"
-__all__ = ["AsyncClient", "Client", "__version__", "open", "wrap"]
+__all__ = [
+    "AsyncClient",
+    "Cache",
+    "Client",
+    "__version__",
+    "cached",
+    "days",
+    "hours",
+    "minutes",
+    "open",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported at first use: `import pennyweight` itself loads nothing."""
-    if name not in ("AsyncClient", "Client", "open", "wrap"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import client
+    if name in ("AsyncClient", "Client", "open", "wrap"):
+        from . import client
 
-    return getattr(client, name)
+        return getattr(client, name)
+    if name in ("Cache", "cached", "days", "hours", "minutes"):
+        from . import functions
+
+        return getattr(functions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

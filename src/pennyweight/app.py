@@ -10,20 +10,23 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .adaptive import Adaptive, Tunable
 from .backends.ask_usage import AskUsage
 from .backends.budget import Budget
-from .backends.coalesce import Coalesce
+from .backends.coalesce import Coalesce, Fuse
 from .backends.cooldown import Cooldown
 from .backends.crossing import Crossing
+from .backends.embeddings import embedder
 from .backends.fallback import Fallback
+from .backends.fusing.across import Across
+from .backends.fusing.branching import Branching
 from .backends.limits import Limits
 from .backends.offered_tools import OfferedTools
 from .backends.ollama import Ollama
@@ -40,11 +43,14 @@ from .clock import SystemClock
 from .config import KNOWN, Config, Experiments, Provider, Proxies, Resolver
 from .economy import Economy
 from .errors import ConfigError, NotFound, PennyweightError, StoreError
+from .hits import Audit, CacheRule
 from .identity import identify
 from .ledger.accounts import Account, Accounts
 from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
+from .ledger.functions import FunctionDelta, write_functions
+from .ledger.hits import HitBook
 from .ledger.loop import Loop, LoopSettings
 from .ledger.signals import Signals, Watch
 from .money import PicoUSD, parse_usd
@@ -53,18 +59,29 @@ from .policy import Flag, Policy
 from .prefix import Blocks, SessionIndex
 from .prices import LOCAL, PriceBook, open_book, read_overrides
 from .prices.caching import CacheBook
-from .protocols import KV, Backend, Clock, Ledger, Optimizer, Tokenizer
+from .protocols import KV, Backend, Clock, Embedder, Leases, Ledger, Optimizer, Tokenizer
 from .request import Charge, Request, Usage, Wire
+from .standing import Standings
+from .stores.assembly import Servers, Tiers, open_tiers
 from .stores.changes import SQLiteChanges
 from .stores.damage import Doubted
 from .stores.flags import SQLiteFlags
-from .stores.memory import MemoryKV
+from .stores.purge import PurgeWatch, Wanted, purge
 from .stores.rollups import Rollups
+from .stores.sealed import Codec, read_keys
 from .stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from .stores.standings import SQLiteStandings
 from .stores.tiered import Tiered
+from .stores.vectors.lazy import LazyVectors, open_vectors
 from .stores.virtual_keys import KeyStore
+from .text.embedders import folder_of
+from .text.embedders.lazy import Embeddings
 from .text.tokenizers import BpeTokenizer
+from .tool_results import ToolResults
 from .wire import codec
+
+if TYPE_CHECKING:
+    from .stores.relay import RedisRelay
 
 __all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build"]
 
@@ -74,6 +91,8 @@ OPTIMIZERS: Mapping[str, str] = {
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
+    "templates": "pennyweight.optimizers.templates:build",
+    "semantic_cache": "pennyweight.optimizers.semantic_cache.optimizer:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
 
@@ -92,6 +111,12 @@ class Parts(msgspec.Struct, frozen=True):
     book: Accounts
     tokenizer: Tokenizer
     economy: Economy
+    vectors: LazyVectors
+    hits: HitBook
+    rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
+    leases: Leases  # who does a thing, among all replicas that share a store
+    embeddings: Embeddings
+    standings: Standings  # what caches that answer by likeness have learnt
 
 
 class App:
@@ -111,7 +136,8 @@ class App:
         keys: KeyStore,
         budget: Budget,
         database: Database,
-        kv: KV,
+        kv: Tiered,
+        leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
         policy: Policy,
@@ -120,6 +146,11 @@ class App:
         rollups: Rollups,
         economy: Economy,
         doctor: Rounds,
+        vectors: LazyVectors,
+        tools: ToolResults,
+        hits: HitBook,
+        embeddings: Embeddings,
+        standings: Standings,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -133,12 +164,18 @@ class App:
         self.budget = budget
         self.database = database
         self.kv = kv
+        self.leases = leases
         self.policy = policy  # which optimizers each session gets
         self.experiments = experiments  # what that comes to
         self.signals = signals  # what is said of answers
         self.doctor = doctor  # stores why prompt tokens were not read from a cache
         self.economy = economy  # what calls will cost, and how good its forecasts were
+        self.hits = hits  # how often caches answered, and how often they were right
         self.rollups = rollups
+        self.tools = tools  # what read-only tools gave, for those who run them
+        self.vectors = vectors  # loads nothing until it is used
+        self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
+        self.embeddings = embeddings  # nor do these
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -160,6 +197,24 @@ class App:
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
+
+    async def purge(self, wanted: Wanted) -> int:
+        """Drop what caches keep of that, here and in all processes that share the stores. How many entries.
+        Raises StoreError."""
+        return await purge(self.kv, wanted, now=self.clock.now())
+
+    async def rated(self, call_id: str, tenant: str, score: float) -> None:
+        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
+        an entry that was wrong is dropped."""
+        served = self.hits.served(call_id)
+        if served is None or served.tenant != tenant or score == 0:
+            return
+        valid = score > 0
+        self.hits.audited(
+            Audit(served.cache, valid, tenant, served.route, call_id=call_id, tier=served.tier, source="feedback")
+        )
+        if not valid and served.key:
+            await self.purge(Wanted(key=served.key, tenant=tenant))
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
@@ -188,14 +243,40 @@ async def build(
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
         stored = SQLiteKV(database, clock=time)
-        kv = Tiered([MemoryKV(clock=time, count=20_000, size_bytes=32 << 20), stored])
+        servers = Servers(config.cache)
+        stack.push_async_callback(servers.close)
+        tiers = _tiers(config, database, servers, time)
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
         tokenizer = BpeTokenizer()
         prices = _prices(config)
         accounts = Accounts(prices, _accounts(config), tokenizer)
         keys = KeyStore(config.data_dir)
         caches = CacheBook()
         economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
-        parts = Parts(kv, time, accounts, tokenizer, economy)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
+        stack.push_async_callback(vectors.aclose)
+        resolver = Resolver(config)
+
+        def rule(call: Call) -> CacheRule:
+            return resolver.full(call.original.model, call.original.wire).cache
+
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
+        hits = HitBook(database, time, route=lambda call: rule(call).name)
+        embeddings = Embeddings(
+            config.embeddings,
+            folder_of(config.embeddings, config.data_dir),
+            clock=time,
+            remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
+        )
+        stack.push_async_callback(embeddings.close)
+        standings = SQLiteStandings(database)
+        parts = Parts(
+            tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings, standings
+        )
         optimizers = [
             (_optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
@@ -206,20 +287,35 @@ async def build(
         upstreams = {name: _upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.aclose)
-        resolver = Resolver(config)
         backend = _compose(config, upstreams, resolver, tokenizer, time)
-        coalesce = Coalesce(backend)
+        if config.embeddings.elsewhere:
+            _embedder(config, backend, time)  # what cannot work is told at the start
+        fuse, across = _fuse(config, resolver), None
+        if config.fusing.across == "redis":
+            relay = _relay(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = _across(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
         stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
         limits = Doubted(stored, database.path, time)
         budget = _budget(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
-        watchers: list[Watcher] = []
+        watchers: list[Watcher] = [hits]
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
+        tools = ToolResults(config.tools, tiers.kv, time, count=_counting(database))
+        stack.push_async_callback(tools.aclose)
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
             ledger,
@@ -234,11 +330,13 @@ async def build(
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
-            observers=(recorder, watch, doctor),
+            observers=(recorder, watch, doctor, tools),
             policy=policy,
             economy=economy,
             gate=gate,
         )
+        hits.start()
+        stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
@@ -251,7 +349,7 @@ async def build(
         experiments.start()
         stack.push_async_callback(experiments.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days, doctor))
+            forgetting = asyncio.create_task(_forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
         yield App(
             config,
@@ -265,7 +363,8 @@ async def build(
             keys=keys,
             budget=budget,
             database=database,
-            kv=kv,
+            kv=tiers.kv,
+            leases=tiers.leases,
             resolver=resolver,
             watchers=watchers,
             policy=policy,
@@ -274,7 +373,19 @@ async def build(
             rollups=rollups,
             economy=economy,
             doctor=doctor,
+            vectors=vectors,
+            tools=tools,
+            hits=hits,
+            embeddings=embeddings,
+            standings=standings,
         )
+
+
+def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
+    async def count(deltas: Sequence[FunctionDelta]) -> None:
+        await database.write(lambda connection: write_functions(connection, deltas))
+
+    return count
 
 
 async def _check(database: Database) -> None:
@@ -322,7 +433,9 @@ def loop_settings(settings: Experiments) -> LoopSettings:
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
-async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None) -> None:
+async def _forget(
+    ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None, hits: HitBook | None = None
+) -> None:
     """Once a day, delete the receipts and findings that are older than the operator wants to keep.
 
     By the time that has passed since the start: a clock that is set a year forward must not empty the ledger.
@@ -334,6 +447,8 @@ async def _forget(ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Ro
             await ledger.forget(now - keep_days * 86_400)
             if doctor is not None:
                 await doctor.forget(now - keep_days * 86_400)
+            if hits is not None:
+                await hits.forget(now - keep_days * 86_400)
         await asyncio.sleep(86_400)
 
 
@@ -344,6 +459,12 @@ def _prices(config: Config) -> PriceBook:
         local=LOCAL | {name for name, provider in config.providers.items() if provider.local},
         names={name: provider.prices for name, provider in config.providers.items()},
     )
+
+
+def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
+    """The one that a provider runs. Raises ConfigError."""
+    places = {name: provider.urls for name, provider in config.providers.items()}
+    return embedder(config.embeddings, backend, places, clock=clock)
 
 
 def _capture_rule(config: Config) -> Rule:
@@ -389,6 +510,12 @@ def _optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
     if not isinstance(made, Optimizer):
         raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
     return made
+
+
+def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
+    """The stores of the response caches. Budgets and keys stay in this machine's database."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
 
 
 def _upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
@@ -467,6 +594,46 @@ def _compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
     return backend
+
+
+def _fuse(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
+    """Which of a call's route's calls may share an answer in flight."""
+    always = config.fusing.identical
+    if all(rule.fuse is None for rule in config.routes):
+        return lambda _call: always
+
+    def fuse(call: Call) -> Fuse:
+        return resolver.full(call.original.model, call.original.wire).fuse or always
+
+    return fuse
+
+
+def _relay(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from .stores.redis import connect
+        from .stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    return RedisRelay(connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS), codec=codec)
+
+
+def _across(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
 def _budget(

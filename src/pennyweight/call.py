@@ -15,6 +15,7 @@ from .money import PicoUSD
 from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 
 __all__ = [
+    "SAID",
     "Action",
     "Answer",
     "Basis",
@@ -31,6 +32,7 @@ __all__ = [
     "Step",
     "Target",
     "Verdict",
+    "abstain",
 ]
 
 Optimize = Literal["off", "safe", "max"]
@@ -162,6 +164,15 @@ class Call(msgspec.Struct, frozen=True, eq=False):
                 return msgspec.structs.replace(self, request=request, target=target)
             case Answer():
                 return self
+
+
+SAID = "said"
+"""The key of `Call.facts` under which optimizers that offer nothing leave the steps that say why, by their names."""
+
+
+def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
+    """Leave a reason for offering nothing, which the call's trail then tells. Never a word of the prompt."""
+    call.facts.setdefault(SAID, {})[optimizer] = Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):

@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from .call import Outcome, Receipt
 from .errors import StoreError
+from .flow import Begun
 from .protocols import Clock, Ledger
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Clerk:
         ledger: Ledger,
         receipt: Callable[[Outcome], Receipt],
         *,
-        settle: Callable[[Outcome], Awaitable[None]] | None,
+        settle: Callable[[Outcome], Coroutine[Any, Any, None]] | None,
         clock: Clock,
         settings: Settings | None = None,
     ) -> None:
@@ -70,7 +72,7 @@ class Clerk:
         self._limit = self._settings.limit
         self._inbox: deque[Outcome] = deque()
         self._pending: deque[Receipt] = deque()
-        self._unsettled: deque[Outcome] = deque()
+        self._unsettled: deque[Outcome | Begun] = deque()  # the second has begun, and waits for a store
         self._arrived = asyncio.Event()
         self._made = asyncio.Event()
         self._learn = asyncio.Event()
@@ -92,6 +94,8 @@ class Clerk:
         self._inbox.append(outcome)
         if len(self._inbox) == 1:
             self._arrived.set()
+        if outcome.response is not None:  # somebody may ask the same at once, and a cache must have the answer by then
+            self._settle_now(outcome)
 
     @property
     def counters(self) -> Counters:
@@ -172,14 +176,32 @@ class Clerk:
                 self._pending.append(self._receipt(outcome))
             except Exception as error:  # noqa: BLE001 - one odd call must not stop the books
                 self._lose(1, "receipt lost: it could not be made", error)
-            if self._settle is None:
-                continue
-            if len(self._unsettled) < self._settings.unsettled_limit:
-                self._unsettled.append(outcome)
-            else:
-                self._unlearnt += 1
-                self._complain("optimizers learn too slowly: outcomes skipped")
-        self._learn.set()
+            if outcome.response is None:
+                self._to_settle(outcome)
+
+    def _settle_now(self, outcome: Outcome) -> None:
+        """As far as that goes without waiting."""
+        if self._settle is None:
+            return
+        work = self._settle(outcome)
+        try:
+            waiting = work.send(None)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._complain("optimizers failed to learn", error)
+            return
+        self._to_settle(Begun(work, waiting))
+
+    def _to_settle(self, outcome: Outcome | Begun) -> None:
+        if self._settle is None:
+            return
+        if len(self._unsettled) < self._settings.unsettled_limit:
+            self._unsettled.append(outcome)
+            self._learn.set()
+        else:
+            self._unlearnt += 1
+            self._complain("optimizers learn too slowly: outcomes skipped")
 
     async def _write_all(self) -> None:
         """A batch leaves the queue when the ledger has it, not before."""
@@ -229,7 +251,7 @@ class Clerk:
                 self._settling = 1
                 try:
                     assert self._settle is not None
-                    await self._settle(outcome)
+                    await (outcome if isinstance(outcome, Begun) else self._settle(outcome))
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                     self._complain("optimizers failed to learn", error)
                 finally:

@@ -6,12 +6,13 @@ before the end. What only looks at the chunks (usage, first byte, a copy) is a w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 from .errors import PennyweightError
 
-__all__ = ["Flow", "Ready", "Source"]
+__all__ = ["Begun", "Flow", "Ready", "Source"]
 
 Sink = Callable[[bytes], None]
 
@@ -117,3 +118,25 @@ class Ready:
 
     def go_on(self) -> None:
         """See `hold`."""
+
+
+class Begun:
+    """A coroutine that already waits for `waiting`, to be awaited to its end."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:
+        self._work = work
+        self._waiting = waiting
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waiting, work = self._waiting, self._work
+        while True:
+            try:
+                value = yield waiting
+            except BaseException as error:  # noqa: BLE001 - handed on to where it belongs
+                step = partial(work.throw, error)
+            else:
+                step = partial(work.send, value)
+            try:
+                waiting = step()
+            except StopIteration as done:
+                return done.value

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .prefix import Segment, shared
+from .prefix import Chain, Segment, shared
 
-__all__ = ["WELL", "Agent", "Conversation", "Habits", "Outlook", "head"]
+__all__ = ["WELL", "Agent", "Conversation", "Habits", "Outlook"]
 
 SOON_S, LATER_S = 300.0, 3_600.0
 """The two lives of a cached prefix that callers can choose between: 5 minutes and an hour."""
@@ -38,20 +38,21 @@ class Conversation:
     def __init__(self) -> None:
         self.calls = 0
         self.at = 0.0
-        self.chain: tuple[Segment, ...] = ()
-        self.asked: tuple[Segment, ...] = ()
+        self.chain = Chain()
+        self.asked = Chain()
         self.looping = False  # the last call ended in a tool's result: its agent goes on by itself
         self.in_row = 0  # how many of the last gaps were well below 5 minutes, without a break
         self.in_row_later = 0  # well below an hour
         self.gaps: deque[float] = deque(maxlen=32)
         self.dropped: deque[int] = deque(maxlen=4)  # how many segments of its tail were gone in the next, of the last
         self.counts = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # [user's turn, loop] x [gaps, of them soon, of them later]
-        self.past: deque[tuple[Segment, ...]] = deque(maxlen=8)  # the last chains that were asked
+        self.past: deque[Chain] = deque(maxlen=8)  # the last chains that were asked
         self.repeated_before = 0  # how many segments the last call had in common with one of those before it
         self.guessed: deque[bytes] = deque(maxlen=16)  # prefixes that were marked in the hope that they come again
         self.guesses = [0, 0]  # how many calls came after such a mark, and how many of them began with one
         self.balance = 0.0  # pico-dollars that cache marks of ours have earned, less what they cost
         self.spent = 0.0  # pico-dollars that its prompts have cost
+        self.answers = 0.0  # and its answers
         self.rewritten = False  # something was sent in another form than the caller's
         self.output_tokens = 0.0  # of an answer, on average
 
@@ -130,8 +131,8 @@ class Habits:
         self,
         key: bytes,
         agent: str,
-        chain: tuple[Segment, ...],
-        asked: tuple[Segment, ...],
+        chain: Chain,
+        asked: Chain,
         *,
         session: str,
         looping: bool,
@@ -162,7 +163,7 @@ class Habits:
             self.forget(next(iter(self._conversations)))
         return found
 
-    def _next(self, found: Conversation, general: Agent, asked: tuple[Segment, ...], at: float) -> None:
+    def _next(self, found: Conversation, general: Agent, asked: Chain, at: float) -> None:
         gap_s = max(at - found.at, 0.0)
         found.gaps.append(gap_s)
         found.in_row = found.in_row + 1 if gap_s < WELL * SOON_S else 0
@@ -232,11 +233,3 @@ def _chance(
         seen, good = found.counts[kind][0], found.counts[kind][which]
         yes, no = yes + good, no + (seen - good)
     return min(yes / (yes + no), _SUREST)
-
-
-def head(chain: Sequence[Segment]) -> int:
-    """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
-    for place, segment in enumerate(chain):
-        if segment.kind == "message" and segment.role not in ("system", "developer"):
-            return place
-    return len(chain)

@@ -198,11 +198,14 @@ _HEAD = 400  # bytes: a sign stands at the beginning of its text, so quoted conv
 _SYSTEM_SIGNS: Mapping[bytes, Housekeeping] = {
     b"You are a context summarization assistant": "compaction",  # OpenClaw
     b"You are a helpful AI assistant tasked with summarizing conversations": "compaction",  # Claude Code, opencode
-    b"anchored context summarization assistant": "compaction",  # opencode
     b"*Briefly* summarize this partial conversation": "compaction",  # aider
     b"You are a title generator": "title",  # opencode
     b"Analyze if this message indicates a new conversation topic": "title",  # Claude Code
     b"Generate a concise, sentence-case title": "title",  # Claude Code
+}
+
+_WITHIN_SIGNS: Mapping[bytes, Housekeeping] = {  # after "You are …"
+    b"anchored context summarization assistant": "compaction",  # opencode
     b"generates concise, one-line Git commit messages": "commit_message",  # aider
 }
 
@@ -219,7 +222,7 @@ _OPENCLAW_SIGNS: Mapping[bytes, Housekeeping] = {
     b"Pre-compaction memory flush": "memory_flush",
 }
 
-SIGNS = tuple(sign.decode() for sign in (*_SYSTEM_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
+SIGNS = tuple(sign.decode() for sign in (*_SYSTEM_SIGNS, *_WITHIN_SIGNS, *_USER_SIGNS, *_OPENCLAW_SIGNS))
 """The clients' constant phrases that housekeeping is told by; redaction keeps them."""
 
 
@@ -243,18 +246,26 @@ def _chore(request: Request, envelope: Envelope | None, system: bytes, *, opencl
         return None
     if request.path.endswith("/responses/compact"):
         return "compaction"
-    if system and not envelope.tools and (found := _sign(system, _SYSTEM_SIGNS)):
-        return found
+    if system and not envelope.tools:
+        found = _sign(system, _SYSTEM_SIGNS) if _BEGINNING.search(system) else _sign(system, _WITHIN_SIGNS)
+        if found is not None:
+            return found
     if openclaw:
         return _openclaw_chore(request, envelope)
     last = _last_head(envelope)
-    return _sign(last, _USER_SIGNS) if last else None
+    return _sign(last, _USER_SIGNS) if _BEGINNING.search(last) else None
 
 
 def _sign(text: bytes, signs: Mapping[bytes, Housekeeping]) -> Housekeeping | None:
-    if any(map(text.__contains__, signs)):
-        return next(chore for sign, chore in signs.items() if sign in text)
+    for sign, chore in signs.items():
+        if sign in text:
+            return chore
     return None
+
+
+_BEGINNING = re.compile(rb'"(?:\\n)*(?:' + b"|".join(map(re.escape, (*_SYSTEM_SIGNS, *_USER_SIGNS))) + b")")
+"""A sign at the beginning of a JSON string. By the quote before it: looking for each sign anywhere costs ten times that
+on a prompt that shares words with them."""
 
 
 def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None:

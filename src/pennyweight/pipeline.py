@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from .call import Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
+from .call import SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
-from .flow import Flow, Ready
+from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
@@ -113,13 +112,19 @@ class Pipeline:
             if mode == "off":
                 continue
             try:
-                proposal = await _proposed(optimizer.propose(call), deadline)
+                work = optimizer.propose(call)
+                try:  # most need no waiting, and a timer costs more than they do
+                    waiting = work.send(None)
+                except StopIteration as done:
+                    proposal = done.value
+                else:
+                    proposal = await _proposed(work, waiting, deadline)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if proposal is None:
-                said.append(self._abstained[optimizer.name])
+                said.append(call.facts.get(SAID, self._abstained).get(optimizer.name, self._abstained[optimizer.name]))
                 continue
             worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
             verdict = judge(
@@ -160,7 +165,7 @@ class Pipeline:
         added_s = self._clock.monotonic() - started
         reply = _replayed(call, answer) if answer is not None else None
         if reply is not None:
-            keep = any(observer.wants(call) for observer in self._observers)
+            keep = self._observed(call)
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             self._answered(call)
             reply.trail = call.trail
@@ -170,9 +175,9 @@ class Pipeline:
         if answer is not None:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
-        keep = call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
-        keep = keep or any(observer.wants(call) for observer in self._observers)
-        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep)
+        keep = self.keeps(call)
+        observed = any(observer.wants(call) for observer in self._observers)
+        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
             reply = await self._backend.open(call)
             if call.rewritten and reply.status in _REFUSED and self._economy is not None:
@@ -186,6 +191,17 @@ class Pipeline:
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
+
+    def _learnt(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer."""
+        return call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
+
+    def _observed(self, call: Call) -> bool:
+        return any(observer.wants(call) for observer in self._observers)
+
+    def keeps(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
+        return call.optimize != "off" and any(optimizer.wants_response(call) for optimizer, _ in self._optimizers)
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -350,7 +366,12 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 def _fell_back(reply: Reply) -> bool:
     """Whether another target than the call's own answered it."""
-    return any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
+    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+
+
+def _shares(reply: Reply) -> bool:
+    """Whether it is the answer to another call that was under way."""
+    return any(step.optimizer == "coalesce" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
 
 
 def _edited(call: Call, rewrite: Rewrite) -> Request:
@@ -367,45 +388,19 @@ def _session(call: Call) -> str:
 
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
+_KEPT_BYTES = 4 * 2**20
+"""Of a stream, for optimizers that learn from answers: 15,000 tokens and more. Longer ones they do not get to see."""
+
 _REFUSED = frozenset((400, 413, 422))
 """What an upstream says of a request that it does not take, whoever sends it again."""
 
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], deadline: float) -> T:
-    """The result of `work`, or TimeoutError at the loop time `deadline`.
-
-    Most proposals need no waiting, and a timer costs more than they do: it is set only for one that has to wait.
-    """
-    try:
-        waiting = work.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
     async with asyncio.timeout_at(deadline):
-        return cast(T, await _Begun(work, waiting))
-
-
-class _Begun:
-    """A coroutine that already waits for `waiting`, to be awaited to its end."""
-
-    def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:
-        self._work = work
-        self._waiting = waiting
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        waiting, work = self._waiting, self._work
-        while True:
-            try:
-                value = yield waiting
-            except BaseException as error:  # noqa: BLE001 - handed on to where it belongs
-                step = partial(work.throw, error)
-            else:
-                step = partial(work.send, value)
-            try:
-                waiting = step()
-            except StopIteration as done:
-                return done.value
+        return cast(T, await Begun(work, waiting))
 
 
 def _spend(call: Call, risk: float) -> Call:
@@ -416,14 +411,26 @@ class _Watch:
     """Follows one reply to its end and submits the Outcome, exactly once."""
 
     def __init__(
-        self, pipeline: Pipeline, call: Call, started: float, added_s: float, answered_by: str, *, keep: bool
+        self,
+        pipeline: Pipeline,
+        call: Call,
+        started: float,
+        added_s: float,
+        answered_by: str,
+        *,
+        keep: bool,
+        observed: bool = True,
     ) -> None:
+        """keep: the answer, for observers or only for optimizers, to whom one that somebody else paid for, or that is
+        very long, is not worth keeping."""
         self._pipeline = pipeline
         self._call = call
         self._started = started
         self._added_s = added_s
         self._answered_by = answered_by
         self._kept: list[bytes] | None = [] if keep else None
+        self._observed = observed
+        self._room_bytes = float("inf") if observed else _KEPT_BYTES
         self._ttft_s: float | None = None
         self._error = ""
         self._finished = False
@@ -457,6 +464,9 @@ class _Watch:
             self._ttft_s = self._pipeline._clock.monotonic() - self._started
         if self._kept is not None:
             self._kept.append(chunk)
+            self._room_bytes -= len(chunk)
+            if self._room_bytes < 0:  # folding it would hold up the calls of others
+                self._kept = None
 
     async def _relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -485,7 +495,8 @@ class _Watch:
         whole = reply.content is not None and not self._streamed
         response = None
         self._call = self._call.note(*reply.notes) if reply.notes else self._call
-        if self._kept is not None and reply.ok and done.complete and (whole or self._finished):
+        worth_keeping = self._observed or done.charges or not _shares(reply)  # ten thousand may share what one folds
+        if self._kept is not None and worth_keeping and reply.ok and done.complete and (whole or self._finished):
             response = self._response(reply, done)
         abandoned = not (whole or self._finished or self._error)
         self._send(

@@ -8,7 +8,21 @@ from typing import Any, Protocol, runtime_checkable
 from .call import Call, Outcome, Proposal, Receipt
 from .request import Reply
 
-__all__ = ["KV", "Backend", "Clock", "Embedder", "Ledger", "Observer", "Optimizer", "Tokenizer", "Vectors"]
+__all__ = [
+    "KV",
+    "Backend",
+    "Clock",
+    "Embedder",
+    "Lease",
+    "Leases",
+    "Ledger",
+    "Observer",
+    "Optimizer",
+    "PromptKeeper",
+    "Tier",
+    "Tokenizer",
+    "Vectors",
+]
 
 
 @runtime_checkable
@@ -60,6 +74,64 @@ class KV(Protocol):
     async def delete(self, prefix: str) -> int: ...
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int: ...
+
+
+class Tier(KV, Protocol):
+    """A KV that can stand under or over others. Raises StoreError."""
+
+    async def read(self, key: str) -> tuple[bytes, float | None] | None:
+        """The value and for how many seconds more it is kept; None seconds: until evicted."""
+        ...
+
+    async def remove(self, key: str) -> None:
+        """Drop that key alone."""
+        ...
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        """Up to `limit` keys that begin so, in no order; some that have just lapsed may be among them."""
+        ...
+
+
+@runtime_checkable
+class PromptKeeper(Protocol):
+    """A KV that may keep, beside an answer, the prompt in clear text: where the operator asked for that."""
+
+    @property
+    def keeps_prompts(self) -> bool: ...
+
+    async def put_answer(self, key: str, value: bytes, *, prompt: str, ttl_s: float | None = None) -> None:
+        """As `KV.put`."""
+        ...
+
+
+class Lease(Protocol):
+    """One holder's sole right to do something, until it is released, or lapses because nobody renewed it in time."""
+
+    async def renew(self) -> bool:
+        """Hold it for its `ttl_s` again. False: it has lapsed, and may be another's by now. Raises StoreError."""
+        ...
+
+    async def release(self, word: bytes = b"") -> None:
+        """Give it up and tell those who wait `word` (a few bytes). Nothing happens where it has lapsed. Never raises:
+        what cannot be released lapses.
+        """
+        ...
+
+
+class Leases(Protocol):
+    """Who does a thing, among all that share a store. The store's own clock decides when a lease lapses, so that the
+    clocks of those who share it may differ. Raises StoreError.
+    """
+
+    async def acquire(self, key: str, *, ttl_s: float) -> Lease | None:
+        """None: another holds it."""
+        ...
+
+    async def wait(self, key: str, *, timeout_s: float) -> bytes | None:
+        """The holder's last word, once it has released (also a few seconds ago); b"" when it has lapsed or there is
+        none; None when it is still held after `timeout_s`.
+        """
+        ...
 
 
 class Embedder(Protocol):

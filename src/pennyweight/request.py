@@ -7,17 +7,19 @@ This module knows JSON, but no protocol: what a message or a tool looks like is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from itertools import accumulate, groupby
-from typing import Any
+from itertools import accumulate
+from typing import Any, cast
 
 import msgspec
 
 from .errors import BadRequest
+from .splicing import DELETE, Changes, Told, append, splice, splice_all, splice_known
 
 __all__ = [
+    "DELETE",
     "Charge",
     "Delta",
     "Done",
@@ -68,10 +70,6 @@ class Edit(msgspec.Struct, frozen=True):
     value: Any
 
 
-DELETE: Any = msgspec.UNSET
-"""As the value of an Edit: remove the member or list item."""
-
-
 # msgspec takes any value as a Raw, but `Raw | None` only null: so None is the default of a field that is a Raw.
 _ABSENT: Any = None
 
@@ -92,16 +90,28 @@ class Envelope(msgspec.Struct, frozen=True):
     instructions: msgspec.Raw = _ABSENT
     tools: list[msgspec.Raw] | None = None
     user: Any = None  # a string, where it is what OpenAI says
-    prompt_cache_key: str | None = None
+    cache_key: str | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="prompt_cache_key")
     metadata: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
     cache_control: msgspec.Raw = _ABSENT
     tool_choice: msgspec.Raw = _ABSENT
     thinking: msgspec.Raw = _ABSENT
 
+    @property
+    def prompt_cache_key(self) -> str | None:
+        return None if isinstance(self.cache_key, msgspec.UnsetType) else self.cache_key
 
+    def lacks(self, name: str) -> bool:
+        """Whether the body is known to have no member of that name."""
+        if name == "prompt_cache_key":
+            return self.cache_key is msgspec.UNSET
+        return name in _RAW and getattr(self, name) is None
+
+
+_RAW = frozenset(
+    ("input", "system", "instructions", "metadata", "stream_options", "cache_control", "tool_choice", "thinking")
+)
 _envelope = msgspec.json.Decoder(Envelope)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
 
@@ -175,25 +185,68 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         """The first header of that lower-case name."""
         return self.fields.get(name)
 
+    def items(self, name: str) -> Sequence[msgspec.Raw] | None:
+        """The items of `messages`, `tools` or `input`, where that is a list. Raises BadRequest."""
+        found: Any = getattr(self.envelope, name)
+        if isinstance(found, msgspec.Raw):
+            kept: dict[str, list[msgspec.Raw]] = self.__dict__.setdefault("_items", {})
+            if name not in kept and bytes(memoryview(found)[:1]) == b"[":
+                kept[name] = _array.decode(found)
+            return kept.get(name)
+        return cast("list[msgspec.Raw] | None", found)
+
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
-        edited = msgspec.structs.replace(self, raw=_splice(self.raw, [(change.path, change.value) for change in edits]))
         known: Envelope | None = self.__dict__.get("_envelope")
-        if known is not None and all(_is_plain(change) for change in edits):  # reading it anew costs as much as editing
-            told = {str(change.path[0]): change.value for change in edits if change.path[0] in _PLAIN}
-            edited.__dict__["_envelope"] = msgspec.structs.replace(known, **told)
+        changes: Changes = [(change.path, change.value) for change in edits]
+        done = self._edited(known, changes) if known is not None else None
+        raw, told = done or (splice_all(self.raw, changes), {})
+        edited = msgspec.structs.replace(self, raw=raw)
+        if known is not None and done is not None:
+            envelope = _retold(known, told)
+            if envelope is not None:
+                edited.__dict__["_envelope"] = envelope
+                edited.__dict__["_items"] = {name: items for name, items in told.items() if isinstance(items, list)}
         return edited
 
+    def _edited(self, known: Envelope, changes: Changes) -> tuple[bytes, Told] | None:
+        """The body after the changes, from what was read of it before, and its members that are new."""
+        tops = {path[0] for path, _ in changes if len(path) == 1}
+        whole = len(tops) == len(changes) and all(value is not DELETE for _, value in changes)
+        if whole and all(known.lacks(str(name)) for name in tops):
+            return append(self.raw, {str(path[0]): value for path, value in changes})
+        if len(self.raw) < _LARGE_BYTES:
+            return None
+        read: dict[str, msgspec.Raw | Sequence[msgspec.Raw]] = {}
+        for name in _LONG:
+            value = self.items(name) or getattr(known, name)
+            if value is not None:
+                read[name] = value
+        return splice_known(self.raw, read, changes)
 
-def _is_plain(change: Edit) -> bool:
-    """Whether an edit sets a member that no envelope has, or a text in one that it has as text."""
-    if len(change.path) != 1 or change.value is DELETE:
-        return False
-    return change.path[0] not in _READ or (change.path[0] in _PLAIN and isinstance(change.value, str))
+
+_LARGE_BYTES = 4_096  # smaller bodies are read as fast as they are gone over
+_LONG = ("messages", "input", "tools", "system", "instructions")
 
 
-_READ = frozenset(Envelope.__struct_fields__)
-_PLAIN = frozenset(("model", "prompt_cache_key"))
+def _retold(known: Envelope, told: Told) -> Envelope | None:
+    """The envelope of a body in which these members are new; None where one of them does not fit."""
+    lists: dict[str, Any] = {}
+    pieces: list[Any] = []
+    for name, value in told.items():
+        if isinstance(value, list) and name in _FIELDS:
+            lists[name] = value if name not in _RAW else msgspec.Raw(b"".join((b"[", b",".join(value), b"]")))
+        elif name in _FIELDS:
+            pieces += (b",", msgspec.json.encode(name), b":", value)
+    try:
+        new = _envelope.decode(b"".join((b"{", *pieces[1:], b"}")))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    fields = {_FIELDS[name]: getattr(new, _FIELDS[name]) for name in told if name in _FIELDS}
+    return msgspec.structs.replace(known, **fields | lists)
+
+
+_FIELDS = dict(zip(Envelope.__struct_encode_fields__, Envelope.__struct_fields__, strict=True))
 
 
 def get_header(headers: Headers, name: str) -> str | None:
@@ -226,92 +279,6 @@ _STEP = [0] * 256
 _STEP[ord("[")], _STEP[ord("]")] = 1, -1
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-
-def splice(raw: bytes, path: Sequence[str | int], value: Any) -> bytes:
-    """`raw` JSON with `value` put at `path`; members beside the path keep their bytes (white space between may go).
-
-    Raises BadRequest when the path leads through something that is no object or list, or past a list's end.
-    """
-    return _splice(raw, [(path, value)])
-
-
-_Changes = list[tuple[Sequence[str | int], Any]]
-
-
-def _splice(raw: bytes, changes: _Changes) -> bytes:
-    """The changes in order. A container on the way is read and written once for all that follow each other in it."""
-    at = 0
-    while at < len(changes):
-        path, value = changes[at]
-        if not path:
-            raw = value if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
-            at += 1
-            continue
-        end = at + 1
-        while end < len(changes) and changes[end][0] and type(changes[end][0][0]) is type(path[0]):
-            end += 1
-        try:
-            raw = (_splice_object if isinstance(path[0], str) else _splice_list)(raw, changes[at:end])
-        except msgspec.DecodeError as error:
-            raise BadRequest(f"No place {list(path)!r} in the body: {error}.") from None
-        at = end
-    return raw
-
-
-def _splice_object(raw: bytes, changes: _Changes) -> bytes:
-    members: dict[str, Any] = dict(_object.decode(raw))
-    for key, below in _by_step(changes):
-        waiting: _Changes = []
-        for change in below:
-            if not change[0] and change[1] is DELETE:
-                if waiting:
-                    _splice(bytes(members.get(key, b"{}")), waiting)  # for its errors: what comes of it goes at once
-                members.pop(key, None)
-                waiting = []
-            else:
-                waiting.append(change)
-        if waiting:
-            members[key] = msgspec.Raw(_splice(bytes(members.get(key, b"{}")), waiting))
-    # Joined by hand: the encoder's buffer grows and is copied as it goes, 1 ms for half a megabyte against 0.05.
-    pieces: list[Any] = []
-    for key, member in members.items():
-        pieces += (b",", msgspec.json.encode(key), b":", member)
-    return b"".join((b"{", *pieces[1:], b"}"))
-
-
-def _splice_list(raw: bytes, changes: _Changes) -> bytes:
-    items: list[Any] = list(_array.decode(raw))
-    for key, below in _by_step(changes):
-        waiting: _Changes = []
-        for change in below:
-            if not change[0] and change[1] is DELETE:
-                _put(items, key, waiting)
-                waiting = []
-                if not 0 <= key < len(items):
-                    raise BadRequest(f"No item {key} in a list of {len(items)}.")
-                del items[key]
-            else:
-                waiting.append(change)
-        _put(items, key, waiting)
-    return b"".join((b"[", b",".join(items), b"]"))
-
-
-def _put(items: list[Any], key: int, changes: _Changes) -> None:
-    if not changes:
-        return
-    if not 0 <= key <= len(items):
-        raise BadRequest(f"No item {key} in a list of {len(items)}.")
-    if key == len(items):
-        items.append(msgspec.Raw(_splice(b"{}", changes)))
-    else:
-        items[key] = msgspec.Raw(_splice(bytes(items[key]), changes))
-
-
-def _by_step(changes: _Changes) -> Iterator[tuple[Any, _Changes]]:
-    """(first step, what lies below it) for the changes that follow each other and begin with the same step."""
-    for step, run in groupby(changes, key=lambda change: change[0][0]):
-        yield step, [(path[1:], value) for path, value in run]
 
 
 # --- answers ----------------------------------------------------------------------------------------------

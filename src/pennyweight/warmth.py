@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
 
-from .prefix import Segment
+from .prefix import Chain, Segment
 from .prices.caching import CacheRules
 from .request import Usage
 
@@ -109,7 +109,7 @@ class Warmth:
         self._entries = 0
         self._tables: OrderedDict[Scope, _Table] = OrderedDict()
 
-    def forecast(self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+    def forecast(self, scope: Scope, rules: CacheRules, chain: Chain, at: float) -> Forecast:
         """What the provider will bill for this prompt at `at`. Changes nothing."""
         table = self._tables.get(scope) or _NOTHING
         if not chain or rules.kind == "none":
@@ -118,7 +118,7 @@ class Warmth:
             return self._automatic(table, rules, chain, at)
         return self._at_marks(table, rules, chain, at)
 
-    def sent(self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], at: float) -> None:
+    def sent(self, scope: Scope, rules: CacheRules, chain: Chain, at: float) -> None:
         """The provider has taken this prompt: what it puts into its cache is there from now on."""
         if not chain or rules.kind == "none":
             return
@@ -146,9 +146,7 @@ class Warmth:
                 table.entries.popitem(last=False)
                 self._entries -= 1
 
-    def learn(
-        self, scope: Scope, rules: CacheRules, chain: Sequence[Segment], forecast: Forecast, usage: Usage, at: float
-    ) -> None:
+    def learn(self, scope: Scope, rules: CacheRules, chain: Chain, forecast: Forecast, usage: Usage, at: float) -> None:
         """What the bill says of a forecast. Usage that contradicts itself teaches nothing."""
         table = self._tables.get(scope)
         cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
@@ -188,7 +186,7 @@ class Warmth:
 
     # --- automatic caches: the longest prefix that was ever sent ---------------------------------------------
 
-    def _automatic(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+    def _automatic(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> Forecast:
         ratio = table.ratio
         place, entry = _deepest(table, chain)
         known, base, base_upto = 0.0, 0.0, 0
@@ -217,7 +215,7 @@ class Warmth:
 
     # --- caches that are written at marks ---------------------------------------------------------------------
 
-    def _at_marks(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> Forecast:
+    def _at_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> Forecast:
         ratio = table.ratio
         marks = _marks(rules, chain, ratio)
         place, entry, warm = -1, None, 0.0
@@ -257,7 +255,7 @@ class Warmth:
             ttl_s=entry.ttl_s if entry is not None else 0.0,
         )
 
-    def _write_marks(self, table: _Table, rules: CacheRules, chain: Sequence[Segment], at: float) -> None:
+    def _write_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> None:
         marks = _marks(rules, chain, table.ratio)
         for index in _candidates(marks, rules, chain):
             found = table.entries.get(chain[index].digest)
@@ -278,7 +276,7 @@ class Warmth:
         self,
         table: _Table,
         rules: CacheRules,
-        chain: Sequence[Segment],
+        chain: Chain,
         forecast: Forecast,
         usage: Usage,
         at: float,
@@ -317,9 +315,9 @@ def _stepped(tokens: float, rules: CacheRules) -> float:
     return tokens // rules.step_tokens * rules.step_tokens if tokens >= rules.min_tokens else 0.0
 
 
-def _marks(rules: CacheRules, chain: Sequence[Segment], ratio: float) -> list[int]:
+def _marks(rules: CacheRules, chain: Chain, ratio: float) -> list[int]:
     """The segments behind which the provider writes, shorter prompts than it takes left out."""
-    marks = [index for index, segment in enumerate(chain) if segment.mark]
+    marks: Sequence[int] = chain.marks
     if rules.kind == "marked":
         newest = next((index for index in range(len(chain) - 1, -1, -1) if _ends(chain[index])), -1)
         marks = sorted({*marks[-(rules.max_marks - 1) :], newest} - {-1})
@@ -331,13 +329,15 @@ def _ends(segment: Segment) -> bool:
     return segment.kind == "message" and (segment.tool or segment.role in ("user", "tool"))
 
 
-def _candidates(marks: Sequence[int], rules: CacheRules, chain: Sequence[Segment]) -> list[int]:
+def _candidates(marks: Sequence[int], rules: CacheRules, chain: Chain) -> Iterator[int]:
     """Where an older entry is looked for, the deepest first."""
     if rules.kind == "marked":
         found = (index for index in range(len(chain) - 1, -1, -1) if chain[index].mark or _ends(chain[index]))
-        return list(islice(found, _LATEST))
+        yield from islice(found, _LATEST)
+        return
     reach = max(rules.look_back, 1)
-    return [index for mark in reversed(marks) for index in range(mark, max(mark - reach, -1), -1)]
+    for mark in reversed(marks):
+        yield from range(mark, max(mark - reach, -1), -1)
 
 
 _LATEST = 80  # breakpoints of a conversation among which OpenAI looks for an entry
@@ -347,7 +347,7 @@ def _ttl_s(rules: CacheRules, mark: str) -> float:
     return rules.long_ttl_s or rules.ttl_s[0] if mark == "1h" else rules.ttl_s[0]
 
 
-def _deepest(table: _Table, chain: Sequence[Segment]) -> tuple[int, _Entry | None]:
+def _deepest(table: _Table, chain: Chain) -> tuple[int, _Entry | None]:
     """The longest prefix that was sent before. From the end: what is new stands there."""
     entries = table.entries
     for index in range(len(chain) - 1, -1, -1):
@@ -357,7 +357,7 @@ def _deepest(table: _Table, chain: Sequence[Segment]) -> tuple[int, _Entry | Non
     return -1, None
 
 
-def _extend(table: _Table, chain: Sequence[Segment], at: float, ttl_s: float) -> None:
+def _extend(table: _Table, chain: Chain, at: float, ttl_s: float) -> None:
     """Remember a whole prompt. What goes on with a conversation joins its entry, so that a turn costs its new part."""
     entries = table.entries
     place, entry = _deepest(table, chain)

@@ -18,6 +18,7 @@ from pennyweight.call import Receipt
 from pennyweight.capture.format import PATHS
 from pennyweight.config import load
 from pennyweight.gateway.run import Gateway, open_gateway
+from pennyweight.hits import Audit
 from pennyweight.replay.demo import demo_session
 from pennyweight.testing.http import post
 from pennyweight.testing.provider import ReplayProvider, provider_keys
@@ -25,6 +26,7 @@ from pennyweight.text.tokenizers import BpeTokenizer
 
 T = TypeVar("T")
 
+_KEPT: dict[str, Any] = {"temperature": 0, "tools": []}
 NASTY = "<img src=x onerror=alert(1)>"
 
 
@@ -69,21 +71,35 @@ class Rig:
         """Send calls of the demo session, with their bodies changed; the id of the last."""
         return self.run(self._play(count, changes))
 
+    def play_kept(self) -> str:
+        """Send the demo's last call as one whose answer is kept: without tools, at temperature 0."""
+        return self.run(self._play(None, _KEPT, since=-1))
+
     def write(self, *receipts: Receipt) -> None:
         """Put receipts into the ledger that is being shown."""
         self.run(self.gateway.app.ledger.append(receipts))
 
+    def audited(self, audit: Audit) -> None:
+        """Report an audit, as a cache does."""
+        self._loop.call_soon_threadsafe(self.gateway.app.hits.audited, audit)
+
+    def kept(self) -> int:
+        """Answers that caches keep."""
+        return len(self.run(self.gateway.app.kv.keys("exact/", limit=100)))
+
     async def _start(self) -> None:
         answers = [(call.wire, call.body, call.answer) for call in self._calls if call.answer is not None]
+        last = self._calls[-1]
+        answers += [(last.wire, {**last.body, **_KEPT}, last.answer or {})]
         provider = await self._stack.enter_async_context(
             ReplayProvider(answers, count=BpeTokenizer().count, cost=lambda *_: None)
         )
         config = load(self._config, provider_keys(provider.url), {"port": 0, "data_dir": self.data})
         self.gateway = await self._stack.enter_async_context(open_gateway(lambda: config))
 
-    async def _play(self, count: int | None, changes: dict[str, Any]) -> str:
+    async def _play(self, count: int | None, changes: dict[str, Any], since: int = 0) -> str:
         call_id = ""
-        for call in self._calls[:count]:
+        for call in self._calls[since:count]:
             body = msgspec.json.encode({**call.body, **changes})
             status, headers, answer = await post(self.url, call.path or PATHS[call.wire], call.headers, body)
             assert status == 200, answer

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser.chromium import NoChromium, chromium
 from tests.browser.rig import NASTY, Rig, Watch
 
+from pennyweight.hits import Audit, Pair
 from pennyweight.ledger.report import Query, summary
 from pennyweight.stores.virtual_keys import KeyStore
 from pennyweight.testing.contracts import sample_receipt
@@ -59,8 +60,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Demo traffic, some of it answered from the cache; a call without a price; names that are no names; a limit."""
     with Rig(tmp_path_factory.mktemp("rig")) as rig:
         rig.play(8)
-        rig.play(1, temperature=0)
-        rig.play(1, temperature=0)
+        rig.play_kept()
+        rig.play_kept()
         now = time.time()
         rig.write(
             sample_receipt("odd", at=now, tenant="local", model=NASTY, session=NASTY, agent="", status=500),
@@ -68,6 +69,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             sample_receipt("unpriced", at=now, cost=None, baseline=None, pricing="unpriced", basis="", model="odd-one"),
         )
         KeyStore(rig.data).add("ann", daily_usd=5)
+        pair = Pair(f"What is {NASTY}?", "A picture.", f"No picture. {NASTY}", "What was it?")
+        rig.audited(Audit("semantic_cache", valid=False, route="chat", call_id="audited", pair=pair))
+        rig.audited(Audit("semantic_cache", valid=False, tenant="ann", pair=Pair("Ann's own question", "a", "b")))
         yield rig
 
 
@@ -240,6 +244,32 @@ def test_an_optimizer_is_switched_and_the_reason_kept(open_page: Open, rig: Rig)
     form.get_by_label("Mode").select_option("on")
     form.get_by_role("button", name="Set").click()
     expect(page.locator("#said")).to_contain_text("billing_header: on")
+
+
+def test_caches_tell_how_right_they_are_and_are_purged_with_a_click(open_page: Open, rig: Rig) -> None:
+    page = open_page()
+    go(page, "Caches")
+    row = page.get_by_role("region", name="What each cache did").get_by_role("row").filter(has_text="exact_cache")
+    expect(row).to_contain_text("50.0%")
+    expect(row).to_contain_text("not audited")
+    expect(page.get_by_role("region", name="Hits by store")).to_contain_text("memory")
+    audit = page.get_by_role("article")
+    expect(audit).to_have_count(1)
+    expect(audit).to_contain_text("says something else")
+    expect(audit.locator("pre").first).to_have_text(f"No picture. {NASTY}")
+    expect(page.locator("body")).not_to_contain_text("Ann's own question")
+
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    form = page.get_by_role("form", name="Purge")
+    form.get_by_label("Model").fill("no-such-model*")
+    form.get_by_role("button").click()
+    expect(page.locator(".said")).to_contain_text("0 answers dropped.")
+    assert rig.kept() == 1
+    form.get_by_role("button").click()
+    expect(page.locator(".said")).to_contain_text("1 answers dropped.")
+    assert asked == ["Drop the answers that fit?", "Drop every answer that is kept?"]
+    assert rig.kept() == 0
 
 
 def test_thumbs_are_kept_with_the_call(open_page: Open, rig: Rig) -> None:

@@ -12,29 +12,62 @@ from pathlib import Path
 import pytest
 
 from pennyweight.call import Receipt
+from pennyweight.clock import SystemClock
 from pennyweight.ledger.reading import receipts
-from pennyweight.protocols import KV, Clock, Ledger
+from pennyweight.protocols import KV, Leases, Ledger, Tier
+from pennyweight.stores.files import FilesKV
+from pennyweight.stores.leases import MemoryLeases
 from pennyweight.stores.memory import MemoryKV, MemoryLedger
+from pennyweight.stores.sealed import Codec, Sealed
 from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger
-from pennyweight.stores.tiered import Tiered
-from pennyweight.testing.contracts import KV_CHECKS, LEDGER_CHECKS, ReadAll, sample_receipt
+from pennyweight.stores.tiered import Level, Tiered
+from pennyweight.testing.contracts import (
+    KV_CHECKS,
+    LEASES_CHECKS,
+    LEDGER_CHECKS,
+    TIER_CHECKS,
+    ReadAll,
+    TestingClock,
+    sample_receipt,
+)
 
 
 @asynccontextmanager
-async def memory_kv(clock: Clock) -> AsyncIterator[KV]:
+async def memory_kv(clock: TestingClock) -> AsyncIterator[Tier]:
     yield MemoryKV(clock=clock)
 
 
 @asynccontextmanager
-async def sqlite_kv(clock: Clock) -> AsyncIterator[KV]:
+async def sqlite_kv(clock: TestingClock) -> AsyncIterator[Tier]:
     async with sqlite_database() as database:
         yield SQLiteKV(database, clock=clock)
 
 
 @asynccontextmanager
-async def tiered_kv(clock: Clock) -> AsyncIterator[KV]:
+async def files_kv(clock: TestingClock) -> AsyncIterator[Tier]:
+    with tempfile.TemporaryDirectory() as folder:
+        kv = FilesKV(Path(folder) / "cache", clock=clock)
+        try:
+            yield kv
+        finally:
+            await kv.close()
+
+
+@asynccontextmanager
+async def sealed_kv(clock: TestingClock) -> AsyncIterator[Tier]:
+    yield Sealed(MemoryKV(clock=clock), Codec())
+
+
+@asynccontextmanager
+async def encrypted_kv(clock: TestingClock) -> AsyncIterator[Tier]:
+    yield Sealed(MemoryKV(clock=clock), Codec([bytes(32), b"k" * 32]))
+
+
+@asynccontextmanager
+async def tiered_kv(clock: TestingClock) -> AsyncIterator[KV]:
     async with sqlite_database() as database:
-        yield Tiered([MemoryKV(clock=clock), SQLiteKV(database, clock=clock)])
+        memory, sqlite = MemoryKV(clock=clock), SQLiteKV(database, clock=clock)
+        yield Tiered([Level("memory", memory, clock=clock), Level("sqlite", sqlite, clock=clock)])
 
 
 @asynccontextmanager
@@ -68,10 +101,31 @@ async def sqlite_ledger() -> AsyncIterator[tuple[Ledger, ReadAll]]:
         yield SQLiteLedger(database), read_all
 
 
+TIERS = [memory_kv, sqlite_kv, files_kv, sealed_kv, encrypted_kv]
+
+
 @pytest.mark.parametrize("check", KV_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("open_kv", [memory_kv, sqlite_kv, tiered_kv])
+@pytest.mark.parametrize("open_kv", [*TIERS, tiered_kv])
 def test_kv(check, open_kv) -> None:
     asyncio.run(check(open_kv))
+
+
+@pytest.mark.parametrize("check", TIER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("open_tier", TIERS)
+def test_tier(check, open_tier) -> None:
+    asyncio.run(check(open_tier))
+
+
+@asynccontextmanager
+async def memory_leases(clock: TestingClock) -> AsyncIterator[tuple[Leases, Leases]]:
+    clock.keep_real_time()
+    leases = MemoryLeases(SystemClock())
+    yield leases, leases
+
+
+@pytest.mark.parametrize("check", LEASES_CHECKS, ids=lambda check: check.__name__)
+def test_leases(check) -> None:
+    asyncio.run(check(memory_leases))
 
 
 @pytest.mark.parametrize("check", LEDGER_CHECKS, ids=lambda check: check.__name__)

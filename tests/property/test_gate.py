@@ -14,7 +14,7 @@ from pennyweight.call import Optimize, Proposal, Rewrite, Verdict
 from pennyweight.economy import Worth, baseline
 from pennyweight.errors import BadRequest
 from pennyweight.pipeline import judge
-from pennyweight.prefix import Blocks, Segment
+from pennyweight.prefix import Blocks, Chain, Segment
 from pennyweight.prices.caching import CacheBook, CacheRules
 from pennyweight.request import DELETE, Edit, Request, Usage, Wire
 from pennyweight.sticky import Sticky
@@ -163,7 +163,7 @@ USAGES = st.builds(
 ODD = st.builds(Usage, *[st.integers(-5, 10**9)] * 5)
 
 
-def chain(sizes: list[tuple[int, str]]) -> tuple[Segment, ...]:
+def chain(sizes: list[tuple[int, str]]) -> Chain:
     found: list[Segment] = []
     digest, upto = b"", 0
     for number, (tokens, mark) in enumerate(sizes):
@@ -171,7 +171,7 @@ def chain(sizes: list[tuple[int, str]]) -> tuple[Segment, ...]:
         digest = digest + b"%d," % tokens
         role = ("user", "assistant")[number % 2]
         found.append(Segment("message", number, 0, role, digest, digest, tokens, tokens, upto, mark))  # type: ignore[arg-type]
-    return tuple(found)
+    return Chain(found)
 
 
 def believable(forecast: Forecast) -> None:
@@ -195,7 +195,7 @@ def test_forecasts_are_usages_that_can_be_and_so_are_baselines(
     for sizes, usage, gap_s in calls:
         at += gap_s
         asked = chain(sizes)
-        sent = asked[: max(len(asked) - 1, 1)]
+        sent = Chain(asked[: max(len(asked) - 1, 1)])
         foreseen, would_be = actual.forecast(scope, rules, sent, at), untouched.forecast(scope, rules, asked, at)
         believable(foreseen)
         believable(would_be)

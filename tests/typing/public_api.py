@@ -139,3 +139,43 @@ async def lifetimes() -> AsyncIterator[App]:
 
 Proposal("rewrite")  # type: ignore[arg-type]
 Proposal(Rewrite(()), level="sometimes")  # type: ignore[arg-type]
+
+
+@pennyweight.cached
+def area(width: int, height: int = 2, *, unit: str = "m") -> list[int]:
+    """How large."""
+    return [width * height]
+
+
+@pennyweight.cached(ttl=pennyweight.hours(24), stale=pennyweight.minutes(5), cost_usd=0.01)
+async def ask(question: str) -> dict[str, int]:
+    return {question: 1}
+
+
+class Shop:
+    @pennyweight.cached(key=lambda self, item: item)
+    def price(self, item: str) -> float:
+        return 1.0
+
+    @pennyweight.cached(key=lambda self, item: item)
+    async def stock(self, item: str) -> int:
+        return 1
+
+
+async def cached_functions_keep_their_signatures() -> None:
+    assert_type(area(1, 2, unit="m"), list[int])
+    assert_type(await ask("x"), dict[str, int])
+    assert_type(Shop().price("x"), float)
+    assert_type(await Shop().stock("x"), int)
+    area("1")  # type: ignore[arg-type]
+    area(1, color="red")  # type: ignore[call-arg]
+    await ask()  # type: ignore[call-arg]
+    Shop().price(1)  # type: ignore[arg-type]
+    area.invalidate(1)
+    area.invalidate("1")  # type: ignore[arg-type]
+    await ask.invalidate("x")
+    await ask.invalidate_all()
+    assert_type(area.stats().hit_share, float)
+    pennyweight.cached(ttl="1h")  # type: ignore[call-overload]
+    with pennyweight.Cache("pennyweight.toml", tenant="acme") as cache:
+        assert_type(pennyweight.cached(cache=cache)(area.__call__)(1), list[int])

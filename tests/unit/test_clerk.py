@@ -14,7 +14,7 @@ import pytest
 from pennyweight.call import Call, Identity, Outcome, Receipt, Target
 from pennyweight.clerk import Clerk, Settings
 from pennyweight.errors import StoreError
-from pennyweight.request import Done, Request, Wire
+from pennyweight.request import Done, Request, Response, Wire
 from pennyweight.stores.memory import MemoryLedger
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.contracts import sample_receipt
@@ -61,6 +61,46 @@ def clerk_for(ledger: MemoryLedger, settings: Settings = QUICK, **parts) -> Cler
     return Clerk(
         ledger, parts.pop("receipt", to_receipt), **{"settle": None, "clock": FakeClock(), **parts}, settings=settings
     )
+
+
+def test_an_answer_that_can_be_kept_is_settled_before_the_next_call_can_come() -> None:
+    """Receipts gather for a while. A cache that did too would ask upstream twice for what is asked twice in a row."""
+    settled: list[str] = []
+
+    async def settle(finished: Outcome) -> None:
+        settled.append(finished.call.id)
+
+    async def run() -> None:
+        answer = Response(Wire.OPENAI_CHAT, b"{}", Done())
+        async with clerk_for(MemoryLedger(), Settings(batch_s=30), settle=settle) as clerk:
+            clerk.submit(outcome("without an answer"))
+            clerk.submit(msgspec.structs.replace(outcome("with"), response=answer))
+            assert settled == ["with"]
+        assert settled == ["with", "without an answer"]
+
+    asyncio.run(run())
+
+
+def test_one_that_waits_for_a_store_is_settled_to_its_end() -> None:
+    settled: list[str] = []
+
+    async def settle(finished: Outcome) -> None:
+        settled.append(f"{finished.call.id} begun")
+        await asyncio.sleep(0.01)
+        settled.append(f"{finished.call.id} ended")
+        if finished.call.id == "a":
+            raise ValueError("a plugin")
+
+    async def run() -> None:
+        answer = Response(Wire.OPENAI_CHAT, b"{}", Done())
+        async with clerk_for(MemoryLedger(), settle=settle) as clerk:
+            for name in ("a", "b"):
+                clerk.submit(msgspec.structs.replace(outcome(name), response=answer))
+            assert settled == ["a begun", "b begun"]
+            assert await clerk.flush()
+        assert settled == ["a begun", "b begun", "a ended", "b ended"]
+
+    asyncio.run(run())
 
 
 def test_a_clean_stop_loses_nothing() -> None:

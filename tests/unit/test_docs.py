@@ -20,14 +20,17 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
     "billing-header",
+    "cache-accounting",
+    "cache-tiers",
     "capture",
     "clawrouter",
-    "coalesce",
     "configuration",
     "dashboard",
     "doctor",
+    "embedders",
     "exact-cache",
     "experiments",
+    "fusing",
     "gate",
     "identity",
     "keys",
@@ -38,6 +41,7 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")
 

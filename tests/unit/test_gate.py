@@ -11,7 +11,7 @@ import pytest
 from tests.unit.gate_rig import CLAUDE, Edits, Rig, asks, economy, key, turns, verdicts, words
 
 from pennyweight.call import Call, Proposal, Rewrite, Step, Verdict
-from pennyweight.economy import Economy
+from pennyweight.economy import SMALL_BYTES, Economy
 from pennyweight.money import FREE
 from pennyweight.pipeline import judge
 from pennyweight.request import DELETE, Charge, Done, Edit, Operation, Usage
@@ -153,6 +153,16 @@ def test_an_edit_that_does_not_fit_costs_no_request(edit: Edit, size: int) -> No
     assert outcome.status == 200
     assert outcome.call.trail[0].verdict in (Verdict.FAILED, Verdict.NOT_WORTH_IT)
     assert rig.provider.sent[-1].raw == outcome.call.original.raw
+
+
+def test_a_prompt_that_is_too_small_to_look_at_is_still_weighed_before_it_changes() -> None:
+    rig = Rig(
+        Edits(lambda call: [Edit(("system",), "[1 messages so far]\n" + call.request.body["system"])], saving=10**10)
+    )
+    outcome = rig.ask(asks([{"role": "user", "content": "hi"}], system="Be terse."))
+    assert len(rig.provider.sent[-1].raw) < SMALL_BYTES
+    assert verdicts(outcome) == [("edits", "not_worth_it")]
+    assert not outcome.call.rewritten
 
 
 def test_a_new_body_as_a_whole_is_weighed_like_any_change() -> None:

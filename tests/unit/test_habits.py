@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 
-from pennyweight.habits import Habits, head
-from pennyweight.prefix import Blocks, Segment
+from pennyweight.habits import Habits
+from pennyweight.prefix import Blocks, Chain
 from pennyweight.request import Request, Wire
-
-Chain = tuple[Segment, ...]
 
 
 def chain(*texts: str, system: str = "s") -> Chain:
@@ -128,7 +126,7 @@ def test_what_is_kept_of_a_long_conversation_is_bounded() -> None:
 
 
 def test_the_head_ends_where_the_conversation_begins() -> None:
-    assert head(chain("q", "a")) == 1
-    assert head(()) == 0
+    assert chain("q", "a").head == 1
+    assert Chain().head == 0
     only = chain()
-    assert head(only) == len(only) == 1
+    assert only.head == len(only) == 1

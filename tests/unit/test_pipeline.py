@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pennyweight.call import Answer, Call, Optimize, Outcome, Proposal, Rewrite, Verdict
+from pennyweight.call import Answer, Call, Optimize, Outcome, Proposal, Rewrite, Verdict, abstain
 from pennyweight.errors import Overloaded
 from pennyweight.pipeline import Pipeline, judge
 from pennyweight.policy import Flag
@@ -234,3 +234,14 @@ def test_added_time_runs_from_the_request_to_the_upstream_asked() -> None:
 
     asyncio.run(main())
     assert outcomes[0].added_s == pytest.approx(0.75)
+
+
+def test_an_optimizer_that_offers_nothing_may_say_why() -> None:
+    def offer(call: Call) -> None:
+        abstain(call, "quiet", "too little evidence", spent=7)
+
+    _, outcomes, _ = drive((Offers("quiet", offer), Flag()), (Offers("mute"), Flag()))
+    assert [(step.optimizer, step.verdict, step.why, step.spent) for step in outcomes[0].call.trail] == [
+        ("quiet", Verdict.ABSTAINED, "too little evidence", 7),
+        ("mute", Verdict.ABSTAINED, "", 0),
+    ]

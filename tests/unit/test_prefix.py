@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pennyweight.prefix import Blocks, SessionIndex, canonical, shared
+from pennyweight.prefix import Blocks, SessionIndex, canonical, role, shared
 from pennyweight.request import Request, Wire
 
 
@@ -169,6 +169,30 @@ def test_a_conversation_that_grows_is_one_session() -> None:
 def test_another_tenant_model_or_tool_list_is_another_session(change: dict[str, Any]) -> None:
     ask = Talk()
     assert ask(user("start")) != ask(user("start"), **change)
+
+
+def test_tool_lists_that_differ_in_the_middle_are_told_apart() -> None:
+    ask = Talk()
+    lists = [[{"name": "first"}, {"name": middle}, {"name": "last"}] for middle in "abab"]
+    names = [ask(user("start"), tools=tools) for tools in lists]
+    assert names[0] == names[2] != names[1] == names[3]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b'{"role":"user","content":"x"}', "user"),
+        (b'{"role": "tool", "content": "x"}', "tool"),
+        (b'{ "role":"user"}', "user"),
+        (b'{"content":"{\\"role\\":\\"user\\"}","role":"assistant"}', "assistant"),
+        (b'{"role":"us\\u0065r"}', "user"),
+        (b'{"role":null}', ""),
+        (b'"text"', "user"),
+        (b"1", ""),
+    ],
+)
+def test_roles_are_read_wherever_they_stand(raw: bytes, expected: str) -> None:
+    assert role(raw) == expected
 
 
 def test_the_same_start_anew_is_a_new_session() -> None:

@@ -1,39 +1,58 @@
 """Identical calls in flight share one upstream answer; exactly one of them is charged.
 
 Two equal sampled calls sent at once may be two samples wanted on purpose, so only calls that ask to be repeatable are
-shared (temperature 0 or a seed), embeddings and token counts, and calls under one `idempotency-key`. A client's mark
-that it retries (`x-stainless-retry-count`) is not enough: the retry could end up sharing the answer of a second sample.
+shared (temperature 0 or a seed) and ask for one answer, embeddings and token counts, and calls under one
+`idempotency-key`. A client's mark that it retries (`x-stainless-retry-count`) is not enough: the retry could end up
+sharing the answer of a second sample. A route or the header `x-pennyweight-fuse` can ask for more, or for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 from ..call import Call, Step, Verdict
-from ..errors import StreamCut, Unreachable
+from ..errors import BackendError, Overloaded, RateLimited, StreamCut, Unreachable
 from ..protocols import Backend
-from ..request import Done, Operation, Reply, Usage
+from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
 
-__all__ = ["Coalesce", "share_key"]
+if TYPE_CHECKING:
+    from .fusing.branching import Branching, Template
+
+__all__ = ["HEADER", "Coalesce", "Fuse", "share_key", "unbilled"]
+
+Fuse = Literal["off", "repeatable", "all"]
+"""Which calls may share: none, those that ask for one repeatable answer, or sampled ones and those for several too."""
+
+HEADER = "x-pennyweight-fuse"
+"""The caller's own word on it. One that is not known is taken as "off"."""
 
 
-def share_key(call: Call) -> bytes | None:
-    """What two calls must have in common to share an answer, exact body bytes included; None when this one may not."""
+def share_key(call: Call, fuse: Fuse = "repeatable") -> bytes | None:
+    """What two calls must have in common to share an answer, exact body bytes included; None when this one may not.
+
+    fuse: what holds for the call's route; its header goes before it.
+    """
     if call.optimize == "off":
         return None
     request = call.request
+    asked = request.header(HEADER)
+    if asked is not None:
+        fuse = next((known for known in get_args(Fuse) if known == asked.strip().lower()), "off")
+    if fuse == "off":
+        return None
     match request.operation:
         case Operation.OTHER:
             return None
         case Operation.GENERATE:
-            if request.header("idempotency-key") is None and not repeatable(request):
+            if fuse != "all" and request.header("idempotency-key") is None and not _one_answer(request):
                 return None
         case Operation.EMBED | Operation.COUNT:
             pass
@@ -43,40 +62,115 @@ def share_key(call: Call) -> bytes | None:
     return digest.digest()
 
 
+class _Several(msgspec.Struct, frozen=True):
+    n: Any = None
+
+
+_several = msgspec.json.Decoder(_Several)
+
+
+def _one_answer(request: Request) -> bool:
+    """Whether the caller asks for one answer, the same each time."""
+    if not repeatable(request):
+        return False
+    return b'"n"' not in request.raw or _several.decode(request.raw).n in (None, 1)
+
+
 class Coalesce:
     """A Backend that joins a call to an equal one that is under way.
 
     Each caller reads the same stream from its start, at its own speed. The upstream is stopped when the last one
     leaves. The first caller still there when the answer ends carries the charges; the others' ends have the usage and
     no charges. A caller more than `buffer_bytes` behind the fastest is cut off, as it must not hold up the rest.
+
+    An upstream that fails before it answers fails the call that was first. Those that waited with it ask together
+    once more, as each would have done by itself; what a second try cannot help (a refusal, a limit) goes to all.
     """
 
-    def __init__(self, inner: Backend, *, buffer_bytes: int = 4 * 2**20) -> None:
+    def __init__(
+        self,
+        inner: Backend,
+        *,
+        buffer_bytes: int = 4 * 2**20,
+        fuse: Callable[[Call], Fuse] = lambda _call: "repeatable",
+        branching: Branching | None = None,
+    ) -> None:
+        """fuse: what a call's route says of it. branching: lets calls follow others of the same template, too."""
         self._inner = inner
+        self._branching = branching
+        self._leading: dict[str, tuple[Template, _Flight]] = {}  # of each template, who came last
         self._buffer_bytes = buffer_bytes
+        self._fuse = fuse
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
         self._flying: set[_Flight] = set()
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
-        """Raises what opening the upstream raised, to every caller."""
-        key = share_key(call)
+        """Raises what opening the upstream raised."""
+        key = share_key(call, self._fuse(call))
         return self._inner.open(call) if key is None else self._shared(call, key)
 
     async def _shared(self, call: Call, key: bytes) -> Reply:
+        """Joins what is under way. One whose first flight failed another's call joins or begins a second one."""
+        if self._branching is not None and key not in self._inflight:
+            template = self._branching.template(call)
+            if template is not None:
+                return await self._of_template(self._branching, template, call, key)
+        flight, first = self._boarded(call, key)
+        if first:
+            return await flight.join()
+        try:
+            reply = await flight.join()
+        except BackendError as error:
+            if not _worth_another_try(error):
+                raise
+        else:
+            if reply.status < 500 or reply.status == Overloaded.status or reply.chunks is not None:
+                return reply
+            await reply.aclose()
+        again, _first = self._boarded(call, key)
+        return await again.join()
+
+    async def _of_template(self, branching: Branching, template: Template, call: Call, key: bytes) -> Reply:
+        """Follows a call of the same template, or is the one to be followed."""
+        leader, ahead = self._leading.get(template.key, (None, None))
+        if leader is not None and ahead is not None and ahead.joinable:
+            plan = await branching.plan(leader, template)
+            if plan is not None and ahead.joinable:
+                with contextlib.suppress(BackendError):  # the leader's: the follower asks by itself
+                    leading = await ahead.join()
+                    if leading.ok:
+                        return await branching.follow(plan, leading, call, self._inner.open)
+                    await leading.aclose()
+        flight, _first = self._boarded(call, key)
+        if flight is not ahead:
+            self._leading[template.key] = (template, flight)
+            flight.task.add_done_callback(lambda _task: self._forget(template.key, flight))
+        return await flight.join()
+
+    def _forget(self, template: str, flight: _Flight) -> None:
+        if self._leading.get(template, (None, None))[1] is flight:
+            del self._leading[template]
+
+    def _boarded(self, call: Call, key: bytes) -> tuple[_Flight, bool]:
+        """The flight of that key, and whether this call began it."""
         flight = self._inflight.get(key)
         if flight is not None:
-            return await flight.join()
-
+            return flight, False
         flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._inflight.pop(key, None))
         self._inflight[key] = flight
         self._flying.add(flight)
         flight.task.add_done_callback(lambda _task: self._flying.discard(flight))
-        return await flight.join()
+        return flight, True
 
     async def aclose(self) -> None:
         """Stop what is under way. Its callers see a cut stream."""
         for flight in tuple(self._flying):
             await flight.stop()
+
+
+def _worth_another_try(error: BackendError) -> bool:
+    """Whether those who waited may fare better. A limit or an overload would only be made worse by them."""
+    return error.retryable and not isinstance(error, RateLimited | Overloaded)
 
 
 class _Member:
@@ -101,7 +195,7 @@ class _Flight:
         self._call_id = call.id
         self._buffer_bytes = buffer_bytes
         self._landed: Callable[[], object] | None = landed
-        self._members: list[_Member] = []  # in the order they came: the first one pays
+        self._members: dict[_Member, None] = {}  # in the order they came: the first one pays
         self._chunks: deque[bytes] = deque()
         self._dropped = 0  # chunks at the start that are kept no more
         self._kept_bytes = 0
@@ -169,6 +263,10 @@ class _Flight:
             self._kept_bytes -= len(self._chunks.popleft())
             self._dropped += 1
 
+    @property
+    def joinable(self) -> bool:
+        return self._landed is not None
+
     def _land(self) -> None:
         landed, self._landed = self._landed, None
         if landed is not None:
@@ -184,14 +282,14 @@ class _Flight:
         if done is None:
             return
         for position, member in enumerate(self._members):
-            member.done = done if position == 0 else _unbilled(done)
+            member.done = done if position == 0 else unbilled(done)
 
     # --- the callers' side --------------------------------------------------------------------------------
 
     async def join(self) -> Reply:
         member = _Member()
         follows = bool(self._members)
-        self._members.append(member)
+        self._members[member] = None
         try:
             head = await self._opened()
         except BaseException:
@@ -251,9 +349,9 @@ class _Flight:
             if len(self._members) == 1 and not self._ended:
                 await self.stop()
         finally:
-            self._members.remove(member)
+            del self._members[member]
             if not self._ended:
-                member.done = _unbilled(Done(complete=False))
+                member.done = unbilled(Done(complete=False))
             self._room.set()
 
     async def stop(self) -> None:
@@ -263,6 +361,6 @@ class _Flight:
         await asyncio.wait((self.task,))
 
 
-def _unbilled(done: Done) -> Done:
+def unbilled(done: Done) -> Done:
     """The end for one who does not pay. A usage that nobody told is 0 for it, not unknown: nothing is left to count."""
     return msgspec.structs.replace(done, charges=(), usage=done.usage if done.usage is not None else Usage())

@@ -18,12 +18,14 @@ _COMMANDS = {
     "report": ("What calls cost, and what was saved.", "report"),
     "audit": ("Compare the ledger with a provider's usage or cost export.", "audit"),
     "advice": ("What should be changed, what it costs, and the exact setting.", "advice"),
+    "cache": ("What caches did and keep: stats, inspect, purge, warm.", "cache"),
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "doctor": ("Why prompts were not read from the provider's cache, and the fix.", "doctor"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
+    "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
     "prices": ("The price book: show, look up, update.", "prices"),
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from ..config import Config, Problem, Provider, find, inspect, is_loopback
 from ..errors import PennyweightError
 from ..front.auth import Gate
 from ..prices import read_overrides
+from ..stores.assembly import wrong
 from ..stores.virtual_keys import KeyStore
+from ..text.embedders import folder_of
+from ..text.embedders.folder import absent
 
 __all__ = ["command", "examine"]
 
@@ -50,6 +54,8 @@ def examine(config: Config) -> list[Problem]:
         problems.append(Problem(error.message, ""))
     if not _writable(config.data_dir):
         problems.append(Problem(f"The data directory {config.data_dir} cannot be written.", "Choose another: --data."))
+    key = config.cache_key.reveal() if config.cache_key else ""
+    problems += [Problem(f"cache.{name}: {message}", remedy) for name, message, remedy in wrong(config.cache, key)]
     known = {entry.name for entry in entry_points(group="pennyweight.optimizers")} | set(OPTIMIZERS)
     for index, rule in enumerate(config.optimizers):
         if rule.use not in known:
@@ -63,9 +69,35 @@ def examine(config: Config) -> list[Problem]:
                 problems.append(Problem(message, remedy, "warning"))
     except PennyweightError as error:
         problems.append(Problem(error.message, ""))
+    problems += _embeddings(config)
+    if config.fusing.across == "redis" and find_spec("redis") is None:
+        message = 'fusing.across is "redis", for which a package is missing.'
+        problems.append(Problem(message, "Install it: pip install 'pennyweight[redis]'"))
     if not any(provider.configured for provider in config.providers.values()):
         message = "No provider has a key: only callers on this machine that bring their own are answered."
         problems.append(Problem(message, "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or another.", "warning"))
+    return problems
+
+
+def _embeddings(config: Config) -> list[Problem]:
+    """What the optimizers that compare texts by their meaning lack; without it they stay off."""
+    settings = config.embeddings
+    wanted = settings != type(settings)() or any(rule.use == "semantic_cache" for rule in config.optimizers)
+    if not wanted:
+        return []
+    if settings.elsewhere:
+        name = settings.provider or settings.kind
+        if name in config.providers:
+            return []
+        message = f"embeddings.provider {name!r} is not there."
+        return [Problem(message, f"There are: {', '.join(sorted(config.providers))}.")]
+    problems = []
+    missing = [name for name in ("numpy", "onnxruntime", "tokenizers") if find_spec(name) is None]
+    if missing:
+        message = f"The semantic cache stays off: {', '.join(missing)} is not installed."
+        problems.append(Problem(message, "Install pennyweight[semantic].", "warning"))
+    if reason := absent(folder_of(settings, config.data_dir)):
+        problems.append(Problem(f"The semantic cache stays off: {reason}", "", "warning"))
     return problems
 
 
@@ -83,6 +115,7 @@ def _print(config: Config | None, path: Path | None, problems: list[Problem]) ->
         reach = "this machine only" if is_loopback(config.server.host) else "other machines too"
         click.echo(f"listening      {_address(config)} ({reach})")
         click.echo(f"data           {config.data_dir}")
+        click.echo(f"cache          {', '.join(config.cache.tiers)}{', encrypted' if config.cache_key else ''}")
         click.echo(f"optimize       {config.optimize}: {_optimizers(config)}")
         for provider in config.providers.values():
             click.echo(f"provider       {provider.name:<11} {_keys(provider)}  {_speaks(provider)}")
@@ -116,6 +149,7 @@ def _as_json(config: Config | None, path: Path | None, problems: list[Problem]) 
         told |= {
             "listening": _address(config),
             "data_dir": str(config.data_dir),
+            "cache": {"tiers": list(config.cache.tiers), "encrypted": config.cache_key is not None},
             "optimize": config.optimize,
             "optimizers": [{"use": r.use, "mode": r.mode, "share": r.share} for r in config.optimizers],
             "providers": [_provider(provider) for provider in config.providers.values()],

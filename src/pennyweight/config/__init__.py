@@ -10,6 +10,7 @@ from .settings import (
     Capture,
     Config,
     Experiments,
+    FusingSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -20,6 +21,7 @@ from .settings import (
     Secret,
     Server,
     Timeouts,
+    ToolRule,
 )
 from .toml import Problem
 
@@ -29,6 +31,7 @@ __all__ = [
     "Capture",
     "Config",
     "Experiments",
+    "FusingSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -42,6 +45,7 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "ToolRule",
     "find",
     "inspect",
     "is_loopback",

@@ -5,8 +5,9 @@ The only reader of environment variables, and they come in as a mapping.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -15,15 +16,20 @@ import msgspec
 
 from ..call import Optimize
 from ..errors import ConfigError
+from ..stores.sealed import KEY_VARIABLE
+from . import cache, toml
 from . import providers as known_providers
-from . import toml
 from .proxies import proxies
 from .settings import (
+    SHADOW_FIRST,
     AdaptiveSettings,
     AdviceSettings,
+    CacheSettings,
     Capture,
     Config,
+    EmbeddingSettings,
     Experiments,
+    FusingSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -32,7 +38,10 @@ from .settings import (
     ProviderTable,
     Proxies,
     RouteRule,
+    Secret,
     Server,
+    ToolRule,
+    VectorSettings,
 )
 from .toml import Problem
 
@@ -47,14 +56,21 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "otel": Otel,
     "advice": AdviceSettings,
     "adaptive": AdaptiveSettings,
+    "embeddings": EmbeddingSettings,
+    "fusing": FusingSettings,
+    "vectors": VectorSettings,
+    "cache": CacheSettings,
 }
-_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule}
+_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule, "tools": ToolRule}
 _TOP = [
     "adaptive",
     "advice",
+    "cache",
     "capture",
     "data_dir",
+    "embeddings",
     "experiments",
+    "fusing",
     "ledger",
     "optimize",
     "optimizers",
@@ -64,6 +80,8 @@ _TOP = [
     "providers",
     "routes",
     "server",
+    "tools",
+    "vectors",
 ]
 
 
@@ -144,6 +162,10 @@ class _Reading:
         for key in tree:
             if key not in _TOP:
                 self.report((key,), f"{key} is no setting.", toml.similar(key, _TOP))
+        listed = tree.get("optimizers")
+        for rule in listed if isinstance(listed, list) else ():
+            if isinstance(rule, dict) and rule.get("use") in SHADOW_FIRST:
+                rule.setdefault("mode", "shadow")
         values: dict[str, Any] = {}
         for name, kind in _SECTIONS.items():
             values[name] = self._table(kind, tree.get(name, {}), (name,))
@@ -162,6 +184,9 @@ class _Reading:
         if values["experiments"] is not None and overrides.get("holdout") is not None:
             values["experiments"] = msgspec.structs.replace(values["experiments"], holdout=overrides["holdout"])
         values["otel"] = self._otel(values["otel"], env)
+        values["cache"] = cache.with_addresses(values["cache"], env)
+        if key := env.get(KEY_VARIABLE, "").strip():
+            values["cache_key"] = Secret(key)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, **usable)
@@ -242,6 +267,9 @@ class _Reading:
                     self.report(
                         where, f"routes[{index}] names provider {name!r}, which is not there.", _add(name, names)
                     )
+            if rule.ttl_s is not None and rule.ttl_s <= 0:
+                message = f"routes[{index}].ttl_s {rule.ttl_s!r} must be above 0."
+                self.report(("routes", index, "ttl_s"), message, "volatile = true keeps no answers of a route.")
         for name, provider in config.providers.items():
             for url in dict.fromkeys(provider.urls.values()):
                 parts = urlsplit(url)
@@ -262,7 +290,9 @@ class _Reading:
         ]
         positive += [("adaptive", f) for f in ("every_s", "rounds", "trial_calls", "back_off_s", "most_back_off_s")]
         positive += [("advice", f) for f in ("min_calls", "slow_s", "newest")]
+        positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
+        positive += [("fusing", "buffer_bytes"), ("fusing", "lease_s"), ("fusing", "store_s")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:
@@ -282,6 +312,9 @@ class _Reading:
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)
+        for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
+            self.report(("cache", *path), message, remedy, severity)
+        self._check_tools(config.tools)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:
@@ -291,6 +324,27 @@ class _Reading:
                 message = f"optimizers[{index}].use {rule.use!r} is listed twice."
                 self.report(("optimizers", index, "use"), message, "Keep one of them.")
             seen.add(rule.use)
+
+    def _check_tools(self, rules: Sequence[ToolRule]) -> None:
+        names = [rule.name for rule in rules]
+        for index, rule in enumerate(rules):
+            for field in ("ttl_s", "max_bytes"):
+                if (value := getattr(rule, field)) <= 0:
+                    message = f"tools[{index}].{field} {value!r} must be above 0."
+                    self.report(("tools", index, field), message, "Leave it out for the default.")
+            if rule.name in names[:index] or "*" in names[:index]:
+                message = f"tools[{index}].name {rule.name!r} is never reached: an earlier rule matches first."
+                self.report(("tools", index, "name"), message, "Put it first, or leave it out.")
+
+    def _check_fusing(self, config: Config) -> None:
+        fusing = config.fusing
+        if fusing.across == "redis" and not config.cache.redis.url:
+            message = 'fusing.across is "redis", but there is no address of a Redis.'
+            self.report(("fusing", "across"), message, "Set cache.redis.url, or PENNYWEIGHT_REDIS_URL.")
+        if fusing.templates and not any(rule.use == "templates" for rule in config.optimizers):
+            message = "fusing.templates has nothing to go by: the optimizer `templates` is not listed."
+            remedy = 'Add [[optimizers]] with use = "templates"; mode = "shadow" lets it learn and serve nothing.'
+            self.report(("fusing", "templates"), message, remedy, "warning")
 
     def _check_experiments(self, experiments: Experiments) -> None:
         def wrong(field: str, what: str, remedy: str) -> None:
@@ -332,6 +386,8 @@ def _toml_error(message: str, text: str) -> tuple[str, int]:
 
 
 def _masked(line: str) -> str:
-    """The line without the value of a key."""
+    """The line without the value of a key, or what stands before the @ of an address."""
     name, equals, _ = line.partition("=")
-    return f'{name}{equals} "…"' if equals and "key" in name.lower() and "env" not in name.lower() else line
+    if equals and "key" in name.lower() and "env" not in name.lower():
+        return f'{name}{equals} "…"'
+    return re.sub(r"(//)[^/@]*@", r"\1…@", line)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..backends.coalesce import Fuse
 from ..call import Target
+from ..hits import CacheRule
 from ..request import Wire
 from .settings import Config, Provider, RouteRule
 
@@ -41,11 +43,14 @@ _FAMILIES = tuple(
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """Where a call goes, where it goes when that fails, and which rule said so (for `explain`)."""
+    """Where a call goes, where it goes when that fails, which rule said so (for `explain`), and what it says of
+    keeping answers."""
 
     target: Target
     fallbacks: tuple[Target, ...] = ()
     why: str = ""
+    cache: CacheRule = CacheRule("")
+    fuse: Fuse | None = None  # what the rule says of sharing answers in flight
 
 
 class Resolver:
@@ -114,7 +119,8 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
     for fallback in rule.fallbacks:
         name, _, renamed = fallback.partition("/")
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
-    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}")
+    kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:

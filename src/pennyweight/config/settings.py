@@ -11,18 +11,26 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..request import Wire
+from ..stores.settings import CacheSettings
+from ..stores.vectors.lazy import Settings as VectorSettings
+from ..text.embedders import Settings as EmbeddingSettings
 
 __all__ = [
+    "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
     "Auth",
+    "CacheSettings",
     "Capture",
     "Config",
+    "EmbeddingSettings",
     "Experiments",
+    "FusingSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -34,6 +42,8 @@ __all__ = [
     "Secret",
     "Server",
     "Timeouts",
+    "ToolRule",
+    "VectorSettings",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -111,6 +121,21 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_name: str = "pennyweight"
 
 
+class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise.
+
+    across: through what replicas share theirs; "redis" is the server of [cache.redis]. templates: whether calls follow
+    others of their template, as far as the optimizer `templates` knows it.
+    """
+
+    identical: Fuse = "repeatable"
+    buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
+    across: Literal["off", "redis"] = "off"
+    lease_s: float = 3.0  # a replica that says nothing for so long is taken for dead
+    store_s: float = 0.25  # how long a call waits for Redis before it goes on without
+    templates: bool = False
+
+
 class Experiments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`holdout`: the share of sessions for which every optimizer is off, for ever: what savings are measured by."""
 
@@ -136,17 +161,40 @@ class OptimizerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Any] = {}
 
 
+SHADOW_FIRST = frozenset({"semantic_cache"})
+"""Optimizers that only watch until their rule says `mode = "on"`: what they do must be seen before it is trusted."""
+
+
 class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
-    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail.
+    `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
+    never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
     provider: str
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
+    volatile: bool = False
+    ttl_s: float | None = None
+    fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+
+
+class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tools whose name matches (`*` stands for any run of characters); the first rule that matches counts.
+
+    read_only: running it changes nothing, and what it gives depends on its arguments alone, for `ttl_s`: its results
+    may be kept. learn: also from requests that pass by, beside what runners store. scope: who shares a result.
+    """
+
+    name: str
+    read_only: bool = False
+    ttl_s: float = 300.0
+    learn: bool = True
+    scope: Literal["tenant", "session"] = "tenant"
+    max_bytes: int = 1 << 20  # of a result; larger ones are not kept
 
 
 class ProviderTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -237,5 +285,11 @@ class Config(msgspec.Struct, frozen=True):
     otel: Otel = Otel()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
+    tools: tuple[ToolRule, ...] = ()
+    vectors: VectorSettings = VectorSettings()
+    fusing: FusingSettings = FusingSettings()
+    cache: CacheSettings = CacheSettings()
+    cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None

@@ -7,6 +7,7 @@ every caller, about its own calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Literal
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..app import App
-from ..errors import BadRequest, NotFound
+from ..errors import BadRequest, NotFound, StoreError
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
 from ..ledger.signals import Said
@@ -89,6 +90,9 @@ class ExperimentPages:
         score = word.score if word.score is not None else {"up": 1.0, "down": -1.0}[word.thumbs or "up"]
         kept = self._app.config.experiments.keep_comments
         said = await self._rated(tenant, word, score, word.comment if kept else "")
+        if said.call_id:
+            with contextlib.suppress(StoreError):  # what was said is kept; what a cache keeps ends with its time
+                await self._app.rated(said.call_id, said.tenant, score)
         body = {"call_id": said.call_id or None, "session": said.session or None, "score": said.value}
         if word.comment:
             body["comment"] = "kept" if kept else "not kept (experiments.keep_comments is false)"

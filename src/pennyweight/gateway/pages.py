@@ -22,6 +22,7 @@ from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .advice_pages import AdvicePages
+from .cache_pages import CachePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
 from .doctor_pages import DoctorPages
@@ -29,6 +30,7 @@ from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
 
@@ -49,7 +51,9 @@ class Pages:
         self._advice = AdvicePages(app, gate)
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
+        self._caches = CachePages(app, gate)
         self._doctor = DoctorPages(app, gate)
+        self._tools = ToolPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -60,6 +64,10 @@ class Pages:
 
     def find(self, request: HttpRequest) -> Page | None:
         if (page := self._experiments.find(request)) is not None:
+            return page
+        if (page := self._tools.find(request)) is not None:
+            return page
+        if (page := self._caches.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)

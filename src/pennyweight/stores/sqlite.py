@@ -109,6 +109,29 @@ class SQLiteKV:
         now = self._clock.now()
         return await self._database.read(lambda connection: _get(connection, key, now))
 
+    async def read(self, key: str) -> tuple[bytes, float | None] | None:
+        now = self._clock.now()
+        found = await self._database.read(lambda connection: _read(connection, key, now))
+        if found is None:
+            return None
+        value, expires = found
+        return value, None if expires is None else expires - now
+
+    async def remove(self, key: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            self._grow(connection, -_drop(connection, key))
+
+        await self._database.write(work)
+
+    async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
+        values = (*_range(prefix), self._clock.now(), limit)
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            statement = "SELECT key FROM kv WHERE key >= ? AND key < ? AND (expires IS NULL OR expires > ?) LIMIT ?"
+            return [row[0] for row in connection.execute(statement, values)]
+
+        return await self._database.read(work)
+
     async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         now = self._clock.now()
         expires = None if ttl_s is None else now + ttl_s
@@ -124,9 +147,7 @@ class SQLiteKV:
     async def delete(self, prefix: str) -> int:
         def work(connection: sqlite3.Connection) -> int:
             self._held_bytes = None
-            # U+10FFFF is no character that a key ends in: everything with the prefix sorts below it.
-            bounds = (prefix, prefix + "\U0010ffff")
-            return connection.execute("DELETE FROM kv WHERE key >= ? AND key < ?", bounds).rowcount
+            return connection.execute("DELETE FROM kv WHERE key >= ? AND key < ?", _range(prefix)).rowcount
 
         return await self._database.write(work)
 
@@ -169,11 +190,22 @@ class SQLiteKV:
         self._held_bytes = held
 
 
-def _get(connection: sqlite3.Connection, key: str, now: float) -> bytes | None:
+def _range(prefix: str) -> tuple[str, str]:
+    """U+10FFFF is no character that a key ends in: everything with the prefix sorts below it."""
+    return prefix, prefix + "\U0010ffff"
+
+
+def _read(connection: sqlite3.Connection, key: str, now: float) -> tuple[bytes, float | None] | None:
+    """The value and when it lapses."""
     row = connection.execute(
-        "SELECT value FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)", (key, now)
+        "SELECT value, expires FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)", (key, now)
     ).fetchone()
-    return None if row is None else bytes(row[0])
+    return None if row is None else (bytes(row[0]), row[1])
+
+
+def _get(connection: sqlite3.Connection, key: str, now: float) -> bytes | None:
+    found = _read(connection, key, now)
+    return None if found is None else found[0]
 
 
 def _drop(connection: sqlite3.Connection, key: str) -> int:

@@ -15,6 +15,7 @@ import msgspec
 
 from ..call import Answer, Call, Outcome, Proposal, Rewrite, Route
 from ..errors import BadRequest, StoreError
+from ..hits import Audit, CacheRule
 from ..money import PicoUSD
 from ..prefix import canonical
 from ..protocols import Clock, Optimizer
@@ -80,6 +81,16 @@ class ContractParts:
         self.clock: Clock = clock if clock is not None else FakeClock()
         self.book = _FlatBook()
         self.tokenizer = _BytesTokenizer()
+        self.audits: list[Audit] = []
+        self.hits = self
+        self.rules: dict[str, CacheRule] = {}  # by the model as asked
+
+    def audited(self, audit: Audit) -> None:
+        """Protocol: `hits.Hits`."""
+        self.audits.append(audit)
+
+    def rule(self, call: Call) -> CacheRule:
+        return self.rules.get(call.original.model, CacheRule(""))
 
 
 class OptimizerContract:

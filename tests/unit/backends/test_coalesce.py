@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+from hashlib import blake2b
 
 import pytest
 
 from pennyweight.backends.coalesce import Coalesce, share_key
 from pennyweight.call import Call, Credential
-from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.errors import (
+    AuthFailed,
+    ContextTooLong,
+    Overloaded,
+    RateLimited,
+    StreamCut,
+    Unreachable,
+    UpstreamTimeout,
+)
 from pennyweight.request import Operation, Reply, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
@@ -25,6 +35,9 @@ SAMPLED = b'{"model":"m","temperature":0.7,"messages":[]}'
         make_call(STEADY, operation=Operation.OTHER),
         make_call(b"broken"),
         make_call(STEADY, wire=Wire.OLLAMA),  # its sampling fields are in `options`
+        make_call(b'{"model":"m","temperature":0,"n":2,"messages":[]}'),  # several answers to one question
+        make_call(STEADY, headers=(("x-pennyweight-fuse", "off"),)),
+        make_call(STEADY, headers=(("x-pennyweight-fuse", "perhaps"),)),
     ],
 )
 def test_calls_that_are_never_shared(call: Call) -> None:
@@ -38,6 +51,9 @@ def test_calls_that_are_never_shared(call: Call) -> None:
         make_call(STEADY, optimize="max"),
         make_call(SEEDED),
         make_call(SAMPLED, headers=(("idempotency-key", "k"),)),
+        make_call(SAMPLED, headers=(("x-pennyweight-fuse", "all"),)),
+        make_call(b'{"model":"m","n":3,"messages":[]}', headers=(("x-pennyweight-fuse", " All"),)),
+        make_call(b'{"model":"m","temperature":0,"n":1,"messages":[]}'),
         make_call(b'{"model":"m","input":"x"}', operation=Operation.EMBED),
         make_call(b'{"model":"m","messages":[]}', operation=Operation.COUNT),
         make_call(b'{"model":"m","options":{"temperature":0}}', wire=Wire.OLLAMA),
@@ -85,6 +101,14 @@ def test_what_does_not() -> None:
     trace = (("user-agent", "u"), ("x-stainless-retry-count", "1"), ("traceparent", "t"), ("x-session-id", "s"))
     same = make_call(STEADY, headers=trace, session="s", call_id="c2", at=5.0, optimize="max")
     assert share_key(same) == share_key(make_call(STEADY))
+
+
+def test_a_route_decides_which_calls_share_and_the_header_goes_before_it() -> None:
+    assert share_key(make_call(SAMPLED), "all") is not None
+    assert share_key(make_call(STEADY), "off") is None
+    assert share_key(make_call(SAMPLED, headers=(("x-pennyweight-fuse", "repeatable"),)), "all") is None
+    assert share_key(make_call(STEADY, headers=(("x-pennyweight-fuse", "repeatable"),)), "off") is not None
+    assert share_key(make_call(SAMPLED, optimize="off"), "all") is None
 
 
 async def _settle() -> None:
@@ -225,15 +249,135 @@ def test_an_answer_without_usage_is_left_to_one_caller_to_count() -> None:
     asyncio.run(run())
 
 
-def test_an_error_goes_to_all() -> None:
+async def _together(coalesce: Coalesce, count: int, gate: asyncio.Event) -> list[Reply | BaseException]:
+    tasks = [asyncio.create_task(coalesce.open(make_call(STEADY, call_id=f"c{n}"))) for n in range(count)]
+    await _settle()
+    gate.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("waiters", [1, 2, 100])
+@pytest.mark.parametrize("error", [Unreachable("x"), UpstreamTimeout("x")])
+def test_the_first_ones_failure_is_not_that_of_those_who_waited(error: Exception, waiters: int) -> None:
     async def run() -> None:
         gate = asyncio.Event()
-        coalesce = Coalesce(ScriptedBackend(Script(error=Unreachable("x"), before_open=gate)))
-        tasks = [asyncio.create_task(coalesce.open(make_call(STEADY))) for _ in range(3)]
+        inner = ScriptedBackend(Script(error=error, before_open=gate), Script(content=b"yes"))
+        first, *others = await _together(Coalesce(inner), waiters + 1, gate)
+        assert type(first) is type(error)
+        assert [o.content if isinstance(o, Reply) else o for o in others] == [b"yes"] * waiters
+        assert len(inner.calls) == 2, "those who waited ask together"
+        assert sorted(_charges(*[o for o in others if isinstance(o, Reply)])) == [0] * (waiters - 1) + [1]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("waiters", [1, 2, 100])
+def test_an_upstream_that_stays_down_is_asked_twice_and_no_more(waiters: int) -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(error=Unreachable("x"), before_open=gate))
+        results = await _together(Coalesce(inner), waiters + 1, gate)
+        assert [type(r) for r in results] == [Unreachable] * (waiters + 1)
+        assert len(inner.calls) == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [RateLimited("x"), Overloaded("x"), AuthFailed("x"), ContextTooLong("x")])
+def test_what_a_second_try_cannot_help_goes_to_all(error: Exception) -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(error=error, before_open=gate))
+        results = await _together(Coalesce(inner), 100, gate)
+        assert [type(r) for r in results] == [type(error)] * 100
+        assert len(inner.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_a_server_error_reaches_the_first_alone() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(status=500, content=b"oh", before_open=gate), Script(content=b"yes"))
+        replies = [r for r in await _together(Coalesce(inner), 3, gate) if isinstance(r, Reply)]
+        assert [(r.status, r.content) for r in replies] == [(500, b"oh"), (200, b"yes"), (200, b"yes")]
+        assert _charges(*replies) == [0, 1, 0]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("waiters", [1, 2, 100])
+def test_the_first_one_giving_up_harms_nobody(waiters: int) -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+        inner = ScriptedBackend(Script(content=b"yes", before_open=gate))
+        coalesce = Coalesce(inner)
+        first = asyncio.create_task(coalesce.open(make_call(STEADY)))
+        await _settle()
+        others = [asyncio.create_task(coalesce.open(make_call(STEADY))) for _ in range(waiters)]
+        await _settle()
+        first.cancel()
         await _settle()
         gate.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(r) for r in results] == [Unreachable] * 3
+        replies = await asyncio.gather(*others)
+        assert [r.content for r in replies] == [b"yes"] * waiters
+        assert len(inner.calls) == 1
+        assert _charges(*replies) == [1] + [0] * (waiters - 1)
+
+    asyncio.run(run())
+
+
+def test_ten_thousand_callers_share_one_stream_in_bounded_memory() -> None:
+    chunks = tuple(b"%04d" % n * 250 for n in range(6))
+
+    async def run() -> None:
+        inner = ScriptedBackend(Script(chunks=chunks))
+        coalesce = Coalesce(inner)
+        calls = [make_call(STEADY, call_id=f"c{n}") for n in range(10_000)]
+
+        async def one(call: Call) -> tuple[bytes, int]:
+            reply = await coalesce.open(call)
+            assert reply.chunks is not None
+            digest = blake2b(digest_size=8)
+            async for chunk in reply.chunks:
+                digest.update(chunk)
+            await reply.aclose()
+            return digest.digest(), _charges(reply)[0]
+
+        tracemalloc.start()
+        answers = await asyncio.gather(*map(one, calls))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert {answer for answer, _ in answers} == {blake2b(b"".join(chunks), digest_size=8).digest()}
+        assert sum(charge for _, charge in answers) == 1
+        assert (len(inner.calls), inner.closed) == (1, 1)
+        assert peak_bytes < 10_000 * 5_000, "5 kB a caller, which reads 6 kB"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("buffer_bytes", [4 * 2**20, 2**16])
+def test_a_stream_of_fifty_megabytes_goes_through_a_small_buffer(buffer_bytes: int) -> None:
+    async def run() -> None:
+        piece = bytes(2**16)
+        coalesce = Coalesce(ScriptedBackend(Script(chunks=(piece,) * 800)), buffer_bytes=buffer_bytes)
+
+        async def one(reply: Reply) -> int:
+            assert reply.chunks is not None
+            return sum([len(chunk) async for chunk in reply.chunks])
+
+        replies = await asyncio.gather(*(coalesce.open(make_call(STEADY)) for _ in range(3)))
+        flight = next(iter(coalesce._flying))
+        kept: list[int] = []
+        readers = [asyncio.create_task(one(reply)) for reply in replies]
+        while not all(reader.done() for reader in readers):
+            kept.append(flight._kept_bytes)
+            await asyncio.sleep(0)
+        assert [reader.result() for reader in readers] == [800 * 2**16] * 3
+        assert max(kept) <= 2 * buffer_bytes + 2**16
+        for reply in replies:
+            await reply.aclose()
+        assert _charges(*replies) == [1, 0, 0]
 
     asyncio.run(run())
 

@@ -76,3 +76,17 @@ def test_no_provider_is_a_warning(tmp_path: Path) -> None:
     assert body["ok"] is True
     assert body["problems"][0]["severity"] == "warning"
     assert {provider["name"] for provider in body["providers"]} >= {"openai", "anthropic", "ollama"}
+
+
+def test_a_missing_embedding_model_is_told_where_it_is_wanted(tmp_path: Path) -> None:
+    def said(text: str) -> str:
+        return run(tmp_path, text, OPENAI_API_KEY=KEY).output
+
+    assert "stays off" not in said("")
+    wanted = said('[embeddings]\nkind = "minilm-fp32"\n')
+    assert "The semantic cache stays off: There is no model in" in wanted
+    assert "pennyweight models pull" in wanted
+    assert "stays off" not in said('[embeddings]\nkind = "openai"\nmodel = "m"\ndimensions = 3\n')
+    elsewhere = said('[embeddings]\nkind = "openai"\nprovider = "nobody"\nmodel = "m"\ndimensions = 3\n')
+    assert "embeddings.provider 'nobody' is not there" in elsewhere
+    assert 'kind "openai" needs `model` and `dimensions`' in said('[embeddings]\nkind = "openai"\n')

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import pytest
 from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.call import Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
-from pennyweight.optimizers.exact_cache import NOT_IN_KEY, STATEFUL, ExactCache, Settings, build, cache_key
+from pennyweight.hits import Audit, CacheRule, looks
+from pennyweight.kept import Named, named
+from pennyweight.optimizers.exact_cache import (
+    NOT_IN_KEY,
+    STATEFUL,
+    ExactCache,
+    Settings,
+    build,
+    cache_key,
+)
 from pennyweight.protocols import Optimizer
 from pennyweight.request import Charge, Done, Edit, Operation, Response, Usage, Wire
 from pennyweight.testing.backend import make_call
@@ -113,6 +123,84 @@ def test_every_other_field_is_in_the_key(field: bytes) -> None:
     with_field = make_call(BODY[:-1] + b"," + field + b"}")
     asyncio.run(cache.settle(outcome(with_field)))
     assert look(cache, with_field) is not None, "the field itself must not keep the call from being cached"
+
+
+HEADERS_LEFT_OUT = (
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "baggage",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "http-referer",
+    "originator",
+    "priority",
+    "session_id",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "via",
+    "x-app",
+    "x-client-request-id",
+    "x-codex-turn-metadata",
+    "x-forwarded-for",
+    "x-initiator",
+    "x-pennyweight-session",
+    "x-request-id",
+    "x-session-id",
+    "x-stainless-arch",
+    "x-stainless-retry-count",
+    "x-stainless-timeout",
+    "x-title",
+)
+"""What clients send beside a body that cannot change an answer: how it travels, who asks, and which request it is."""
+
+
+@pytest.mark.parametrize("header", HEADERS_LEFT_OUT)
+def test_headers_left_out_of_the_key(header: str) -> None:
+    cache, _, _ = stored()
+    value = "max-age=60" if header == "cache-control" else "x"
+    assert look(cache, make_call(BODY, headers=((header, value),))) is not None
+
+
+HEADERS_IN_KEY = (
+    "anthropic-beta",
+    "anthropic-version",
+    "anthropic-dangerous-direct-browser-access",
+    "idempotency-key",
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
+    "x-dashscope-plugin",
+    "x-openrouter-provider",
+)
+
+
+@pytest.mark.parametrize("header", HEADERS_IN_KEY)
+def test_headers_in_the_key(header: str) -> None:
+    cache, _, _ = stored(make_call(BODY, headers=((header, "a"),)))
+    assert look(cache, make_call(BODY, headers=((header, "a"),))) is not None
+    assert look(cache, make_call(BODY, headers=((header, "b"),))) is None
+    assert look(cache, make_call(BODY)) is None
+
+
+def test_members_cannot_be_taken_for_others() -> None:
+    bodies = [
+        b'{"a":1,"b":"2"}',
+        b'{"a":"1","b":2}',
+        b'{"a":12,"b":""}',
+        b'{"a":[1,"b"],"c":2}',
+        b'{"a":1,"b":[2],"c":2}',
+        b'{"a\\"1\\"b":2}',
+        b'{"a":{"b":2}}',
+    ]
+    keys = {cache_key(make_call(body), msgspec.json.decode(body, type=dict[str, msgspec.Raw])) for body in bodies}
+    assert len(keys) == len(bodies)
 
 
 def test_numbers_and_nested_order_are_told_apart() -> None:
@@ -258,6 +346,123 @@ def test_an_answer_lives_for_its_time() -> None:
     assert look(cache, make_call(BODY)) is None
 
 
+def test_a_volatile_route_is_neither_kept_nor_answered() -> None:
+    cache, parts, _ = stored()
+    parts.rules["m"] = CacheRule("news-*", volatile=True)
+    assert look(cache, make_call(BODY)) is None
+    assert not cache.wants_response(make_call(BODY))
+    parts.kv.data.clear()
+    asyncio.run(cache.settle(outcome(make_call(BODY))))
+    assert parts.kv.data == {}
+
+
+@pytest.mark.parametrize(("ttl_s", "hit"), [(30.0, False), (7200.0, True)])
+def test_a_route_says_for_how_long(ttl_s: float, hit: bool) -> None:
+    cache, parts, clock = stored(settings=Settings(ttl_s=60))
+    parts.rules["m"] = CacheRule("m", ttl_s=ttl_s)
+    asyncio.run(cache.settle(outcome(make_call(BODY))))
+    clock.advance(45)
+    assert (look(cache, make_call(BODY)) is not None) is hit
+
+
+def test_a_look_is_noted_with_what_came_of_it() -> None:
+    cache, parts, _ = stored()
+    (key,) = parts.kv.data
+    hit, miss = make_call(BODY), make_call(BODY, tenant="t")
+    not_allowed, insists = make_call(b'{"model":"m"}'), make_call(BODY, headers=(("cache-control", "no-cache"),))
+    for call in (hit, miss, not_allowed, insists):
+        look(cache, call)
+    assert looks(hit) == [("exact_cache", "store", key)]
+    assert looks(miss) == [("exact_cache", "", "")]
+    assert looks(not_allowed) == looks(insists) == ()
+
+
+def test_the_store_that_had_the_answer_is_told() -> None:
+    _, parts, _ = stored()
+
+    async def found(key: str) -> tuple[bytes, str] | None:
+        value = await parts.kv.get(key)
+        return None if value is None else (value, "redis")
+
+    parts.kv.found = found  # type: ignore[attr-defined]
+    call = make_call(BODY)
+    assert look(build(Settings(), parts), call) is not None
+    assert looks(call)[0][1] == "redis"
+
+
+def audited(answer: bytes, **settings: float) -> tuple[list[Audit], int]:
+    """(audits, hits served) of 200 repeats that an upstream answers so."""
+    cache, parts, clock = stored(settings=Settings(**settings))  # type: ignore[arg-type]
+    hits = 0
+    for number in range(200):
+        clock.advance(1)
+        call = make_call(BODY, call_id=f"call {number}")
+        if look(cache, call) is not None:
+            hits += 1
+        else:
+            asyncio.run(cache.settle(outcome(call, raw=answer)))
+    return parts.audits, hits
+
+
+def test_no_hit_is_audited_unless_asked() -> None:
+    assert audited(ANSWER) == ([], 200)
+
+
+def test_a_share_of_hits_is_asked_anew_and_compared() -> None:
+    audits, hits = audited(ANSWER, audit=0.2)
+    assert 20 <= len(audits) <= 60
+    assert hits == 200 - len(audits)
+    assert all(audit.valid and audit.source == "audit" and audit.route == "p/m" for audit in audits)
+
+
+def test_an_answer_that_changed_is_told_as_wrong() -> None:
+    audits, _ = audited(ANSWER.replace(b"yes", b"no"), audit=1.0)
+    assert [audit.valid for audit in audits] == [False] + [True] * 199, "the fresh answer takes the old one's place"
+
+
+def test_a_caller_that_insists_on_a_fresh_answer_audits_for_nothing() -> None:
+    cache, parts, clock = stored()
+    clock.advance(10)
+    call = make_call(BODY, headers=(("cache-control", "no-cache"),))
+    asyncio.run(cache.settle(outcome(call, raw=ANSWER.replace(b"yes", b"no"))))
+    assert [(audit.valid, audit.source) for audit in parts.audits] == [(False, "expired")]
+
+
+def test_what_a_cache_answered_is_not_kept_as_the_providers() -> None:
+    """A recorder may ask for every answer, those of other caches too."""
+    cache = build(Settings(), parts := ContractParts())
+    asyncio.run(cache.settle(msgspec.structs.replace(outcome(make_call(BODY)), answered_by="semantic_cache")))
+    assert parts.kv.data == {}
+
+
+def test_an_answer_of_50_mb_is_not_kept_and_costs_nothing() -> None:
+    raw = b'{"choices":[{"message":{"content":"%s"},"finish_reason":"stop"}]}' % (b"x" * 50_000_000)
+    cache = build(Settings(), parts := ContractParts())
+    huge = outcome(make_call(BODY), raw=raw)
+    started = time.thread_time()
+    asyncio.run(cache.settle(huge))
+    assert time.thread_time() - started < 0.02
+    assert parts.kv.data == {}
+
+
+def test_a_request_over_the_limit_is_not_hashed() -> None:
+    cache, parts, _ = stored()
+    huge = make_call(BODY[:-1] + b',"x":"' + b"x" * 20_000_000 + b'"}')
+    started = time.thread_time()
+    assert look(cache, huge) is None
+    assert not cache.wants_response(huge)
+    asyncio.run(cache.settle(outcome(huge)))
+    assert time.thread_time() - started < 0.02
+    assert len(parts.kv.data) == 1
+
+
+def test_tenants_and_models_may_have_slashes() -> None:
+    call = make_call(BODY, tenant="team/a b", model="vendor/model-7b")
+    found = named(cache_key(call, msgspec.json.decode(BODY, type=dict[str, msgspec.Raw])))
+    assert found is not None
+    assert (found.tenant, found.model) == ("team/a b", "vendor/model-7b")
+
+
 @pytest.mark.parametrize(
     ("value", "hit", "keep"),
     [
@@ -284,12 +489,35 @@ def test_the_callers_cache_control_is_honoured(value: str, hit: bool, keep: bool
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda v: b"", lambda v: b"\x00" + v[1:], lambda v: v[:20], lambda v: v[:1] + b"\xc1", lambda v: b"\x01\x90"],
+    [
+        lambda v: b"",
+        lambda v: b"\x00" + v[1:],  # of another release
+        lambda v: v[:20],
+        lambda v: v[:-1],
+        lambda v: v[:9],
+        lambda v: v[:1] + b"\xc1",
+        lambda v: b"\x01\x90",
+        lambda v: v.replace(b"yes", b"no!"),  # poisoned
+        lambda v: v[:40] + bytes([v[40] ^ 1]) + v[41:],
+    ],
 )
 def test_a_damaged_or_old_entry_is_a_miss(damage) -> None:  # type: ignore[no-untyped-def]
     cache, parts, _ = stored()
     for key, value in list(parts.kv.data.items()):
         parts.kv.data[key] = damage(value)
+    call = make_call(BODY)
+    assert look(cache, call) is None
+    failed = msgspec.structs.replace(outcome(call), status=500)
+    asyncio.run(cache.settle(failed))
+    assert parts.kv.data == {}, "it is removed, also where no good answer takes its place"
+
+
+def test_an_entry_that_was_copied_to_another_key_is_a_miss() -> None:
+    """Two tenants' entries in one store, changed over: nobody gets the other's."""
+    cache, parts, _ = stored()
+    asyncio.run(cache.settle(outcome(make_call(BODY, tenant="t"))))
+    mine, theirs = parts.kv.data
+    parts.kv.data[mine] = parts.kv.data[theirs]
     assert look(cache, make_call(BODY)) is None
 
 
@@ -315,4 +543,5 @@ def test_keys_show_their_tenant_and_no_content() -> None:
     _, parts, _ = stored(make_call(BODY, tenant="team-a", credential=Credential("x-api-key", "sk-secret")))
     (key,) = parts.kv.data
     assert key.startswith("exact/team-a/")
-    assert len(key.rpartition("/")[2]) == 64
+    assert len(key.split("/")[2]) == 64
+    assert named(key) == Named("exact", "team-a", key.split("/")[2], "m")

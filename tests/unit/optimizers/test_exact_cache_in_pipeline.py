@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -25,6 +26,13 @@ CHAT_STREAM = (
     b'data: {"id":"r","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},'
     b'"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
 )
+WHOLE = {
+    "id": "r",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"}],
+}
 ANTHROPIC = b'{"model":"m","max_tokens":9,"temperature":0,%s"messages":[{"role":"user","content":"hi"}]}'
 ANTHROPIC_STREAM = (
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"r","type":"message","role":"assistant",'
@@ -93,6 +101,60 @@ def test_where_it_may_not_act_every_call_is_asked(optimize: Optimize, mode: Mode
         assert verdicts == ([Verdict.SHADOWED] if mode == "shadow" else [])
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(
+    ("value", "asked", "kept"),
+    [("no-cache", 2, True), ("no-store", 1, True), ("max-age=0", 2, True), ("max-age=60", 1, True)],
+)
+def test_callers_say_what_they_take_and_leave(value: str, asked: int, kept: bool, streamed: bool) -> None:
+    body = CHAT % (b'"stream":true,' if streamed else b"")
+    script = Script(chunks=CHAT_STREAM) if streamed else Script(content=msgspec.json.encode(WHOLE))
+
+    async def run() -> None:
+        house = House(script)
+        await house.ask(make_call(body))
+        await house.ask(make_call(body, headers=(("cache-control", value),)))
+        assert len(house.upstream.calls) == asked
+        await house.ask(make_call(body))
+        assert len(house.upstream.calls) == asked, "the fresh answer was kept"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_caller_that_forbids_keeping_is_obeyed(streamed: bool) -> None:
+    body = CHAT % (b'"stream":true,' if streamed else b"")
+    script = Script(chunks=CHAT_STREAM) if streamed else Script(content=msgspec.json.encode(WHOLE))
+
+    async def run() -> None:
+        house = House(script)
+        for _ in range(2):
+            await house.ask(make_call(body, headers=(("cache-control", "no-store"),)))
+        assert len(house.upstream.calls) == 2
+
+    asyncio.run(run())
+
+
+def test_a_stream_of_50_mb_passes_unkept_and_unfolded() -> None:
+    piece = CHAT_STREAM[0].replace(b"Yes", b"x" * 100_000)
+
+    async def run() -> float:
+        house = House(Script(chunks=(*[piece] * 500, CHAT_STREAM[1])))
+        call = make_call(CHAT % b'"stream":true,')
+        started = time.thread_time()
+        async with await house.pipeline.open(call) as reply:
+            assert reply.chunks is not None
+            async for _chunk in reply.chunks:
+                pass
+        await house.pipeline.settle(house.outcomes[-1])
+        spent_s = time.thread_time() - started
+        assert house.outcomes[-1].response is None
+        assert house.outcomes[-1].done.complete
+        return spent_s
+
+    assert asyncio.run(run()) < 0.5
 
 
 def test_a_cut_stream_is_not_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args
 from urllib.parse import parse_qsl
@@ -11,13 +12,15 @@ import msgspec
 
 from ... import __version__
 from ...app import App
-from ...errors import BadRequest
+from ...errors import BadRequest, StoreError
 from ...front.auth import Gate
 from ...front.http import HttpRequest, HttpResponse
+from ...ledger.functions import function_lines
+from ...ledger.hits import hit_lines
 from ...ledger.rolled import DAY_S, Figures, Rolled, Span, rolled
 from ...stores.damage import notice
 from ...stores.sqlite import FILE
-from . import assets, figures, prices
+from . import answers, assets, figures, prices
 from .figures import RANGES, Asked, By
 
 __all__ = ["Dashboard"]
@@ -28,7 +31,7 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 _PREFIX = "/pennyweight/dashboard/"
-_VIEWS = ("doctor", "advice", "experiments")
+_VIEWS = ("doctor", "advice", "experiments", "caches")
 _ORDERS = ("recent", "cost")
 _RECENT = 5_000  # calls by which the models in use are known
 
@@ -123,7 +126,24 @@ class Dashboard:
         )
 
     async def _caches(self, asked: Asked, fields: Fields) -> Any:
-        return await self._look(lambda ledger: figures.caches(ledger, asked), {"total": None})
+        """Hit rates of the provider's cache and of ours; what each of ours did; and the last audited pairs, which hold
+        texts: the asker sees only those of its own calls, and the operator those that came without a key."""
+        told = await self._look(lambda ledger: figures.caches(ledger, asked), {"total": None})
+        with contextlib.suppress(StoreError):  # then the figures are a few seconds old
+            await self._app.hits.flush()
+        path, own = self._app.config.data_dir / FILE, asked.tenant or "local"
+        lines = await asyncio.to_thread(hit_lines, path, since=asked.span.since, tenant=asked.tenant)
+        kept = await asyncio.to_thread(answers.kept_pairs, path, own)
+        functions = await asyncio.to_thread(
+            function_lines, path, since=float(asked.span.since or 0), tenant=asked.tenant
+        )
+        return {
+            **told,
+            "functions": answers.functions(functions),
+            "answers": answers.answers(lines),
+            "pairs": answers.pairs(self._app.hits.pairs(own), kept),
+            "pairs_of": own,
+        }
 
     async def _optimizers(self, asked: Asked, fields: Fields) -> Any:
         """What is configured, in the order of asking, and what each said."""

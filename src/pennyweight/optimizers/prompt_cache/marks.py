@@ -16,8 +16,8 @@ import msgspec
 
 from ...call import Call
 from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
-from ...habits import LATER_S, SOON_S, head
-from ...prefix import Segment, items, shared
+from ...habits import LATER_S, SOON_S
+from ...prefix import Chain, Segment, items, shared
 from ...request import Edit, Request, Wire
 
 __all__ = ["Placement", "edits", "placements"]
@@ -32,14 +32,14 @@ class Placement(msgspec.Struct, frozen=True):
 
     marks: tuple[int, ...]
     ttl: Life
-    chain: tuple[Segment, ...]
+    chain: Chain
     again: float = 1.0  # the probability that a next call begins so, in [0, 1]
 
 
 def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> Iterator[Placement]:
     """What may be worth pricing, the caller's own marks counted."""
     chain = seen.chain
-    taken = [index for index, segment in enumerate(chain) if segment.mark]
+    taken = chain.marks
     implicit = seen.rules.kind == "marked"  # one of the four stands at the newest message by itself
     room = seen.rules.max_marks - len(taken) - implicit
     if room <= 0 or call.request.envelope.cache_control is not None or not _takes_marks(call, implicit=implicit):
@@ -53,10 +53,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
         if not marks:
             continue
         for life in _lives(seen, ttl, marks, taken):
-            marked = list(chain)
-            for index in marks:
-                marked[index] = msgspec.structs.replace(chain[index], mark=life)
-            yield Placement(marks, life, tuple(marked), _again(seen) if end == guess > repeated else 1.0)
+            yield Placement(marks, life, chain.marked(marks, life), _again(seen) if end == guess > repeated else 1.0)
 
 
 def _takes_marks(call: Call, *, implicit: bool) -> bool:
@@ -145,7 +142,7 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
         return []
     wanted = [end]
     if seen.rules.kind == "marked":
-        start = _markable(seen, head(seen.chain) - 1)
+        start = _markable(seen, seen.chain.head - 1)
         return [end, start] if 0 <= start < end else [end]
     known = max(seen.forecast.known_to - 1, _markable(seen, standing(seen)))
     if known >= end:
@@ -156,7 +153,7 @@ def _wanted(seen: Foreseen, end: int) -> list[int]:
         repeated = _repeated(seen)
         if 0 <= repeated < end:
             wanted.append(repeated)
-    start = _markable(seen, head(seen.chain) - 1)
+    start = _markable(seen, seen.chain.head - 1)
     if 0 <= start < end:
         wanted.append(start)
     return list(dict.fromkeys(wanted))

@@ -2,7 +2,7 @@
 
 Mean pooling and normalisation are part of the graph; there is no attention mask, so all texts of one run have the
 same number of tokens. BERT: https://arxiv.org/abs/1810.04805. Why the graph is built here and not exported by torch,
-and why the activations have a scale per token, is in docs/decisions/0039-embedders.md.
+and why the activations have a scale per token, is in docs/decisions/0012-embedders.md.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,9 @@ SOURCES = {
 MADE = {"int8": "int8.onnx", "fp32": "fp32.onnx", "static": "static.npy"}
 MANIFEST = "manifest.json"
 PULL = "pennyweight models pull"
-BLOCK_BYTES = 1 << 20
+
+Progress = Callable[[str, float], None]
+"""Told what is being done, and the share of it that is done, in [0, 1]."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +116,7 @@ def digest(path: Path) -> str:
 def write(path: Path, content: bytes) -> None:
     """Put `content` there in one step, readable for its owner only. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -28,10 +28,9 @@ MAX_CHARS = 32_768  # more than MAX_TOKENS tokens can stand for, spaces aside; t
 class MiniLM:
     """An Embedder. `open` takes about 0.1 s (int8) or 0.5 s (fp32)."""
 
-    dimensions = 384
-
     def __init__(self, session: Any, tokenizer: Any, fingerprint: str) -> None:
         self.fingerprint = fingerprint
+        self.dimensions = int(session.get_outputs()[0].shape[1])
         self._session = session
         self._tokenizer = tokenizer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
@@ -59,7 +58,10 @@ class MiniLM:
         ids = self._tokenizer.encode(prepare(text)).ids
         if len(ids) > MAX_TOKENS:
             raise StoreError(f"A text of {len(ids)} tokens is longer than the embedder reads ({MAX_TOKENS}).")
-        return self._session.run([OUTPUT], {INPUT: np.array([ids], np.int64)})[0][0]
+        try:
+            return self._session.run([OUTPUT], {INPUT: np.array([ids], np.int64)})[0][0]
+        except Exception as error:  # noqa: BLE001 - its exceptions share no base class
+            raise StoreError(f"ONNX Runtime cannot embed a text of {len(ids)} tokens: {error}") from None
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

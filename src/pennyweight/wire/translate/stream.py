@@ -30,7 +30,7 @@ from .pieces import (
     Writer,
 )
 
-__all__ = ["StreamTranslator"]
+__all__ = ["StreamTranslator", "named", "reader", "writer"]
 
 
 class StreamTranslator:
@@ -52,8 +52,8 @@ class StreamTranslator:
     ) -> None:
         memo = memo or Memo()
         self._cut: Splitter | Lines = Lines() if source is Wire.OLLAMA else Splitter()
-        self._reader = _reader(source)
-        self._writer = _writer(target, model, include_usage, int(at), memo)
+        self._reader = reader(source)
+        self._writer = writer(target, model, include_usage=include_usage, created=int(at), memo=memo)
         self._restore = _Restore(memo)
         self._opened = False
         self._over = False  # the end marker or an error was seen: what follows is not read
@@ -68,14 +68,14 @@ class StreamTranslator:
         if self._over:
             return b""
         found = self._cut.feed(chunk)
-        return self._translate(_named(found))
+        return self._translate(named(found))
 
     def end(self) -> bytes:
         """What is still owed to the caller. Raises StreamCut if the upstream never said that it was done."""
         if self._over:
             return b""
         found = self._cut.feed(b"\n") if isinstance(self._cut, Lines) else self._cut.close()
-        out = self._translate(_named(found))
+        out = self._translate(named(found))
         if not self._over:
             raise StreamCut("The upstream ended its stream before it was complete; ask again.")
         return out
@@ -148,11 +148,13 @@ class _Restore:
         return out
 
 
-def _named(found: list[bytes] | list[Event]) -> list[tuple[str, bytes]]:
+def named(found: list[bytes] | list[Event]) -> list[tuple[str, bytes]]:
+    """(event name, data) of what `Splitter` and `Lines` give."""
     return [(item.name, item.data) if isinstance(item, Event) else ("", item) for item in found]
 
 
-def _reader(wire: Wire) -> Reader:
+def reader(wire: Wire) -> Reader:
+    """What reads the events of a stream in that protocol."""
     match wire:
         case Wire.OPENAI_CHAT:
             return ChatReader()
@@ -164,7 +166,11 @@ def _reader(wire: Wire) -> Reader:
             return OllamaReader()
 
 
-def _writer(wire: Wire, model: str, include_usage: bool, created: int, memo: Memo) -> Writer:
+def writer(
+    wire: Wire, model: str, *, include_usage: bool = False, created: int = 0, memo: Memo | None = None
+) -> Writer:
+    """What writes the events of a stream in that protocol."""
+    memo = memo or Memo()
     match wire:
         case Wire.OPENAI_CHAT:
             return ChatWriter(model, include_usage=include_usage, created=created, memo=memo)

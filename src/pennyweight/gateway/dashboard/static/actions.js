@@ -78,6 +78,19 @@ export const actions = {
     await refresh();
   },
 
+  async purge(form) {
+    const [model, tenant, age] = [form.model.value.trim(), form.tenant.value.trim(), form.age.value];
+    const body = { ...(model && { model }), ...(tenant && { tenant }), ...(age && { older_than_s: Number(age) }) };
+    const everything = Object.keys(body).length === 0;
+    if (!confirm(everything ? "Drop every answer that is kept?" : "Drop the answers that fit?")) return;
+    const answer = await change(form, "/pennyweight/caches/purge", everything ? { all: true } : body, null);
+    if (!answer) return;
+    say(`${answer.purged} answers dropped.`);
+    delete form.dataset.touched;
+    form.reset();
+    await refresh();
+  },
+
   search(form) {
     const text = form.text.value.trim();
     location.hash = text ? `#/prices?search=${encodeURIComponent(text)}` : "#/prices";

@@ -1,0 +1,21 @@
+"""What a call will cost before it is sent, now and in the calls that follow, and what a change of it would be worth."""
+
+from .economy import SMALL_BYTES, Economy, Prices
+from .foreseen import Foreseen, Rates, Worth
+from .pricing import baseline
+from .stakes import purse, reading, smallest, standing, takes_mark
+
+__all__ = [
+    "SMALL_BYTES",
+    "Economy",
+    "Foreseen",
+    "Prices",
+    "Rates",
+    "Worth",
+    "baseline",
+    "purse",
+    "reading",
+    "smallest",
+    "standing",
+    "takes_mark",
+]

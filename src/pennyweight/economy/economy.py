@@ -1,0 +1,359 @@
+"""What a call will cost before it is sent, now and in the calls that follow, and what a change of it would be worth.
+
+Stands on the chain of the prompt (prefix), on what is probably in the provider's cache (warmth) and on how
+conversations go on (habits). `look` and `weigh` change nothing; `sent` and `billed` learn.
+
+In the words of the rules of money: with w and r the prices of writing and reading the cache relative to plain input, S
+the tokens from the first changed one to the end of what was cached, D the tokens removed, R the calls to come, a
+change of a warm prompt gains r R D - (w - r) S, of a cold one D (w + r (R - 1)). They are not computed by formula but
+by pricing both prompts, so that minimum lengths, look-back, price bands and marks count as they are billed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..call import Call, Proposal, Rewrite, Route, Target
+from ..habits import Conversation, Habits
+from ..money import Price, factor_at
+from ..prefix import Blocks, Chain, shared
+from ..prices.caching import CacheBook, CacheRules
+from ..request import Edit, Operation, Request, Usage
+from ..warmth import Forecast, Warmth
+from .foreseen import Foreseen, Rates, Worth
+from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
+from .rewriting import COLD, rewriting
+from .stakes import stake_refused
+from .whose import account_of, agent_of, key_of, session_of
+
+__all__ = ["SMALL_BYTES", "Economy", "Prices"]
+
+Prices = Callable[[str, str, float], Price | None]
+"""(provider, model, unix seconds) to the price in force; None: not known."""
+
+SMALL_BYTES = 1_500
+"""Bodies below this have no prompt that any provider caches."""
+
+
+class _Looked(msgspec.Struct, frozen=True):
+    """What was foreseen of a call, and when."""
+
+    by: Economy
+    seen: Foreseen
+    request: Request
+    target: Target
+    learned: int
+    at: float
+
+    def still(self, call: Call, learned: int, at: float) -> bool:
+        """Whether looking again would show the same."""
+        same = call.request is self.request and call.target is self.target and learned == self.learned
+        return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
+
+
+class Economy:
+    """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
+
+    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices) -> None:
+        self._blocks = blocks
+        self._caches = caches
+        self._prices = prices
+        self.actual = Warmth()
+        self.untouched = Warmth()
+        self.habits = Habits()
+        self._learned = 0  # how often something was, so that what was foreseen before may be out of date
+
+    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
+        """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
+        no provider caches so short a prompt.
+
+        Raises BadRequest for a body that cannot be read.
+        """
+        original = call.original
+        if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
+            return None
+        known: _Looked | None = call.facts.get("looked")
+        if known is not None and known.by is self and known.still(call, self._learned, at):
+            return known.seen
+        seen = self._look(call, at)
+        if seen is not None:
+            call.facts["looked"] = _Looked(self, seen, call.request, call.target, self._learned, at)
+        return seen
+
+    def _look(self, call: Call, at: float) -> Foreseen | None:
+        original = call.original
+        rules = self.rules(call.target)
+        session = session_of(call)
+        asked = self.chain(original, session)
+        if not asked:
+            return None
+        chain = asked
+        if call.request is not original and call.request.__dict__.get("_like") is not original:
+            chain = self.chain(call.request, session and session + "\0sent")
+        start = asked.head
+        session = session or call.id
+        key = key_of(session, asked[start - 1].digest if start else b"")
+        scope = (call.target.provider, call.target.model, account_of(call))
+        looping = _is_looping(asked)
+        agent = agent_of(call)
+        conversation = self.habits.conversation(key)
+        chore = call.identity.housekeeping is not None
+        stranger = conversation is None and any(s.role in ("assistant", "model") for s in asked[start:])
+        return Foreseen(
+            key=key,
+            session=session,
+            session_calls=self.habits.calls(session),
+            agent=agent,
+            scope=scope,
+            rules=rules,
+            asked=asked,
+            chain=chain,
+            forecast=self.actual.forecast(scope, rules, chain, at),
+            outlook=self.habits.outlook(key, agent, looping=looping, chore=chore),
+            conversation=conversation,
+            history=self.habits.agent(agent.rpartition("\0")[0] + "\0"),
+            looping=looping,
+            gap_s=max(at - conversation.at, 0.0) if conversation is not None else 0.0,
+            chore=chore,
+            stranger=stranger,
+            rates=self.rates(call.target, call.at),
+            repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
+        )
+
+    def rules(self, target: Target) -> CacheRules:
+        """How that upstream caches prompts, by the book."""
+        return self._caches.rules(target.provider, target.model, target.wire)
+
+    def chain(self, request: Request, session: str = "") -> Chain:
+        """The request's chain, made once. session: "" or a name under which its head is remembered."""
+        request = request.__dict__.get("_like", request)
+        found: Chain | None = request.__dict__.get("_chain")
+        if found is None:
+            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
+        return found
+
+    def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
+        """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
+        if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
+            return None
+        seen = self.look(call, at=at, small=True)  # it will grow, and what was changed stays so
+        if seen is None:
+            return None
+        if seen.rates is None:
+            return self._unpriced(call, seen, proposal)
+        match proposal.action:
+            case Rewrite(edits=edits):
+                known = call.facts.get("marked")
+                if known is not None and known[0] is call.request and known[1] is edits:
+                    return self.compare(seen, known[2], at=at, restores=proposal.restores)
+                request = call.request.edit(edits)
+                call.facts["edited"] = (call.request, edits, request)  # who applies it need not make it again
+                session = session_of(call)
+                chain = self.chain(request, session and session + "\0sent")
+                if chain == seen.chain:
+                    return None
+                return self.compare(seen, chain, at=at, restores=proposal.restores)
+            case Route(target=target):
+                return self._reroute(seen, call, target, at=at)
+            case _:
+                return None
+
+    def _unpriced(self, call: Call, seen: Foreseen, proposal: Proposal) -> Worth | None:
+        """Without a price, what is warm stays as it is; else the proposal is taken at its word. Local models cost
+        nothing, and may change."""
+        if self._prices(call.target.provider, call.target.model, call.at) is not None:
+            return None
+        if not isinstance(proposal.action, Rewrite) or not seen.forecast.known_to or seen.forecast.warm <= COLD:
+            return None
+        if shared(seen.chain, self._blocks.chain(call.request.edit(proposal.action.edits))) >= seen.forecast.known_to:
+            return None
+        return Worth(refused="no price is known for what would be lost of the provider's cache", waits=True)
+
+    def reads_alike(self, call: Call) -> bool:
+        """Whether a model reads the same as in the caller's own request: only marks differ, or what is beside the
+        prompt. False where that was not looked at."""
+        if call.request.__dict__.get("_like") is call.original:
+            return True
+        ours, theirs = call.request.__dict__.get("_chain"), call.original.__dict__.get("_chain")
+        if not ours or not theirs:
+            return False
+        return len(ours) == len(theirs) and bool(ours[-1].digest == theirs[-1].digest)
+
+    def mark(self, call: Call, edits: tuple[Edit, ...], chain: Chain) -> None:
+        """Edits that do nothing but put marks on blocks: the chain that they lead to need not be made again."""
+        call.facts["marked"] = (call.request, edits, chain)
+
+    def carry(self, before: Request, after: Request, edits: Sequence[Edit], facts: Mapping[str, Any]) -> None:
+        """An edited request has the chain of the one before it where no edit touches the prompt."""
+        known = facts.get("marked")
+        if known is not None and known[0] is before and known[1] is edits:
+            after.__dict__["_chain"] = known[2]
+            return
+        if _is_beside(edits):
+            after.__dict__["_like"] = before.__dict__.get("_like", before)
+
+    def compare(self, seen: Foreseen, chain: Chain, *, at: float, restores: bool = False) -> Worth:
+        """What it is worth to send `chain` in place of the chain that would go out now.
+
+        restores: it is known to be the form in which this conversation was sent before.
+        """
+        assert seen.rates is not None
+        same = shared(seen.chain, chain)
+        rewritten = same < max(len(seen.chain), len(chain))
+        restored = rewritten and (restores or self._restores(seen, chain))
+        if rewritten and not restored:
+            bound = next((s for s in reversed(seen.chain[same:]) if s.bound), None)
+            if bound is not None:
+                return Worth(refused="a provider has signed reasoning behind the place that would change")
+        if not seen.chore and len(chain.marks) < len(seen.chain.marks):
+            return Worth(refused="the caller's own cache breakpoints stay")
+        before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
+        before, after = kept(before, seen.chain, seen), kept(after, chain, seen)
+        growth = growth_tokens(seen)
+        now = cost_now(before, seen.rates) - cost_now(after, seen.rates)
+        ahead = cost_ahead(before, seen, growth) - cost_ahead(after, seen, growth)
+        removed = before.prompt_tokens - after.prompt_tokens
+        worth = Worth(now, ahead, removed)
+        if rewritten:
+            worth = rewriting(seen, chain, same, before, after, worth, restored=restored)
+            if worth.refused:
+                return worth
+        if now < -_CRUMB:
+            refused = stake_refused(seen, chain, worth, after.lasting_ttl_s)
+            if refused:
+                return msgspec.structs.replace(worth, refused=refused)
+        return worth
+
+    def _restores(self, seen: Foreseen, chain: Chain) -> bool:
+        """Whether all that the model said stands, in this chain, behind what it was said to: the chain goes on where
+        the last one sent of its conversation ended, of that with the caller's head or with the chain's own."""
+        start = chain.head
+        said = len(chain)
+        while said > start and chain[said - 1].role not in ("assistant", "model"):
+            said -= 1
+        while said > start and chain[said - 1].role in ("assistant", "model"):
+            said -= 1
+        own = key_of(seen.session, chain[start - 1].digest if start else b"")
+        known = (self.habits.conversation(key) for key in {seen.key, own})
+        return said > start and any(found is not None and shared(found.chain, chain) >= said for found in known)
+
+    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
+        """Another model: its price, and its cache, which knows nothing of this conversation."""
+        rates = self.rates(target, call.at)
+        if rates is None or seen.rates is None:
+            return None
+        rules = self.rules(target)
+        scope = (target.provider, target.model, account_of(call))
+        there = msgspec.structs.replace(
+            seen, scope=scope, rules=rules, rates=rates, forecast=self.actual.forecast(scope, rules, seen.chain, at)
+        )
+        growth = growth_tokens(seen)
+        output = seen.conversation.output_tokens if seen.conversation is not None else _USUAL_OUTPUT_TOKENS
+        answers = output * (seen.rates.of(seen.forecast.prompt_tokens)[4] - rates.of(there.forecast.prompt_tokens)[4])
+        now = cost_now(seen.forecast, seen.rates) - cost_now(there.forecast, rates) + answers
+        ahead = cost_ahead(seen.forecast, seen, growth) - cost_ahead(there.forecast, there, growth)
+        return Worth(now, ahead + answers * seen.outlook.remaining_later)
+
+    # --- learning ---------------------------------------------------------------------------------------------
+
+    def sent(self, seen: Foreseen, *, at: float) -> Foreseen:
+        """The provider has taken a call that looked so as it went out. Gives what to keep of it for `billed`."""
+        self._learned += 1
+        self.actual.sent(seen.scope, seen.rules, seen.chain, at)
+        self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
+        appends = seen.conversation is None or seen.conversation.appends(seen.asked)
+        conversation = self.habits.sent(
+            seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
+        )
+        if not appends and seen.chain != seen.asked:
+            self._guess(conversation, seen)
+        self._went_on(seen)
+        conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
+        return msgspec.structs.replace(seen, conversation=conversation)
+
+    def lost_sight(self, seen: Foreseen) -> None:
+        """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
+        self._learned += 1
+        self.habits.forget(seen.key)
+
+    def _went_on(self, seen: Foreseen) -> None:
+        """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
+        start = seen.chain.head
+        own = self.habits.conversation(key_of(seen.session, seen.chain[start - 1].digest)) if start else None
+        if own is not None:
+            own.chain = seen.chain
+
+    @staticmethod
+    def _guess(conversation: Conversation, seen: Foreseen) -> None:
+        """Remember a mark of ours that stands further back than anything that has come again so far."""
+        ours = seen.chain.marks
+        if ours and ours[-1] >= conversation.repeated_before:
+            conversation.guessed.append(seen.chain[ours[-1]].digest)
+
+    def would_be(self, seen: Foreseen, *, at: float) -> Forecast:
+        """What the provider would have billed for the call as the caller sent it, had no call ever been changed."""
+        return self.untouched.forecast(seen.scope, seen.rules, seen.asked, at)
+
+    def billed(self, seen: Foreseen, would_be: Forecast, usage: Usage, *, at: float) -> None:
+        """What the provider billed for a call that was `sent`."""
+        self._learned += 1
+        self.actual.learn(seen.scope, seen.rules, seen.chain, seen.forecast, usage, at)
+        if seen.chain == seen.asked:
+            self.untouched.learn(seen.scope, seen.rules, seen.asked, would_be, usage, at)
+        else:
+            self.untouched.adopt(self.actual, seen.scope)
+        conversation = seen.conversation
+        if conversation is None or usage.counted or usage.suspect:
+            return
+        if usage.input_tokens > _ABSURD * max(seen.forecast.prompt_tokens, 1_000.0):
+            return
+        weight = 0.3 if conversation.output_tokens else 1.0
+        conversation.output_tokens += weight * (usage.output_tokens - conversation.output_tokens)
+        if seen.rates is not None:
+            conversation.spent += bill(usage, seen.rates)
+            conversation.answers += usage.output_tokens * seen.rates.of(usage.input_tokens)[4]
+        if seen.rates is not None and conversation.rewritten:
+            without = baseline(usage, seen.forecast, would_be)
+            earned = bill(without, seen.rates) - bill(usage, seen.rates)
+            conversation.balance += earned
+            if seen.history is not None:
+                seen.history.balance += earned
+
+    def rates(self, target: Target, at: float) -> Rates | None:
+        """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
+        price = self._prices(target.provider, target.model, at)
+        if price is None or price.free:
+            return None
+        return Rates(price, float(factor_at(price, at)))
+
+
+_PROMPT = frozenset(
+    ("messages", "input", "system", "instructions", "tools", "cache_control", "model", "thinking", "tool_choice")
+)
+"""The members of a body that what a provider caches depends on."""
+
+_AT_ONE_TIME_S = 0.05
+_CRUMB = 1.0  # pico-dollars: rounding
+_ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
+_USUAL_OUTPUT_TOKENS = 400.0
+
+
+def _is_beside(edits: Sequence[Edit]) -> bool:
+    """Whether edits touch nothing that a model reads or a provider's cache depends on."""
+    return not any(not edit.path or edit.path[0] in _PROMPT for edit in edits)
+
+
+def _repeats(asked: Chain, conversation: Conversation | None) -> float | None:
+    """What a chore and the ones before it have in common: its own message is gone from the next."""
+    if conversation is None or not conversation.asked:
+        return None
+    common = shared(conversation.asked, asked)
+    return asked[common - 1].upto if common else 0.0
+
+
+def _is_looping(chain: Chain) -> bool:
+    """Whether the prompt ends in the result of a tool: behind it an agent goes on by itself."""
+    return chain[-1].tool

@@ -1,0 +1,76 @@
+"""What is foreseen of a call, what a change of it would be worth, and the prices behind both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..habits import Agent, Conversation, Outlook
+from ..money import Price, rates_for
+from ..prefix import Chain
+from ..prices.caching import CacheRules
+from ..warmth import Forecast, Scope
+
+__all__ = ["Foreseen", "Rates", "Worth"]
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
+
+    key: bytes  # of its conversation
+    session: str
+    session_calls: int  # that the session has made before this one
+    agent: str
+    scope: Scope
+    rules: CacheRules
+    asked: Chain
+    chain: Chain
+    forecast: Forecast
+    outlook: Outlook
+    conversation: Conversation | None
+    history: Agent | None  # what the agent has done before, its housekeeping apart
+    looping: bool
+    gap_s: float  # since the conversation's last call; 0 for its first
+    chore: bool  # housekeeping: a wake, a title, a summary
+    stranger: bool  # a conversation that went on before we saw it: what is warm is not known
+    rates: Rates | None  # None: no price is known, so nothing is weighed
+    repeats_tokens: float | None = None  # of a chore: how much of such a prompt the next one repeats; None: not known
+
+
+class Worth(msgspec.Struct, frozen=True):
+    """What a change is worth, in PicoUSD. `refused`: why it must not be made, "" if it may be."""
+
+    now: float = 0.0  # saved on this very call
+    ahead: float = 0.0  # and on those that will probably follow
+    tokens: float = 0.0  # of the prompt, removed
+    refused: str = ""
+    waits: bool = False  # it would pay as soon as the cache is cold
+
+    @property
+    def total(self) -> float:
+        return self.now + self.ahead
+
+
+class Rates(msgspec.Struct, frozen=True, dict=True):
+    """Pico-dollars a token, time of day in it. A prompt's length may cross a band, so they are looked up by length."""
+
+    price: Price
+    factor: float
+
+    def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
+        """(input, read, 5-minute write, 1-hour write, output)."""
+        rates = rates_for(self.price, int(prompt_tokens))
+        known: tuple[Any, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
+        if known is not None and known[0] is rates:
+            return known[1]
+        factor = self.factor
+        found = (
+            float(rates.input) * factor,
+            float(rates.read) * factor,
+            float(rates.write_5m) * factor,
+            float(rates.write_1h) * factor,
+            float(rates.output) * factor,
+        )
+        self.__dict__["_of"] = rates, found
+        return found

@@ -1,0 +1,132 @@
+"""What caches tell of their hits: which looked, which answers were held against fresh ones, and how wrong they may be.
+
+A cache calls `looked` on every call that it could have answered, and `Hits.audited` whenever a stored answer was
+compared with one asked anew. Everything else (money, routes, days) is read from receipts by whoever keeps the book.
+Pure: `ledger.hits` keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from .call import Call
+
+__all__ = ["LOOKS", "Audit", "CacheRule", "Hits", "Look", "NoHits", "Pair", "looked", "looks", "wrong_at_most"]
+
+LOOKS = "cache_looks"
+"""The key of `Call.facts` under which looks are noted: a list of `Look`."""
+
+Look = tuple[str, str, str]
+"""(cache, tier, key): the store that had an answer and the key of its entry, both "" where there was none."""
+
+
+class CacheRule(msgspec.Struct, frozen=True):
+    """What a call's route says of keeping its answers. `name`: of the route, as figures are told by."""
+
+    name: str
+    volatile: bool = False  # answers are neither kept nor replayed
+    ttl_s: float | None = None  # for how long they may be replayed; None: as the cache's own settings say
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """The texts of an audit: what was asked and answered anew, and what had been kept. For people; never on disk."""
+
+    asked: str
+    answer: str
+    kept_answer: str
+    kept_asked: str = ""  # "": the same, field by field
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """One stored answer that was held against a fresh one. `valid`: whether it might have been served.
+
+    source: "audit" for a sample of hits drawn at random, "expired" for answers that had to be asked again anyway,
+    "feedback" for what a caller said. Only a random sample says how many hits are wrong: only "audit" is in the bound.
+    """
+
+    cache: str  # the optimizer's or wrapper's name: "exact_cache", "semantic_cache", "fusing"
+    valid: bool
+    tenant: str = "local"
+    route: str = ""
+    call_id: str = ""
+    tier: str = ""  # the store that had the answer: "memory", "redis"; "" where nobody tells
+    source: Literal["audit", "expired", "feedback"] = "audit"
+    pair: Pair | None = None
+
+
+class Hits(Protocol):
+    """Where audits are reported. Never blocks, never raises."""
+
+    def audited(self, audit: Audit) -> None: ...
+
+
+class NoHits:
+    """Protocol: `Hits`, for those who keep no book."""
+
+    def audited(self, audit: Audit) -> None:
+        pass
+
+
+def looked(call: Call, cache: str, tier: str = "", key: str = "") -> None:
+    """Note that `cache` could have answered this call and looked. tier: the store that had an answer; "": a miss.
+
+    Whether the answer was then served is told by the call's trail (an accepted step of that name). key: of the entry,
+    so that an answer of which a caller says that it was wrong can be dropped.
+    """
+    found = call.facts.get(LOOKS)
+    if found is None:
+        call.facts[LOOKS] = [(cache, tier, key)]
+    else:
+        found.append((cache, tier, key))
+
+
+def looks(call: Call) -> Sequence[Look]:
+    found: Sequence[Look] = call.facts.get(LOOKS, ())
+    return found
+
+
+def wrong_at_most(wrong: int, audited: int, *, doubt: float = 0.05) -> float:
+    """The share of hits that are wrong is at most this, with probability 1 - doubt: the Clopper-Pearson upper bound.
+
+    wrong of audited hits, drawn at random, were wrong. 1.0 where nothing was audited. Raises ValueError for counts that
+    cannot be.
+    """
+    if not 0 <= wrong <= audited:
+        raise ValueError(f"{wrong} wrong of {audited} audited hits cannot be.")
+    if wrong == audited:
+        return 1.0
+    if wrong == 0:
+        return -math.expm1(math.log(doubt) / audited)
+    low, high = wrong / audited, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _up_to(wrong, audited, middle) > doubt:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _up_to(count: int, of: int, share: float) -> float:
+    """The probability of `count` or fewer out of `of`, 0 < share < 1: summed downwards from the largest term.
+
+    At shares above count / of each term is smaller than the one before it by a factor, so that the sum ends early.
+    """
+    log_term = (
+        math.lgamma(of + 1)
+        - math.lgamma(count + 1)
+        - math.lgamma(of - count + 1)
+        + count * math.log(share)
+        + (of - count) * math.log1p(-share)
+    )
+    term = total = 1.0
+    for k in range(count, 0, -1):
+        term *= k * (1 - share) / ((of - k + 1) * share)
+        total += term
+        if term < 1e-17 * total:
+            break
+    return math.exp(log_term) * total

@@ -1,0 +1,82 @@
+"""How caches name and wrap what they keep, so that entries of all of them are found by tenant, model and age.
+
+A key is `CACHE/TENANT/DIGEST/MODEL`. A value begins with the version of the layout, a checksum over the key and the
+rest, and the time of making; what follows is the cache's own. So an entry that was damaged, cut, copied to another key
+or made by another release is told before anybody reads it, and counts as a miss. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+from xxhash import xxh3_64_digest
+
+__all__ = ["CACHES", "Named", "Wrapped", "entry_key", "named", "unwrapped", "wrapped"]
+
+CACHES = ("exact", "semantic", "fusing", "tools", "functions")
+"""The first words of keys that are entries of a cache, and may be dropped whenever somebody wants the room."""
+
+_VERSION = b"\x02"
+_CREATED = struct.Struct(">d")
+_SUM_AT, _CREATED_AT, _PAYLOAD_AT = 1, 9, 17
+_DIGEST_CHARACTERS = 64
+_MODEL_CHARACTERS = 100  # of a model's name that a key shows
+
+
+class Named(msgspec.Struct, frozen=True):
+    """What a key tells. `model`: as sent to the provider, or the name of a tool or function."""
+
+    cache: str
+    tenant: str
+    digest: str
+    model: str
+
+
+class Wrapped(msgspec.Struct, frozen=True):
+    """`created_at` in unix seconds; `payload` a view of the cache's own bytes."""
+
+    created_at: float
+    payload: memoryview
+
+
+def entry_key(cache: str, tenant: str, digest: str, model: str) -> str:
+    """digest: 64 hexadecimal characters, which must cover the tenant and the whole of the model's name too."""
+    return f"{cache}/{tenant}/{digest}/{model[:_MODEL_CHARACTERS]}"
+
+
+def named(key: str) -> Named | None:
+    """None for a key that is no cache's. A tenant's name may hold slashes, and so may a model's."""
+    cache, _, rest = key.partition("/")
+    if cache not in CACHES:
+        return None
+    parts = rest.split("/")
+    at = next((n for n, part in enumerate(parts) if n and _is_digest(part)), 0)
+    return Named(cache, "/".join(parts[:at]), parts[at], "/".join(parts[at + 1 :])) if at else None
+
+
+def wrapped(key: str, created_at: float, payload: bytes) -> bytes:
+    dated = _CREATED.pack(created_at) + payload
+    return b"".join((_VERSION, _sum(key, dated), dated))
+
+
+def unwrapped(key: str, value: bytes) -> Wrapped | None:
+    """None for a value of another layout or key, or a damaged one."""
+    view = memoryview(value)
+    if (
+        len(value) < _PAYLOAD_AT
+        or value[:_SUM_AT] != _VERSION
+        or value[_SUM_AT:_CREATED_AT] != _sum(key, view[_CREATED_AT:])
+    ):
+        return None
+    return Wrapped(_CREATED.unpack_from(value, _CREATED_AT)[0], view[_PAYLOAD_AT:])
+
+
+def _is_digest(part: str) -> bool:
+    return len(part) == _DIGEST_CHARACTERS and not part.strip("0123456789abcdef")
+
+
+def _sum(key: str, dated: bytes | memoryview) -> bytes:
+    """Against damage, not against forgers: those are kept out by the store's password, or by sealing."""
+    seed = int.from_bytes(xxh3_64_digest(key.encode("utf-8", "surrogatepass")), "big")
+    return xxh3_64_digest(dated, seed=seed)

@@ -1,0 +1,337 @@
+"""The chain of prefix segments of a request: what a provider's prompt cache would see, block by block.
+
+A segment's `digest` covers everything up to and including it, so two requests share a prefix exactly as far as their
+digests agree. Cache markers and the form of a text (a string, or a list of one text block) do not count: clients move
+the first and switch the second while the model reads the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import compress, count
+from operator import ne
+from typing import Any, Literal
+
+import msgspec
+
+from ..request import Request, Wire
+from .canonical import canonical, plain
+from .items import items
+from .marks import Mark, mark_of, ttl_of
+from .recent import Recent
+
+__all__ = ["Blocks", "Chain", "Segment", "shared"]
+
+Kind = Literal["tools", "system", "message"]
+_any = msgspec.json.Decoder()
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """One block of the prompt. `content`: 16 bytes, this block alone; `digest`: 16 bytes, everything up to it."""
+
+    kind: Kind
+    index: int  # within its kind: the tool, the system block or the message
+    part: int  # the content block within a message; 0 where there is one
+    role: str  # of a message; "" otherwise
+    content: bytes
+    digest: bytes
+    size_bytes: int
+    tokens: int = 0  # 0 where no counter was given
+    upto: int = 0  # tokens up to this block and with it
+    mark: Mark = ""  # the cache breakpoint that stands on it, by its time to live
+    bound: bool = False  # reasoning that its provider has signed: what stands before it must not change
+    tool: bool = False  # the result of a tool
+
+
+class Chain(tuple[Segment, ...]):
+    """A request's segments in the order in which providers cache them; what every price asks of them is found once."""
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Which segments have a breakpoint on them."""
+        found: tuple[int, ...] | None = self.__dict__.get("_marks")
+        if found is None:
+            found = self.__dict__["_marks"] = tuple([index for index, segment in enumerate(self) if segment.mark])
+        return found
+
+    @property
+    def head(self) -> int:
+        """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
+        found: int | None = self.__dict__.get("_head")
+        if found is None:
+            found = bisect_left(self, True, key=_in_message)
+            while found < len(self) and self[found].role in ("system", "developer"):
+                found += 1
+            self.__dict__["_head"] = found
+        return found
+
+    def marked(self, places: Collection[int], mark: Mark) -> Chain:
+        """The same with breakpoints on these segments too."""
+        segments = list(self)
+        for place in places:
+            segments[place] = msgspec.structs.replace(segments[place], mark=mark)
+        found = Chain(segments)
+        found.__dict__["_marks"] = tuple(sorted({*self.marks, *places}))
+        found.__dict__["_head"] = self.head
+        return found
+
+
+def _in_message(segment: Segment) -> bool:
+    return segment.kind == "message"
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What is remembered of one block: a tool, a system block, or a content block of a message."""
+
+    role: str
+    content: bytes
+    tokens: int
+    size_bytes: int
+    mark: Mark
+    bound: bool = False
+    tool: bool = False
+
+
+class _Past(msgspec.Struct, frozen=True):
+    """The last chain of one conversation. `ends`: how many segments there are up to each raw piece."""
+
+    seed: bytes
+    pieces: tuple[int, int]  # tools, systems
+    raws: list[Any]
+    segments: Chain
+    ends: list[int]
+
+
+class Blocks:
+    """Makes chains, and remembers what it has seen, so that a turn's work follows what is new in it.
+
+    `count`: tokens of a text, asked once per new block. Blocks are remembered by the interpreter's keyed 64-bit hash
+    and their length; of a conversation that is named, the last request's pieces are kept to be compared with (at most
+    `kept_bytes` of them in all). The least recently used is forgotten first.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: Callable[[str], int] | None = None,
+        capacity: int = 65_536,
+        kept_bytes: int = 48 << 20,
+    ) -> None:
+        self._count = count
+        self._known: Recent[tuple[int, int], tuple[bytes, int]] = Recent(capacity)
+        self._parts: Recent[tuple[int, int, str], tuple[_Part, ...]] = Recent(capacity)
+        self._pasts: OrderedDict[str, tuple[_Past, int]] = OrderedDict()
+        self._limit_bytes = kept_bytes
+        self.kept_bytes = 0  # of requests that are held to be compared with
+
+    def chain(self, request: Request, *, session: str = "") -> Chain:
+        """tools, then system, then messages, in the order in which providers cache them. Raises BadRequest.
+
+        session: names the conversation, whose unchanged head is then compared and not read again.
+        """
+        envelope = request.envelope
+        tools: Sequence[Any] = envelope.tools or ()
+        systems = [raw for raw in (envelope.instructions, envelope.system) if raw is not None]
+        raws: list[Any] = [*tools, *systems, *items(request)]
+        seed = b"\0".join((request.model.encode(), *_bound(request)))
+        pieces = (len(tools), len(systems))
+        past = self._pasts.get(session, (None, 0))[0] if session else None
+        segments: list[Segment] = []
+        ends: list[int] = []
+        if past is not None and past.seed == seed and past.pieces == pieces:
+            same = _common(past.raws, raws)
+            ends = past.ends[:same]
+            segments = list(past.segments[: ends[-1]]) if ends else []
+        split = request.wire is Wire.ANTHROPIC_MESSAGES
+        self._extend(segments, ends, raws, pieces, seed, split=split)
+        found = Chain(segments)
+        if session:
+            self._keep(session, _Past(seed, pieces, raws, found, ends), len(request.raw))
+        if envelope.cache_control is not None and found and split:  # the automatic option: it moves with the end
+            mark = ttl_of(_any.decode(envelope.cache_control))
+            found = found.marked((len(found) - 1,), mark) if mark else found
+        return found
+
+    def _extend(
+        self,
+        segments: list[Segment],
+        ends: list[int],
+        raws: list[Any],
+        pieces: tuple[int, int],
+        seed: bytes,
+        *,
+        split: bool,
+    ) -> None:
+        first_system, first_message = pieces[0], sum(pieces)
+        running = (
+            segments[-1].digest if segments else hashlib.blake2b(seed[: seed.find(b"\0")], digest_size=16).digest()
+        )
+        upto = segments[-1].upto if segments else 0
+        for place in range(len(ends), len(raws)):
+            kind: Kind = "tools" if place < first_system else "system" if place < first_message else "message"
+            index = place - (0 if place < first_system else first_system if place < first_message else first_message)
+            if place == first_message:
+                running = hashlib.blake2b(running + seed, digest_size=16).digest()
+            for number, part in enumerate(self._split(bytes(raws[place]), kind, split=split)):
+                running = hashlib.blake2b(running + part.role.encode() + part.content, digest_size=16).digest()
+                upto += part.tokens
+                spread = kind == "system" and split
+                segments.append(
+                    Segment(
+                        kind,
+                        number if spread else index,
+                        0 if spread else number,
+                        part.role,
+                        part.content,
+                        running,
+                        part.size_bytes,
+                        part.tokens,
+                        upto,
+                        part.mark,
+                        part.bound,
+                        part.tool,
+                    )
+                )
+            ends.append(len(segments))
+
+    def _keep(self, session: str, past: _Past, size: int) -> None:
+        gone = self._pasts.pop(session, None)
+        self.kept_bytes += size - (gone[1] if gone is not None else 0)
+        self._pasts[session] = (past, size)
+        while self.kept_bytes > self._limit_bytes and len(self._pasts) > 1:
+            self.kept_bytes -= self._pasts.popitem(last=False)[1][1]
+
+    def _split(self, raw: bytes, kind: Kind, *, split: bool) -> tuple[_Part, ...]:
+        key = (hash(raw), len(raw), kind if split else kind[:1])
+        known = self._parts.get(key)
+        if known is None:
+            known = tuple(self._read(raw, kind, split=split))
+            self._parts.put(key, known)
+        return known
+
+    def _read(self, raw: bytes, kind: Kind, *, split: bool) -> Iterator[_Part]:
+        try:
+            value = _any.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield _Part("", hashlib.blake2b(raw, digest_size=16).digest(), len(raw) // 4, len(raw), "")
+            return
+        if kind == "tools" or not split:
+            who = value.get("role") if isinstance(value, dict) else None
+            yield self._part(value, who if isinstance(who, str) else "", len(raw), whole=kind == "tools")
+            return
+        content, who = value, ""
+        if kind == "message" and isinstance(value, dict):
+            content, who = value.get("content"), str(value.get("role"))
+        if not isinstance(content, list):
+            yield self._part(content, who, len(raw), whole=False)
+            return
+        for block in content:
+            yield self._part(block, who, len(msgspec.json.encode(block)), whole=False)
+
+    def _part(self, value: Any, who: str, size: int, *, whole: bool) -> _Part:
+        bare = plain([value])  # a list, so that a lone text block is its text, whichever way it came
+        bare = bare[0] if isinstance(bare, list) and len(bare) == 1 else bare
+        text = msgspec.json.encode(bare, order="sorted")
+        tokens = 0
+        if self._count is not None:
+            tokens = self._count(text.decode()) if whole else sum(map(self._count, _texts(bare)))
+            tokens += IMAGE_TOKENS * _images(bare)
+        mark = mark_of(value)
+        return _Part(
+            who, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, mark, _is_bound(value), _is_result(value)
+        )
+
+    def block(self, raw: bytes) -> tuple[bytes, int]:
+        """A block's content digest and its size in bytes, canonical."""
+        key = (hash(raw), len(raw))
+        known = self._known.get(key)
+        if known is None:
+            text = canonical(raw)
+            known = (hashlib.blake2b(text, digest_size=16).digest(), len(text))
+            self._known.put(key, known)
+        return known
+
+
+def _is_bound(value: Any) -> bool:
+    """Anthropic's signed thinking, Responses' encrypted reasoning."""
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    if kind in ("thinking", "redacted_thinking"):
+        return bool(value.get("signature") or value.get("data"))
+    return kind == "reasoning" and bool(value.get("encrypted_content"))
+
+
+def _is_result(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    return value.get("role") == "tool" or kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_output"))
+
+
+IMAGE_TOKENS = 1_100
+"""What providers charge for a picture of a screen, roughly; what they then bill corrects it (see `warmth`)."""
+
+
+def _bound(request: Request) -> Iterator[bytes]:
+    """What else a provider's cached messages hang on. Anthropic: a change of these invalidates messages, but neither
+    tools nor system (docs.claude.com, "Prompt caching", What invalidates the cache)."""
+    if request.wire is Wire.ANTHROPIC_MESSAGES:
+        for raw in (request.envelope.tool_choice, request.envelope.thinking):
+            yield b"" if raw is None else bytes(raw)
+    else:
+        yield b""
+
+
+def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many items two lists have in common from their start. Compared as memory is, each once."""
+    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """What a model reads of a block: its texts, the names and arguments of calls."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        if isinstance(kind, str) and "image" in kind and "call" not in kind:
+            return
+        for key, inner in value.items():
+            if key in ("input", "arguments", "parameters", "action") and not isinstance(inner, str):
+                yield msgspec.json.encode(inner).decode()
+            elif key not in _UNREAD:
+                yield from _texts(inner)
+
+
+def _images(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(map(_images, value))
+    if isinstance(value, dict):
+        kind = value.get("type")
+        if isinstance(kind, str) and "image" in kind and "call" not in kind:
+            return 1
+        return sum(_images(inner) for inner in value.values() if isinstance(inner, dict | list))
+    return 0
+
+
+_UNREAD = frozenset(
+    ("type", "id", "role", "call_id", "tool_use_id", "tool_call_id", "signature", "encrypted_content", "status", "data")
+)
+
+
+def shared(a: Sequence[Segment], b: Sequence[Segment]) -> int:
+    """How many segments two chains have in common from their start."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[middle - 1].digest == b[middle - 1].digest:
+            low = middle
+        else:
+            high = middle - 1
+    return low

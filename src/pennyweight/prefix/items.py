@@ -1,0 +1,45 @@
+"""The items of a conversation, as raw JSON, and who said them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from ..request import Request
+
+__all__ = ["items", "role"]
+
+
+def items(request: Request) -> Sequence[bytes | msgspec.Raw]:
+    """The conversation's items as raw JSON: `messages`, or a Responses `input` (a text is one item)."""
+    envelope = request.envelope
+    if envelope.messages is not None:
+        return envelope.messages
+    if envelope.input is None:
+        return ()
+    found = request.items("input")
+    return found if found is not None else (envelope.input,)
+
+
+def role(raw: bytes | msgspec.Raw) -> str:
+    """The role of a message, read without building it; "" when it has none."""
+    told = _FIRST.match(bytes(memoryview(raw)[:_HEAD_BYTES]))  # as most SDKs write it: the rest need not be gone over
+    if told is not None:
+        return told[1].decode()
+    try:
+        return _role.decode(raw).role or ""
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "user" if bytes(memoryview(raw)[:1]) == b'"' else ""
+
+
+_FIRST = re.compile(rb'\{"role": ?"([a-z]{1,12})"')
+_HEAD_BYTES = 32
+
+
+class _Role(msgspec.Struct):
+    role: str | None = None
+
+
+_role = msgspec.json.Decoder(_Role)

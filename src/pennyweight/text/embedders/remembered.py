@@ -1,0 +1,105 @@
+"""An embedder that remembers: the newest texts by their hash, and one flight for a text that several want at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from ...errors import StoreError
+from ...protocols import Embedder
+from ...request import Charge
+
+__all__ = ["Charging", "Embedded", "Remembered"]
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """A vector, and what getting it was billed as: nothing for a model on this machine or a text seen before."""
+
+    vector: bytes
+    charges: tuple[Charge, ...] = ()
+
+
+@runtime_checkable
+class Charging(Protocol):
+    """An Embedder that may cost money."""
+
+    async def ask(self, text: str) -> Embedded:
+        """The vector and its charges. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class Remembered:
+    """An Embedder around another. `count`: vectors kept, about 1.7 kB each with 384 dimensions.
+
+    `waiting`: texts that may be under way at once. One more is refused: its caller's time would be up before its turn
+    came, and a queue that only grows would take a core for vectors that nobody waits for.
+
+    A vector depends on nothing but its text, so texts of all tenants share them. Errors are not remembered.
+    """
+
+    def __init__(self, inner: Embedder, *, count: int = 4096, waiting: int = 32) -> None:
+        self._inner = inner
+        self._count = count
+        self._waiting = waiting
+        self._known: OrderedDict[bytes, bytes] = OrderedDict()
+        self._flights: dict[bytes, asyncio.Task[Embedded]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        return self._inner.fingerprint
+
+    @property
+    def dimensions(self) -> int:
+        return self._inner.dimensions
+
+    async def embed(self, text: str) -> bytes:
+        """Raises StoreError when no vector can be had."""
+        return (await self.ask(text)).vector
+
+    async def ask(self, text: str) -> Embedded:
+        """The vector and its charges; of several who wait for one text, the first has the charges.
+
+        Whoever leaves does not stop the others. Raises StoreError.
+        """
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if (known := self._known.get(key)) is not None:
+            self._known.move_to_end(key)
+            return Embedded(known)
+        if (flight := self._flights.get(key)) is not None:
+            return Embedded((await asyncio.shield(flight)).vector)
+        if len(self._flights) >= self._waiting:
+            raise StoreError(f"The embedder is busy: {self._waiting} texts are under way.")
+        flight = self._flights[key] = asyncio.create_task(self._fetch(key, text))
+        flight.add_done_callback(lambda done: self._landed(key, done))
+        return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Stop what is under way, and the embedder inside."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        if isinstance(self._inner, _Closable):
+            self._inner.close()
+
+    async def _fetch(self, key: bytes, text: str) -> Embedded:
+        inner = self._inner
+        found = await inner.ask(text) if isinstance(inner, Charging) else Embedded(await inner.embed(text))
+        self._known[key] = found.vector
+        if len(self._known) > self._count:
+            self._known.popitem(last=False)
+        return found
+
+    def _landed(self, key: bytes, flight: asyncio.Task[Embedded]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # those who waited were told; with nobody left, nobody needs to be

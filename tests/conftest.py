@@ -1,0 +1,49 @@
+"""Fixtures for all tests: real servers, each started when the first test asks for it and stopped at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests import engines
+from tests.engines import Engine
+
+from pennyweight.errors import PennyweightError
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Engine]:
+    """Redis 8 with vector sets. Its keys are shared by all tests: put a prefix of your own before yours."""
+    yield from _running(engines.redis())
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Engine]:
+    """Valkey 9, shared like Redis."""
+    yield from _running(engines.valkey())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Engine]:
+    """Postgres 18 with pgvector; `engines.schema_url` gives a test a schema of its own."""
+    yield from _running(engines.postgres())
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the real embedding model. Skips where no registry can be reached, but on CI it must be there."""
+    from tests import minilm as model  # numpy and more: only where a test asks for it
+
+    try:
+        return model.folder()
+    except PennyweightError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no embedding model: {error}")
+
+
+def _running(engine: Engine) -> Iterator[Engine]:
+    yield engine
+    engine.close()
