@@ -143,7 +143,7 @@ _IRREGULAR = {
         "texas texas",
     )
     for base, *words in [line.split()]
-    for word in words
+    for word in (base, *words)
 }
 _DOUBLED = "bdgkmnprt"
 
