@@ -247,7 +247,7 @@ def lexicon() -> Lexicon:
                     classes.setdefault(name, kind)
                     members.setdefault(name, names[0])
         elif section == "fillers":
-            fillers.update(known(word) for word in line.split())
+            fillers.update(name for word in line.split() for name in (word, known(word)))
         elif section == "light":
             light.update(known(word) for word in line.split())
         elif section == "common":
