@@ -355,7 +355,17 @@ class _Reader:
 
     def negation(self, words: Sequence[str], at: int) -> None:
         self.negations += 1
-        if words[at] in ("not", "no", "without") and at + 1 < len(words):
+        after = words[at + 1] if at + 1 < len(words) else ""
+        inverted = (
+            at > 0
+            and words[at - 1] in grammar.AUXILIARIES
+            and (
+                after in grammar.POSSESSIVES
+                or after in grammar.PRONOUNS
+                or after in ("the", "a", "an", "this", "that", "these")
+            )
+        )  # "isn't my card working": what is negated comes later
+        if words[at] in ("not", "no", "without") and after and not inverted:
             self.negated.add("?")  # filled by the next term
         self.run(keep=words[at] == "without" or words[at] == "no")
 

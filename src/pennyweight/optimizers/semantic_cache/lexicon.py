@@ -143,7 +143,7 @@ _IRREGULAR = {
         "texas texas",
     )
     for base, *words in [line.split()]
-    for word in words
+    for word in (base, *words)
 }
 _DOUBLED = "bdgkmnprt"
 
@@ -247,7 +247,7 @@ def lexicon() -> Lexicon:
                     classes.setdefault(name, kind)
                     members.setdefault(name, names[0])
         elif section == "fillers":
-            fillers.update(known(word) for word in line.split())
+            fillers.update(name for word in line.split() for name in (word, known(word)))
         elif section == "light":
             light.update(known(word) for word in line.split())
         elif section == "common":

@@ -104,6 +104,7 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool, *, strict: boo
     place_b = {id(term): at for at, term in enumerate(b)}
     moved = 0
     taken: dict[tuple[str, str], Term] = {}
+    partner: dict[int, Term] = {}
     rows: list[tuple[Term, Term]] = []
     loose: list[tuple[int, int, Term]] = []
     for one, other in pairs:
@@ -125,7 +126,13 @@ def _places(a: Sequence[Term], b: Sequence[Term], reworded: bool, *, strict: boo
             one.kind in ("plain", "light") and "by" in (one.marker, other.marker)
         ):
             return f"role: {one.marker or 'bare'} {one.word} / {other.marker or 'bare'} {other.word}", 0
+        for (was, became), two in taken.items():
+            bare = (not was and not other.marker) or (not became and not one.marker)
+            crossed = place_b[id(other)] < place_b[id(partner[id(two)])]
+            if bare and crossed and two.kind == one.kind and not timed and not mutual:
+                return f"order: {two.word} and {one.word} changed places", 0
         taken[one.marker, other.marker] = one
+        partner[id(one)] = other
         moved += 1
 
     ends = {id(term): at for terms in (a, b) for at, term in enumerate(terms)}

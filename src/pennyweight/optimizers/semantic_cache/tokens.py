@@ -122,6 +122,7 @@ _ONE_FORM = tuple(
             "how many ",
         ),
         (r"\b(?:what|which)\ (?:is\ the\ )?(?:number|quantity|amount)\ of\b", "how many "),
+        (r"^(?:total\ )?number\ of\b", "how many "),
         (
             r"\b(?:at\ |on\ |in\ )?(?:what|which)\ (?:time|date|day|year|month|hour)s?"
             r"(?:\ of\ (?:the\ )?(?:day|year))?\b",

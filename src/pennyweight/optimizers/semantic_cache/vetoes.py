@@ -107,8 +107,7 @@ def _quotes(a: Facets, b: Facets) -> str:
     return ""
 
 
-_MANY = 4  # terms in common
-_LONG = 6
+_LONG = 6  # terms in common
 _STORY = 10  # terms from which a text tells of its people by name and pronoun as it likes
 _CLOSE = {
     frozenset(pair)
@@ -120,8 +119,57 @@ _CLOSE = {
 }  # fmt: skip
 
 
+_PERSONS = frozenset(
+    stem(word)
+    for word in (
+        *(
+            "person",
+            "people",
+            "name",
+            "author",
+            "teacher",
+            "instructor",
+            "professor",
+            "team",
+            "player",
+            "actor",
+            "actress",
+        ),
+        *(
+            "director",
+            "singer",
+            "artist",
+            "president",
+            "student",
+            "employee",
+            "customer",
+            "user",
+            "winner",
+            "owner",
+            "someone",
+        ),
+        *(
+            "writer",
+            "producer",
+            "leader",
+            "manager",
+            "coach",
+            "company",
+            "organization",
+            "group",
+            "man",
+            "woman",
+            "member",
+        ),
+    )
+)
+
+
 def _question(a: Facets, b: Facets) -> str:
-    if a.question == b.question or frozenset((a.question, b.question)) in _CLOSE:
+    if a.question == b.question:
+        return ""
+    asks = frozenset((a.question, b.question))
+    if asks in _CLOSE and ("who" not in asks or any(term.word in _PERSONS for term in (*a.terms, *b.terms))):
         return ""
     return f"question: {a.question} / {b.question}"
 
@@ -228,7 +276,7 @@ def _terms(a: Facets, b: Facets) -> Comparison:
         [term for term in left if not _implied(term, a.terms, b, apposed=not both)],
         [term for term in right if not _implied(term, b.terms, a, apposed=not both)],
     )
-    reason = _hard(left, right, known.common, few=len(pairs) < _MANY)
+    reason = _hard(left, right, known.common, few=len(pairs) < _LONG)
     if reason:
         return Comparison(veto=reason)
     plain_left = tuple(term.word for term in left if term.kind != "light")
@@ -244,10 +292,11 @@ def _terms(a: Facets, b: Facets) -> Comparison:
     replaced = not added and bool(terms) and (len(terms) == 2 or _replaced(a.terms, b.terms))
     # In a long text a word that is not of general use may be wording too; then the embeddings must be close.
     free = all(term.kind == "plain" and term.word not in known.axes for term in terms)
+    free = free and (len(pairs) > _LONG + 2 or any(term.word in known.common for term in terms))
     spare = len(pairs) // _LONG
     if added and (
         len(terms) > 1 + spare
-        or not (plain or (free and len(pairs) >= _MANY))
+        or not (plain or (free and len(pairs) >= _LONG))
         or _narrows(terms[0], a.terms if plain_left else b.terms)
     ):
         return Comparison(veto=f"added: {terms[0].word}", left=plain_left, right=plain_right)
@@ -257,6 +306,9 @@ def _terms(a: Facets, b: Facets) -> Comparison:
         again = _repeated(a.terms, b.terms)
         if again:
             return Comparison(veto=f"repeated: {again}")
+    rival = _other_of_class(a.terms, b.terms)
+    if rival:
+        return Comparison(veto=rival)
     return Comparison(
         matched=len(pairs),
         swapped=swapped,
@@ -376,6 +428,23 @@ def _repeated(a: Sequence[Term], b: Sequence[Term]) -> str:
     one = [term.word for term in a if term.kind == "plain" and term.word not in TYPES]
     other = [term.word for term in b if term.kind == "plain" and term.word not in TYPES]
     return next((word for word in one if word in other and one.count(word) != other.count(word)), "")
+
+
+def _other_of_class(a: Sequence[Term], b: Sequence[Term]) -> str:
+    """Both know two names of one class, but use them unequally often: "… a day, how much per week" and "… per day"."""
+    more: dict[str, str] = {}
+    for one, other, sign in ((a, b, "more"), (b, a, "less")):
+        words = [term.concept for term in other]
+        seen = [term.concept for term in one]
+        for term in one:
+            if term.kind not in ("plain", "light", "number") and 0 < words.count(term.concept) < seen.count(
+                term.concept
+            ):
+                if sign == "less" and term.kind in more:
+                    return f"{term.kind}: {more[term.kind]} / {term.concept}"
+                if sign == "more":
+                    more[term.kind] = term.concept
+    return ""
 
 
 def _replaced(a: Sequence[Term], b: Sequence[Term]) -> bool:
