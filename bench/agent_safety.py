@@ -25,7 +25,7 @@ from pennyweight.replay.readers import read
 from pennyweight.request import Wire
 from pennyweight.testing import shapes
 
-from .caches import Lab, Question, lab, model_folder, said
+from .caches import Lab, Question, lab, model_of, said
 from .recordings import files
 from .result import progress, report
 
@@ -45,12 +45,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.agent_safety", description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="PATH", help="files or folders")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", type=Path, default=model_folder(), help="folder of the embedding model")
+    parser.add_argument("--model", type=Path, help="folder of the embedding model; default: the gateway's, or fetched")
     parser.add_argument("--planted", type=float, default=0.25, help="repeats, as a share of turns (default 0.25)")
     asked = parser.parse_args()
     sessions = [session for path in files(asked.data) for session in sessions_of(path)]
     planned = plan(sessions, asked.seed, asked.planted)
-    found, by = asyncio.run(play(planned, asked.model))
+    model = model_of(asked.model)
+    found, by = asyncio.run(play(planned, model))
     return report(
         "agent_safety",
         data=[str(path) for path in asked.data],
@@ -58,7 +59,7 @@ def main() -> int:
         figures=found,
         targets=TARGETS,
         answered_by=dict(by),
-        model=str(asked.model) if asked.model else "none: caches that need one were off",
+        model=str(model) if model else "none: caches that need one were off",
     )
 
 

@@ -34,7 +34,7 @@ from pennyweight.testing import shapes
 from pennyweight.testing.http import Exchange, LoopbackServer
 from pennyweight.testing.provider import provider_keys
 
-from .caches import everything_on, model_folder
+from .caches import everything_on, model_of
 from .gateway.peers import Running, caching_litellm, start
 from .gateway.tools import upstream
 from .gateway.visits import PLAN, measure
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--rounds", type=int, default=3, help="of the load over HTTP (default 3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="share of each visit's usual time (default 1.0)")
-    parser.add_argument("--model", type=Path, default=model_folder(), help="folder of the embedding model")
+    parser.add_argument("--model", type=Path, help="folder of the embedding model; default: the gateway's, or fetched")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     figures: dict[str, float] = {}
@@ -80,7 +80,7 @@ def main() -> int:
             case "exact":
                 figures |= asyncio.run(exact())
             case "semantic":
-                found, why = asyncio.run(semantic(asked.model))
+                found, why = asyncio.run(semantic(model_of(asked.model)))
                 figures |= found
                 skipped |= dict.fromkeys(("miss_ms", "semantic_hit_ms"), why) if why else {}
             case "search":
@@ -177,7 +177,7 @@ async def semantic(model: Path | None, count: int = 200) -> tuple[dict[str, floa
     if "semantic_cache" not in OPTIMIZERS:
         return {}, "this version has no semantic cache"
     if model is None:
-        return {}, "there is no embedding model: pennyweight models pull"
+        return {}, "there is no embedding model, and none could be fetched"
     lots = random.Random(1)
     texts = [o + f.format(s) + e for o in OPENINGS for f in FRAMES for s in SUBJECTS for e in ENDINGS]
     lots.shuffle(texts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgspec
 from pennyweight.app import OPTIMIZERS, build
 from pennyweight.client.inprocess import Entrance, entrance
 from pennyweight.config import Config, OptimizerRule, load
+from pennyweight.errors import PennyweightError
 from pennyweight.protocols import Clock
 from pennyweight.request import Usage, Wire
 from pennyweight.testing import shapes
@@ -27,7 +27,10 @@ from pennyweight.testing.http import Exchange, LoopbackServer
 from pennyweight.testing.provider import provider_keys
 from pennyweight.wire import codec
 
-__all__ = ["Lab", "Question", "everything_on", "lab", "model_folder", "said"]
+from .minilm import model_folder
+from .result import progress
+
+__all__ = ["Lab", "Question", "everything_on", "lab", "model_of", "said"]
 
 NUMBER = "x-bench-question"
 
@@ -118,13 +121,13 @@ async def lab(
                 yield Lab(gateway, questions, asked)
 
 
-def model_folder() -> Path | None:
-    """Where the local embedding model is, as `pennyweight models pull` or the tests have put it; None: nowhere."""
-    share, cache = Path("~/.local/share").expanduser(), Path("~/.cache").expanduser()
-    places = [share / "pennyweight" / "models" / "all-MiniLM-L6-v2", cache / "pennyweight-tests" / "minilm"]
-    if named := os.environ.get("PENNYWEIGHT_MINILM"):
-        places.insert(0, Path(named))
-    return next((place for place in places if (place / "manifest.json").is_file()), None)
+def model_of(named: Path | None) -> Path | None:
+    """The embedding model that a bench runs on; None, and a word why, where none is to be had."""
+    try:
+        return model_folder(named)
+    except PennyweightError as error:
+        progress(f"no embedding model, so the caches that need one stay off: {error}")
+        return None
 
 
 def everything_on(config: Config, model: Path | None = None) -> Config:

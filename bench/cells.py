@@ -98,7 +98,11 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
 def _all_on(config: Config) -> tuple[OptimizerRule, ...]:
     """Every built-in optimizer, first those of the default configuration in its order."""
     usual = [rule.use for rule in config.optimizers]
-    return tuple(OptimizerRule(name) for name in (*usual, *(name for name in OPTIMIZERS if name not in usual)))
+    names = (*usual, *(name for name in OPTIMIZERS if name not in usual))
+    return tuple(OptimizerRule(name, settings=_NEEDED.get(name, {})) for name in names)
+
+
+_NEEDED = {"semantic_cache": {"models": ["*"]}}  # settings without which one cannot be switched on
 
 
 async def played(

@@ -3,12 +3,13 @@
 *_ms_16: thread CPU to embed a text of 16 tokens, tokenizing included, the 10th percentile of 500. int8_cosine: mean
 cosine of the int8 and the fp32 vector of a text; int8_beside: the largest change of an int8 vector's component by the
 texts embedded with it. With --data, files of pairs (`{a, b, same}`): for how many of up to 1,000 pairs of one
-meaning `b` is among the 20 nearest of all texts of the file.
+meaning `b` is among the 20 nearest of all texts of the file (those that are too long for the model are left out).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
 import random
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pennyweight.errors import StoreError
 from pennyweight.text.embedders import LocalKind, open_embedder
 from pennyweight.text.embedders.bert import INPUT, OUTPUT
 from pennyweight.text.embedders.folder import MADE
@@ -29,6 +31,7 @@ from .result import progress, report
 
 TARGETS = {"int8_ms_16": "<= 1.5", "static_ms_16": "<= 0.05", "int8_cosine": ">= 0.99", "static_top_20": ">= 0.95"}
 KINDS: dict[str, LocalKind] = {"int8": "minilm-int8", "fp32": "minilm-fp32", "static": "static"}
+LOCAL = ("int8", "static")
 SIXTEEN = "could you please tell me how i can reset the password of my account"
 NEAREST = 20
 PAIRS, TEXTS = 1_000, 6_000
@@ -62,7 +65,7 @@ def main() -> int:
     for path in options.data:
         tables.append({"file": path.name, **_found(path, embedders, random.Random(options.seed))})
         progress(str(tables[-1]))
-    for name in ("int8", "static"):
+    for name in LOCAL:
         if tables:
             figures[f"{name}_top_20"] = round(float(np.mean([table[f"{name}_top_20"] for table in tables])), 4)
     if not tables:
@@ -112,20 +115,29 @@ def _found(path: Path, embedders: dict[str, Any], draw: random.Random) -> dict[s
     rows = [json.loads(line) for line in (gzip.decompress(raw) if path.suffix == ".gz" else raw).splitlines()]
     same = [row for row in rows if row["same"]]
     draw.shuffle(same)
-    same = same[:PAIRS]
     others = list(dict.fromkeys(row["b"] for row in rows))
     draw.shuffle(others)
-    texts = list(dict.fromkeys([*(row["b"] for row in same), *others]))[:TEXTS]
-    return {
-        "pairs": len(same),
-        "texts": len(texts),
-        **{f"{name}_top_20": _top(embedders[name], same, texts) for name in ("int8", "static")},
+    texts = list(dict.fromkeys([*(row["b"] for row in same[:PAIRS]), *others]))[:TEXTS]
+    vectors = {name: _vectors(embedders[name], [*texts, *(row["a"] for row in same[:PAIRS])]) for name in LOCAL}
+    known = set.intersection(*(set(found) for found in vectors.values()))
+    same, texts = [row for row in same[:PAIRS] if {row["a"], row["b"]} <= known], [t for t in texts if t in known]
+    return {"pairs": len(same), "texts": len(texts)} | {
+        f"{name}_top_20": _top(found, same, texts) for name, found in vectors.items()
     }
 
 
-def _top(embedder: Any, same: Sequence[dict[str, Any]], texts: list[str]) -> float:
-    stored = np.stack([embedder.embed_now(text) for text in texts])
-    asked = np.stack([embedder.embed_now(row["a"]) for row in same])
+def _vectors(embedder: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """By text; without those that the embedder refuses because they are too long."""
+    found = {}
+    for text in dict.fromkeys(texts):
+        with contextlib.suppress(StoreError):
+            found[text] = embedder.embed_now(text)
+    return found
+
+
+def _top(vectors: dict[str, Any], same: Sequence[dict[str, Any]], texts: list[str]) -> float:
+    stored = np.stack([vectors[text] for text in texts])
+    asked = np.stack([vectors[row["a"]] for row in same])
     at = {text: number for number, text in enumerate(texts)}
     cosines = asked @ stored.T
     right = cosines[np.arange(len(same)), [at[row["b"]] for row in same]]

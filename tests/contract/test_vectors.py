@@ -25,8 +25,8 @@ async def in_memory(clock: Clock) -> AsyncIterator[Vectors]:
 
 
 @asynccontextmanager
-async def in_graphs(clock: Clock) -> AsyncIterator[Vectors]:
-    """With a graph from the third entry on, so that every check meets one being built or in use."""
+async def sketched(clock: Clock) -> AsyncIterator[Vectors]:
+    """By sketches from the third entry on."""
     store = MemoryVectors(clock=clock, flat=2)
     yield store
     await store.aclose()
@@ -45,6 +45,6 @@ async def kept(clock: Clock) -> AsyncIterator[Vectors]:
 
 
 @pytest.mark.parametrize("check", VECTOR_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("open_vectors", [in_memory, in_graphs, kept])
+@pytest.mark.parametrize("open_vectors", [in_memory, sketched, kept])
 def test_vectors(check, open_vectors) -> None:
     asyncio.run(check(open_vectors))

@@ -117,7 +117,7 @@ def test_a_small_space_is_found_in_a_large_table(postgres_server: Engine) -> Non
     async def run() -> None:
         database = Postgres(schema_url(postgres_server))
         vectors = PostgresVectors(database, clock=FakeClock())
-        await vectors.add("rare", "one", unit(1))
+        await vectors.add("rare", "one", unit(1, 32))
         async with database.connection() as connection:
             schema = vectors._schema
             await connection.execute(
@@ -130,8 +130,8 @@ def test_a_small_space_is_found_in_a_large_table(postgres_server: Engine) -> Non
                 "ALTER TABLE llm_vectors DROP CONSTRAINT llm_vectors_pkey"
             )  # only the graph is left
             await connection.execute("SET enable_seqscan = off")
-        assert [id for id, _ in await vectors.nearest("rare", unit(500), limit=3)] == ["one"]
-        assert len(await vectors.nearest("large", unit(500), limit=30)) == 30
+        assert [id for id, _ in await vectors.nearest("rare", unit(500, 32), limit=3)] == ["one"]
+        assert len(await vectors.nearest("large", unit(500, 32), limit=30)) == 30
         await database.close()
 
     asyncio.run(run())

@@ -51,7 +51,7 @@ def question(**more: object) -> dict[str, object]:
 
 
 def test_a_cold_key_asks_upstream_once(redis_server: Engine, tmp_path: Path) -> None:
-    config = settings(redis_server) + '[fusing]\nacross = "redis"\n'
+    config = settings(redis_server)
     with (
         Upstream(slowly) as upstream,
         gateway(tmp_path / "a", upstream, config=config) as one,

@@ -176,9 +176,9 @@ def test_an_answer_that_came_too_late_is_nobody_elses(redis_server: Engine) -> N
                 await asyncio.sleep(0.05)
                 for task in late:
                     task.cancel()
-                await asyncio.gather(*late, return_exceptions=True)
             finally:
                 redis_server.resume()
+            await asyncio.gather(*late, return_exceptions=True)
             found = await asyncio.gather(*(kv.get(f"k{n}") for n in range(20)))
             assert found == [b"%d" % n for n in range(20)]
 
@@ -302,5 +302,138 @@ def test_two_replicas_that_start_at_once_make_one_schema(postgres_server: Engine
             async with servers.postgres().connection():
                 pass
         await servers.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_full_is_still_read(redis_server: Engine, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = CacheSettings(
+            tiers=("memory", "redis"), memory=MemorySettings(entries=10), redis=RedisSettings(redis_server.url, 0.2)
+        )
+        raw = redis_py.Redis.from_url(redis_server.url)
+        async with tiers(settings, tmp_path) as kv:
+            prefix = secrets.token_hex(4)
+            await kv.put(f"{prefix}/before", b"value" * 100)
+            await kv.flush()
+            raw.config_set("maxmemory", "1")
+            try:
+                for n in range(20):
+                    await kv.put(f"{prefix}/{n}", b"value" * 100)
+                    await kv.flush()
+                assert await kv.found(f"{prefix}/before") == (b"value" * 100, "redis")
+                assert (stats(kv, "redis").down, stats(kv, "redis").dropped) == (False, 20)
+            finally:
+                raw.config_set("maxmemory", "0")
+            await kv.put(f"{prefix}/after", b"value")
+            await kv.flush()
+            assert raw.exists(f"pennyweight:kv:{prefix}/after")
+        raw.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("tier", ["redis", "postgres"])
+def test_a_password_that_is_wrong_is_told_and_not_quoted(
+    tier: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine: Engine = request.getfixturevalue(f"{tier}_server")
+    url = engine.url.replace("redis://", "redis://nobody:hunter2@").replace("postgres@", "nobody:hunter2@")
+
+    async def main() -> None:
+        settings = CacheSettings(tiers=("memory", tier), redis=RedisSettings(url), postgres=PostgresSettings(url))
+        database, servers = Database(tmp_path / "db"), Servers(settings)
+        made = open_tiers(settings, key="", data_dir=tmp_path, database=database, servers=servers, clock=SystemClock())
+        made.kv.start()
+        await made.kv.put("k", b"value")
+        assert await made.kv.get("k") == b"value"
+        await until(lambda: "a cache tier is down" in caplog.text)
+        await made.close()
+        await servers.close()
+        await database.close()
+
+    asyncio.run(main())
+    shown = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "hunter2" not in shown
+
+
+def test_huge_answers_hold_up_nobody(redis_server: Engine, postgres_server: Engine, tmp_path: Path) -> None:
+    """Of 50 MB no tier keeps anything; one of 8 MB is compressed beside the event loop."""
+
+    async def main() -> None:
+        async with tiers(fleet(redis_server, schema_url(postgres_server)), tmp_path) as kv:
+            prefix = secrets.token_hex(4)
+            await kv.put(f"{prefix}/huge", b"small before")
+            await kv.flush()
+            longest_s = 0.0
+
+            async def watch() -> None:
+                nonlocal longest_s
+                while True:
+                    began = time.monotonic()
+                    await asyncio.sleep(0.001)
+                    longest_s = max(longest_s, time.monotonic() - began)
+
+            watching = asyncio.create_task(watch())
+            large = random.Random(7).randbytes(1 << 20) * 8
+            await kv.put(f"{prefix}/large", large)
+            await kv.put(f"{prefix}/huge", b"x" * 50_000_000)
+            await kv.flush()
+            await until(lambda: not stats(kv, "redis").queued)
+            assert await kv.get(f"{prefix}/huge") is None  # nor what was there before
+            assert await kv.get(f"{prefix}/large") in (large, None)  # a busy machine may take too long for it
+            watching.cancel()
+            assert longest_s < 0.5
+
+    asyncio.run(main())
+
+
+class Skewed:
+    """A clock that is wrong by so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> float:
+        return time.time() + self._seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + 1e6 + self._seconds
+
+
+def test_clocks_of_replicas_may_differ(redis_server: Engine, postgres_server: Engine, tmp_path: Path) -> None:
+    """By a day, either way: entries live as long as the server says."""
+
+    async def main() -> None:
+        settings = fleet(redis_server, schema_url(postgres_server))
+        replicas = []
+        for number, seconds in enumerate((-86_400.0, 86_400.0)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            database, servers = Database(folder / "db"), Servers(settings)
+            clock = Skewed(seconds)
+            made = open_tiers(settings, key="", data_dir=folder, database=database, servers=servers, clock=clock)
+            made.kv.start()
+            await until(lambda kv=made.kv: not any(found.down for found in kv.stats()))
+            replicas.append((made, servers, database))
+        slow, fast = (made for made, _, _ in replicas)
+        prefix = secrets.token_hex(4)
+        for one, other in ((slow, fast), (fast, slow)):
+            key = f"{prefix}/{id(one)}"
+            await one.kv.put(key, b"value", ttl_s=1.0)
+            await one.kv.flush()
+            assert await other.kv.get(key) == b"value"
+            lease = await one.leases.acquire(key, ttl_s=1.0)
+            assert lease is not None
+            assert await other.leases.acquire(key, ttl_s=1.0) is None
+        await asyncio.sleep(1.2)
+        for one, other in ((slow, fast), (fast, slow)):
+            key = f"{prefix}/{id(one)}"
+            assert await other.kv.get(key) is None
+            assert await other.leases.acquire(key, ttl_s=1.0) is not None
+        for made, servers, database in replicas:
+            await made.close()
+            await servers.close()
+            await database.close()
 
     asyncio.run(main())

@@ -22,6 +22,7 @@ FEATURES = [
     "billing-header",
     "cache-accounting",
     "cache-tiers",
+    "cached-functions",
     "capture",
     "clawrouter",
     "configuration",
@@ -41,6 +42,9 @@ FEATURES = [
     "prompt-cache",
     "reliability",
     "replay",
+    "tool-results",
+    "vectors",
+    "semantic-cache",
     "templates",
 ]
 PARTS = ("What it does", "When it (saves|matters)", "When it hurts", "What we measured", "How to (turn it on|use)")

@@ -127,6 +127,26 @@ def test_the_purse_grows_with_gaps_in_time_and_is_empty_without() -> None:
     assert purse(grown(economy(), gap_s=400.0, calls=6), 3_600.0) > 0.0
 
 
+def test_the_purse_of_a_conversation_that_never_ends_is_still_a_number() -> None:
+    seen = grown(economy(), gap_s=20.0, calls=4)
+    assert seen.conversation is not None
+    before = purse(seen, 300.0)
+    seen.conversation.in_row = 5_000
+    assert before <= purse(seen, 300.0) <= 2 * before
+
+
+def test_what_a_forecast_was_off_for_an_unchanged_call_earns_nothing() -> None:
+    found = economy()
+    conversation = sent(found, asks(turns(1, size=1_500)), at=0.0).conversation
+    assert conversation is not None
+    conversation.rewritten = True
+    f = seen_of(found, asks(turns(2, size=1_500)), 20.0).forecast
+    read, written = round(f.known_tokens) + 9, round(f.write_5m_tokens) - 9
+    sent(found, asks(turns(2, size=1_500)), Usage(round(f.prompt_tokens), read, written, 0, 50), at=20.0)
+    assert conversation.calls == 2
+    assert conversation.balance == 0.0
+
+
 LIES = (
     Usage(input_tokens=10**9, output_tokens=10**9),
     Usage(input_tokens=2_000, counted=True),
@@ -187,7 +207,15 @@ def forecast(prompt: float, **fields: float) -> Forecast:
 def test_a_baseline_moves_the_bill_by_the_difference_of_two_forecasts() -> None:
     without = forecast(5_000, write_5m_tokens=5_000, lasting_tokens=5_000)
     found = baseline(Usage(2_100, 0, 2_100, 0, 7), forecast(2_000, write_5m_tokens=2_000), without)
-    assert found == Usage(5_100, 0, 5_000, 0, 7)
+    assert found == Usage(5_100, 0, 5_100, 0, 7)
+
+
+def test_how_far_a_forecast_is_off_is_no_saving() -> None:
+    """Eight tokens fewer were written than foreseen, where a mark of ours wrote 60 more than the caller's."""
+    warm = forecast(3_600, read_tokens=3_000, known_tokens=3_000, warm=1.0, known_to=1)
+    ours = msgspec.structs.replace(warm, write_5m_tokens=494, lasting_tokens=3_494)
+    theirs = msgspec.structs.replace(warm, write_5m_tokens=434, lasting_tokens=3_434)
+    assert baseline(Usage(3_600, 3_000, 486), ours, theirs) == Usage(3_600, 3_000, 426)
 
 
 def test_a_miss_that_was_not_foreseen_would_have_been_one_without_us() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from pennyweight.prefix import Blocks, SessionIndex, canonical, role, shared
@@ -48,6 +49,18 @@ def test_markers_and_the_form_of_a_text_do_not_count() -> None:
     a = blocks.chain(chat(user("x"), {"role": "user", "content": [result]}))
     b = blocks.chain(chat(marked, {"content": [listed], "role": "user"}))
     assert shared(a, b) == 2
+
+
+@pytest.mark.parametrize("wire", [Wire.OPENAI_CHAT, Wire.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("text", ["", "plain text", 'quoted "é" \n', "\U0001f40c"])
+@pytest.mark.parametrize("fields", [{"role": "user"}, {"role": "assistant"}, {"role": "tool", "tool_call_id": "c1"}])
+def test_a_message_that_is_a_text_is_read_as_the_one_block_that_it_is(
+    wire: Wire, text: str, fields: dict[str, str]
+) -> None:
+    blocks = Blocks(count=len)
+    (short,) = blocks.chain(chat({**fields, "content": text}, wire=wire))
+    (long,) = blocks.chain(chat({"content": [{"type": "text", "text": text}], **fields}, wire=wire))
+    assert msgspec.structs.replace(short, size_bytes=0) == msgspec.structs.replace(long, size_bytes=0)
 
 
 def test_what_the_model_reads_counts() -> None:

@@ -14,6 +14,7 @@ import click
 
 from ..app import OPTIMIZERS
 from ..config import Config, Problem, Provider, find, inspect, is_loopback
+from ..config.cache import problems as written_wrong
 from ..errors import PennyweightError
 from ..front.auth import Gate
 from ..prices import read_overrides
@@ -54,8 +55,7 @@ def examine(config: Config) -> list[Problem]:
         problems.append(Problem(error.message, ""))
     if not _writable(config.data_dir):
         problems.append(Problem(f"The data directory {config.data_dir} cannot be written.", "Choose another: --data."))
-    key = config.cache_key.reveal() if config.cache_key else ""
-    problems += [Problem(f"cache.{name}: {message}", remedy) for name, message, remedy in wrong(config.cache, key)]
+    problems += _caches(config)
     known = {entry.name for entry in entry_points(group="pennyweight.optimizers")} | set(OPTIMIZERS)
     for index, rule in enumerate(config.optimizers):
         if rule.use not in known:
@@ -99,6 +99,14 @@ def _embeddings(config: Config) -> list[Problem]:
     if reason := absent(folder_of(settings, config.data_dir)):
         problems.append(Problem(f"The semantic cache stays off: {reason}", "", "warning"))
     return problems
+
+
+def _caches(config: Config) -> list[Problem]:
+    """Packages and keys that the cache tiers lack, where what is written of them is sound."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    if any(severity == "error" for *_, severity in written_wrong(config.cache, encrypted=bool(key))):
+        return []
+    return [Problem(f"cache.{name}: {message}", remedy) for name, message, remedy in wrong(config.cache, key)]
 
 
 def _writable(directory: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -36,7 +36,7 @@ def problems(settings: CacheSettings, *, encrypted: bool) -> Iterator[tuple[tupl
         yield ("tiers",), "cache.tiers is empty.", 'Leave it out for ["memory", "sqlite"].', "error"
     for name in sorted({name for name in tiers if tiers.count(name) > 1}):
         yield ("tiers",), f"cache.tiers names {name!r} twice.", "Keep one of them.", "error"
-    if "memory" in tiers[1:]:
+    if "memory" in tiers[1:] and tiers[0] != "memory":
         yield ("tiers",), "cache.tiers has 'memory' below others.", "Name it first: it is the fastest.", "error"
     yield from _ranges(settings)
     for name, url in (("redis", settings.redis.url), ("postgres", settings.postgres.url)):
@@ -61,9 +61,17 @@ def _address(name: str, url: str | None, *, encrypted: bool) -> Iterator[tuple[t
         yield ("tiers",), f"cache.tiers names {name!r}, but there is no address for it.", remedy, "error"
         return
     parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES[name] or not (parts.hostname or parts.path):
+    if parts.scheme not in _SCHEMES[name] or not (parts.hostname or parts.path) or not _has_port(parts):
         example = "redis://host:6379/0" if name == "redis" else "postgresql://user:password@host:5432/database"
         yield (name, "url"), f"cache.{name}.url {without_password(url)!r} is no address.", f"Use {example}.", "error"
     elif parts.scheme == "redis" and not is_loopback(parts.hostname or "") and not encrypted:
         message = f"cache.redis is reached without encryption at {without_password(url)}: others may read answers."
         yield (name, "url"), message, "Use rediss://, or set PENNYWEIGHT_CACHE_KEY.", "warning"
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Or none, which means the usual one."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False

@@ -124,13 +124,14 @@ class Otel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FusingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls in flight that share one answer. `identical`: which, unless their route or header says otherwise.
 
-    across: through what replicas share theirs; "redis" is the server of [cache.redis]. templates: whether calls follow
+    across: through what replicas share theirs; "redis" is the server of [cache.redis], "auto" the same where that is a
+    cache tier. templates: whether calls follow
     others of their template, as far as the optimizer `templates` knows it.
     """
 
     identical: Fuse = "repeatable"
     buffer_bytes: int = 4 * 2**20  # how far a caller may be behind the fastest that reads the same answer
-    across: Literal["off", "redis"] = "off"
+    across: Literal["auto", "off", "redis"] = "auto"
     lease_s: float = 3.0  # a replica that says nothing for so long is taken for dead
     store_s: float = 0.25  # how long a call waits for Redis before it goes on without
     templates: bool = False
@@ -293,3 +294,8 @@ class Config(msgspec.Struct, frozen=True):
     embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()
     source: Path | None = None
+
+    @property
+    def fuses_across(self) -> bool:
+        """Whether calls in flight are shared with other replicas."""
+        return self.fusing.across == "redis" or (self.fusing.across == "auto" and "redis" in self.cache.tiers)

@@ -57,13 +57,16 @@ class _Looked(msgspec.Struct, frozen=True):
 class Economy:
     """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
 
-    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices) -> None:
+    def __init__(self, *, blocks: Blocks, caches: CacheBook, prices: Prices, stake: float = 0.001) -> None:
+        """stake: of what a conversation has cost, how much may be at stake in it for the sake of later calls."""
         self._blocks = blocks
         self._caches = caches
         self._prices = prices
+        self.stake = stake
         self.actual = Warmth()
         self.untouched = Warmth()
         self.habits = Habits()
+        self._rates: dict[tuple[str, str], tuple[Price, Rates | None]] = {}
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
     def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
@@ -120,6 +123,7 @@ class Economy:
             chore=chore,
             stranger=stranger,
             rates=self.rates(call.target, call.at),
+            stake=self.stake,
             repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
         )
 
@@ -316,7 +320,8 @@ class Economy:
             conversation.spent += bill(usage, seen.rates)
             conversation.answers += usage.output_tokens * seen.rates.of(usage.input_tokens)[4]
         if seen.rates is not None and conversation.rewritten:
-            without = baseline(usage, seen.forecast, would_be)
+            alike = seen.chain == seen.asked and seen.forecast == would_be
+            without = usage if alike else baseline(usage, seen.forecast, would_be)  # being off alike earns nothing
             earned = bill(without, seen.rates) - bill(usage, seen.rates)
             conversation.balance += earned
             if seen.history is not None:
@@ -325,9 +330,16 @@ class Economy:
     def rates(self, target: Target, at: float) -> Rates | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
         price = self._prices(target.provider, target.model, at)
-        if price is None or price.free:
+        if price is None:
             return None
-        return Rates(price, float(factor_at(price, at)))
+        known = self._rates.get((target.provider, target.model))
+        if known is not None and known[0] is price and not price.time_of_day:
+            return known[1]
+        found = None if price.free else Rates(price, float(factor_at(price, at)))
+        if len(self._rates) >= _MODELS:
+            self._rates.clear()
+        self._rates[target.provider, target.model] = price, found
+        return found
 
 
 _PROMPT = frozenset(
@@ -336,6 +348,7 @@ _PROMPT = frozenset(
 """The members of a body that what a provider caches depends on."""
 
 _AT_ONE_TIME_S = 0.05
+_MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
 _USUAL_OUTPUT_TOKENS = 400.0

@@ -35,6 +35,7 @@ class Foreseen(msgspec.Struct, frozen=True):
     chore: bool  # housekeeping: a wake, a title, a summary
     stranger: bool  # a conversation that went on before we saw it: what is warm is not known
     rates: Rates | None  # None: no price is known, so nothing is weighed
+    stake: float = 0.001  # of what a conversation has cost: how much may be at stake in it
     repeats_tokens: float | None = None  # of a chore: how much of such a prompt the next one repeats; None: not known
 
 

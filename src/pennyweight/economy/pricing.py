@@ -22,6 +22,7 @@ __all__ = [
     "unwritten",
 ]
 
+_ALIKE = 1.25
 _STEP_TOKENS = 128  # in which some providers count what they read
 _USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything was seen
 
@@ -146,7 +147,14 @@ def baseline(usage: Usage, sent: Forecast, would_be: Forecast) -> Usage:
     room = prompt - read
     writes = would_be.write_5m_tokens + would_be.write_1h_tokens
     marked = likely + writes if would_be.lasting_tokens else 0.0
-    lasting = min(round(max(would_be.lasting_tokens, marked if writes else 0.0)), prompt)
+    lasting = max(would_be.lasting_tokens, marked if writes else 0.0)
+    foreseen, billed = (
+        sent.write_5m_tokens + sent.write_1h_tokens,
+        usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+    )
+    if lasting > likely and billed > 0 and foreseen / _ALIKE <= billed <= foreseen * _ALIKE:
+        lasting += billed - foreseen  # of what is new, tokens are an estimate, and off alike in both
+    lasting = min(round(lasting), prompt)
     written = max(min(lasting - read, room), 0) if writes else 0
     long = round(written * (would_be.write_1h_tokens / writes)) if writes else 0
     return msgspec.structs.replace(

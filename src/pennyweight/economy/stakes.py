@@ -18,7 +18,7 @@ __all__ = ["purse", "reading", "smallest", "stake_refused", "standing", "takes_m
 _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
-_SHARE_MOST = 0.001  # a session that ends with the very next call must not have cost more than this above its baseline
+_STEPS = 12  # after which no stake is still bounded by them
 _SHARE_HOUR = 0.0008  # a conversation of long pauses comes back on another day, with another date in its head
 _YOUNG_PROMPTS = 20  # a conversation that has cost less than so many of the shortest cached prompts has just begun
 _SHARE_REPEATED = 0.05  # where an early part comes again although what follows has changed
@@ -48,8 +48,9 @@ def stake_refused(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> s
 
 def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     """What may be staked on the calls to come, in pico-dollars: what earlier changes have earned in this conversation,
-    and at most a thousandth of what it has cost, if it has gone on well within that life, oftener where a stake was
-    lost. So whatever follows, it costs no more than that above what it would have.
+    and at most `stake` of what it has cost (a thousandth, unless the operator allows more), if it has gone on well
+    within that life, oftener where a stake was lost. So whatever follows, it costs no more than that above what it
+    would have.
 
     first: for the smallest prefix that can be cached at all. Where a young agent goes on by itself, that may cost more.
     """
@@ -63,9 +64,10 @@ def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     cost = conversation.spent + conversation.answers + cost_now(seen.forecast, seen.rates)
     in_row = 1 + (conversation.in_row_later if hour else conversation.in_row) if seen.gap_s < WELL * life_s else 0
     if conversation.balance + reading(seen) < 0:
-        return _SHARE * cost + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
-    share = min(_SHARE * 2.0 ** (in_row - _SHOWN), _SHARE_HOUR if hour else _SHARE_MOST) if in_row >= _SHOWN else 0.0
-    if seen.gap_s < _AT_ONCE * life_s and not hour:
+        return min(_SHARE, seen.stake) * cost + conversation.balance if in_row >= _ONCE_BITTEN else 0.0
+    steps = min(in_row - _SHOWN, _STEPS)
+    share = min(_SHARE * 2.0**steps, _SHARE_HOUR if hour else seen.stake, seen.stake) if steps >= 0 else 0.0
+    if seen.gap_s < _AT_ONCE * life_s and not hour and seen.stake > 0:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
         elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):

@@ -13,19 +13,19 @@ from hashlib import blake2b
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, unquote
 
 import msgspec
 
+from ..kept import REST_BYTES, digest_start, tenant_of, tenant_prefix
 from ..ledger.functions import FunctionDelta
-from ..money import PicoUSD, parse_usd
 from .flights import Flight, Flights, copied
 from .key import Files, Unkeyable, encode
+from .settings import FunctionStats, Settings
 from .shelf import Begun, Cache, Stores
 from .source import named, source_of
 from .values import Entry, Unstorable, codec, seal, unseal
 
-__all__ = ["Core", "FunctionStats", "Held", "Settings"]
+__all__ = ["Core", "Held"]
 
 log = logging.getLogger(__name__)
 
@@ -34,70 +34,6 @@ R = TypeVar("R")
 _MEMORY_BYTES = 32 << 20  # of the results that one function holds in this process
 _SURE_S = 5.0  # how long memory is taken at its word; then the store is asked whether somebody invalidated
 _WAIT_S = 60.0  # for a result that another replica makes
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What `cached` was told. Times in seconds."""
-
-    ttl_s: float | None
-    stale_s: float
-    negative_ttl_s: float
-    key: Callable[..., object] | None
-    ignore: tuple[str, ...]
-    version: str | None
-    cost: Callable[[Any], PicoUSD]
-    memory: int
-
-    @classmethod
-    def of(
-        cls,
-        ttl: float | None,
-        stale: float,
-        negative_ttl: float,
-        key: Callable[..., object] | None,
-        ignore: Sequence[str],
-        version: str | int | None,
-        cost_usd: float | Callable[[Any], float],
-        memory: int,
-    ) -> Settings:
-        """Raises ValueError for what cannot be meant."""
-        for name, seconds in (("ttl", ttl), ("stale", stale), ("negative_ttl", negative_ttl)):
-            if seconds is not None and not 0 <= seconds < float("inf"):
-                raise ValueError(f"cached: {name}={seconds!r} must be seconds, 0 or more.")
-        if ttl == 0:
-            raise ValueError("cached: ttl=0 would keep nothing; leave out @cached, or give seconds such as hours(1).")
-        if isinstance(ignore, str):
-            raise ValueError(f"cached: ignore={ignore!r} must be names in a tuple: ignore=({ignore!r},).")
-        flat = None if callable(cost_usd) else int(parse_usd(repr(float(cost_usd))))
-
-        def cost(value: Any) -> PicoUSD:
-            return flat if flat is not None else int(parse_usd(repr(float(cost_usd(value)))))  # type: ignore[operator]
-
-        told = None if version is None else str(version)
-        return cls(ttl, stale, negative_ttl, key, tuple(ignore), told, cost, memory)
-
-
-class FunctionStats(msgspec.Struct, frozen=True):
-    """What happened to one function in this process. `stale` are among the hits, `failures` among the misses.
-
-    `shared`: calls that waited for another one's result. `unstorable`: results that could not be kept. `saved_s`: the
-    seconds that the results had taken to make; `saved`: pico-dollars, as far as `cost_usd` tells.
-    """
-
-    hits: int = 0
-    stale: int = 0
-    shared: int = 0
-    misses: int = 0
-    failures: int = 0
-    unstorable: int = 0
-    saved_s: float = 0.0
-    saved: PicoUSD = 0
-
-    @property
-    def hit_share(self) -> float:
-        """Of all calls, in [0, 1]; shared calls count as answered."""
-        calls = self.hits + self.shared + self.misses
-        return (self.hits + self.shared) / calls if calls else 0.0
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -136,6 +72,7 @@ class Core(Generic[R]):
         self._files = Files()
         told = source_of(self.function) if settings.version is None else f"version {settings.version}"
         self._identity = encode((named(self.function), told), "the function", self._files)
+        self._begins = digest_start(named(self.function))
         self._captures = settings.version is None and bool(self.function.__closure__)
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, _Kept | _Failure] = OrderedDict()
@@ -149,11 +86,11 @@ class Core(Generic[R]):
 
     def prefix(self) -> str:
         """Of all keys of this function, for the current tenant."""
-        return f"fn/{quote(self.cache.tenant(), safe='')}/{quote(named(self.function), safe='.')}/"
+        return tenant_prefix("functions", self.cache.tenant()) + self._begins
 
     def key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Raises TypeError for arguments that do not fit, or that cannot be part of a key."""
-        hashed = blake2b(self._identity, digest_size=20)
+        hashed = blake2b(self._identity, digest_size=REST_BYTES)
         try:
             if self._captures:
                 hashed.update(encode(self.function, "what the function has captured", self._files))
@@ -167,7 +104,7 @@ class Core(Generic[R]):
                         hashed.update(encode(name, name, self._files) + encode(value, name, self._files))
         except Unkeyable as error:
             raise TypeError(self._remedy(error)) from None
-        return self.prefix() + hashed.hexdigest()
+        return f"{self.prefix()}{hashed.hexdigest()}/{self.name}"
 
     def reads_files(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether making the key may take long."""
@@ -359,7 +296,7 @@ class Core(Generic[R]):
         ]
 
     def _count(self, key: str, **more: Any) -> None:
-        tenant = _tenant_of(key)
+        tenant = tenant_of(key)
         with self._lock:
             counts = self._counts.get(tenant, FunctionStats())
             added = {name: getattr(counts, name) + count for name, count in more.items()}
@@ -381,10 +318,6 @@ def _checked(function: Callable[..., Any], settings: Settings) -> FunctionType:
             f"cached: ignore={unknown[0]!r} is no argument of {function.__qualname__}({', '.join(names)})."
         )
     return function
-
-
-def _tenant_of(key: str) -> str:
-    return unquote(key.split("/", 2)[1])
 
 
 def _sum(all: Any) -> FunctionStats:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from .core import Core, FunctionStats, Held, Settings
+from .core import Core, Held
 from .flights import Flight, Left
+from .settings import FunctionStats, Settings
 from .shelf import Begun, Cache
 
 __all__ = ["AsyncCached", "Cached", "FunctionStats", "cached", "days", "hours", "minutes"]

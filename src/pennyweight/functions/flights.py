@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from concurrent.futures import Future
 from contextvars import ContextVar
@@ -59,14 +60,20 @@ class Flights:
     """By key. Safe in threads."""
 
     def __init__(self) -> None:
+        self._begin()
+        self.inside: ContextVar[frozenset[str]] = ContextVar("pennyweight_inside", default=_NONE)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}
-        self.inside: ContextVar[frozenset[str]] = ContextVar("pennyweight_inside", default=_NONE)
 
     def join(self, key: str) -> Any:
         """The flight: ours to lead, or another's to wait for. None when we are within it: waiting would never end."""
         if key in self.inside.get():
             return None
+        if os.getpid() != self._pid:  # a fork: who was making results is not in this process
+            self._begin()
         with self._lock:
             flight = self._flights.get(key)
             if flight is not None:

@@ -27,6 +27,7 @@ from ..ledger.functions import FunctionDelta, write_functions
 from ..protocols import KV, Clock, Lease, Leases
 from ..stores.assembly import Servers, open_tiers
 from ..stores.database import FILE, Database
+from ..stores.tiered import Tiered
 
 if TYPE_CHECKING:
     from .core import Core
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _FLUSH_S = 1.0  # how often counts go to the ledger
+_CONNECT_S = 1.0
 _UNSAVED = 10_000  # counts held while the ledger is down
 _LEASE_S = 15.0  # for a result to be made by one replica; renewed while it is
 
@@ -134,6 +136,7 @@ class Cache:
         )
         stack.push_async_callback(tiers.close)
         tiers.kv.start()
+        await _connected(tiers.kv)
         leases = self._leases or (tiers.leases if tiers.shared else None)
         return Stores(tiers.kv, leases, database, flush=tiers.kv.flush)
 
@@ -303,6 +306,14 @@ class _Thread:
                 self.unsaved = []
             except StoreError as error:
                 _warn("count", error)
+
+
+async def _connected(kv: Tiered) -> None:
+    """Wait a moment until servers are connected to: the first call's result may be there. Not for one that is down."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CONNECT_S):
+            while any(tier.down for tier in kv.stats()):  # noqa: ASYNC110 - a tier wakes nobody when it is well
+                await asyncio.sleep(0.005)
 
 
 def _warn(what: str, error: Exception) -> None:

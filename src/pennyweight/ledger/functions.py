@@ -79,6 +79,8 @@ def function_lines(path: Path, *, since: float = 0.0, tenant: str | None = None)
     where = "WHERE day >= ?" + ("" if tenant is None else " AND tenant = ?")
     given = (int(since // _DAY_S) * _DAY_S, *(() if tenant is None else (tenant,)))
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'function_hits'").fetchone():
+            return []  # written by an older Pennyweight
         rows = connection.execute(
             f"SELECT tenant, function, {sums} FROM function_hits {where} GROUP BY tenant, function "
             "ORDER BY sum(saved_s) DESC, function",

@@ -213,6 +213,10 @@ class Blocks:
         return known
 
     def _read(self, raw: bytes, kind: Kind, *, split: bool) -> Iterator[_Part]:
+        said = _said_in(raw) if kind == "message" else None
+        if said is not None:
+            yield self._plain(said, len(raw), split=split)
+            return
         try:
             value = _any.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -230,6 +234,13 @@ class Blocks:
             return
         for block in content:
             yield self._part(block, who, len(msgspec.json.encode(block)), whole=False)
+
+    def _plain(self, said: _Said, size: int, *, split: bool) -> _Part:
+        """What `_part` makes of a message that is a text and nothing else, as most are, for half the price."""
+        text = _encode(said.content if split else said)
+        tokens = self._count(said.content) if self._count is not None else 0
+        is_result = said.role == "tool" and not split
+        return _Part(said.role, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, "", tool=is_result)
 
     def _part(self, value: Any, who: str, size: int, *, whole: bool) -> _Part:
         bare = plain([value])  # a list, so that a lone text block is its text, whichever way it came
@@ -253,6 +264,25 @@ class Blocks:
             known = (hashlib.blake2b(text, digest_size=16).digest(), len(text))
             self._known.put(key, known)
         return known
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A message that is a text; its fields are in the order of their names."""
+
+    content: str
+    role: str
+    tool_call_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def _said_in(raw: bytes) -> _Said | None:
+    try:
+        return _said.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+_said = msgspec.json.Decoder(_Said)
+_encode = msgspec.json.Encoder().encode
 
 
 def _is_bound(value: Any) -> bool:

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_AT_ONCE = 64  # questions under way to one store; of one that hangs, none are added
 _LOOP_LATE_S = 0.005
 
 
@@ -29,7 +28,8 @@ class Asking:
     """What is asked of one store, bounded and counted, behind a circuit breaker.
 
     look: something to ask in order to see whether the store is well, with `trial_timeout_s` for it; nobody waits for
-    that. untried: taken for down until that has worked. on_well: called whenever the store has answered.
+    that. untried: taken for down until that has worked. on_well: called whenever the store has answered. at_once:
+    questions under way; more are refused, so that a store that hangs does not collect them.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Asking:
         on_well: Callable[[], None],
         trial_timeout_s: float,
         untried: bool,
+        at_once: int = 64,
     ) -> None:
         self._name = name
         self._now = clock.monotonic
@@ -50,6 +51,7 @@ class Asking:
         self._breaker = Breaker(untried=untried)
         self._running: set[asyncio.Task[Any]] = set()
         self._trial: asyncio.Task[None] | None = None
+        self._at_once = at_once
         self._closed = False
         self._told = self._refusal_told = False  # the log, that it is down, that it refuses writes
         self.errors = self.timeouts = self.skipped = 0
@@ -83,7 +85,7 @@ class Asking:
         """Waits no longer than that even for work that does not stop when it is cancelled. Whether the tier is well is
         judged by the work, also when the caller leaves before the time is up.
         """
-        if len(self._running) >= _AT_ONCE:
+        if len(self._running) >= self._at_once:
             work.close()
             self.skipped += 1
             raise StoreError(f"The cache tier {self._name} is busy.")

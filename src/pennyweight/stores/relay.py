@@ -13,12 +13,16 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError
 
+from ..clock import SystemClock
 from ..errors import StoreError
+from .asking import Asking
 from .redis import PREFIX, Client
 from .sealed import Codec
 
 __all__ = ["Reading", "RedisRelay", "Writing"]
 
+_AT_ONCE = 2_000  # questions under way; the connections are fewer
+_CLOSE_S = 1.0
 KEEP_MS = 30_000  # for those who come to read a little late
 _SEEN_MS = 3_000  # one who reads says so at least this often
 
@@ -48,8 +52,21 @@ return redis.call('ZCOUNT', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) -
 class RedisRelay:
     """A relay among all that use one Redis. Raises StoreError. It belongs to one event loop."""
 
-    def __init__(self, client: Client, *, codec: Codec | None = None, prefix: str = PREFIX) -> None:
+    def __init__(
+        self, client: Client, *, codec: Codec | None = None, prefix: str = PREFIX, timeout_s: float = 2.0
+    ) -> None:
+        """timeout_s: for a question. After three that took longer, none until a trial in the background has worked."""
         self._client: Any = client
+        self._timeout_s = timeout_s
+        self._asking = Asking(
+            "fusing",
+            clock=SystemClock(),
+            look=lambda: self._send("PING"),
+            on_well=lambda: None,
+            trial_timeout_s=5.0,
+            untried=False,
+            at_once=_AT_ONCE,
+        )
         self._codec = codec or Codec()
         self._prefix = prefix
 
@@ -66,11 +83,16 @@ class RedisRelay:
         return None if token is None else Reading(self, key, token.decode("latin-1"))
 
     async def aclose(self) -> None:
+        await self._asking.close(_CLOSE_S)
         await self._client.aclose()
 
     # --- for the two below ------------------------------------------------------------------------------------
 
-    async def ask(self, *command: Any) -> Any:
+    async def ask(self, *command: Any, blocks_s: float = 0.0) -> Any:
+        """blocks_s: how long Redis may take on purpose."""
+        return await self._asking.ask(self._send(*command), self._timeout_s + blocks_s)
+
+    async def _send(self, *command: Any) -> Any:
         try:
             return await self._client.execute_command(*command)
         except (RedisError, OSError) as error:
@@ -135,7 +157,9 @@ class Reading:
         """
         await self._relay.ask("EVAL", _SEEN, 1, self._readers, self._me, KEEP_MS)
         block_ms = max(min(int(timeout_s * 1000), _SEEN_MS), 1)
-        found = await self._relay.ask("XREAD", "BLOCK", block_ms, "STREAMS", self._stream, self._at)
+        found = await self._relay.ask(
+            "XREAD", "BLOCK", block_ms, "STREAMS", self._stream, self._at, blocks_s=block_ms / 1000
+        )
         entries = []
         for number, fields in _entries(found):
             self._at = number

@@ -30,7 +30,7 @@ def packed(values: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(values)}f", *(value / length for value in values))
 
 
-def unit(seed: int, dimensions: int = 32) -> bytes:
+def unit(seed: int, dimensions: int = 200) -> bytes:
     """A random direction, the same for the same seed."""
     source = random.Random(seed)
     return packed([source.gauss(0, 1) for _ in range(dimensions)])

@@ -13,7 +13,7 @@ from tests.engines import Engine
 
 from pennyweight.backends.coalesce import Coalesce
 from pennyweight.backends.fusing.across import Across
-from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.errors import StoreError, StreamCut, Unreachable
 from pennyweight.request import Reply
 from pennyweight.stores.redis import connect
 from pennyweight.stores.relay import RedisRelay
@@ -253,8 +253,6 @@ def test_when_the_one_who_asked_dies_the_other_goes_on_where_it_was(redis_server
 
 
 async def _dead(*_command: object) -> None:
-    from pennyweight.errors import StoreError
-
     raise StoreError("dead")
 
 
@@ -348,3 +346,58 @@ def test_entries_that_were_tampered_with_are_not_taken(redis_server: Engine) -> 
         assert said(await end(await b.coalesce.open(make_call(STEADY)))) == "own own "
 
     play(redis_server, first, second, act)
+
+
+def test_a_store_that_fails_is_left_alone_and_asked_again_later() -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def write(self, key: str, *, ttl_s: float) -> None:
+            self.asked += 1
+            raise StoreError("down")
+
+        async def read(self, key: str) -> None:
+            return None
+
+    async def run() -> None:
+        relay = Failing()
+        across = Across(ScriptedBackend(Script(content=b"yes")), relay)
+        for _ in range(20):
+            assert (await across.open(make_call(STEADY))).content == b"yes"
+        assert relay.asked == 1
+        across._rests_until = 0.0
+        await across.open(make_call(STEADY))
+        assert relay.asked == 2
+
+    asyncio.run(run())
+
+
+def test_a_caller_does_not_wait_until_the_others_were_told() -> None:
+    class Slow:
+        async def append(self, entries: object = ()) -> bool:
+            await asyncio.sleep(30)
+            return True
+
+        async def readers(self) -> int:
+            return 0
+
+        async def end(self) -> None:
+            return None
+
+        async def write(self, key: str, *, ttl_s: float) -> Slow:
+            return self
+
+        async def read(self, key: str) -> None:
+            return None
+
+    async def run() -> None:
+        across = Across(ScriptedBackend(Script(content=b"yes")), Slow(), store_s=20.0)
+        async with asyncio.timeout(2):
+            assert (await across.open(make_call(STEADY))).content == b"yes"
+        across.store_s = 0.01
+        await across.aclose()
+        await asyncio.sleep(0)
+        assert not [task for task in across.posting if not task.cancelling()]
+
+    asyncio.run(run())

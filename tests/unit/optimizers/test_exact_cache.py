@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.call import Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.call import SAID, Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.errors import ConfigError
 from pennyweight.hits import Audit, CacheRule, looks
 from pennyweight.kept import Named, named
 from pennyweight.optimizers.exact_cache import (
@@ -81,10 +82,30 @@ def test_streamed_or_whole_is_the_same_question() -> None:
 
 def test_the_order_and_spacing_of_members_do_not_matter() -> None:
     cache, _, _ = stored()
-    assert (
-        look(cache, make_call(b'{ "messages":[{"role":"user","content":"hi"}],\n "temperature":0, "model":"m"}'))
-        is not None
-    )
+    for same in (
+        b'{ "messages":[{"role":"user","content":"hi"}],\n "temperature":0, "model":"m"}',
+        b'{"model": "m", "temperature": 0, "messages": [{"role": "user", "content": "hi"}]}',
+        b'{\n\t"model" : "m",\r\n "temperature":0,"messages":[ { "role" : "user" , "content":"hi" } ]\n}\n',
+    ):
+        assert look(cache, make_call(same)) is not None
+
+
+def test_a_miss_is_read_and_hashed_once_but_under_the_target_that_answered() -> None:
+    cache = build(Settings(), parts := ContractParts())
+    call = make_call(BODY)
+    assert look(cache, call) is None
+    elsewhere = msgspec.structs.replace(call, target=Target("q", "small", Wire.OPENAI_CHAT))
+    asyncio.run(cache.settle(msgspec.structs.replace(outcome(elsewhere), answered_by="q")))
+    (key,) = parts.kv.data
+    found = named(key)
+    assert found is not None
+    assert found.model == "small"
+
+
+def test_white_space_within_texts_matters() -> None:
+    cache, _, _ = stored()
+    assert look(cache, make_call(BODY.replace(b'"hi"', b'" hi"'))) is None
+    assert look(cache, make_call(BODY.replace(b'"hi"', b'"h i"'))) is None
 
 
 def test_fields_left_out_of_the_key() -> None:
@@ -338,6 +359,32 @@ def test_answers_with_tool_calls_under_max_where_switched_on() -> None:
     assert proposal.level == "max"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(audit=1.5),
+        Settings(audit=-0.1),
+        Settings(ttl_s=0),
+        Settings(max_answer_bytes=-1),
+        Settings(ttl_min_s=0),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="exact_cache: "):
+        build(settings, ContractParts())
+
+
+@pytest.mark.parametrize(("ahead_s", "hit"), [(0, True), (59, True), (61, False), (1e6, False)])
+def test_an_entry_of_a_replica_whose_clock_is_ahead(ahead_s: float, hit: bool) -> None:
+    """Up to a minute counts as just made; beyond that nobody knows how old it is."""
+    cache, _, clock = stored()
+    clock.advance(-ahead_s)
+    proposal = look(cache, make_call(BODY))
+    assert (proposal is not None) is hit
+    if proposal is not None and isinstance(proposal.action, Answer):
+        assert dict(proposal.action.response.headers)["age"] == "0"
+
+
 def test_an_answer_lives_for_its_time() -> None:
     cache, _, clock = stored(settings=Settings(ttl_s=60))
     clock.advance(59)
@@ -363,6 +410,26 @@ def test_a_route_says_for_how_long(ttl_s: float, hit: bool) -> None:
     asyncio.run(cache.settle(outcome(make_call(BODY))))
     clock.advance(45)
     assert (look(cache, make_call(BODY)) is not None) is hit
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (make_call(BODY, tenant="t"), "not asked before"),
+        (make_call(b'{"model":"m"}'), "sampled: neither temperature 0 nor a seed"),
+        (make_call(BODY[:-1] + b',"tools":[{"type":"function"}]}'), "it carries tools"),
+        (make_call(BODY.replace(b'"m"', b'"news"')), "its route is volatile"),
+        (make_call(BODY[:-1] + b',"n":2}'), "its answer rests on more than its body"),
+        (make_call(BODY, headers=(("cache-control", "no-cache"),)), "the caller wants a fresh answer"),
+        (make_call(BODY, headers=(("cache-control", "max-age=0"),)), "asked before, too long ago"),
+        (make_call(b'{"temperature":0,'), "sampled: neither temperature 0 nor a seed"),
+    ],
+)
+def test_the_trail_tells_why_a_call_was_not_answered(call: Call, why: str) -> None:
+    cache, parts, _ = stored()
+    parts.rules["news"] = CacheRule("news", volatile=True)
+    assert look(cache, call) is None
+    assert call.facts[SAID]["exact_cache"].why == why
 
 
 def test_a_look_is_noted_with_what_came_of_it() -> None:
@@ -433,6 +500,15 @@ def test_what_a_cache_answered_is_not_kept_as_the_providers() -> None:
     cache = build(Settings(), parts := ContractParts())
     asyncio.run(cache.settle(msgspec.structs.replace(outcome(make_call(BODY)), answered_by="semantic_cache")))
     assert parts.kv.data == {}
+
+
+def test_what_another_call_was_told_is_not_kept_but_what_was_paid_for_is() -> None:
+    """It may have been the other one's answer with this one's values put in."""
+    shared = outcome(make_call(BODY).note(Step("coalesce", Verdict.ACCEPTED)))
+    unpaid = msgspec.structs.replace(shared, done=msgspec.structs.replace(shared.done, charges=()))
+    for finished, kept in ((unpaid, 0), (shared, 1)):
+        asyncio.run(build(Settings(), parts := ContractParts()).settle(finished))
+        assert len(parts.kv.data) == kept
 
 
 def test_an_answer_of_50_mb_is_not_kept_and_costs_nothing() -> None:

@@ -57,6 +57,17 @@ def test_a_session_may_end_with_any_call(result: int, gap_s: float) -> None:
     assert house.paid < 0.75 * house.asked
 
 
+@pytest.mark.parametrize(("stake", "least", "most"), [(0.0, 1.0, 1.0), (0.001, 1.0, 1.0), (0.01, 0.2, 0.4)])
+def test_the_operator_says_how_much_may_be_at_stake(stake: float, least: float, most: float) -> None:
+    """For one large block, which must be written whole."""
+    house, worst = House(stake=stake), 1.0
+    for body in loop(45, system=words(4_600, "rule"), tools=0):
+        house.play(house.call(body))
+        worst = max(worst, house.paid / house.asked)
+    assert least <= house.paid / house.asked <= most
+    assert worst <= 1.0 + stake
+
+
 def test_a_small_prefix_that_was_paid_for_is_read_however_fast_the_prompt_grows() -> None:
     house = House()
     house.run(list(loop(12, system=BLOCKS, result=20_000)))

@@ -87,26 +87,38 @@ class Across:
         self.store_s = store_s
         self.most_bytes = most_bytes
         self.telling: set[_Told] = set()
+        self.posting: set[asyncio.Task[None]] = set()
+        self._rest_s = 0.0  # 0: the store answers
+        self._rests_until = 0.0  # by the event loop's clock
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         key = share_key(call, self.fuse(call))
         return self._inner.open(call) if key is None else self._shared(call, key.hex())
 
     async def _shared(self, call: Call, key: str) -> Reply:
-        for _ in range(_TRIES):
+        now = asyncio.get_running_loop().time()
+        for _ in range(_TRIES if now >= self._rests_until else 0):
             try:
                 writing = await self.soon(self.relay.write(key, ttl_s=self.lease_s))
-                if writing is not None:
-                    return await _Told(self, call, writing).open()
-                reading = await self.soon(self.relay.read(key))
+                reading = None if writing is not None else await self.soon(self.relay.read(key))
             except StoreError as error:
-                log.warning("calls are not shared with other replicas", extra={"detail": str(error)})
+                self._rest(error)
                 break
+            self._rest_s = 0.0
+            if writing is not None:
+                return await _Told(self, call, writing).open()
             if reading is not None:
                 reply = await _Heard(self, call, key, reading).open()
                 if reply is not None:
                     return reply
         return await self._inner.open(call)
+
+    def _rest(self, error: StoreError) -> None:
+        """Leave the store alone for a while, a longer one each time: every call would wait for it in vain."""
+        if not self._rest_s:
+            log.warning("calls are not shared with other replicas", extra={"detail": str(error)})
+        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LAST_REST_S)
+        self._rests_until = asyncio.get_running_loop().time() + self._rest_s
 
     async def ask(self, call: Call) -> Reply:
         return await self._inner.open(call)
@@ -119,6 +131,10 @@ class Across:
         """Stop what is told to others: they go on by themselves."""
         for told in tuple(self.telling):
             told.stop()
+        if self.posting:
+            _, late = await asyncio.wait(tuple(self.posting), timeout=self.store_s)
+            for task in late:
+                task.cancel()
 
     async def soon(self, asked: Coroutine[Any, Any, T]) -> T:
         """Raises StoreError when the store takes too long."""
@@ -129,6 +145,7 @@ class Across:
             raise StoreError(f"The store that replicas share took longer than {self.store_s} s.") from None
 
 
+_FIRST_REST_S, _LAST_REST_S = 0.5, 10.0
 _TRIES = 4  # holders that may fail before a call goes on by itself
 
 
@@ -156,20 +173,22 @@ class _Told:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._posting = asyncio.create_task(self._post())
+        across.posting.add(self._posting)
+        self._posting.add_done_callback(across.posting.discard)
 
     async def open(self) -> Reply:
         try:
             reply = await self._across.ask(self._call)
         except BaseException:
-            await self._end(entries.FAILED)
+            self._last(entries.FAILED)
             raise
         if reply.status >= 500 or (reply.content is not None and len(reply.content) > self._across.most_bytes):
-            await self._end(entries.FAILED)
+            self._last(entries.FAILED)
             return reply
         self._tell(entries.head(reply))
-        if reply.chunks is None:
+        if reply.chunks is None:  # the caller here has it now; the others have it as soon as it is told
             self._tell(entries.BYTES + (reply.content or b""))
-            await self._end(entries.end(reply.done))
+            self._last(entries.end(reply.done))
             return reply
         pumping = self._pumping = asyncio.create_task(self._pump(reply, reply.chunks))
         self._across.telling.add(self)
@@ -216,7 +235,8 @@ class _Told:
             finally:
                 self._pumped = True
                 self._news.set()
-                await self._end(entries.end(reply.done) if self._error is None else entries.FAILED)
+                self._last(entries.end(reply.done) if self._error is None else entries.FAILED)
+                await self._told()
 
     async def _relayed(self) -> AsyncIterator[bytes]:
         while True:
@@ -254,14 +274,15 @@ class _Told:
             self._outbox.append(entry)
         self._mail.set()
 
-    async def _end(self, last: bytes) -> None:
-        """Tell how it ended, at the latest when the store has had its time."""
-        if self._over:
-            return
+    def _last(self, entry: bytes) -> None:
+        """Tell how it ended."""
         if not self._muted:
-            self._outbox.append(last)
+            self._outbox.append(entry)
         self._over = True
         self._mail.set()
+
+    async def _told(self) -> None:
+        """All has been told, or the store has had its time."""
         await asyncio.wait((self._posting,), timeout=self._across.store_s)
         if not self._posting.done():
             self._posting.cancel()

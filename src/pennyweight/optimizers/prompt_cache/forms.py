@@ -25,7 +25,9 @@ class _First(msgspec.Struct):
 
     tools: dict[frozenset[bytes], tuple[bytes, ...]] = {}
     systems: dict[str, bytes] = {}
-    seen: tuple[int, int] = (0, 0)  # the last head, as hashes: most calls have it again, and looking anew costs
+    seen_tools: int = 0  # the last ones, as hashes: most calls have them again, and looking anew costs
+    seen_system: int = 0
+    seen_text: int = 0  # of the system prompt, which is the same with other breakpoints
 
 
 class Forms:
@@ -52,16 +54,22 @@ class Forms:
         if len(self._sessions) > self._limit:
             self._sessions.popitem(last=False)
         envelope = call.request.envelope
-        seen = (hash(tuple(map(bytes, envelope.tools or ()))), hash(bytes(envelope.system or b"")))
-        if seen == first.seen:
-            return
-        first.seen = seen
-        if envelope.tools and len(first.tools) < _MOST:
-            raws = tuple(bytes(tool) for tool in envelope.tools)
-            first.tools.setdefault(frozenset(map(canonical, raws)), raws)
-        text = _text(envelope.system) if call.request.wire is Wire.ANTHROPIC_MESSAGES else None
-        if text is not None and len(first.systems) < _MOST:
-            first.systems.setdefault(_constant(text), bytes(envelope.system))
+        tools = tuple(bytes(tool) for tool in envelope.tools or ())
+        if tools and hash(tools) != first.seen_tools and len(first.tools) < _MOST:
+            first.tools.setdefault(frozenset(map(canonical, tools)), tools)
+        first.seen_tools = hash(tools)
+        if call.request.wire is Wire.ANTHROPIC_MESSAGES and envelope.system is not None:
+            _learn_system(bytes(envelope.system), first)
+
+
+def _learn_system(system: bytes, first: _First) -> None:
+    seen, first.seen_system = first.seen_system, hash(system)
+    text = _text(system) if first.seen_system != seen else None
+    if text is None or hash(text) == first.seen_text:
+        return
+    first.seen_text = hash(text)
+    if len(first.systems) < _MOST:
+        first.systems.setdefault(_constant(text), system)
 
 
 _MOST = 16  # heads that one session may have

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -20,10 +20,12 @@ __all__ = ["PromptCache", "Settings", "build"]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`ttl`: the life of our marks; "auto" picks it by the conversation's gaps. `keys`: set `prompt_cache_key`."""
+    """`ttl`: the life of our marks; "auto" picks it by the conversation's gaps. `keys`: set `prompt_cache_key`.
+    `stake`: of what a conversation has cost, how much may be lost if it ends before a mark of ours has paid."""
 
     ttl: Literal["auto", "5m", "1h"] = "auto"
     keys: bool = True
+    stake: Annotated[float, msgspec.Meta(ge=0.0, le=0.2)] = 0.001
 
 
 class Parts(Protocol):
@@ -46,6 +48,7 @@ class PromptCache:
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
         self._economy = parts.economy
+        self._economy.stake = settings.stake
         self._clock = parts.clock
         self._forms = Forms()
         self._refusals: OrderedDict[Target, tuple[int, float]] = OrderedDict()  # in a row, and when the last one came

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import StoreError
 from ..database import Database
-from .rows import Floats
+from .space import Floats
 
 __all__ = ["Kept"]
 

@@ -18,7 +18,7 @@ __all__ = ["LazyVectors", "ListedVectors", "Settings", "open_vectors"]
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[vectors]`: where semantic entries are looked for.
 
-    size_bytes, flat and keep are for `memory`: its bound, the entries of a space up to which each is compared, and
+    size_bytes, flat and keep are for `memory`: its bound, the entries of a space up to which all are compared, and
     whether entries survive a restart. quantized: eight bits a value in Redis, a quarter of the room.
     """
 

@@ -13,13 +13,13 @@ from ...errors import StoreError
 from ...protocols import Clock
 from .check import check_length, check_size
 from .kept import Kept
-from .rows import Floats
-from .space import Space
+from .space import Floats, Space
 
 __all__ = ["MemoryVectors"]
 
 log = logging.getLogger(__name__)
 
+_EVICTED = 30  # one entry in so many goes at a time
 _IDLE_S = 600.0  # a space unused for so long leaves memory first, where a database still has it
 _RETRY_S = 30.0  # before a space that could not be read is asked for again
 
@@ -27,10 +27,10 @@ _RETRY_S = 30.0  # before a space that could not be read is asked for again
 class MemoryVectors:
     """Protocol: `pennyweight.protocols.Vectors`. It belongs to one event loop.
 
-    size_bytes: of all spaces together, graphs included. Past it go, first, idle spaces that `kept` still has; then the
-    least recently used entries of all spaces, a tenth at a time. An entry counts as used when it is added, and when it
-    is the nearest to a query. flat: entries of a space up to which every one is compared; past that a graph is built in
-    the background and used. kept: where entries survive a restart; a space is read from there when it is first used.
+    size_bytes: of all spaces together. Past it go, first, idle spaces that `kept` still has; then the least recently
+    used entries of all spaces, a few in a hundred at a time. An entry counts as used when it is added, and when it is
+    the nearest to a query. flat: entries of a space up to which every one is compared; past that sketches tell which
+    are. kept: where entries survive a restart; a space is read from there when it is first used.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MemoryVectors:
             self._kept.put(space, id, values, expires)
         self._unchecked += 1
         if self._unchecked >= 64 or len(values) * self._unchecked > self._size_bytes >> 6:
-            await self._bound()
+            self._bound()
 
     async def nearest(self, space: str, vector: bytes, *, limit: int) -> Sequence[tuple[str, float]]:
         values = _values(space, vector)
@@ -90,7 +90,6 @@ class MemoryVectors:
             for sized in self._spaces.pop(name).by_dimensions.values():
                 self._expire(name, sized)
                 gone += len(sized)
-                await sized.close()
         if self._kept is not None:
             await self._kept.delete(prefix)
         return gone
@@ -110,9 +109,7 @@ class MemoryVectors:
         return [id for sized in named.by_dimensions.values() for id in sized.ids][:limit]
 
     async def settled(self) -> None:
-        """Wait until graphs are built and what is kept is written: for benches and tests."""
-        for sized in self._all():
-            await sized.settled()
+        """Wait until what is kept is written: for benches and tests."""
         if self._kept is not None:
             await self._kept.flush()
 
@@ -120,8 +117,6 @@ class MemoryVectors:
         for task in self._loading.values():
             task.cancel()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        for sized in self._all():
-            await sized.close()
         if self._kept is not None:
             await self._kept.aclose()
 
@@ -182,28 +177,26 @@ class MemoryVectors:
 
     # --- the bound ------------------------------------------------------------------------------------------
 
-    async def _bound(self) -> None:
+    def _bound(self) -> None:
         self._unchecked = 0
         if self._kept is not None and self.size_bytes > self._size_bytes:
-            await self._unload_idle()
+            self._unload_idle()
         while self.size_bytes > self._size_bytes and len(self):
             self._evict()
 
-    async def _unload_idle(self) -> None:
+    def _unload_idle(self) -> None:
         over = self.size_bytes - self._size_bytes
         idle = self._clock.monotonic() - _IDLE_S
         for name, named in sorted(self._spaces.items(), key=lambda item: item[1].used_s):
             if over <= 0 or named.used_s > idle:
                 return
             self._spaces.pop(name, None)
-            for sized in named.by_dimensions.values():
-                over -= sized.size_bytes
-                await sized.close()
+            over -= sum(sized.size_bytes for sized in named.by_dimensions.values())
 
     def _evict(self) -> None:
-        """Drop the tenth of all entries that was used the longest ago."""
+        """Drop the part of all entries that was used the longest ago."""
         uses = np.concatenate([sized.uses() for sized in self._all()])
-        place = len(uses) // 10
+        place = len(uses) // _EVICTED
         bound = int(np.partition(uses, place)[place]) + 1
         for name, named in list(self._spaces.items()):
             for dimensions, sized in list(named.by_dimensions.items()):
@@ -212,7 +205,6 @@ class MemoryVectors:
                     for id in gone:
                         self._kept.remove(name, id)
                 if not len(sized):
-                    sized.stop()
                     del named.by_dimensions[dimensions]
             if not len(named):
                 del self._spaces[name]

@@ -1,217 +1,196 @@
-"""One space in memory: exact search while it is small, a graph of eight-bit vectors (HNSW) once it is not.
-
-The graph only names candidates; their cosines are computed from the vectors themselves. It is built, and built again
-when too much of it is dead, in a thread, on a copy: the old one answers meanwhile.
-"""
+"""One space in memory: all vectors are compared while they are few, by their sketches first once they are not."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Floats, Rows, best
+from .sketches import LEAST_DIMENSIONS, Sketches, available
 
-__all__ = ["Graph", "Space"]
+__all__ = ["Floats", "Space"]
 
-log = logging.getLogger(__name__)
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.intp]
 
-_SIGMAS = 4.0  # the range of eight bits, in standard deviations of a component: 0.978 of true neighbours, 0.957 without
-_PART = 64  # rows between two looks at whether to stop
-_SPARE = 4  # candidates more than asked for, since eight bits change their order
-_LINKS_BYTES = 470  # of a row in the graph: 85 MB were measured for 100,000 rows of 384
-_TAIL = 64  # rows that came during a build and are searched one by one until they are in the graph
-
-
-class Graph:
-    """An HNSW graph of usearch over rows, by their numbers. One thread adds and searches."""
-
-    def __init__(self, dimensions: int) -> None:
-        from usearch.index import Index
-
-        self._scale = 127 * dimensions**0.5 / _SIGMAS
-        self._index: Any = Index(
-            ndim=dimensions, metric="cos", dtype="i8", connectivity=16, expansion_add=64, expansion_search=32
-        )
-
-    def add(self, rows: npt.NDArray[np.uint64], vectors: Floats) -> None:
-        self._index.add(rows, self._bytes(vectors), threads=1)
-
-    def near(self, query: Floats, count: int) -> npt.NDArray[np.uint64]:
-        keys: npt.NDArray[np.uint64] = self._index.search(self._bytes(query), count, threads=1).keys
-        return keys
-
-    def _bytes(self, vectors: Floats) -> npt.NDArray[np.int8]:
-        bytes: npt.NDArray[np.int8] = np.clip(np.rint(vectors * self._scale), -127, 127).astype(np.int8)
-        return bytes
+_NEVER = -2.0  # below any cosine
+_BLOCK_VALUES = 400_000  # of a block: OpenBLAS takes one thread for so many, and spins in several for more
+_GROUP = 64  # scores whose maximum stands for them while the best are looked for
+_ENTRY_BYTES = 220  # an id in a list and a dict, with its number and times
+_FINALIST_VALUES = 15_000  # of rows whose cosines are computed: 40 of 384, and at least twice as many as are asked for
 
 
 class Space:
-    """Vectors of one length. It belongs to one event loop. `flat`: from more entries than this on, a graph is kept."""
+    """Vectors of one length, each with an id, a time to go and a last use. It belongs to one event loop.
+
+    flat: up to so many, all are compared. Past that the vectors are float16, by which a cosine is right to 0.00001, and
+    only those with the nearest sketches are compared. Rows are always full: the last one fills the place of one that
+    goes. Vectors are in blocks, so that growing copies nothing large and a product stays in one thread.
+    """
 
     def __init__(self, dimensions: int, *, flat: int) -> None:
+        self._dimensions = dimensions
         self._flat = flat
-        self._rows = Rows(dimensions)
-        self._graph: Graph | None = None
-        self._in_graph = 0  # rows, from the first on
-        self._build: asyncio.Task[None] | None = None
-        self._stop = threading.Event()
+        self._ids: list[str] = []
+        self._row_of: dict[str, int] = {}
+        self._block_rows = max(32, min(1024, _BLOCK_VALUES // dimensions))
+        self._type: npt.DTypeLike = np.float32
+        self._blocks: list[npt.NDArray[np.floating]] = []
+        self._expires = np.full(16, math.inf)  # unix seconds
+        self._used = np.zeros(16, np.int64)
+        self._first_expires = math.inf  # none expires before
+        self._sketches: Sketches | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ids)
 
     def __contains__(self, id: str) -> bool:
-        return id in self._rows.row_of
+        return id in self._row_of
 
     @property
     def ids(self) -> list[str]:
-        return list(self._rows.row_of)
+        return list(self._ids)
+
+    @property
+    def sketched(self) -> bool:
+        return self._sketches is not None
 
     @property
     def size_bytes(self) -> int:
-        """By estimate. With a graph: of what lives and as much dead as there may be before it is packed."""
-        if self._graph is None:
-            return self._rows.size_bytes * len(self) // max(self._rows.count, 1)
-        return int(len(self) * (self._rows.row_bytes + self._rows.dimensions + _LINKS_BYTES) * 1.25)
-
-    @property
-    def has_graph(self) -> bool:
-        return self._graph is not None
+        blocks = sum(block.nbytes for block in self._blocks)
+        sketches = 0 if self._sketches is None else self._sketches.size_bytes
+        return blocks + sketches + len(self._ids) * _ENTRY_BYTES
 
     def add(self, id: str, vector: Floats, *, expires: float, used: int) -> None:
-        self._rows.append(id, vector, expires, used)
-        if self._graph is not None:
-            self._extend(self._graph, 2)  # two: what came during a build gets its turn too
-        self._tidy()
+        """Keep it, in place of what went by that id."""
+        row = self._row_of.get(id)
+        if row is None:
+            row = self._new_row(id)
+        self._blocks[row // self._block_rows][row % self._block_rows] = vector
+        self._expires[row], self._used[row] = expires, used
+        self._first_expires = min(self._first_expires, expires)
+        if self._sketches is not None:
+            self._sketches.put(row, vector[None])
+        elif len(self._ids) > self._flat and self._dimensions >= LEAST_DIMENSIONS and available():
+            self._sketch_all()
 
     def remove(self, id: str) -> bool:
-        removed = self._rows.kill(id)
-        self._tidy()
-        return removed
+        row = self._row_of.pop(id, None)
+        if row is None:
+            return False
+        last, size = len(self._ids) - 1, self._block_rows
+        if row != last:
+            moved = self._ids[last]
+            self._ids[row] = moved
+            self._row_of[moved] = row
+            self._blocks[row // size][row % size] = self._blocks[last // size][last % size]
+            self._expires[row], self._used[row] = self._expires[last], self._used[last]
+            if self._sketches is not None:
+                self._sketches.move(last, row)
+        self._ids.pop()
+        if last % size == 0:
+            self._blocks.pop()
+        return True
+
+    def expire(self, now: float) -> list[str]:
+        """Drop what has had its time; the ids."""
+        if self._first_expires > now:
+            return []
+        gone = self._drop(np.flatnonzero(self._expires[: len(self._ids)] <= now))
+        left = self._expires[: len(self._ids)]
+        self._first_expires = float(left.min()) if len(left) else math.inf
+        return gone
 
     def uses(self) -> npt.NDArray[np.int64]:
-        return self._rows.uses()
+        """When each was last used, in no order."""
+        return self._used[: len(self._ids)]
 
     def evict(self, used: int) -> list[str]:
         """Drop what was last used before that; the ids."""
-        gone = self._rows.used_before(used)
-        for id in gone:
-            self._rows.kill(id)
-        if self._graph is None and self._build is None and gone:
-            self._pack()
-        else:
-            self._tidy()
-        return gone
-
-    def expire(self, now: float) -> list[str]:
-        gone = self._rows.expire(now)
-        if gone:
-            self._tidy()
-        return gone
+        return self._drop(np.flatnonzero(self._used[: len(self._ids)] < used))
 
     def nearest(self, query: Floats, limit: int, *, used: int) -> list[tuple[str, float]]:
         """The nearest first, with cosines. The first of them counts as used."""
-        rows, ids = self._rows, self._rows.ids
-        if self._graph is None:
-            scores = rows.scores(query)
-            places = best(scores, limit).tolist()
-            found = [(row, float(scores[row])) for row in places]
+        if not self._ids:
+            return []
+        if self._sketches is None:
+            scores = self._scores(query)
+            rows = best(scores, limit)
+            found = list(zip(rows.tolist(), scores[rows].tolist(), strict=True))
         else:
-            found = self._through_graph(self._graph, query, limit)
+            finalists = max(_FINALIST_VALUES // self._dimensions + 1, 2 * limit)
+            near = self._sketches.nearest(query, len(self._ids), finalists)
+            cosines = self._vectors(near) @ query
+            order = np.argsort(-cosines, kind="stable")[:limit]
+            found = list(zip(near[order].tolist(), cosines[order].tolist(), strict=True))
         if found:
-            rows.touch(found[0][0], used)
-        return [(id, min(score, 1.0)) for row, score in found if (id := ids[row]) is not None]
+            self._used[found[0][0]] = used
+        return [(self._ids[row], min(cosine, 1.0)) for row, cosine in found]
 
-    def _through_graph(self, graph: Graph, query: Floats, limit: int) -> list[tuple[int, float]]:
-        rows = self._rows
-        dead_share = len(rows.dead) / max(rows.count, 1)
-        near = graph.near(query, int((limit + _SPARE) * (1 + 2 * dead_share))).tolist()
-        candidates = [row for row in near if rows.ids[row] is not None]
-        scores = (rows.vectors(candidates) @ query).tolist()
-        found = list(zip(candidates, scores, strict=True))
-        if self._in_graph < rows.count:
-            tail = rows.scores(query, self._in_graph)
-            found += [(self._in_graph + place, float(tail[place])) for place in best(tail, limit).tolist()]
-        found.sort(key=lambda pair: -pair[1])
-        return found[:limit]
+    # --- rows -----------------------------------------------------------------------------------------------
 
-    # --- keeping it fast ------------------------------------------------------------------------------------
+    def _new_row(self, id: str) -> int:
+        row = len(self._ids)
+        self._ids.append(id)
+        self._row_of[id] = row
+        block, at = divmod(row, self._block_rows)
+        if block == len(self._blocks):  # the first one starts small and doubles: most spaces hold a handful of vectors
+            rows = self._block_rows if block else min(16, self._block_rows)
+            self._blocks.append(np.zeros((rows, self._dimensions), self._type))
+        elif at == len(self._blocks[block]):
+            old = self._blocks[block]
+            new = np.zeros((min(len(old) * 2, self._block_rows), self._dimensions), self._type)
+            new[: len(old)] = old
+            self._blocks[block] = new
+        if row == len(self._expires):
+            self._expires = np.concatenate((self._expires, np.full(row, math.inf)))
+            self._used = np.concatenate((self._used, np.zeros(row, np.int64)))
+        return row
 
-    async def settled(self) -> None:
-        """Wait until no graph is being built."""
-        while self._build is not None:
-            await asyncio.wait([self._build])
+    def _drop(self, rows: Iterable[int]) -> list[str]:
+        gone = [self._ids[row] for row in rows]
+        for id in gone:
+            self.remove(id)
+        return gone
 
-    def stop(self) -> None:
-        """Build no more."""
-        self._stop.set()
+    def _sketch_all(self) -> None:
+        """From now on: float16, and sketches."""
+        whole = [block[: len(self._ids) - n * self._block_rows] for n, block in enumerate(self._blocks)]
+        middle = sum(block.sum(axis=0) for block in whole) / len(self._ids)
+        self._type = np.float16
+        self._sketches = Sketches(np.asarray(middle, np.float32))
+        for number, block in enumerate(self._blocks):
+            first = number * self._block_rows
+            self._sketches.put(first, block[: len(self._ids) - first])
+            self._blocks[number] = block.astype(np.float16)
 
-    async def close(self) -> None:
-        self.stop()
-        await self.settled()
+    def _vectors(self, rows: Numbers) -> Floats:
+        """(len(rows), d) float32."""
+        size, blocks = self._block_rows, self._blocks
+        return np.array([blocks[row // size][row % size] for row in rows.tolist()], np.float32)
 
-    def _extend(self, graph: Graph, most: int) -> None:
-        """Put up to so many rows into the graph that are not in it yet."""
-        first, end = self._in_graph, min(self._in_graph + most, self._rows.count)
-        rows = range(first, end)
-        if rows:
-            graph.add(np.arange(first, end, dtype=np.uint64), self._rows.vectors(rows))
-            self._in_graph = end
+    def _scores(self, query: Floats) -> Floats:
+        """Cosines of all rows; the padding at the end gets less than any. (n,) float32, n a multiple of `_GROUP`."""
+        size, end = self._block_rows, len(self._ids)
+        scores = np.empty(-(-end // _GROUP) * _GROUP, np.float32)
+        for number, block in enumerate(self._blocks):
+            first = number * size
+            stop = min(first + size, end)
+            part = block[: stop - first]
+            np.dot(part if part.dtype == np.float32 else part.astype(np.float32), query, out=scores[first:stop])
+        scores[end:] = _NEVER
+        return scores
 
-    def _tidy(self) -> None:
-        """Pack or build when it is time."""
-        if self._build is not None or self._stop.is_set():
-            return
-        rows = self._rows
-        much_dead = len(rows.dead) > max(64, rows.count // 8 if self._graph is None else rows.count // 4)
-        if self._graph is None and len(rows) <= self._flat:
-            if much_dead:
-                self._pack()
-        elif self._graph is None or much_dead:
-            self._build = asyncio.get_running_loop().create_task(self._rebuild())
 
-    def _pack(self) -> None:
-        alive = sorted(self._rows.row_of.values())
-        packed = Rows(self._rows.dimensions)
-        packed.copy(self._rows, alive)
-        packed.adopt(self._rows, alive)
-        self._rows = packed
+def best(scores: Floats, limit: int) -> Numbers:
+    """The places of the `limit` highest, highest first. `scores`: as `Space._scores` gives them.
 
-    async def _rebuild(self) -> None:
-        """A graph over packed rows; what comes meanwhile is added to it before it is used, down to a short tail."""
-        rows = self._rows
-        packed, graph = Rows(rows.dimensions, np.float16), Graph(rows.dimensions)
-        kept: list[int] = []
-        seen = 0
-        try:
-            while not self._stop.is_set():
-                more = [row for row in range(seen, rows.count) if rows.ids[row] is not None]
-                seen = rows.count
-                if len(more) <= _TAIL and kept:
-                    break
-                await asyncio.to_thread(self._fill, graph, packed, rows, more)
-                kept += more
-            else:
-                return
-            packed.adopt(rows, kept)
-            self._rows, self._graph, self._in_graph = packed, graph, len(kept)
-        except Exception as error:  # noqa: BLE001 - no memory, for instance: the exact search goes on
-            self._flat = max(self._flat, len(rows)) * 4
-            log.warning("no graph could be built over vectors", extra={"error": type(error).__name__, "rows": seen})
-        finally:
-            self._build = None
-
-    def _fill(self, graph: Graph, packed: Rows, rows: Rows, more: Sequence[int]) -> None:
-        """In a thread: copy those rows, and put them into the graph under their new numbers."""
-        first = packed.copied
-        packed.copy(rows, more)
-        for start in range(first, packed.copied, _PART):
-            if self._stop.is_set():
-                return
-            part = range(start, min(start + _PART, packed.copied))
-            graph.add(np.arange(part.start, part.stop, dtype=np.uint64), packed.vectors(part))
+    The `limit`-th highest of the groups' maxima is a lower bound of what is looked for, and few scores pass it: five
+    times faster than a partition of all scores.
+    """
+    groups = scores.reshape(-1, _GROUP).max(axis=1)
+    bound = np.partition(groups, -limit)[-limit] if len(groups) > limit else _NEVER
+    places = np.flatnonzero(scores >= max(float(bound), -1.5))
+    return places[np.argsort(-scores[places], kind="stable")[:limit]]

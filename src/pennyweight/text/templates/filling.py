@@ -103,13 +103,12 @@ class Filler:
     def _safe(self, text: str, at: int) -> int:
         """Up to where no value begins, whatever comes next."""
         found = self._pattern.search(text, at) if self._pattern is not None else None
-        if found is not None:
-            return found.start()
-        for start in range(max(at, len(text) - self._longest + 1), len(text)):
+        end = found.start() if found is not None else len(text)
+        for start in range(max(at, len(text) - self._longest + 1), end):  # a longer one may have begun before it
             tail = text[start:]
             if any(form.startswith(tail) for form in self._forms):
                 return start
-        return len(text)
+        return end
 
     def _replaced(self, text: str, found: re.Match[str]) -> str:
         old = found[0]

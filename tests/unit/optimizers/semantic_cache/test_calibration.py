@@ -1,4 +1,4 @@
-"""The bound, the line that is drawn by it, and what a partition makes of them. Streams are synthetic: truth is known."""
+"""The bound, the line drawn by it, and what a partition makes of them. Streams are synthetic: truth is known."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pennyweight.hits import wrong_at_most
 from pennyweight.optimizers.semantic_cache.bounds import clopper_pearson, weighted
 from pennyweight.optimizers.semantic_cache.calibration import draw_line
 from pennyweight.optimizers.semantic_cache.linear import Linear
+from pennyweight.optimizers.semantic_cache.logistic import fit
 from pennyweight.optimizers.semantic_cache.neighbours import LOOK_AT, look
 from pennyweight.optimizers.semantic_cache.panel import Panel
 from pennyweight.optimizers.semantic_cache.partition import Looked, Partition, Rules
@@ -59,18 +60,18 @@ def stream(count: int, lots: np.random.Generator, error: float = 0.5) -> tuple[n
 def test_a_line_keeps_its_promise_on_what_comes_after() -> None:
     lots = np.random.default_rng(5)
     over, drawn = 0, 0
-    for _ in range(60):
-        features, wrong = stream(1200, lots, error=0.2)
-        line = draw_line(features, wrong, features[-500:], target=0.03, alpha=0.05)
+    for _ in range(30):
+        features, wrong = stream(900, lots, error=0.15)
+        line = draw_line(features, wrong, features[-500:], target=0.05, alpha=0.05)
         assert line is not None
         if line.threshold is None:
             continue
         drawn += 1
-        later, truth = stream(20_000, lots, error=0.2)
+        later, truth = stream(20_000, lots, error=0.15)
         above = line.scores(later) >= line.threshold
-        over += truth[above].mean() > 0.03
-    assert drawn > 30
-    assert over <= 6  # 5% of 60 and its own noise
+        over += truth[above].mean() > 0.05
+    assert drawn > 20
+    assert over <= 4  # 5% of 30 and its own noise
 
 
 def test_no_line_without_labels_and_no_threshold_where_all_is_noise() -> None:
@@ -102,12 +103,12 @@ def test_watching_all_the_time_breaks_no_promise() -> None:
     """Streams that never get easier, redrawn as labels come, hits audited as a partition does: the share of wrong
     answers among all that were served stays under the target."""
     lots = np.random.default_rng(11)
-    target, over, served_in = 0.03, 0, 0
-    for _ in range(40):
-        features, wrong = stream(2500, lots, error=0.25)
+    target, over, served_in = 0.05, 0, 0
+    for _ in range(12):
+        features, wrong = stream(1500, lots, error=0.15)
         labels: list[int] = []
         line, due, served, bad = None, 100, 0, 0
-        for at in range(2500):
+        for at in range(1500):
             score = float(line.scores(features[at : at + 1])[0]) if line is not None else 0.0
             hit = line is not None and line.threshold is not None and score >= line.threshold
             if hit and line is not None and lots.random() >= line.audit_share(score, 0.05):
@@ -122,8 +123,8 @@ def test_watching_all_the_time_breaks_no_promise() -> None:
                 )
         served_in += served > 100
         over += bad > target * served
-    assert served_in >= 10
-    assert over <= 2
+    assert served_in >= 8
+    assert over <= 1
 
 
 # --- what it looks at ---------------------------------------------------------------------------------------
@@ -250,3 +251,20 @@ def test_a_few_wrong_audits_in_a_row_close_it_and_one_among_many_does_not() -> N
     assert "audits found it wrong too often" in partition.reason
     assert partition.decide(looked, 0.99).act == "miss"
     assert partition.counts["audited_wrong"] >= 4
+
+
+def test_the_regression_finds_its_minimum_wherever_it_is() -> None:
+    """Newton's step runs away where chances are near 0 or 1: rare errors, clean separation, nearly equal features."""
+    lots = np.random.default_rng(6)
+    for case in range(12):
+        rows = np.hstack([np.ones((800, 1)), lots.normal(size=(800, 5))])
+        rows[:, 3] = rows[:, 2] + 0.01 * rows[:, 3]
+        odds = 4.0 + rows @ np.array([0, 2.0, 1.0, 1.0, 0.0, 0.0]) * (case % 4)
+        right = (lots.random(800) < 1 / (1 + np.exp(-odds))).astype(np.float64)
+        if case >= 8:
+            right = (rows[:, 1] > -2.0).astype(np.float64)
+        towards = np.full(6, 0.2)
+        weights = fit(rows, right, shrink=1.0, towards=towards)
+        chance = 1 / (1 + np.exp(-rows @ weights))
+        slope = rows.T @ (chance - right) + (weights - towards)
+        assert np.abs(slope).max() < 0.5, case

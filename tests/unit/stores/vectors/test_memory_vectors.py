@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import struct
 import subprocess
 import sys
 from contextlib import closing
@@ -18,78 +19,83 @@ from pennyweight.stores.vectors.lazy import LazyVectors, Settings, open_vectors
 from pennyweight.stores.vectors.memory import MemoryVectors
 from pennyweight.stores.vectors.reembed import reembed
 from pennyweight.testing.clock import FakeClock
-from pennyweight.testing.vector_contract import unit
+from pennyweight.testing.vector_contract import packed, unit
 
 
 def ids(found) -> list[str]:
     return [id for id, _ in found]
 
 
-# --- the graph ---------------------------------------------------------------------------------------------
+# --- sketches ----------------------------------------------------------------------------------------------
 
 
-def test_a_large_space_gets_a_graph_by_itself_and_finds_the_same() -> None:
+def near(seed: int, dimensions: int, noise: float) -> bytes:
+    """The direction of that seed, with so much noise of unit length added."""
+    own = struct.unpack(f"<{dimensions}f", unit(seed, dimensions))
+    other = struct.unpack(f"<{dimensions}f", unit(seed + 1_000_000, dimensions))
+    return packed([a + noise * b for a, b in zip(own, other, strict=True)])
+
+
+def test_a_large_space_is_sketched_by_itself_and_finds_the_same() -> None:
+    """Of directions that have nothing in common, the hardest case for a search that is not exact."""
+
     async def run() -> None:
         store, exact = MemoryVectors(clock=FakeClock(), flat=500), MemoryVectors(clock=FakeClock(), flat=10_000)
-        for n in range(1500):
-            for one in (store, exact):
-                await one.add("s", f"v{n}", unit(n, 64))
-            if n % 100 == 0:
-                await asyncio.sleep(0)
-        await store.settled()
-        assert store._spaces["s"].by_dimensions[64].has_graph
-        assert not exact._spaces["s"].by_dimensions[64].has_graph
-        same = 0
-        for n in range(0, 1500, 50):
-            graph = await store.nearest("s", unit(n, 64), limit=10)
-            flat = await exact.nearest("s", unit(n, 64), limit=10)
-            assert graph[0][0] == flat[0][0] == f"v{n}"
-            assert graph[0][1] == pytest.approx(flat[0][1], abs=1e-3)
-            same += len(set(ids(graph)) & set(ids(flat)))
-        assert same > 30 * 10 * 0.9
-        await store.aclose()
-        await exact.aclose()
+        for n in range(4_000):
+            vector = unit(n, 384)
+            await store.add("s", f"v{n}", vector)
+            await exact.add("s", f"v{n}", vector)
+        assert store._spaces["s"].by_dimensions[384].sketched
+        assert not exact._spaces["s"].by_dimensions[384].sketched
+        for n in range(0, 4_000, 40):
+            query = near(n, 384, 0.6)  # a cosine of 0.86
+            found = await store.nearest("s", query, limit=5)
+            wanted = await exact.nearest("s", query, limit=5)
+            assert found[0][0] == wanted[0][0] == f"v{n}"
+            assert found[0][1] == pytest.approx(wanted[0][1], abs=1e-4)
 
     asyncio.run(run())
 
 
-def test_what_comes_and_goes_while_a_graph_is_built_is_right_at_once_and_after() -> None:
-    async def run() -> None:
-        store = MemoryVectors(clock=FakeClock(), flat=300)
-        for n in range(400):
-            await store.add("s", f"v{n}", unit(n))
-        await asyncio.sleep(0)  # the build has begun
-        for n in range(400, 700):
-            await store.add("s", f"v{n}", unit(n))
-        for n in range(0, 300, 3):
-            await store.remove("s", f"v{n}")
-        await store.add("s", "v1", unit(10_001))
-        for moment in ("now", "later"):
-            found = {n: ids(await store.nearest("s", unit(n), limit=3)) for n in range(700)}
-            assert all(found[n][0] == f"v{n}" for n in range(2, 700) if n % 3 or n >= 300), moment
-            assert all(f"v{n}" not in found[n] for n in range(0, 300, 3)), moment
-            assert ids(await store.nearest("s", unit(10_001), limit=1)) == ["v1"], moment
-            await store.settled()
-        assert len(store) == 600
-        await store.aclose()
-
-    asyncio.run(run())
-
-
-def test_a_graph_that_is_mostly_dead_is_built_again() -> None:
+def test_in_a_sketched_space_what_comes_and_goes_is_right_at_once() -> None:
     async def run() -> None:
         store = MemoryVectors(clock=FakeClock(), flat=100)
-        for n in range(600):
-            await store.add("s", f"v{n}", unit(n))
-        await store.settled()
-        for n in range(300):
+        for n in range(1_000):
+            await store.add("s", f"v{n}", unit(n, 200), ttl_s=10 if n % 7 == 0 else None)
+        for n in range(0, 500, 3):
             await store.remove("s", f"v{n}")
-        await store.settled()
-        sized = store._spaces["s"].by_dimensions[32]
-        assert sized._rows.count < 400
-        for n in range(300, 600):
-            assert ids(await store.nearest("s", unit(n), limit=1)) == [f"v{n}"]
-        await store.aclose()
+        await store.add("s", "v1", unit(10_001, 200))
+        store._clock.advance(11)  # type: ignore[attr-defined]
+        gone = {n for n in range(1_000) if (n < 500 and n % 3 == 0) or n % 7 == 0}
+        for n in range(2, 1_000):
+            found = ids(await store.nearest("s", unit(n, 200), limit=3))
+            assert (f"v{n}" in found) is (n not in gone), n
+        assert ids(await store.nearest("s", unit(10_001, 200), limit=1)) == ["v1"]
+        assert len(store) == 1_000 - len(gone)
+
+    asyncio.run(run())
+
+
+def test_many_vectors_that_are_all_alike_hide_no_other() -> None:
+    async def run() -> None:
+        store = MemoryVectors(clock=FakeClock(), flat=100)
+        for n in range(12_000):
+            await store.add("s", f"same{n}", unit(1, 200))
+        await store.add("s", "other", unit(2, 200))
+        assert ids(await store.nearest("s", unit(2, 200), limit=1)) == ["other"]
+        assert len(await store.nearest("s", unit(1, 200), limit=20)) == 20
+
+    asyncio.run(run())
+
+
+def test_short_vectors_are_always_compared_whole() -> None:
+    async def run() -> None:
+        store = MemoryVectors(clock=FakeClock(), flat=100)
+        for n in range(3_000):
+            await store.add("s", f"v{n}", unit(n, 32))
+        assert not store._spaces["s"].by_dimensions[32].sketched
+        for n in range(0, 3_000, 100):
+            assert ids(await store.nearest("s", unit(n, 32), limit=1)) == [f"v{n}"]
 
     asyncio.run(run())
 
@@ -117,10 +123,10 @@ def test_memory_stays_bounded_and_the_least_recently_used_go_first() -> None:
 
 def test_many_small_spaces_are_bounded_too() -> None:
     async def run() -> None:
-        store = MemoryVectors(clock=FakeClock(), size_bytes=1 << 20)
+        store = MemoryVectors(clock=FakeClock(), size_bytes=2 << 20)
         for n in range(3_000):
             await store.add(f"space{n}", "v", unit(n, 64))
-        assert store.size_bytes < 1.3 * (1 << 20)
+        assert store.size_bytes < 1.3 * (2 << 20)
         assert len(store._spaces) < 1_000
         assert ids(await store.nearest("space2999", unit(2_999, 64), limit=1)) == ["v"]
 
@@ -171,7 +177,7 @@ def test_entries_survive_a_restart_but_for_those_that_lapsed_or_were_removed(tmp
 
 def test_what_is_kept_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
     async def run() -> None:
-        store, database = await _open(tmp_path, FakeClock(), size_bytes=100 * 64)
+        store, database = await _open(tmp_path, FakeClock(), size_bytes=100 * 400)
         for n in range(300):
             await store.add("s", f"v{n}", unit(n))
             if n % 50 == 0:
@@ -230,8 +236,8 @@ def test_a_torn_row_is_passed_over(tmp_path: Path) -> None:
         await store.aclose()
         await database.close()
         with closing(sqlite3.connect(database.path)) as connection, connection:
-            connection.execute("UPDATE vectors SET vector = substr(vector, 1, 63) WHERE id = 'torn'")
-            connection.execute("UPDATE vectors SET vector = zeroblob(64) WHERE id = 'odd'")
+            connection.execute("UPDATE vectors SET vector = substr(vector, 1, 399) WHERE id = 'torn'")
+            connection.execute("UPDATE vectors SET vector = zeroblob(400) WHERE id = 'odd'")
         store, database = await _open(tmp_path, clock)
         assert ids(await store.nearest("s", unit(1), limit=5)) == ["good"]
         await store.aclose()

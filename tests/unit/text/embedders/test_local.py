@@ -154,6 +154,9 @@ def test_making_that_is_stopped_leaves_no_model_and_is_finished_by_the_next(tmp_
     make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests)
     assert absent(tmp_path) is None
     assert not list(tmp_path.glob(".*"))
+    with pytest.raises(KeyboardInterrupt):  # made again: what was there is no model from the first moment on
+        make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests, progress=stop)
+    assert absent(tmp_path) is not None
 
 
 def test_making_takes_no_other_file_than_the_published_one(tmp_path: Path) -> None:

@@ -90,3 +90,18 @@ def test_json_is_a_whole_object_or_list() -> None:
     assert not is_json('"a"')
     assert not is_json('{"a": 1} and more')
     assert not is_json("[" * 100_000)
+
+
+@pytest.mark.parametrize(("first", "then"), [("EECS", "X is"), ("EECS 281", "5 is"), ("EECS 281", ".5 is")])
+def test_what_comes_in_the_next_piece_may_make_it_a_longer_word(first: str, then: str) -> None:
+    filler = Filler([Swap(first.strip(), "MATH")])
+    filler.feed(first)
+    with pytest.raises(Doubt):
+        _ = filler.feed(then) + filler.end()
+
+
+def test_a_longer_value_that_began_earlier_goes_first() -> None:
+    swaps = [Swap("York", "x"), Swap("New York City", "Oslo")]
+    filler = Filler(swaps)
+    given = "".join(map(filler.feed, ["in New York", " City and York", " too"])) + filler.end()
+    assert given == "in Oslo and x too" == fill("in New York City and York too", swaps)
