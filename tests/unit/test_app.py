@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pennyweight import app as wiring
 from pennyweight.app import App, build
 from pennyweight.call import Call, Outcome
-from pennyweight.config import Config, load
+from pennyweight.config import Config, Resolver, load
 from pennyweight.errors import ConfigError, NotFound, StoreError
 from pennyweight.optimizers import exact_cache
 from pennyweight.request import Charge, Usage, Wire
@@ -218,3 +219,35 @@ def test_a_callers_key_is_shown_to_no_other_provider(name: str, moved: bool, sec
     env = {f"{name.upper()}_BASE_URL": "http://127.0.0.1:1/v1"} if moved else {}
     provider = load(None, env).providers[name]
     assert wiring._is_theirs(provider, secret) is shown
+
+
+def test_a_routes_word_on_sharing_goes_before_the_general_one(tmp_path: Path) -> None:
+    text = '[fusing]\nidentical = "off"\n[[routes]]\nmodel = "batch-*"\nprovider = "openai"\nfuse = "all"\n'
+
+    def said(app: App) -> list[str]:
+        fuse = wiring._fuse(app.config, Resolver(app.config))
+        bodies = (b'{"model":"batch-1","messages":[]}', b'{"model":"gpt-5","messages":[]}')
+        return [fuse(make_call(body)) for body in bodies]
+
+    assert built(config(tmp_path, text), said) == ["all", "off"]
+
+
+def test_redis_is_not_loaded_unless_replicas_share(tmp_path: Path) -> None:
+    script = "import sys, pennyweight.app; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_replicas_share_where_the_file_says_so(tmp_path: Path) -> None:
+    text = '[fusing]\nacross = "redis"\n[cache.redis]\nurl = "redis://127.0.0.1:1/0"\n'
+
+    def outermost(app: App) -> list[str]:
+        found: list[str] = []
+        backend: Any = app.budget
+        while backend is not None:
+            found.append(type(backend).__name__)
+            backend = getattr(backend, "_inner", None)
+        return found
+
+    names = built(config(tmp_path, text), outermost)
+    assert names[names.index("Coalesce") + 1] == "Across"
+    assert "Across" not in built(config(tmp_path), outermost)

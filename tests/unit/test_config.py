@@ -396,3 +396,42 @@ def test_a_provider_at_the_gateways_own_address_is_refused() -> None:
     with pytest.raises(ConfigError, match="in circles"):
         load(None, {"OPENAI_BASE_URL": "http://127.0.0.1:8787/v1"})
     assert load(None, {"OPENAI_BASE_URL": "http://127.0.0.1:8788/v1"})
+
+
+# --- sharing in flight -------------------------------------------------------------------------------------
+
+
+def test_sharing_across_replicas_needs_an_address(tmp_path: Path) -> None:
+    across = '[fusing]\nacross = "redis"\n'
+    assert any("PENNYWEIGHT_REDIS_URL" in problem for problem in problems(tmp_path, across))
+    config, found = inspect(written(tmp_path, across), {"PENNYWEIGHT_REDIS_URL": "redis://127.0.0.1:6379/0"})
+    assert config is not None
+    assert not [problem for problem in found if problem.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[fusing]\nbuffer_bytes = 0\n",
+        "[fusing]\nlease_s = -1.0\n",
+        "[fusing]\nstore_s = 0.0\n",
+        '[fusing]\nacross = "memcached"\n',
+        '[fusing]\nidentical = "some"\n',
+        '[[routes]]\nmodel = "m"\nprovider = "openai"\nfuse = "perhaps"\n',
+    ],
+)
+def test_what_cannot_be_of_sharing_is_refused(tmp_path: Path, text: str) -> None:
+    assert [p for p in inspect(written(tmp_path, text), {})[1] if p.severity == "error"]
+
+
+def test_following_templates_without_anybody_who_learns_them_is_told(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, "[fusing]\ntemplates = true\n")
+    assert 'use = "templates"' in told
+    assert not problems(tmp_path, '[fusing]\ntemplates = true\n[[optimizers]]\nuse = "templates"\n')
+
+
+def test_a_route_says_what_of_its_calls_is_shared(tmp_path: Path) -> None:
+    text = '[[routes]]\nmodel = "batch-*"\nprovider = "openai"\nfuse = "all"\n'
+    resolver = Resolver(load(written(tmp_path, text), {}))
+    assert resolver.full("batch-1", CHAT).fuse == "all"
+    assert resolver.full("gpt-5", CHAT).fuse is None

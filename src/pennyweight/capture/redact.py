@@ -109,6 +109,7 @@ HEADERS = frozenset(
         "x-pennyweight-task",
         "x-pennyweight-skill",
         "x-pennyweight-optimize",
+        "x-pennyweight-fuse",
     }
 )
 

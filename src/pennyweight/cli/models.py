@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,9 @@ def _fetch(source: str, folder: Path, network: Network, hub: str, index: str, pr
 
 
 def _need_libraries() -> None:
-    try:
-        import numpy
-        import onnxruntime
-        import tokenizers
-    except ImportError as error:
-        raise ConfigError(f"A local model needs {error.name}: install pennyweight[semantic].") from None
-    del numpy, onnxruntime, tokenizers
+    missing = [name for name in ("numpy", "onnxruntime", "tokenizers") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"A local model needs {', '.join(missing)}: install pennyweight[semantic].")
 
 
 def _network(config: Config) -> Network:

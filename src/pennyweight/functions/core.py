@@ -13,10 +13,10 @@ from hashlib import blake2b
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, unquote
 
 import msgspec
 
+from ..kept import REST_BYTES, digest_start, tenant_of, tenant_prefix
 from ..ledger.functions import FunctionDelta
 from .flights import Flight, Flights, copied
 from .key import Files, Unkeyable, encode
@@ -72,7 +72,7 @@ class Core(Generic[R]):
         self._files = Files()
         told = source_of(self.function) if settings.version is None else f"version {settings.version}"
         self._identity = encode((named(self.function), told), "the function", self._files)
-        self._path = f"/{quote(named(self.function), safe='.')}/"
+        self._begins = digest_start(named(self.function))
         self._captures = settings.version is None and bool(self.function.__closure__)
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, _Kept | _Failure] = OrderedDict()
@@ -86,11 +86,11 @@ class Core(Generic[R]):
 
     def prefix(self) -> str:
         """Of all keys of this function, for the current tenant."""
-        return f"fn/{quote(self.cache.tenant(), safe='')}{self._path}"
+        return tenant_prefix("functions", self.cache.tenant()) + self._begins
 
     def key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Raises TypeError for arguments that do not fit, or that cannot be part of a key."""
-        hashed = blake2b(self._identity, digest_size=20)
+        hashed = blake2b(self._identity, digest_size=REST_BYTES)
         try:
             if self._captures:
                 hashed.update(encode(self.function, "what the function has captured", self._files))
@@ -104,7 +104,7 @@ class Core(Generic[R]):
                         hashed.update(encode(name, name, self._files) + encode(value, name, self._files))
         except Unkeyable as error:
             raise TypeError(self._remedy(error)) from None
-        return self.prefix() + hashed.hexdigest()
+        return f"{self.prefix()}{hashed.hexdigest()}/{self.name}"
 
     def reads_files(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether making the key may take long."""
@@ -296,7 +296,7 @@ class Core(Generic[R]):
         ]
 
     def _count(self, key: str, **more: Any) -> None:
-        tenant = _tenant_of(key)
+        tenant = tenant_of(key)
         with self._lock:
             counts = self._counts.get(tenant, FunctionStats())
             added = {name: getattr(counts, name) + count for name, count in more.items()}
@@ -318,10 +318,6 @@ def _checked(function: Callable[..., Any], settings: Settings) -> FunctionType:
             f"cached: ignore={unknown[0]!r} is no argument of {function.__qualname__}({', '.join(names)})."
         )
     return function
-
-
-def _tenant_of(key: str) -> str:
-    return unquote(key.split("/", 2)[1])
 
 
 def _sum(all: Any) -> FunctionStats:

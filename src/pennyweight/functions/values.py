@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import sys
 import types
 import typing
@@ -12,12 +11,13 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ..kept import unwrapped, wrapped
+
 __all__ = ["Codec", "Entry", "Unstorable", "codec", "seal", "unseal"]
 
 R = TypeVar("R")
 
 _ARRAY, _SCALAR = 1, 2  # codes of MessagePack extensions
-_CHECK_BYTES = 12
 
 
 class Unstorable(Exception):
@@ -39,25 +39,20 @@ _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
 def seal(key: str, entry: Entry) -> bytes:
-    """With a checksum over key and content: what was torn, or moved to another key, is seen."""
-    data = _encode_entry(entry)
-    return _checksum(key, data) + data
+    """As all caches wrap their entries: what was torn, or moved to another key, is seen."""
+    return wrapped(key, entry.made, _encode_entry(entry))
 
 
 def unseal(key: str, sealed: bytes) -> Entry | None:
     """None for bytes that are not what was stored under that key."""
-    data = sealed[_CHECK_BYTES:]
-    if sealed[:_CHECK_BYTES] != _checksum(key, data):
+    found = unwrapped(key, sealed)
+    if found is None:
         return None
     try:
-        entry = _decode_entry(data)
+        entry = _decode_entry(found.payload)
     except msgspec.MsgspecError:
         return None
     return entry if entry.version == 1 else None
-
-
-def _checksum(key: str, data: bytes) -> bytes:
-    return hashlib.blake2b(data, key=hashlib.blake2b(key.encode()).digest(), digest_size=_CHECK_BYTES).digest()
 
 
 class Codec(Generic[R]):

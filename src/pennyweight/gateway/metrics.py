@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..call import Receipt
+from ..stores.level import TierStats
 
 __all__ = ["Metrics"]
 
@@ -52,8 +53,8 @@ class Metrics:
         self._added[bisect_left(_BOUNDS_S, receipt.added_s)] += 1
         self._added_sum_s += receipt.added_s
 
-    def text(self, gauges: Mapping[str, float]) -> str:
-        """The page. `gauges`: figures of this moment, by full metric name."""
+    def text(self, gauges: Mapping[str, float], tiers: Sequence[TierStats] = ()) -> str:
+        """The page. `gauges`: figures of this moment, by full metric name. tiers: of the response caches."""
         lines: list[str] = []
         by_call: Counter[tuple[str, str, str]] = Counter()
         by_pricing: Counter[tuple[str]] = Counter()
@@ -81,10 +82,25 @@ class Metrics:
         lines += [f"pennyweight_added_seconds_sum {self._added_sum_s!r}", f"pennyweight_added_seconds_count {total}"]
         for name, value in gauges.items():
             lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
+        _tiers(lines, tiers)
         return "\n".join(lines) + "\n"
 
 
 _TYPE_ADDED = "# TYPE pennyweight_added_seconds histogram"
+
+
+_TIER_EVENTS = ("hits", "misses", "errors", "timeouts", "skipped", "writes", "dropped", "spoilt", "trips")
+
+
+def _tiers(lines: list[str], tiers: Sequence[TierStats]) -> None:
+    events = [((tier.name, event), getattr(tier, event)) for tier in tiers for event in _TIER_EVENTS]
+    _family(lines, "pennyweight_cache_tier_total", "What cache tiers did.", ("tier", "event"), events)
+    seconds = [((tier.name,), tier.read_s) for tier in tiers]
+    _family(lines, "pennyweight_cache_tier_read_seconds_total", "Time of reads that were answered.", ("tier",), seconds)
+    reads = [((tier.name,), tier.reads) for tier in tiers]
+    _family(lines, "pennyweight_cache_tier_reads_total", "Reads that were answered.", ("tier",), reads)
+    lines.append("# TYPE pennyweight_cache_tier_up gauge")
+    lines += [f'pennyweight_cache_tier_up{{tier="{tier.name}"}} {int(not tier.down)}' for tier in tiers]
 
 
 def _family(

@@ -109,7 +109,7 @@ class Pages:
             "pennyweight_receipts_delayed": counters.delayed,
             **_forecasts(self._app),
         }
-        text = self._metrics.text(gauges).encode()
+        text = self._metrics.text(gauges, self._app.kv.stats()).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
 
     async def _call(self, request: HttpRequest) -> HttpResponse:

@@ -183,6 +183,14 @@ class Level:
             self.store.add(key, amount, ttl_s=ttl_s), self.settings.write_timeout_s, reads=False
         )
 
+    async def counter(self, key: str) -> int:
+        """0 where it is not there. Not a read that is counted: nobody looked for an answer."""
+        value = await self._asking.ask(self.store.get(key), self.settings.timeout_s)
+        try:
+            return int(value or 0)
+        except ValueError:
+            raise StoreError(f"The entry {key!r} is no counter: it was put as bytes.") from None
+
     def try_again(self) -> None:
         """Begin to find out whether it is well, where that is not known and due."""
         self._asking.try_again()

@@ -17,6 +17,7 @@ import msgspec
 from ..errors import StoreError
 from ..kept import CACHES, Named, named, unwrapped
 from ..protocols import KV
+from .tiered import Tiered
 
 __all__ = ["Found", "PurgeWatch", "Searchable", "Wanted", "entries", "purge"]
 
@@ -127,11 +128,11 @@ class PurgeWatch:
     What was not purged is found again in the stores below. One look is one small read.
     """
 
-    def __init__(self, shared: KV, memory: KV, *, every_s: float = 1.0) -> None:
+    def __init__(self, shared: Tiered, memory: KV, *, every_s: float = 1.0) -> None:
         self._shared = shared
         self._memory = memory
         self._every_s = every_s
-        self._seen: bytes | None = None
+        self._seen = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -144,7 +145,7 @@ class PurgeWatch:
 
     async def look(self, *, first: bool = False) -> bool:
         """Whether there was a purge since the last look. Raises StoreError."""
-        count = await self._shared.get(COUNTER)
+        count = await self._shared.counter(COUNTER)
         if count == self._seen or first:
             self._seen = count
             return False

@@ -29,16 +29,22 @@ _CUT = """
 DELETE FROM semantic_pairs WHERE tenant = ? AND id <=
   (SELECT id FROM semantic_pairs WHERE tenant = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"""
 _DROP = """
-DELETE FROM semantic_partitions WHERE partition IN
-  (SELECT partition FROM semantic_partitions ORDER BY updated_at DESC LIMIT -1 OFFSET ?)"""
+DELETE FROM semantic_partitions WHERE partition IN (SELECT partition FROM (
+  SELECT partition, row_number() OVER newest AS place, sum(coalesce(length(learnt), 0)) OVER newest AS held
+  FROM semantic_partitions WINDOW newest AS (ORDER BY updated_at DESC, partition ROWS UNBOUNDED PRECEDING)
+) WHERE place > ? OR held > ?)"""
 
 
 class SQLiteStandings:
-    """Protocol: `standing.Standings`. Keeps the newest `partitions` of all, and the newest `pairs` of each tenant."""
+    """Protocol: `standing.Standings`. Keeps the newest `partitions` of all, as many as `size_bytes` hold of what they
+    learnt, and the newest `pairs` of each tenant."""
 
-    def __init__(self, database: Database, *, partitions: int = 2_000, pairs: int = 200) -> None:
+    def __init__(
+        self, database: Database, *, partitions: int = 2_000, size_bytes: int = 256 << 20, pairs: int = 200
+    ) -> None:
         self._database = database
         self._partitions = partitions
+        self._size_bytes = size_bytes
         self._pairs = pairs
 
     async def load(self, partition: str) -> bytes | None:
@@ -51,7 +57,7 @@ class SQLiteStandings:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_SAVE, values)
-            connection.execute(_DROP, (self._partitions,))
+            connection.execute(_DROP, (self._partitions, self._size_bytes))
 
         await self._database.write(work)
 

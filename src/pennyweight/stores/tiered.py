@@ -126,6 +126,10 @@ class Tiered:
         for level in self._levels:
             level.try_again()
 
+    async def counter(self, key: str) -> int:
+        """What was added up under that key; 0 where nothing was."""
+        return await self._levels[-1].counter(key)
+
     async def flush(self) -> None:
         """Until queued writes were made, or failed: for who must know that others can read what was put."""
         for level in self._levels:

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Literal
-from urllib.parse import quote
 
 import msgspec
 
 from ..call import Call, Outcome
 from ..config import ToolRule
 from ..errors import BadRequest, Forbidden, StoreError
+from ..kept import REST_BYTES, digest_start, tenant_prefix, unwrapped, wrapped
 from ..ledger.functions import FunctionDelta
 from ..money import PicoUSD
 from ..protocols import KV, Clock
@@ -30,7 +30,6 @@ __all__ = ["Found", "ToolResults"]
 
 log = logging.getLogger(__name__)
 
-_PREFIX = "tools/"
 _COUNT_S = 1.0  # how long counts wait to be written
 _SEEN_S = 7 * 86_400.0  # for which a result that was learnt is known again when a conversation is sent anew
 
@@ -142,7 +141,8 @@ class ToolResults:
         if len(content) > rule.max_bytes:
             return
         # A conversation that is sent again brings the same old result again: it must not look new.
-        seen = f"tools-seen/{quote(identity.tenant, safe='')}/{_digest(result.call_id.encode('utf-8', 'replace'))}"
+        call_id = blake2b(result.call_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        seen = f"{tenant_prefix('tools-seen', identity.tenant)}{call_id}"
         if await self._kv.add(seen, 1, ttl_s=_SEEN_S) > 1:
             return
         try:
@@ -171,12 +171,14 @@ class ToolResults:
         if rule.scope == "session" and not session:
             raise BadRequest(f"Results of {name[:100]!r} are kept by session: send x-pennyweight-session.")
         within = session.encode("utf-8", "surrogatepass") if rule.scope == "session" else b""
-        return _prefix(tenant, name) + _digest(b"%d:%b%b" % (len(within), within, arguments))
+        digest = blake2b(b"%d:%b%b" % (len(within), within, arguments), digest_size=REST_BYTES).hexdigest()
+        return f"{_prefix(tenant, name)}{digest}/{name}"
 
     async def _read(self, key: str) -> _Entry | None:
         try:
             data = await self._kv.get(key)
-            return None if data is None else _entry.decode(data)
+            found = None if data is None else unwrapped(key, data)
+            return None if found is None else _entry.decode(found.payload)
         except StoreError as error:
             log.warning("tool results cannot be read", extra={"error": type(error).__name__})
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -184,7 +186,7 @@ class ToolResults:
         return None
 
     async def _write(self, key: str, entry: _Entry, rule: ToolRule) -> None:
-        await self._kv.put(key, msgspec.json.encode(entry), ttl_s=rule.ttl_s)
+        await self._kv.put(key, wrapped(key, entry.made, msgspec.json.encode(entry)), ttl_s=rule.ttl_s)
 
     # --- counts ---------------------------------------------------------------------------------------------
 
@@ -210,12 +212,7 @@ class ToolResults:
 
 
 def _prefix(tenant: str, name: str | None = None) -> str:
-    of_tenant = f"{_PREFIX}{quote(tenant, safe='')}/"
-    return of_tenant if name is None else f"{of_tenant}{quote(name, safe='')}/"
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=20).hexdigest()
+    return tenant_prefix("tools", tenant) + ("" if name is None else digest_start(name))
 
 
 def _canonical(arguments: bytes) -> bytes:

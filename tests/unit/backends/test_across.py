@@ -371,3 +371,33 @@ def test_a_store_that_fails_is_left_alone_and_asked_again_later() -> None:
         assert relay.asked == 2
 
     asyncio.run(run())
+
+
+def test_a_caller_does_not_wait_until_the_others_were_told() -> None:
+    class Slow:
+        async def append(self, entries: object = ()) -> bool:
+            await asyncio.sleep(30)
+            return True
+
+        async def readers(self) -> int:
+            return 0
+
+        async def end(self) -> None:
+            return None
+
+        async def write(self, key: str, *, ttl_s: float) -> Slow:
+            return self
+
+        async def read(self, key: str) -> None:
+            return None
+
+    async def run() -> None:
+        across = Across(ScriptedBackend(Script(content=b"yes")), Slow(), store_s=20.0)
+        async with asyncio.timeout(2):
+            assert (await across.open(make_call(STEADY))).content == b"yes"
+        across.store_s = 0.01
+        await across.aclose()
+        await asyncio.sleep(0)
+        assert not [task for task in across.posting if not task.cancelling()]
+
+    asyncio.run(run())

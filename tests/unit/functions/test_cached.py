@@ -26,6 +26,7 @@ from pennyweight.functions.shelf import Cache
 from pennyweight.ledger.functions import function_lines
 from pennyweight.stores.leases import MemoryLeases
 from pennyweight.stores.memory import MemoryKV
+from pennyweight.stores.purge import Wanted, entries, purge
 from pennyweight.testing.clock import FakeClock
 
 
@@ -659,7 +660,7 @@ def test_results_survive_the_program_and_are_counted_in_the_ledger(tmp_path: Pat
     with closing(sqlite3.connect(data / "pennyweight.db")) as connection:
         keys = [row[0] for row in connection.execute("SELECT key FROM kv")]
     assert len(keys) == 1
-    assert keys[0].startswith("fn/local/")
+    assert keys[0].startswith("functions/local/")
 
 
 def test_what_is_kept_in_memory_is_bounded(world: World) -> None:
@@ -713,3 +714,26 @@ def test_a_forked_process_does_not_wait_for_its_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "1 2\n0 1\n"), done.stderr
+
+
+def test_entries_are_found_and_purged_like_those_of_all_caches(world: World) -> None:
+    @keep(world)
+    def area(n: int) -> int:
+        return n
+
+    @keep(world)
+    def other(n: int) -> int:
+        return n
+
+    async def run() -> None:
+        found = [one async for one in entries(world.kv, Wanted(cache="functions"), now=world.clock.now())]
+        assert sorted(one.named.model.rpartition(".")[2] for one in found) == ["area", "area", "other"]
+        assert {one.named.tenant for one in found} == {"acme"}
+        assert [one.age_s for one in found] == [0.0, 0.0, 0.0]
+        assert await purge(world.kv, Wanted(model="*area"), now=world.clock.now()) == 2
+
+    area(1), area(2), other(1)
+    asyncio.run(run())
+    world.clock.advance(6)
+    assert (area(1), other(1)) == (1, 1)
+    assert (area.stats().misses, other.stats().misses) == (3, 1)

@@ -161,6 +161,25 @@ def test_an_answer_that_a_caller_calls_wrong_is_dropped_and_counted(tmp_path: Pa
     drive(tmp_path, work)
 
 
+def test_a_hit_before_a_restart_can_still_be_rated(tmp_path: Path) -> None:
+    rated: list[str] = []
+
+    async def before(gateway: Driven) -> None:
+        paid = await gateway.call()
+        hit = await gateway.call()
+        rated.extend((paid["x-pennyweight-call"], hit["x-pennyweight-call"]))
+
+    async def after(gateway: Driven) -> None:
+        for call_id in rated:
+            assert (await gateway.ask("/v1/feedback", {"call_id": call_id, "score": -1}))[0] == 200
+        _, _, told = await gateway.ask("/pennyweight/caches")
+        (cache,) = told["caches"]
+        assert (cache["rated"], cache["reported"], cache["hits"]) == (1, 1, 1), "the paid one is no hit"
+
+    drive(tmp_path, before)
+    drive(tmp_path, after)
+
+
 def test_praise_keeps_an_answer(tmp_path: Path) -> None:
     async def work(gateway: Driven) -> None:
         await gateway.call()

@@ -10,6 +10,7 @@ from pennyweight.call import Outcome, Receipt, Step, Verdict
 from pennyweight.gateway.metrics import Metrics
 from pennyweight.ledger.receipts import make
 from pennyweight.request import Charge, Done, Usage
+from pennyweight.stores.level import TierStats
 from pennyweight.testing.backend import make_call
 
 LINE = re.compile(r'^(?:# (?:HELP|TYPE) \S+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n]|\\.)*",?)*\})? [-+0-9.einf]+)$')
@@ -75,3 +76,15 @@ def test_every_line_is_prometheus_text_and_no_label_names_a_person() -> None:
 
 def test_an_empty_page_is_a_page() -> None:
     assert sample(Metrics().text({}), "pennyweight_added_seconds_count") == "0"
+
+
+def test_cache_tiers_tell_what_they_did() -> None:
+    well = TierStats("memory", False, 5, 3, 0, 0, 0, 7, 0, 0, 0, 0, 8, 0.25)
+    down = TierStats("redis", True, 1, 2, 4, 3, 9, 6, 2, 1, 1, 0, 3, 0.5)
+    text = Metrics().text({}, [well, down])
+    assert sample(text, 'pennyweight_cache_tier_total{tier="memory",event="hits"}') == "5"
+    assert sample(text, 'pennyweight_cache_tier_total{tier="redis",event="skipped"}') == "9"
+    assert sample(text, 'pennyweight_cache_tier_read_seconds_total{tier="redis"}') == "0.5"
+    assert [sample(text, f'pennyweight_cache_tier_up{{tier="{tier}"}}') for tier in ("memory", "redis")] == ["1", "0"]
+    for line in text.splitlines():
+        assert LINE.match(line), line

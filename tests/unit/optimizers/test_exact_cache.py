@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.call import Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.call import SAID, Answer, Call, Credential, Outcome, Proposal, Step, Target, Verdict
+from pennyweight.errors import ConfigError
 from pennyweight.hits import Audit, CacheRule, looks
 from pennyweight.kept import Named, named
 from pennyweight.optimizers.exact_cache import (
@@ -358,6 +359,32 @@ def test_answers_with_tool_calls_under_max_where_switched_on() -> None:
     assert proposal.level == "max"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(audit=1.5),
+        Settings(audit=-0.1),
+        Settings(ttl_s=0),
+        Settings(max_answer_bytes=-1),
+        Settings(ttl_min_s=0),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="exact_cache: "):
+        build(settings, ContractParts())
+
+
+@pytest.mark.parametrize(("ahead_s", "hit"), [(0, True), (59, True), (61, False), (1e6, False)])
+def test_an_entry_of_a_replica_whose_clock_is_ahead(ahead_s: float, hit: bool) -> None:
+    """Up to a minute counts as just made; beyond that nobody knows how old it is."""
+    cache, _, clock = stored()
+    clock.advance(-ahead_s)
+    proposal = look(cache, make_call(BODY))
+    assert (proposal is not None) is hit
+    if proposal is not None and isinstance(proposal.action, Answer):
+        assert dict(proposal.action.response.headers)["age"] == "0"
+
+
 def test_an_answer_lives_for_its_time() -> None:
     cache, _, clock = stored(settings=Settings(ttl_s=60))
     clock.advance(59)
@@ -383,6 +410,26 @@ def test_a_route_says_for_how_long(ttl_s: float, hit: bool) -> None:
     asyncio.run(cache.settle(outcome(make_call(BODY))))
     clock.advance(45)
     assert (look(cache, make_call(BODY)) is not None) is hit
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (make_call(BODY, tenant="t"), "not asked before"),
+        (make_call(b'{"model":"m"}'), "sampled: neither temperature 0 nor a seed"),
+        (make_call(BODY[:-1] + b',"tools":[{"type":"function"}]}'), "it carries tools"),
+        (make_call(BODY.replace(b'"m"', b'"news"')), "its route is volatile"),
+        (make_call(BODY[:-1] + b',"n":2}'), "its answer rests on more than its body"),
+        (make_call(BODY, headers=(("cache-control", "no-cache"),)), "the caller wants a fresh answer"),
+        (make_call(BODY, headers=(("cache-control", "max-age=0"),)), "asked before, too long ago"),
+        (make_call(b'{"temperature":0,'), "sampled: neither temperature 0 nor a seed"),
+    ],
+)
+def test_the_trail_tells_why_a_call_was_not_answered(call: Call, why: str) -> None:
+    cache, parts, _ = stored()
+    parts.rules["news"] = CacheRule("news", volatile=True)
+    assert look(cache, call) is None
+    assert call.facts[SAID]["exact_cache"].why == why
 
 
 def test_a_look_is_noted_with_what_came_of_it() -> None:

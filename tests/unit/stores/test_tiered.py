@@ -431,6 +431,14 @@ def test_counters_live_in_the_last_tier_alone() -> None:
         assert await rig.memory.get("n") is None
         assert await rig.kv.add("n", -7) == -2
         assert await rig.kv.get("n") == b"-2"
+        misses = [stats.misses for stats in rig.kv.stats()]
+        assert await rig.kv.counter("n") == -2
+        assert await rig.kv.counter("other") == 0
+        assert [stats.misses for stats in rig.kv.stats()] == misses  # no look for an answer
+        await rig.kv.put("bytes", b"no number")
+        await rig.kv.flush()
+        with pytest.raises(StoreError, match="no counter"):
+            await rig.kv.counter("bytes")
 
     asyncio.run(main())
 

@@ -87,6 +87,7 @@ class Across:
         self.store_s = store_s
         self.most_bytes = most_bytes
         self.telling: set[_Told] = set()
+        self.posting: set[asyncio.Task[None]] = set()
         self._rest_s = 0.0  # 0: the store answers
         self._rests_until = 0.0  # by the event loop's clock
 
@@ -130,6 +131,10 @@ class Across:
         """Stop what is told to others: they go on by themselves."""
         for told in tuple(self.telling):
             told.stop()
+        if self.posting:
+            _, late = await asyncio.wait(tuple(self.posting), timeout=self.store_s)
+            for task in late:
+                task.cancel()
 
     async def soon(self, asked: Coroutine[Any, Any, T]) -> T:
         """Raises StoreError when the store takes too long."""
@@ -168,20 +173,22 @@ class _Told:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._posting = asyncio.create_task(self._post())
+        across.posting.add(self._posting)
+        self._posting.add_done_callback(across.posting.discard)
 
     async def open(self) -> Reply:
         try:
             reply = await self._across.ask(self._call)
         except BaseException:
-            await self._end(entries.FAILED)
+            self._last(entries.FAILED)
             raise
         if reply.status >= 500 or (reply.content is not None and len(reply.content) > self._across.most_bytes):
-            await self._end(entries.FAILED)
+            self._last(entries.FAILED)
             return reply
         self._tell(entries.head(reply))
-        if reply.chunks is None:
+        if reply.chunks is None:  # the caller here has it now; the others have it as soon as it is told
             self._tell(entries.BYTES + (reply.content or b""))
-            await self._end(entries.end(reply.done))
+            self._last(entries.end(reply.done))
             return reply
         pumping = self._pumping = asyncio.create_task(self._pump(reply, reply.chunks))
         self._across.telling.add(self)
@@ -228,7 +235,8 @@ class _Told:
             finally:
                 self._pumped = True
                 self._news.set()
-                await self._end(entries.end(reply.done) if self._error is None else entries.FAILED)
+                self._last(entries.end(reply.done) if self._error is None else entries.FAILED)
+                await self._told()
 
     async def _relayed(self) -> AsyncIterator[bytes]:
         while True:
@@ -266,14 +274,15 @@ class _Told:
             self._outbox.append(entry)
         self._mail.set()
 
-    async def _end(self, last: bytes) -> None:
-        """Tell how it ended, at the latest when the store has had its time."""
-        if self._over:
-            return
+    def _last(self, entry: bytes) -> None:
+        """Tell how it ended."""
         if not self._muted:
-            self._outbox.append(last)
+            self._outbox.append(entry)
         self._over = True
         self._mail.set()
+
+    async def _told(self) -> None:
+        """All has been told, or the store has had its time."""
         await asyncio.wait((self._posting,), timeout=self._across.store_s)
         if not self._posting.done():
             self._posting.cancel()

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from ...adaptive import Knob, TtlKnob
-from ...call import Answer, Call, Outcome, Proposal, Verdict
-from ...errors import BadRequest
+from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
+from ...errors import BadRequest, ConfigError
 from ...hits import Audit, CacheRule, Hits, Pair, looked
 from ...money import PicoUSD
 from ...protocols import KV, Clock, PromptKeeper
@@ -112,6 +112,12 @@ _Found = Callable[[str], Awaitable[tuple[bytes, str] | None]]
 
 
 def build(settings: Settings, parts: Parts) -> ExactCache:
+    """Raises ConfigError for settings that cannot work."""
+    for name in ("ttl_s", "ttl_min_s", "ttl_max_s", "max_answer_bytes", "max_request_bytes"):
+        if not getattr(settings, name) > 0:
+            raise ConfigError(f"exact_cache: {name} {getattr(settings, name)!r} must be above 0; leave it out.")
+    if not 0.0 <= settings.audit <= 1.0:
+        raise ConfigError(f"exact_cache: audit {settings.audit!r} is no share of hits. Use 0 to 1; 0.02 is 2%.")
     return ExactCache(settings, parts)
 
 
@@ -141,9 +147,12 @@ class ExactCache:
         """The stored answer, its saving computed as what that usage would cost now. None: not kept, or not allowed."""
         candidate = self._candidate(call)
         if candidate is None:
+            if call.original.operation is Operation.GENERATE:
+                abstain(call, self.name, call.facts[_JUDGED])
             return None
         wish = wishes(call.original)
         if wish.no_cache:
+            abstain(call, self.name, "the caller wants a fresh answer")
             return None
         key = _key(call, candidate)
         found = await self._found(key)
@@ -152,12 +161,15 @@ class ExactCache:
             if found is not None:
                 call.facts[_DAMAGED] = True
             looked(call, self.name)
+            abstain(call, self.name, "not asked before" if found is None else "what was kept is damaged")
             return None
         age_s = self._age_s(entry)
         if age_s is None or age_s >= min(self._ttl_s(candidate.rule), wish.max_age_s):
             looked(call, self.name)
+            abstain(call, self.name, "asked before, too long ago")
             return None
         if self._asks_again(call, candidate, age_s):
+            abstain(call, self.name, "asked before, and again to compare")
             return None
         looked(call, self.name, found[1], key)
         usage = entry.usage
@@ -215,34 +227,37 @@ class ExactCache:
     # --- what may be answered and kept ------------------------------------------------------------------------
 
     def _candidate(self, call: Call) -> _Candidate | None:
-        """None when the call may not be answered by an earlier answer."""
+        """None when the call may not be answered by an earlier answer; the call's facts then have the reason."""
         try:
-            judged: _Candidate | None = call.facts[_JUDGED]
+            judged = call.facts[_JUDGED]
         except KeyError:
             judged = call.facts[_JUDGED] = self._judge(call)
-        return judged
+        return judged if isinstance(judged, _Candidate) else None
 
-    def _judge(self, call: Call) -> _Candidate | None:
+    def _judge(self, call: Call) -> _Candidate | str:
+        """The reason in a few words where the call may not be answered by an earlier answer."""
         request = call.original
-        if request.operation is not Operation.GENERATE or len(request.raw) > self._settings.max_request_bytes:
-            return None
+        if request.operation is not Operation.GENERATE:
+            return "no question"
+        if len(request.raw) > self._settings.max_request_bytes:
+            return "too long to look up"
         steady = repeatable(request)
         most = call.optimize == "max"
         if not steady and not (most and self._settings.sampled):
-            return None
+            return "sampled: neither temperature 0 nor a seed"
         try:
             has_tools = bool(request.envelope.tools)
             if has_tools and not (most and self._settings.tool_calls):
-                return None
+                return "it carries tools"
             rule = self._rule(call)
             if rule.volatile:
-                return None
+                return "its route is volatile"
             # White space between members says nothing, so it goes; numbers and escapes keep their bytes.
             fields = _fields.decode(msgspec.json.format(request.raw, indent=-1))
         except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            return None
+            return "its body cannot be read"
         if _leans_outside(request, fields):
-            return None
+            return "its answer rests on more than its body"
         return _Candidate(fields, "safe" if steady and not has_tools else "max", rule)
 
     def _worth_keeping(self, outcome: Outcome, response: Response) -> bool:

@@ -56,7 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
     and compared. ttl_s: how long an answer may be served, unless its route says otherwise. most_chars: of a question.
     max_entries: per kind of call, the oldest give way. static_floor: the static table's cosine under which nothing is
     looked at closer. floor: the transformer's, under which nothing is a hit whatever was learnt. sampled: also for
-    calls that do not ask to be repeatable. partitions: kinds of calls held in memory.
+    calls that do not ask to be repeatable. partitions: kinds of calls held in memory, at
+    most 16 MB each.
     """
 
     models: tuple[str, ...] = ()
@@ -69,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
     static_floor: float = 0.3
     floor: float = 0.5
     sampled: bool = False
-    partitions: int = 32
+    partitions: int = 16
 
 
 class Book(Protocol):
@@ -344,6 +345,9 @@ class SemanticCache:
         seen: _Seen | None = call.facts.get(_SEEN)
         if seen is None:
             return
+        # The clerk begins to settle where a call ends, and goes on with one after the other from where each first had
+        # to wait: here, so that partitions are changed by one at a time, and nothing piles up before the embedder.
+        await asyncio.sleep(0)
         await self._open()
         embedder = self._embedder
         if embedder is None:

@@ -69,8 +69,7 @@ class MiniLM:
 
 def session(path: Path, *, threads: int = 1) -> Any:
     """An ONNX Runtime session on the CPU. Raises StoreError."""
-    import onnxruntime
-
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -80,6 +79,18 @@ def session(path: Path, *, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
         raise StoreError(f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {error}") from None
+
+
+def _runtime() -> Any:
+    """The library, its telemetry off: official builds report to Microsoft and keep a device id unless they are told.
+
+    It must be told before it is loaded (Privacy.md in the package); what the operator set in the environment stands.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def read_tokenizer(folder: Path) -> Any:

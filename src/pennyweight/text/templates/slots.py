@@ -100,7 +100,7 @@ def _slots(text: str) -> Iterator[Slot]:
         if kind == "word":
             if not _is_name(found[0], text, start):
                 continue
-            if name is not None and _JOINTS.fullmatch(text, name.end, start):
+            if name is not None and _joined(text, name, start):
                 name = Slot("name", name.start, end)
                 continue
             if name is not None:
@@ -115,6 +115,14 @@ def _slots(text: str) -> Iterator[Slot]:
         yield name
 
 
+def _joined(text: str, name: Slot, start: int) -> bool:
+    """Whether a word that begins at `start` belongs to the name before it."""
+    if _JOINTS.fullmatch(text, name.end, start):
+        return True
+    return text[name.end : start] == ". " and _ABBREVIATED.search(text, name.start, name.end) is not None
+
+
+_ABBREVIATED = re.compile(r"(?<!\w)(?:st|mt|ft|dr|prof|mr|mrs|ms)$", re.IGNORECASE)
 _TITLE = re.compile(r"(?:^|[^\w])(?:Dr|Prof|Mr|Mrs|Ms|St)\.$")
 
 

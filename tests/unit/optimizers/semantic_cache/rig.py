@@ -195,7 +195,7 @@ class Rig:
                 return text
         raise AssertionError(f"nothing was served: {self.why}")
 
-    async def teach(self, count: int, *, seed: int = 1, **more: Any) -> tuple[int, int]:
+    async def teach(self, count: int, *, seed: int = 1, say: str = "{}", **more: Any) -> tuple[int, int]:
         """Ask that many questions; gives (stored answers served, of those wrong)."""
         lots = random.Random(seed)
         truth: dict[str, str] = {}
@@ -204,7 +204,7 @@ class Rig:
         served = wrong = 0
         for _ in range(count):
             text, answer = question(lots)
-            truth[text] = answer
+            truth[text] = answer = say.format(answer)
             said, stored = await self.ask(text, **more)
             served += stored
             wrong += stored and said != answer

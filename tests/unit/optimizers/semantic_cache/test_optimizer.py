@@ -141,22 +141,18 @@ def test_in_shadow_nothing_is_served_and_all_would_be_hits_are_compared(tmp_path
     run(tmp_path, test, mode="shadow")
 
 
-def test_when_the_upstream_changes_its_mind_it_closes_itself_and_learns_anew(tmp_path: Path) -> None:
+def test_when_the_upstream_changes_its_mind_stale_answers_stop_and_it_learns_anew(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         await rig.teach(TAUGHT)
         await rig.known()
-        rig.upstream.answer = lambda text: "something quite else"
-        states = set()
-        for number in range(400):
-            await rig.ask(f"hi there, can you describe the house loan{', thanks' * (number % 7)}")
-            if number % 10 == 9:
-                states.add((await rig.parts.standings.all())[0].state)
-            if "closed" in states:
-                break
+        states, stale = set(), []
+        for seed in range(12):
+            _, wrong = await rig.teach(40, seed=100 + seed, say="now it is {}")
+            stale.append(wrong)
+            states.add((await rig.parts.standings.all())[0].state)
         assert "closed" in states
-        said, stored = await rig.ask(ASK)
-        assert (said, stored) == ("something quite else", False)
-        assert rig.why.startswith("closed: ")
+        assert sum(stale) < 60
+        assert sum(stale[6:]) == 0
 
     run(tmp_path, test, settings=msgspec.structs.replace(QUICK, audit_share=0.3))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -160,3 +161,18 @@ def test_nothing_optional_is_loaded_before_it_is_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_runtime_reports_nothing_and_keeps_no_device_id(model: Path, tmp_path: Path) -> None:
+    source = (
+        "import os, sys, pathlib\n"
+        "from pennyweight.text.embedders import open_embedder\n"
+        "open_embedder(pathlib.Path(sys.argv[1])).embed_now('red')\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    env |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", source, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "1"
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from pennyweight.text.templates.slots import mask
         ("Is EECS 281 hard?", [("name", "EECS"), ("number", "281")]),
         ("Which Core classes are offered?", [("name", "Core")]),
         ("Who teaches The History of World Film?", [("name", "The History of World Film")]),
-        ("Ask Prof. You about it", [("name", "Ask Prof"), ("name", "You")]),
+        ("Ask Prof. You about it", [("name", "Ask Prof. You")]),
         ("mail bob@x.io now", [("email", "bob@x.io")]),
         ("see https://a.b/c?d=1, or /var/log/x.txt", [("url", "https://a.b/c?d=1"), ("path", "/var/log/x.txt")]),
         ("and/or nothing", []),
@@ -23,6 +23,8 @@ from pennyweight.text.templates.slots import mask
         ('translate "good \\ morning" please', [("quote", "good \\ morning")]),
         ("what is 3.5 and 1,000", [("number", "3.5"), ("number", "1,000")]),
         ("grüße an Jörg Müller", [("name", "Jörg Müller")]),
+        ("flights from ST. LOUIS to NEW YORK", [("name", "ST. LOUIS"), ("name", "NEW YORK")]),
+        ("I met him at the Bar. Then I left", [("name", "Bar")]),
         ("", []),
     ],
 )
