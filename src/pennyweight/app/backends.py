@@ -1,0 +1,138 @@
+"""The backends around the providers: what is retried, shared, counted and limited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..backends.ask_usage import AskUsage
+from ..backends.budget import Budget
+from ..backends.coalesce import Fuse
+from ..backends.cooldown import Cooldown
+from ..backends.crossing import Crossing
+from ..backends.fallback import Fallback
+from ..backends.fusing.across import Across
+from ..backends.limits import Limits
+from ..backends.ollama import Ollama
+from ..backends.ollama import Settings as OllamaSettings
+from ..backends.retry import Retry
+from ..backends.upstream import Dispatch
+from ..call import Call, Target
+from ..config import Config, Resolver
+from ..errors import ConfigError
+from ..ledger.accounts import Accounts
+from ..money import PicoUSD
+from ..protocols import KV, Backend, Clock, Tokenizer
+from ..request import Charge, Usage, Wire
+from ..stores.sealed import Codec, read_keys
+from ..stores.virtual_keys import KeyStore
+from ..wire import codec
+
+if TYPE_CHECKING:
+    from ..stores.relay import RedisRelay
+
+__all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
+
+
+def compose(
+    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+) -> Backend:
+    """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
+    at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
+    by_name = dict(upstreams)
+    for name, provider in config.providers.items():
+        if Wire.OLLAMA in provider.urls:
+            settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
+            by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    backend: Backend = AskUsage(Dispatch(by_name))
+    if at_once:
+        backend = Limits(backend, at_once)
+    backend = Crossing(backend, tokenizer)
+    chained = any(rule.fallbacks for rule in config.routes)
+
+    def chain(call: Call) -> tuple[Target, ...]:
+        return resolver.full(call.original.model, call.original.wire).fallbacks
+
+    backend = Retry(
+        backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
+    )
+    if chained:
+        backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
+    return backend
+
+
+def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
+    """Which of a call's route's calls may share an answer in flight."""
+    always = config.fusing.identical
+    if all(rule.fuse is None for rule in config.routes):
+        return lambda _call: always
+
+    def fuse(call: Call) -> Fuse:
+        return resolver.full(call.original.model, call.original.wire).fuse or always
+
+    return fuse
+
+
+def relay_of(config: Config) -> RedisRelay:
+    """What carries answers between replicas: connections of its own, as each waits for news. Raises ConfigError."""
+    try:
+        from ..stores.redis import connect
+        from ..stores.relay import RedisRelay
+    except ImportError as error:
+        remedy = "Install it: pip install 'pennyweight[redis]'"
+        raise ConfigError(f'fusing.across = "redis" needs the package {error.name}. {remedy}') from None
+    key = config.cache_key.reveal() if config.cache_key else ""
+    codec = Codec(read_keys(key) if key else (), limit_bytes=2 * config.fusing.buffer_bytes)
+    client = connect(config.cache.redis.url or "", connections=_RELAY_CONNECTIONS)
+    return RedisRelay(client, codec=codec, timeout_s=config.fusing.store_s)
+
+
+def across_replicas(config: Config, backend: Backend, relay: RedisRelay, fuse: Callable[[Call], Fuse]) -> Across:
+    settings = config.fusing
+    return Across(
+        backend,
+        relay,
+        fuse=fuse,
+        lease_s=settings.lease_s,
+        store_s=settings.store_s,
+        most_bytes=settings.buffer_bytes,
+    )
+
+
+_RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
+
+
+def budgeted(
+    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
+) -> Budget:
+    return Budget(
+        inner,
+        kv,
+        clock,
+        limit=keys.daily_limit,
+        worst_case=worst_case(accounts, tokenizer),
+        cost=accounts.cost,
+        count=accounts.counted,
+    )
+
+
+def worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
+    """The most a call can cost: its whole body as input, written to the cache, and all the output it may ask for."""
+
+    def worst(call: Call) -> PicoUSD | None:
+        body = call.request.body
+        limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+        asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+        n = body.get("n")
+        output = (max(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
+        counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
+        tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
+        usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
+        return accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at))
+
+    return worst
+
+
+_DEFAULT_OUTPUT_TOKENS = 32_000  # for a call that names no limit
+_TOKENIZER_MARGIN = 1.5  # other providers' tokenizers against ours
+_UNSEEN_TOKENS = 4_000  # what a provider adds around texts, and a few images

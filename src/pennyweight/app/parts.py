@@ -1,0 +1,82 @@
+"""What optimizers may use of an App, and how one is found by its name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from ..call import Call
+from ..economy import Economy
+from ..errors import ConfigError, PennyweightError
+from ..hits import CacheRule
+from ..ledger.accounts import Accounts
+from ..ledger.hits import HitBook
+from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
+from ..standing import Standings
+from ..stores.vectors.lazy import LazyVectors
+from ..text.embedders.lazy import Embeddings
+
+__all__ = ["OPTIMIZERS", "Parts", "optimizer"]
+
+OPTIMIZERS: Mapping[str, str] = {
+    "exact_cache": "pennyweight.optimizers.exact_cache:build",
+    "billing_header": "pennyweight.optimizers.billing_header:build",
+    "heartbeat": "pennyweight.optimizers.heartbeat:build",
+    "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "output_limit": "pennyweight.optimizers.output_limit:build",
+    "templates": "pennyweight.optimizers.templates:build",
+    "semantic_cache": "pennyweight.optimizers.semantic_cache.optimizer:build",
+}
+"""Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the App owns and an optimizer may use."""
+
+    kv: KV
+    clock: Clock
+    book: Accounts
+    tokenizer: Tokenizer
+    economy: Economy
+    vectors: LazyVectors
+    hits: HitBook
+    rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
+    leases: Leases  # who does a thing, among all replicas that share a store
+    embeddings: Embeddings
+    standings: Standings  # what caches that answer by likeness have learnt
+
+
+def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
+    """The optimizer of that name with its settings. Raises ConfigError that names what is known."""
+    offered = {point.name: point.value for point in entry_points(group="pennyweight.optimizers")}
+    place = OPTIMIZERS.get(use) or offered.get(use)
+    if place is None:
+        known = ", ".join(sorted({*OPTIMIZERS, *offered}))
+        raise ConfigError(f"optimizers: {use!r} is not known. Known: {known}. A plugin must be installed first.")
+    module_name, _, function = place.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be loaded: {error}. Install what it needs.") from None
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be loaded: {type(error).__name__}: {error}.") from error
+    for name in ("Settings", function):
+        if not hasattr(module, name):
+            raise ConfigError(f"optimizers: {use!r} is no optimizer: {module_name} has no {name!r}. See its docs.")
+    try:
+        values = msgspec.convert(settings, module.Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"optimizers: the settings of {use!r} are not valid: {error}.") from None
+    try:
+        made = getattr(module, function)(values, parts)
+    except PennyweightError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"optimizers: {use!r} cannot be built: {type(error).__name__}: {error}.") from error
+    if not isinstance(made, Optimizer):
+        raise ConfigError(f"optimizers: {use!r} gives a {type(made).__name__}, which is no optimizer. See its docs.")
+    return made

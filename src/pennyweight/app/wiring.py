@@ -1,0 +1,271 @@
+"""A configuration in, a running App out, every lifetime in one stack."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from ..backends.coalesce import Coalesce
+from ..backends.embeddings import embedder
+from ..backends.fusing.branching import Branching
+from ..backends.offered_tools import OfferedTools
+from ..call import Call, Outcome, Receipt
+from ..capture import Recorder, Rule
+from ..clerk import Clerk
+from ..clerk import Settings as ClerkSettings
+from ..clock import SystemClock
+from ..config import Config, Provider, Resolver
+from ..economy import Economy
+from ..errors import StoreError
+from ..hits import CacheRule
+from ..ledger.accounts import Account, Accounts
+from ..ledger.doctor import pricing
+from ..ledger.doctor.live import Rounds
+from ..ledger.functions import FunctionDelta, write_functions
+from ..ledger.hits import HitBook
+from ..money import PicoUSD, parse_usd
+from ..pipeline import Pipeline
+from ..policy import Flag
+from ..prefix import Blocks
+from ..prices import LOCAL, PriceBook, open_book, read_overrides
+from ..prices.caching import CacheBook
+from ..protocols import Backend, Clock, Embedder, Optimizer
+from ..stores.assembly import Servers, Tiers, open_tiers
+from ..stores.damage import Doubted
+from ..stores.purge import PurgeWatch
+from ..stores.rollups import Rollups
+from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from ..stores.standings import SQLiteStandings
+from ..stores.vectors.lazy import open_vectors
+from ..stores.virtual_keys import KeyStore
+from ..text.embedders import folder_of
+from ..text.embedders.lazy import Embeddings
+from ..text.tokenizers import BpeTokenizer
+from ..tool_results import ToolResults
+from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .chores import adaptive_loop, check, experiments_of, forget
+from .parts import Parts, optimizer
+from .running import App, Watcher
+from .upstreams import upstream
+
+__all__ = ["build"]
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def build(
+    config: Config, *, clock: Clock | None = None, extra: Sequence[Optimizer] = (), gate: bool = True
+) -> AsyncIterator[App]:
+    """A running App. Raises ConfigError for what cannot be built, StoreError for a data folder that cannot be used.
+
+    extra: optimizers asked after the configured ones, always on: a program's own, or a bench's adversaries.
+    gate: False lets changes through that do not pay, to show what the gate is worth.
+    """
+    time = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        try:
+            config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"The data folder {config.data_dir} cannot be made: {error.strerror}.") from None
+        database = Database(config.data_dir / "pennyweight.db", now=time.now)
+        stack.push_async_callback(database.close)
+        with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
+            await database.write(lambda _connection: None)
+        ledger = SQLiteLedger(database)
+        stored = SQLiteKV(database, clock=time)
+        servers = Servers(config.cache)
+        stack.push_async_callback(servers.close)
+        tiers = _tiers(config, database, servers, time)
+        stack.push_async_callback(tiers.close)
+        tiers.kv.start()
+        tokenizer = BpeTokenizer()
+        prices = _prices(config)
+        accounts = Accounts(prices, _accounts(config), tokenizer)
+        keys = KeyStore(config.data_dir)
+        caches = CacheBook()
+        economy = Economy(blocks=Blocks(count=tokenizer.count), caches=caches, prices=accounts.price)
+        vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
+        stack.push_async_callback(vectors.aclose)
+        resolver = Resolver(config)
+
+        def rule(call: Call) -> CacheRule:
+            return resolver.full(call.original.model, call.original.wire).cache
+
+        if tiers.memory is not None:
+            purges = PurgeWatch(tiers.kv, tiers.memory)
+            purges.start()
+            stack.push_async_callback(purges.close)
+        hits = HitBook(database, time, route=lambda call: rule(call).name)
+        embeddings = Embeddings(
+            config.embeddings,
+            folder_of(config.embeddings, config.data_dir),
+            clock=time,
+            remote=(lambda: _embedder(config, backend, time)) if config.embeddings.elsewhere else None,
+        )
+        stack.push_async_callback(embeddings.close)
+        standings = SQLiteStandings(database)
+        parts = Parts(
+            tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings, standings
+        )
+        optimizers = [
+            (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
+            for rule in config.optimizers
+        ]
+        optimizers += [(optimizer, Flag()) for optimizer in extra]
+        policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
+
+        upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
+        for provider in upstreams.values():
+            stack.push_async_callback(provider.aclose)
+        backend = compose(config, upstreams, resolver, tokenizer, time)
+        if config.embeddings.elsewhere:
+            _embedder(config, backend, time)  # what cannot work is told at the start
+        fuse, across = fuse_rule(config, resolver), None
+        if config.fuses_across:
+            relay = relay_of(config)
+            stack.push_async_callback(relay.aclose)
+            backend = across = across_replicas(config, backend, relay, fuse)
+        coalesce = Coalesce(
+            backend,
+            buffer_bytes=config.fusing.buffer_bytes,
+            fuse=fuse,
+            branching=Branching(tiers.kv) if config.fusing.templates else None,
+        )
+        stack.push_async_callback(coalesce.aclose)
+        if across is not None:
+            stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
+        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
+        limits = Doubted(stored, database.path, time)
+        budget = budgeted(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
+        stack.push_async_callback(budget.aclose)
+
+        recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
+        watchers: list[Watcher] = [hits]
+        doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
+        stack.push_async_callback(doctor.close)
+
+        tools = ToolResults(config.tools, tiers.kv, time, count=_counting(database))
+        stack.push_async_callback(tools.aclose)
+        clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
+        clerk = Clerk(
+            ledger,
+            _watched(accounts, watchers),
+            settle=lambda outcome: pipeline.settle(outcome),
+            clock=time,
+            settings=clerk_settings,
+        )
+        pipeline = Pipeline(
+            optimizers,
+            budget,
+            submit=clerk.submit,
+            clock=time,
+            propose_s=config.pipeline.propose_s,
+            observers=(recorder, watch, doctor, tools),
+            policy=policy,
+            economy=economy,
+            gate=gate,
+        )
+        hits.start()
+        stack.push_async_callback(hits.close)
+        await stack.enter_async_context(clerk)
+        rollups = Rollups(database)
+        rolling = asyncio.create_task(rollups.run())
+        stack.callback(rolling.cancel)
+        checking = asyncio.create_task(check(database))
+        stack.callback(checking.cancel)
+        if config.adaptive.enabled:
+            adaptive = asyncio.create_task(adaptive_loop(optimizers, database, time, config).run(), name="adaptive")
+            stack.callback(adaptive.cancel)
+        experiments.start()
+        stack.push_async_callback(experiments.close)
+        if config.ledger.keep_days is not None:
+            forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
+            stack.callback(forgetting.cancel)
+        yield App(
+            config,
+            clock=time,
+            pipeline=pipeline,
+            backend=backend,
+            clerk=clerk,
+            ledger=ledger,
+            accounts=accounts,
+            prices=prices,
+            keys=keys,
+            budget=budget,
+            database=database,
+            kv=tiers.kv,
+            leases=tiers.leases,
+            resolver=resolver,
+            watchers=watchers,
+            policy=policy,
+            experiments=experiments,
+            signals=signals,
+            rollups=rollups,
+            economy=economy,
+            doctor=doctor,
+            vectors=vectors,
+            tools=tools,
+            hits=hits,
+            embeddings=embeddings,
+            standings=standings,
+        )
+
+
+def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
+    async def count(deltas: Sequence[FunctionDelta]) -> None:
+        await database.write(lambda connection: write_functions(connection, deltas))
+
+    return count
+
+
+def _prices(config: Config) -> PriceBook:
+    return open_book(
+        config.data_dir,
+        overrides=read_overrides(config.prices),
+        local=LOCAL | {name for name, provider in config.providers.items() if provider.local},
+        names={name: provider.prices for name, provider in config.providers.items()},
+    )
+
+
+def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
+    """The one that a provider runs. Raises ConfigError."""
+    places = {name: provider.urls for name, provider in config.providers.items()}
+    return embedder(config.embeddings, backend, places, clock=clock)
+
+
+def _capture_rule(config: Config) -> Rule:
+    capture = config.capture
+    return Rule(sessions=capture.sessions or ("*",), redact=capture.redact) if capture.enabled else Rule()
+
+
+def _accounts(config: Config) -> dict[str, Account]:
+    return {name: Account(provider.local, _per_hour(provider)) for name, provider in config.providers.items()}
+
+
+def _per_hour(provider: Provider) -> PicoUSD | None:
+    return None if provider.usd_per_hour is None else int(parse_usd(str(provider.usd_per_hour)))
+
+
+def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -> Tiers:
+    """The stores of the response caches. Budgets and keys stay in this machine's database."""
+    key = config.cache_key.reveal() if config.cache_key else ""
+    return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
+
+
+def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome], Receipt]:
+    """Makes receipts and tells each to the watchers; one that raises is logged."""
+
+    def receipt(outcome: Outcome) -> Receipt:
+        made = accounts.receipt(outcome)
+        for watcher in watchers:
+            try:
+                watcher(made, outcome)
+            except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
+                log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
+        return made
+
+    return receipt
