@@ -168,7 +168,10 @@ class Policy:
     async def load(self) -> None:
         """Take up what was changed before, or elsewhere. Raises StoreError."""
         if self._changes is not None:
-            self._latest = {c.optimizer: c for c in await self._changes.latest() if c.optimizer in self.flags}
+            found = {c.optimizer: c for c in await self._changes.latest() if c.optimizer in self.flags}
+            newest = max((change.id for change in found.values()), default=0)
+            since = {name: held for name, held in self._latest.items() if held.id > newest}  # while that was read
+            self._latest = found | since
             self._build()
 
     async def set(

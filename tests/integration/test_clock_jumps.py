@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from pennyweight import app as wiring
-from pennyweight.app import App, build
+from pennyweight.app import App, build, chores
 from pennyweight.config import load
 from pennyweight.front.auth import Gate
 from pennyweight.front.front import Front
@@ -155,7 +154,7 @@ def test_a_clock_set_forward_by_years_empties_no_ledger(tmp_path: Path) -> None:
 
         real, asyncio.sleep = asyncio.sleep, sleep  # type: ignore[assignment]
         try:
-            await wiring._forget(ledger, clock, 10)
+            await chores.forget(ledger, clock, 10)
         except asyncio.CancelledError:
             pass
         finally:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from pennyweight import app as wiring
-from pennyweight.app import App, build
+from pennyweight.app import OPTIMIZERS, App, build
+from pennyweight.app.backends import fuse_rule
+from pennyweight.app.upstreams import is_theirs
 from pennyweight.call import Call, Outcome
 from pennyweight.config import Config, Resolver, load
 from pennyweight.errors import ConfigError, NotFound, StoreError
@@ -93,7 +94,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
     for name, value in names.items():
         setattr(module, name, value)
     monkeypatch.setitem(sys.modules, "broken_plugin", module)
-    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "broken_plugin:build")  # type: ignore[arg-type]
+    monkeypatch.setitem(OPTIMIZERS, "broken", "broken_plugin:build")  # type: ignore[arg-type]
 
 
 def fails(tmp_path: Path, match: str, settings: str = "") -> None:
@@ -121,11 +122,11 @@ def test_a_broken_plugin_is_a_configuration_error(tmp_path: Path, monkeypatch: p
 
 
 def test_a_plugin_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "no_such_module:build")  # type: ignore[arg-type]
+    monkeypatch.setitem(OPTIMIZERS, "broken", "no_such_module:build")  # type: ignore[arg-type]
     fails(tmp_path, r"cannot be loaded: No module named 'no_such_module'\. Install what it needs")
     (tmp_path / "bad_syntax.py").write_text("def (")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(wiring.OPTIMIZERS, "broken", "bad_syntax:build")  # type: ignore[arg-type]
+    monkeypatch.setitem(OPTIMIZERS, "broken", "bad_syntax:build")  # type: ignore[arg-type]
     fails(tmp_path, r"cannot be loaded: SyntaxError")
 
 
@@ -218,14 +219,14 @@ def test_a_watcher_that_raises_costs_no_receipt(tmp_path: Path) -> None:
 def test_a_callers_key_is_shown_to_no_other_provider(name: str, moved: bool, secret: str, shown: bool) -> None:
     env = {f"{name.upper()}_BASE_URL": "http://127.0.0.1:1/v1"} if moved else {}
     provider = load(None, env).providers[name]
-    assert wiring._is_theirs(provider, secret) is shown
+    assert is_theirs(provider, secret) is shown
 
 
 def test_a_routes_word_on_sharing_goes_before_the_general_one(tmp_path: Path) -> None:
     text = '[fusing]\nidentical = "off"\n[[routes]]\nmodel = "batch-*"\nprovider = "openai"\nfuse = "all"\n'
 
     def said(app: App) -> list[str]:
-        fuse = wiring._fuse(app.config, Resolver(app.config))
+        fuse = fuse_rule(app.config, Resolver(app.config))
         bodies = (b'{"model":"batch-1","messages":[]}', b'{"model":"gpt-5","messages":[]}')
         return [fuse(make_call(body)) for body in bodies]
 

@@ -148,3 +148,33 @@ def test_drawing_costs_microseconds() -> None:
     policy = Policy({name: Flag("on", 0.5) for name in "abc"}, holdout=0.05)
     one = call("session-" + "x" * 60)
     assert min(timeit.repeat(lambda: policy.exposure(one), number=200, repeat=5)) / 200 < 30e-6
+
+
+def test_a_look_that_began_before_a_change_does_not_undo_it() -> None:
+    """Reading takes a moment: what was read before this process changed a flag is older than the change."""
+
+    class Slow(Kept):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+        async def latest(self) -> Sequence[Change]:
+            found = await super().latest()
+            self.begun.set()
+            await self.go_on.wait()
+            return found
+
+    async def main() -> None:
+        changes = Slow()
+        policy = Policy({"a": Flag("on"), "b": Flag("on")}, changes=changes)
+        await policy.set("a", by="operator", mode="off")
+        looking = asyncio.create_task(policy.load())
+        await changes.begun.wait()
+        await policy.set("a", by="operator", mode="shadow")
+        await policy.set("b", by="operator", mode="off")
+        changes.go_on.set()
+        await looking
+        assert policy.in_force("a").mode == "shadow"
+        assert policy.in_force("b").mode == "off"
+
+    asyncio.run(main())

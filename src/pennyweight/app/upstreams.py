@@ -8,7 +8,7 @@ from ..backends.upstream import Upstream
 from ..config import KNOWN, Provider, Proxies
 from ..protocols import Clock
 
-__all__ = ["upstream"]
+__all__ = ["is_theirs", "upstream"]
 
 
 def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
@@ -32,7 +32,7 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
             clock=clock,
             headers=provider.headers,
             key_hint=hint,
-            takes=lambda secret: _is_theirs(provider, secret),
+            takes=lambda secret: is_theirs(provider, secret),
         )
     keys = Keys([key.reveal() for key in provider.keys], clock)
 
@@ -54,7 +54,7 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     )
 
 
-def _is_theirs(provider: Provider, secret: str) -> bool:
+def is_theirs(provider: Provider, secret: str) -> bool:
     """Whether a caller's own key can be one of this provider's: Anthropic's tell themselves, and go nowhere else.
 
     Who answers at a moved address is the operator's business.
