@@ -252,6 +252,9 @@ def test_caches_tell_how_right_they_are_and_are_purged_with_a_click(open_page: O
     row = page.get_by_role("region", name="What each cache did").get_by_role("row").filter(has_text="exact_cache")
     expect(row).to_contain_text("50.0%")
     expect(row).to_contain_text("not audited")
+    saved = row.locator("data.money").get_attribute("value")  # of the only cache there is
+    card = page.locator("[data-key='Saved by answers served again']")
+    expect(card.locator("data.money")).to_have_attribute("value", saved or "")
     expect(page.get_by_role("region", name="Hits by store")).to_contain_text("memory")
     audit = page.get_by_role("article")
     expect(audit).to_have_count(1)

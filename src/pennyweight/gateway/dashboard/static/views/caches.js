@@ -17,7 +17,7 @@ export default {
         card("Prompt cache", percent(total.prompt_cache_rate), `${short(total.cached_tokens)} of ${short(total.input_tokens)} input tokens were read from the provider's cache`),
         card("Written to it", short(total.written_tokens), "tokens, where the provider tells"),
         card("Response cache", percent(total.response_cache_rate), `${count(total.replayed_calls)} of ${count(total.calls)} calls answered without asking a provider`),
-        card("Computed saving", money(total.computed), "of answers served again (computed)")),
+        card("Saved by answers served again", money(sum(data.answers.caches)), "computed: what asking again would have cost")),
       panel("Hit rates over time", chart("rates", data.chart, {
         caption: "Hit rates over time",
         legend: [["prompt", "prompt cache: share of input tokens"], ["response", "response cache: share of calls"]],
@@ -57,6 +57,9 @@ export default {
 
 const card = (label, value, note) =>
   h("div", { "data-key": label }, h("dt", {}, label), h("dd", {}, value), h("dd", { class: "note" }, note));
+
+/** What our caches saved, in pico-dollars as text. */
+const sum = (lines) => String(lines.reduce((total, line) => total + BigInt(line.saved ?? 0), 0n));
 
 const known = (share, words = "not audited") => (share === null ? h("span", { class: "quiet" }, words) : percent(share));
 
