@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pennyweight.adaptive import Harm, Settings, TtlKnob, Wish
@@ -23,6 +23,7 @@ rounds = st.lists(st.tuples(wishes, harms, st.floats(0, 10_000)), max_size=40)
 
 @settings(max_examples=150, deadline=None)
 @given(rounds)
+@example([(Wish(wished, "why"), Harm(0, 0, 0.0), 0.0) for wished in (0.0, -math.inf)])
 def test_a_knob_stays_in_its_bounds_and_moves_one_step_at_a_time(script) -> None:
     state, value, now, asked_for = State(), 100.0, 0.0, 0
     rest_until = -math.inf

@@ -64,7 +64,17 @@ def test_a_round_without_a_wish_begins_anew() -> None:
 
 @pytest.mark.parametrize(
     ("wish", "turned"),
-    [(5000, 200), (1, 50), (150, 150), (105, None), (100, None), (math.nan, None), (math.inf, 1000), (0, 50)],
+    [
+        (5000, 200),
+        (1, 50),
+        (150, 150),
+        (105, None),
+        (100, None),
+        (math.nan, None),
+        (math.inf, 200),
+        (-math.inf, 50),
+        (0, 50),
+    ],
 )
 def test_steps_are_bounded_and_small_wishes_are_none(wish: float, turned: float | None) -> None:
     last = run(State(), [(0, facts(100, wish)), (300, facts(100, wish))])[-1]

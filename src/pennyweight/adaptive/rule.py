@@ -118,7 +118,8 @@ def _bounded(facts: Facts, settings: Settings) -> float:
     new = facts.wish.value
     if math.isnan(new):
         return facts.value
-    if math.isfinite(facts.value) and math.isfinite(new):
+    new = min(max(new, facts.low), facts.high)
+    if math.isfinite(facts.value) and math.isfinite(new):  # no limit at all is one step from any
         new = min(max(new, facts.value / settings.most_step), facts.value * settings.most_step)
     return min(max(new, facts.low), facts.high)
 
