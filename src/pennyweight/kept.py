@@ -15,6 +15,7 @@ from xxhash import xxh3_64_digest
 
 __all__ = [
     "CACHES",
+    "CLOCK_SLACK_S",
     "REST_BYTES",
     "Named",
     "Wrapped",
@@ -29,6 +30,9 @@ __all__ = [
 
 CACHES = ("exact", "semantic", "fusing", "tools", "functions")
 """The first words of keys that are entries of a cache, and may be dropped whenever somebody wants the room."""
+
+CLOCK_SLACK_S = 60.0
+"""Two machines that share a store may differ by so much: the age of an entry from further ahead is not known."""
 
 _VERSION = b"\x02"
 _CREATED = struct.Struct(">d")

@@ -1,4 +1,4 @@
-"""The one text of a whole answer, and the answer with another text in its place."""
+"""Whole answers: which are worth keeping, the one text of one, and the answer with another text in its place."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ from typing import Any
 
 import msgspec
 
-from ..request import Wire, splice
+from ..request import Response, Wire, splice
+from . import codec
 
-__all__ = ["Place", "only_text", "with_text"]
+__all__ = ["FINISHED", "Place", "only_text", "replayable", "with_text"]
+
+FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "completed"})
+"""Ends of an answer worth keeping, in the words of the four wires. Cut (length), filtered and refused ones are not."""
 
 Place = tuple[str | int, ...]
 """Steps from the root of a body to a text in it."""
 
 _any = msgspec.json.Decoder()
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, False)
+
+
+def replayable(response: Response) -> bool:
+    """Whether it can be given again as a stream; a whole body that is odd may not be. Takes time: not before a call is
+    answered."""
+    try:
+        codec(response.wire).unfold(response.raw)
+    except Exception:  # noqa: BLE001 - whatever it trips over
+        return False
+    return True
 
 
 def only_text(wire: Wire, raw: bytes) -> tuple[str, Place] | None:

@@ -22,12 +22,13 @@ def wishes(request: Request) -> Wishes:
     header = request.header("cache-control")
     if header is None:
         return _NONE
-    directives = [part.strip().lower() for part in header.split(",")]
+    names: set[str] = set()
     max_age_s = float("inf")
-    for directive in directives:
-        name, _, value = directive.partition("=")
-        if name.strip() == "max-age":
-            told = value.strip().strip('"')
+    for directive in header.lower().split(","):
+        name, _, value = (piece.strip() for piece in directive.partition("="))
+        names.add(name)
+        if name == "max-age":
+            told = value.strip('"')
             # A limit that we cannot read is taken as the strictest.
             max_age_s = min(max_age_s, float(told) if told.isdecimal() else 0.0)
-    return Wishes("no-cache" in directives, "no-store" in directives, max_age_s)
+    return Wishes("no-cache" in names, "no-store" in names, max_age_s)

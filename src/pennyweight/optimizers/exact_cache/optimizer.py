@@ -12,10 +12,12 @@ from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
 from ...errors import BadRequest, ConfigError
 from ...hits import Audit, CacheRule, Hits, Pair, looked
+from ...kept import CLOCK_SLACK_S
 from ...money import PicoUSD
 from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
+from ...wire.answers import FINISHED, replayable
 from ...wire.sameness import repeatable
 from ...wire.wishes import wishes
 from .entry import Entry, encoded, entry_of
@@ -41,11 +43,8 @@ STATEFUL = frozenset(
 """Fields that tie an answer to something outside the body: state kept by the provider, searches, code that runs, or
 old-style tools. A call that sets one (not null, false or empty) is never answered from the cache."""
 
-_FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "completed"})
 _CALLED_TOOLS = frozenset({"tool_calls", "tool_use", "function_call"})
-"""Ends of an answer worth keeping, in the words of the four wires. Cut (length), filtered and refused ones are not."""
-
-_CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
+"""Ends of an answer that calls tools, in the words of the four wires: kept only where the user said so."""
 
 _AUDITED, _DAMAGED = "exact_cache_audited", "exact_cache_damaged"  # in a call's facts, for `settle`
 _JUDGED, _KEY = "exact_cache_candidate", "exact_cache_key"  # the same, so that a miss is read and hashed once
@@ -266,8 +265,8 @@ class ExactCache:
             return False
         if len(response.raw) > self._settings.max_answer_bytes:
             return False
-        ends = _FINISHED | _CALLED_TOOLS if self._settings.tool_calls else _FINISHED
-        if done.finish_reason not in ends or not _replayable(response):
+        ends = FINISHED | _CALLED_TOOLS if self._settings.tool_calls else FINISHED
+        if done.finish_reason not in ends or not replayable(response):
             return False
         for step in outcome.call.trail:
             if step.verdict is Verdict.ACCEPTED:
@@ -285,7 +284,7 @@ class ExactCache:
     def _age_s(self, entry: Entry) -> float | None:
         """None: made by a clock that was set back since, so nobody knows how old it is."""
         age_s = self._clock.now() - entry.created_at
-        return None if age_s < -_CLOCK_SLACK_S else max(age_s, 0.0)
+        return None if age_s < -CLOCK_SLACK_S else max(age_s, 0.0)
 
     async def _in_some_store(self, key: str) -> tuple[bytes, str] | None:
         value = await self._kv.get(key)
@@ -348,15 +347,6 @@ def _leans_outside(request: Request, fields: dict[str, msgspec.Raw]) -> bool:
     if request.wire is Wire.OPENAI_RESPONSES and "prompt" in fields and bytes(fields["prompt"]) not in _NOTHING:
         return True
     return request.model.endswith(":online")  # OpenRouter: with a web search
-
-
-def _replayable(response: Response) -> bool:
-    """Whether it can be given again as a stream; a whole body that is odd may not be. Takes time: not for `propose`."""
-    try:
-        codec(response.wire).unfold(response.raw)
-    except Exception:  # noqa: BLE001 - whatever it trips over
-        return False
-    return True
 
 
 def _asked(call: Call) -> str:

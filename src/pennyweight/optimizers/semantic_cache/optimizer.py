@@ -21,13 +21,14 @@ from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
 from ...errors import ConfigError, StoreError
 from ...hits import Audit, CacheRule, Hits
 from ...hits import looked as noted
+from ...kept import CLOCK_SLACK_S
 from ...money import PicoUSD
 from ...protocols import KV, Clock, Vectors
 from ...request import Charge, Done, Response
 from ...standing import Pair, Standings
-from ...wire import codec
-from ...wire.answers import only_text
+from ...wire.answers import FINISHED, only_text, replayable
 from ...wire.questions import Question, eligible, fingerprint
+from ...wire.wishes import wishes
 from .answers import Judge, group_of
 from .entry import Entry, encoded, entry_of, key_of, text_id
 from .facets import Facets, facets
@@ -35,15 +36,12 @@ from .neighbours import LOOK_AT, Floats
 from .partition import Looked, Rules
 from .shelf import Place, Shelf
 from .values import conflict
-from .wishes import wishes
 
 __all__ = ["Parts", "SemanticCache", "Settings", "build"]
 
 log = logging.getLogger(__name__)
 
 _SEEN = "semantic_cache"  # in a call's facts: what `propose` found, for `settle`
-_FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "completed"})
-_CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
 _TRIED = 12  # entries with the answer, nearest first, of which one must agree in every value
 _RETRIEVED = 20
 _FACETS = 4096  # of stored questions, read once
@@ -306,7 +304,7 @@ class SemanticCache:
     def _is_fresh(self, call: Call, rule: CacheRule, entry: Entry) -> bool:
         age_s = self._clock.now() - entry.created_at
         limit_s = min(self._ttl_s(rule), wishes(call.original).max_age_s)
-        return -_CLOCK_SLACK_S <= age_s < limit_s
+        return -CLOCK_SLACK_S <= age_s < limit_s
 
     def _ttl_s(self, rule: CacheRule) -> float:
         return rule.ttl_s if rule.ttl_s is not None else self._settings.ttl_s
@@ -381,7 +379,7 @@ class SemanticCache:
             return None
         if outcome.answered_by != outcome.call.target.provider or wishes(outcome.call.original).no_store:
             return None
-        if not done.complete or done.finish_reason not in _FINISHED:
+        if not done.complete or done.finish_reason not in FINISHED:
             return None
         if len(response.raw) > self._settings.max_answer_bytes:
             return None
@@ -389,7 +387,7 @@ class SemanticCache:
         if any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in outcome.call.trail):
             return None
         said = only_text(response.wire, response.raw)
-        return said[0] if said is not None and _replayable(response) else None
+        return said[0] if said is not None and replayable(response) else None
 
     async def _learn(self, outcome: Outcome, seen: _Seen, place: Place, answer: str, embedder: Asked) -> None:
         call, partition = outcome.call, place.partition
@@ -497,12 +495,3 @@ def _floats(vector: bytes) -> Floats:
 def _drawn(call_id: str) -> float:
     """A number in [0, 1) that is the same whenever this call is looked at."""
     return int.from_bytes(blake2b(b"semantic_cache\0" + call_id.encode(), digest_size=8).digest(), "big") / 2**64
-
-
-def _replayable(response: Response) -> bool:
-    """Whether it can be given again as a stream; a whole body that is odd may not be."""
-    try:
-        codec(response.wire).unfold(response.raw)
-    except Exception:  # noqa: BLE001 - whatever it trips over
-        return False
-    return True

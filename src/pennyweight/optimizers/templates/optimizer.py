@@ -17,7 +17,7 @@ import msgspec
 from ...call import Answer, Call, Outcome, Proposal, Verdict
 from ...errors import ConfigError
 from ...hits import Audit, CacheRule, Hits, looked
-from ...kept import entry_key, unwrapped, wrapped
+from ...kept import CLOCK_SLACK_S, entry_key, unwrapped, wrapped
 from ...money import PicoUSD
 from ...protocols import KV, Clock
 from ...request import Charge, Done, Response
@@ -25,7 +25,7 @@ from ...text.templates.entry import Entry, Gaps, Kept, Question, Recent, decode,
 from ...text.templates.family import Branch, Family, branch, learn
 from ...text.templates.gaps import Gap, gap, through
 from ...text.templates.slots import Masked, mask
-from ...wire.answers import only_text, with_text
+from ...wire.answers import FINISHED, only_text, with_text
 from ...wire.questions import eligible, fingerprint
 from ...wire.wishes import wishes
 
@@ -35,9 +35,6 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 RISK = 0.002
 """That a branched answer is not the model's own: a bound on what `bench.templates` measures, with its adversary."""
-
-_FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "completed"})
-"""Ends of an answer worth keeping, in the words of the four wires."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -173,7 +170,7 @@ class Templates:
             return
         if outcome.answered_by != call.target.provider or not outcome.done.complete:
             return  # somebody's replay teaches nothing
-        if outcome.done.finish_reason not in _FINISHED or len(response.raw) > self._settings.max_answer_bytes:
+        if outcome.done.finish_reason not in FINISHED or len(response.raw) > self._settings.max_answer_bytes:
             return
         if any(step.optimizer == "fallback" and step.verdict is Verdict.ACCEPTED for step in call.trail):
             return
@@ -280,7 +277,7 @@ class Templates:
     def _fresh(self, entry: Entry, ttl_s: float) -> Mapping[str, Kept]:
         now = self._clock.now()
         return {
-            source: kept for source, kept in entry.answers.items() if -_CLOCK_SLACK_S <= now - kept.created_at < ttl_s
+            source: kept for source, kept in entry.answers.items() if -CLOCK_SLACK_S <= now - kept.created_at < ttl_s
         }
 
     def _proposal(self, call: Call, made: Branch, leader: Kept) -> Proposal:
@@ -299,8 +296,6 @@ class Templates:
 
 _MOST_RECENT, _MOST_RECENT_BYTES = 32, 2**13  # questions in which words that vary are looked for, and their answers
 _MOST_GAPS, _MOST_FITTING = 64, 3
-
-_CLOCK_SLACK_S = 60.0  # two machines that share a store may differ by so much
 
 
 def _among(family: Family, fresh: Mapping[str, Kept]) -> Family:
