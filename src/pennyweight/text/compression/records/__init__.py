@@ -1,7 +1,7 @@
 """JSON values with fewer tokens: names of fields said once, every value as it was written. Pure."""
 
 from .reading import NotPacked, read
-from .values import MAX_CHARS, Number, NotExact, Value, compact, parse, parse_all
+from .values import MAX_CHARS, NotExact, Number, Value, compact, parse, parse_all
 from .writing import write
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Strings that are JSON texts themselves, as envelopes of tool protocols carry them: opened where they can be shut again."""
+"""Strings that are JSON texts themselves, as envelopes of tools carry them: opened where they can be shut again."""
 
 from __future__ import annotations
 

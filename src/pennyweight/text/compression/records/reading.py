@@ -43,6 +43,8 @@ class _Reader:
         self.text, self.at = text, 0
 
     def whole(self) -> Value:
+        if not self.text:
+            raise NotPacked("nothing there")
         if self.text.startswith(("[", "{")):
             value = self._value(0) if self.text.startswith(("[] ", "{} ", "[]\n")) else parse(self._rest())
         else:
@@ -62,6 +64,8 @@ class _Reader:
 
     def _rest(self) -> str:
         """What is left of the line; the place is then the next one's beginning."""
+        if self.at > len(self.text):
+            raise NotPacked("a block has fewer lines than it says")
         end = self.text.find("\n", self.at)
         end = len(self.text) if end < 0 else end
         rest = self.text[self.at : end]

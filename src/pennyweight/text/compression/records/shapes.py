@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import msgspec
 
@@ -21,6 +21,9 @@ MAX_CELLS_ALONE = 12
 
 LEAST_SAID_ONCE = 8
 """Tokens that saying a value in the heading must save: rows are easier to read when no column is missing."""
+
+LEAST_BLOCK_CHARS = 60
+"""A shorter string with line feeds is a cell like any other."""
 
 MAX_FORMS = 256
 """Orders of keys that are brought into one; lists with more forms than this are no table."""
@@ -133,22 +136,31 @@ def _fields(dicts: Sequence[dict[str, Value]], depth: int, keys: Sequence[str] |
     if names is None or len(names) > 4 * MAX_CELLS:
         return _NONE
     shapes: list[Shape] = []
-    gain = cells = 0
+    gain = cells = awkward = 0
     for name in names:
         column = [one[name] for one in dicts if name in one]
         found = _column(column, len(dicts), depth, keys)
         length = _tokens(name)
         gain += (len(column) - 1) * (length + 1) - (len(dicts) - len(column)) + found.gain
+        awkward += sum(8 + len(value) // 16 for value in column if type(value) is str and not is_cell(value))
         shapes.append(found.shape)
         cells += found.cells
     if not cells:  # a row must be there to be seen
         shapes[0], cells = PLAIN, 1
     if len(dicts) == 1:
-        whole = not any(isinstance(shape, Plain) and _is_deep(dicts[0][name]) for name, shape in zip(names, shapes, strict=True))
+        whole = not any(
+            isinstance(shape, Plain) and _is_deep(dicts[0][name]) for name, shape in zip(names, shapes, strict=True)
+        )
         gain = cells if whole and cells <= MAX_CELLS_ALONE else 0
+    gain -= awkward
     if cells > MAX_CELLS or gain <= 0:
         return _NONE
     return _Found(Fields(names, tuple(shapes)), gain, cells)
+
+
+def is_cell(text: str) -> bool:
+    """Whether a string is no better read as lines or as the JSON that it is."""
+    return len(text) < LEAST_BLOCK_CHARS or ("\n" not in text and (text[0] not in "[{" or text[-1] not in "]}"))
 
 
 def takes_cells(shape: Shape) -> bool:
@@ -209,7 +221,7 @@ def _sorted(forms: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
     for form in forms:
         for name in form:
             after.setdefault(name, {})
-        for name, following in zip(form, form[1:], strict=False):
+        for name, following in pairwise(form):
             if following not in after[name]:
                 after[name][following] = None
                 before[following] += 1

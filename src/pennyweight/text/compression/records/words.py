@@ -1,4 +1,4 @@
-"""How a scalar, a key or a line of text stands in a packed form: bare where nothing else could be meant, else as JSON."""
+"""How a scalar or a key stands in a packed form: bare where nothing else could be meant, else as JSON."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ import re
 
 from .values import Value, compact, quoted
 
-__all__ = ["ABSENT", "BARE_CELL", "BARE_KEY", "BLOCK", "GONE", "IN_HEADING", "cell", "fits_line", "key_word", "line_word", "said_word", "separator_of"]
+__all__ = [
+    "ABSENT",
+    "BARE_CELL",
+    "BARE_KEY",
+    "BLOCK",
+    "GONE",
+    "IN_HEADING",
+    "cell",
+    "fits_line",
+    "key_word",
+    "line_word",
+    "said_word",
+    "separator_of",
+]
 
 ABSENT = "-"
 """In a cell: the row has no such member."""
 
 GONE = "--"
-"""With a dash more for each thing that begins at the same cell before it; in the place of an object's, list's or map's cells: the row has no such member."""
+"""With a dash more for each thing that begins at the same cell before it. In the place of the cells of an
+object, list or map: the row has no such member."""
 
 _LITERAL = r"(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity|-+)"
 _CONTROL = "\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff"

@@ -14,29 +14,39 @@
     text:p                              a string that is a JSON text, laid out as Python does (values.Style)
     [] a b                              without a name: the list is the whole
 
-In a row `-` is a member that is not there and `--` an object, list or map that is not; `(…)` in a heading are the members
-of an object, whose cells follow each other in the row; `[…]` and `{…}` hold rows of their own, divided by `;` or line
-feeds; `=` before JSON: this one is of another shape. Cells are divided by what divides the heading, a space or a comma.
+In a row `-` is a member that is not there and `--` an object, list or map that is not; `(…)` in a heading are the
+members of an object, whose cells follow each other in the row; `[…]` and `{…}` hold rows of their own, divided by `;`
+or line feeds; `=` before JSON: this one is of another shape. Cells are divided by what divides the heading, a space or
+a comma.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 
 from .embedded import opened
 from .shapes import Const, Fields, Map, Plain, Rows, SameAsKey, Shape, table_of, takes_cells
-from .values import Number, Value, compact
+from .values import Value, compact
 from .words import ABSENT, GONE, cell, fits_line, key_word, line_word, said_word, separator_of
 
 __all__ = ["write"]
+
+SAMPLED_ROWS = 64
+
+_SPACED = re.compile(r'[ \[;]"[^" ]+ [^"]*"')
+_WORD = re.compile(r"[ \[;][^\W\d_]")
 
 INLINE_ROWS_CHARS = 120
 """Rows within a row stand on lines of their own when they are longer than this."""
 
 
 def write(value: Value) -> str:
-    """The packed form of an object or a list, which is JSON where nothing else is shorter. Raises RecursionError for what is nested too deep."""
+    """The packed form of an object or a list, which is JSON where nothing else is shorter.
+
+    Raises RecursionError for what is nested too deep.
+    """
     made: list[str] = []
     if isinstance(value, dict) and value and table_of(value) is None:
         _members(value, 0, made)
@@ -131,7 +141,7 @@ def _kind(shape: Shape, sep: str) -> str:
 
 
 def _cells(shape: Shape, value: Value, key: str, sep: str, level: int = 0) -> Iterator[str]:
-    """The cells of one thing that is there. `key`: of the row that it is. `level`: how many begin at this cell before it."""
+    """The cells of one thing that is there. `key`: of the row. `level`: how many begin at this cell before it."""
     match shape:
         case Fields(names, shapes) if isinstance(value, dict) and _is_like(value, names, shapes, key):
             inner_level = level + 1
@@ -174,28 +184,18 @@ def _is_like(value: dict[str, Value], names: tuple[str, ...], shapes: tuple[Shap
 
 def _rows(rows: list[str], begin: str, end: str) -> str:
     joined = ";".join(rows)
-    if len(joined) > INLINE_ROWS_CHARS and len(rows) > 1 or "\n" in joined:
+    if (len(joined) > INLINE_ROWS_CHARS and len(rows) > 1) or "\n" in joined:
         return begin + "\n" + "\n".join(rows) + "\n" + end
     return begin + joined + end
 
 
 def _separator(shape: Shape, value: Value) -> str:
     """A comma where more strings have a space inside than begin with a letter: those words a space is free before."""
-    weight = 0
     members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    for one in islice(members, 64):
-        for string in _strings(one):
-            weight += 1 if " " in string else -1 if string[:1].isalpha() else 0
+    weight = 0
+    for one in islice(members, SAMPLED_ROWS):
+        row = " ".join(["", *_cells(shape, one, "", " ")])
+        spaced = len(_SPACED.findall(row))
+        weight += spaced - len(_WORD.findall(_SPACED.sub("", row))) if spaced else -1
     heading = " ".join(["key", *_heading(shape, " ")] if isinstance(value, dict) else _heading(shape, " "))
     return "," if weight > 0 else separator_of(heading)
-
-
-def _strings(value: Value) -> Iterator[str]:
-    if isinstance(value, dict):
-        for member in value.values():
-            yield from _strings(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from _strings(member)
-    elif type(value) is str and not isinstance(value, Number):
-        yield value
