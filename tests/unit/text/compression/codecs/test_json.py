@@ -57,7 +57,7 @@ def test_members_stand_a_line_each_and_small_tables_below_them() -> None:
         "by": {"c_1": {"id": "c_1", "n": 1}, "c_2": {"id": "c_2", "n": 2}},
     }
     assert same(json.dumps(value)) == "\n".join(
-        ["id A1", "zip 07310", "paid true", "by{} key id n", " c_1 c_1 1", " c_2 c_2 2"]
+        ["id A1", "zip 07310", "paid true", "by{} key id=key n", " c_1 1", " c_2 2"]
     )
 
 
