@@ -100,6 +100,7 @@ class Proposal(msgspec.Struct, frozen=True):
     why: str = ""
     level: Literal["safe", "max"] = "max"  # "safe": cannot change the answer, allowed under --optimize safe
     tokens: int = 0  # input tokens it takes off the bill, for callers whose bill is not dollars
+    invests: bool = False  # `saving` is what it makes possible in calls to come, for a small price now
     restores: bool = False  # it gives the conversation back the form in which the provider was sent it before
 
 

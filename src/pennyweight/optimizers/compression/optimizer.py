@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from xxhash import xxh3_128_digest
@@ -17,13 +17,17 @@ from xxhash import xxh3_128_digest
 from ...call import Call, Outcome, Proposal, Rewrite
 from ...economy import Economy, Foreseen
 from ...economy.rewriting import COLD
+from ...economy.whose import agent_of
 from ...errors import BadRequest
 from ...protocols import Clock, Tokenizer
+from ...references import leave_out, reference_id
 from ...request import Edit, Operation
 from ...text.compression import Ask, compress
 from ...text.compression.repeats import Earlier
 from ...wire.blocks import Conversation, Reader
+from ...wire.recall_tool import has_tool, with_tool
 from .forms import Form, Rules, earlier, form_of
+from .recalling import TIMES, TOOL_TOKENS, Agents
 from .results import Result, results
 
 __all__ = ["Compression", "Settings", "build"]
@@ -33,11 +37,19 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes in tokens. `least`: results below it stay as they are. `repeats`: notes in place of what stands in the
-    request already. `cold`: older results, too, once the provider has forgotten them."""
+    request already. `cold`: older results, too, once the provider has forgotten them.
+
+    `recall`: whether something may be left out that the model can have back by a tool of ours, which then stands in
+    the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
+    long enough. `reduced_from`: results from which that is done; `summary_from`: from which more is left out.
+    """
 
     least: _Count = 60
     repeats: bool = True
     cold: bool = True
+    recall: Literal["auto", "always", "never"] = "auto"
+    reduced_from: _Count = 500
+    summary_from: _Count = 5_000
 
 
 class Parts(Protocol):
@@ -65,9 +77,15 @@ class Compression:
         self._economy = parts.economy
         self._count = parts.tokenizer.count
         self._clock = parts.clock
-        self._rules = Rules(least=settings.least, repeats=settings.repeats)
+        self._rules = Rules(
+            least=settings.least,
+            repeats=settings.repeats,
+            reduced_from=settings.reduced_from,
+            summary_from=settings.summary_from,
+        )
         self._reader = Reader()
         self._lossless: OrderedDict[bytes, bool] = OrderedDict()
+        self._agents = Agents()
 
     async def propose(self, call: Call) -> Proposal | None:
         """A Rewrite with the forms of what is new, or of everything where nothing is warm; None: nothing is shorter."""
@@ -81,27 +99,44 @@ class Compression:
             asked = self._reader.read(call.original) if call.rewritten else sent
         except BadRequest:
             return None
-        old = self._settings.cold and any(block.text for _, block in sent.results()) and self._is_cold(call)
-        if not old and not any(True for _ in sent.results(sent.new)):
+        begins = not any(message.role == "assistant" for message in sent.messages)
+        cold = not begins and self._settings.cold and self._is_cold(call)
+        if not begins and not cold and not any(True for _ in sent.results(sent.new)):
             return None
         known = list(results(sent, asked))
-        if old:
-            everything = self._proposal(call, sent, self._forms(sent, known, 0))
+        able = has_tool(call.request)
+        tool = self._tool(call, begins=begins) if (begins or cold) and not able else ()
+        if cold:
+            everything = self._proposal(call, sent, self._forms(call, sent, known, 0, able=able or bool(tool)), tool)
             if everything is not None and self._pays(call, everything):
                 return everything
-        return self._proposal(call, sent, self._forms(sent, known, sent.new))
+            tool = ()
+        return self._proposal(call, sent, self._forms(call, sent, known, sent.new, able=able or bool(tool)), tool)
+
+    def _tool(self, call: Call, *, begins: bool) -> tuple[Edit, ...]:
+        """The edits that put the tool into the list; none where it has no place or no use."""
+        if self._settings.recall == "never":
+            return ()
+        if begins and self._settings.recall == "auto" and not self._agents.pays(agent_of(call), _READ).yes:
+            return ()
+        return with_tool(call.request) or ()
 
     # --- forms ------------------------------------------------------------------------------------------------
 
-    def _forms(self, sent: Conversation, known: Sequence[Result], start: int) -> list[tuple[Result, Form]]:
-        """The forms of the results from that message on that are sent as they came."""
+    def _forms(
+        self, call: Call, sent: Conversation, known: Sequence[Result], start: int, *, able: bool
+    ) -> list[tuple[Result, Form]]:
+        """The forms of the results from that message on that are sent as they came. able: the model can ask for what is
+        left out."""
+        identity = call.identity
         found: list[tuple[Result, Form]] = []
         before: list[Earlier] = []
         for result in known:
             made = None
             if result.message >= start and result.untouched and result.block.place is not None:
                 ask = Ask(_asked_before(sent, result.message), result.arguments)
-                made = form_of(result, before, ask=ask, rules=self._rules, count=self._count)
+                name = reference_id(identity.tenant, identity.session, result.original) if able else None
+                made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
             if made is not None:
                 found.append((result, made))
                 self._remember(result, made)
@@ -129,15 +164,31 @@ class Compression:
 
     # --- what it is worth ---------------------------------------------------------------------------------------
 
-    def _proposal(self, call: Call, sent: Conversation, made: Sequence[tuple[Result, Form]]) -> Proposal | None:
-        if not made:
+    def _proposal(
+        self, call: Call, sent: Conversation, made: Sequence[tuple[Result, Form]], tool: tuple[Edit, ...]
+    ) -> Proposal | None:
+        if not made and not tool:
             return None
         edits = tuple(Edit(sent.place(result.message, result.block), form.text) for result, form in made)
+        left = {form.reference: result.original for result, form in made if form.reference}
+        if left:
+            leave_out(call.facts, left)
         tokens = sum(form.saved for _, form in made)
-        rates = self._economy.rates(call.target, call.at)
-        saving = round(tokens * rates.of(len(call.request.raw) // _BYTES_PER_TOKEN)[0]) if rates is not None else 0
         risk = min(sum(_RISK[form.how] for _, form in made), _MOST_RISK)
-        return Proposal(Rewrite(edits), saving=saving, risk=risk, why=_why(made), level="max", tokens=tokens)
+        saving = round(tokens * self._plain(call))
+        if tool and not left:  # nothing to be had back yet: what it is for is still to come
+            hoped = self._agents.pays(agent_of(call), _READ).saved or TIMES * TOOL_TOKENS
+            why = "the tool that gives left-out texts back" + (f"; {_why(made)}" if made else "")
+            saving += round(hoped * self._plain(call))
+            return Proposal(
+                Rewrite((*tool, *edits)), saving=saving, risk=risk, why=why, level="max", tokens=tokens, invests=True
+            )
+        return Proposal(Rewrite((*tool, *edits)), saving=saving, risk=risk, why=_why(made), level="max", tokens=tokens)
+
+    def _plain(self, call: Call) -> float:
+        """What a token of the prompt costs, in pico-dollars; 0.0 where that is not known, or nothing."""
+        rates = self._economy.rates(call.target, call.at)
+        return rates.of(len(call.request.raw) // _BYTES_PER_TOKEN)[0] if rates is not None else 0.0
 
     def _is_cold(self, call: Call) -> bool:
         """Whether nothing of the conversation is in the provider's cache, although it has been sent before."""
@@ -151,8 +202,26 @@ class Compression:
     def _look(self, call: Call) -> Foreseen | None:
         return self._economy.look(call, at=self._clock.monotonic())
 
+    # --- learning ---------------------------------------------------------------------------------------------
+
     async def settle(self, outcome: Outcome) -> None:
-        """Nothing to learn."""
+        """How long the results are that this agent's sessions bring."""
+        call = outcome.call
+        if self._settings.recall != "auto" or not 200 <= outcome.status < 300 or not call.identity.session:
+            return
+        if call.request.operation is not Operation.GENERATE or call.identity.housekeeping is not None:
+            return
+        try:
+            asked = self._reader.read(call.original)
+            if not call.original.envelope.tools:
+                return
+        except BadRequest:
+            return
+        new = [block.text for _, block in asked.results(asked.new) if not block.failed]
+        sizes = (self._count(text) for text in new if len(text) > self._settings.reduced_from)
+        first = not any(message.role == "assistant" for message in asked.messages)
+        reducible = sum(size for size in sizes if size >= self._settings.reduced_from)
+        self._agents.saw(agent_of(call), first=first, reducible_tokens=reducible)
 
     def wants_response(self, call: Call) -> bool:
         return False
@@ -181,6 +250,7 @@ def _key(result: Result) -> bytes:
     return xxh3_128_digest(f"{len(result.original)} {result.original}{result.sent}".encode("utf-8", "surrogatepass"))
 
 
+_READ = 0.1  # of a token from the cache, relative to a plain one: about, and everywhere
 _RISK = {"repeat": 0.002, "lossless": 0.002, "reduced": 0.008}
 _MOST_RISK = 0.04
 _REMEMBERED = 8_192
