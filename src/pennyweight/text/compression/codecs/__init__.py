@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import shell
+from . import listing, search, shell
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "listing": listing.CODEC,
+    "search": search.CODEC,
     "shell": shell.CODEC,
 }
