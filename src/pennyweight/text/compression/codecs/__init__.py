@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import listing, search, shell
+from . import code, listing, search, shell
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "code": code.CODEC,
     "listing": listing.CODEC,
     "search": search.CODEC,
     "shell": shell.CODEC,

@@ -26,6 +26,7 @@ _TREE = re.compile("(?P<drawn>(?:│\\s{3}|\\s{4}|\\|   )*)(?:├──|└─�
 _TOTAL = re.compile(r"total [\d.,]+[KMGTP]?")
 _HEAD = re.compile(r"\[every entry: (.*)\]")
 _STATUS = re.compile(r"(?:[ MADRCU?!]{2} |\t(?:modified|new file|deleted|renamed): +)\S")
+_NAME = re.compile(r"[\w@+~.\-]{1,255}")
 _EXTENSION = re.compile(r"\.([A-Za-z][\w+\-]{0,11})$")
 RARE = 3
 """Files of one extension in a folder, at or below which each is named however little room there is."""
@@ -192,7 +193,7 @@ def _sniff(sample: Sample) -> float:
 def _is_path(line: str) -> bool:
     """A path and nothing else on the line: with a separator, without the spaces of a sentence."""
     if "/" not in line and "\\" not in line:
-        return line.endswith(":") is False and " " not in line and _EXTENSION.search(line) is not None
+        return _NAME.fullmatch(line) is not None and _EXTENSION.search(line) is not None
     if "://" in line or line.count(" ") > 2 or line[0] in " \t#*<{[\"'" or line.endswith((";", ",", "{", ")")):
         return False
     return _PATH.fullmatch(line[:-1] if line.endswith(":") else line) is not None
@@ -286,9 +287,9 @@ def _folder_lines(
     """A folder, the names kept in it in their order, and per extension how many are not."""
     if folder:
         yield folder
-    yield from (
-        f" {entries[at][1]}" for at in sorted(at for members in kinds.values() for at in members) if at in shown
-    )
+    for at in sorted(at for members in kinds.values() for at in members):
+        if at in shown:
+            yield f" {entries[at][1]}" if folder else entries[at][1]
     rest: list[str] = []
     for extension, members in kinds.items():
         if missing := sum(at not in shown for at in members):

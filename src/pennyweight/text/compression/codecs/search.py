@@ -118,7 +118,7 @@ def _tail(line: str, path: str, *, numbered: bool) -> str | None:
 def _is_path(said: str) -> bool:
     """Whether a tool that searches files could have written this before a line: no time of day, no key of a mapping."""
     said = said[2:] if said[1:2] == ":" else said
-    if _PATH.fullmatch(said) is None or _LETTER.search(said) is None:
+    if len(said) < 2 or _PATH.fullmatch(said) is None or _LETTER.search(said) is None:
         return False
     last = said.rpartition(" ")[2]
     return last == said or (not last.isdigit() and ("/" in said or "." in said or "\\" in said))
@@ -197,8 +197,8 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
 
 
 def _chosen(found: Sequence[Match], want: Wanted, room: int) -> set[int]:
-    """Indices of the lines to keep: asked about, then the first of each file, then the rest, all files in turn. A line
-    that says what another said (digits aside) comes after all that do not, context after what was found.
+    """Indices of the lines to keep: asked about, then unlike those before (digits aside), then the first of each file,
+    then the rest, all files in turn; lines of context after lines found.
     """
     seen_files: set[str] = set()
     seen_texts: set[str] = set()
@@ -211,7 +211,8 @@ def _chosen(found: Sequence[Match], want: Wanted, room: int) -> set[int]:
         seen_files.add(line.path)
         seen_texts.add(said)
         wrong = _ALARM.search(line.rest) is not None
-        rank = (0 if (asked or wrong) and new_text else 1 if new_file else 2 if new_text else 4) + 3 * (not line.told)
+        unlike = 1 if new_text and new_file else 2 if new_text else 3 if new_file else 4
+        rank = (0 if asked or (wrong and new_text) else unlike) + 3 * (not line.told)
         nth[line.path] = turn = nth.get(line.path, 0) + 1
         ranked.append((rank, turn, at))
     kept: set[int] = set()
