@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ...text.compression import Ask, compress
+from ...text.compression import Ask, compress, detect
 from ...text.compression.repeats import Earlier, folded, is_note, whole
 from .results import Result
 
@@ -27,8 +27,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     least: int = 60
     reduced_from: int = 500
+    code_from: int = 3_000
     summary_from: int = 5_000
     repeats: bool = True
+    codecs: bool = True
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -69,8 +71,8 @@ def form_of(
         again = same if same is not None else _folded(text, before)
         if again is not None:
             found.append(Form(again, "repeat", "repeat", tokens, count(again)))
-    if not found or found[0].after > _NEARLY_ALL * tokens:
-        room = _room(tokens, rules) if reference is not None and not _tells_of_errors(text) else None
+    if rules.codecs and (not found or found[0].after > _NEARLY_ALL * tokens):
+        room = _room(text, tokens, rules) if reference is not None and not _tells_of_errors(text) else None
         shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=reference if room else None)
         if shorter.changed:
             how: How = "reduced" if shorter.references else "lossless"
@@ -98,9 +100,14 @@ def _folded(text: str, before: Sequence[Earlier]) -> str | None:
     return form.text if form is not None else None
 
 
-def _room(tokens: int, rules: Rules) -> int | None:
-    """What a result may take: a long one more than a short one, but not in proportion. None: all of it."""
+def _room(text: str, tokens: int, rules: Rules) -> int | None:
+    """What a result may take: a long one more than a short one, but not in proportion. None: all of it.
+
+    Code is read to be changed, line by line: a file of usual length is left as it is.
+    """
     if tokens < rules.reduced_from:
+        return None
+    if tokens < rules.code_from and detect(text) == "code":
         return None
     if tokens < rules.summary_from:
         return max(rules.reduced_from // 2, tokens // 3)

@@ -27,7 +27,7 @@ from ...text.compression.repeats import Earlier
 from ...wire.blocks import Conversation, Reader
 from ...wire.recall_tool import has_tool, with_tool
 from .forms import Form, Rules, earlier, form_of
-from .recalling import TIMES, TOOL_TOKENS, Agents
+from .recalling import USUAL_TOKENS, Agents
 from .results import Result, results
 
 __all__ = ["Compression", "Settings", "build"]
@@ -37,7 +37,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes in tokens. `least`: results below it stay as they are. `repeats`: notes in place of what stands in the
-    request already. `cold`: older results, too, once the provider has forgotten them.
+    request already. `codecs`: forms by kind of text. `cold`: older results, too, once the provider has forgotten them.
 
     `recall`: whether something may be left out that the model can have back by a tool of ours, which then stands in
     the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     least: _Count = 60
     repeats: bool = True
+    codecs: bool = True
     cold: bool = True
     recall: Literal["auto", "always", "never"] = "auto"
     reduced_from: _Count = 500
@@ -80,6 +81,7 @@ class Compression:
         self._rules = Rules(
             least=settings.least,
             repeats=settings.repeats,
+            codecs=settings.codecs,
             reduced_from=settings.reduced_from,
             summary_from=settings.summary_from,
         )
@@ -129,19 +131,25 @@ class Compression:
         """The forms of the results from that message on that are sent as they came. able: the model can ask for what is
         left out."""
         identity = call.identity
+        again: set[tuple[str, str]] = set()  # calls of which something was left out
         found: list[tuple[Result, Form]] = []
         before: list[Earlier] = []
         for result in known:
             made = None
             if result.message >= start and result.untouched and result.block.place is not None:
                 ask = Ask(_asked_before(sent, result.message), result.arguments)
-                name = reference_id(identity.tenant, identity.session, result.original) if able else None
+                name = None
+                if able and result.asked not in again:  # who asks for it again wants to see all of it
+                    name = reference_id(identity.tenant, identity.session, result.original)
                 made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
             if made is not None:
                 found.append((result, made))
                 self._remember(result, made)
                 result = msgspec.structs.replace(result, block=msgspec.structs.replace(result.block, text=made.text))
-            before += earlier((result,), self._is_lossless)
+            standing = earlier((result,), self._is_lossless)
+            before += standing
+            if not standing:
+                again.add(result.asked)
         return found
 
     def _is_lossless(self, result: Result) -> bool:
@@ -177,7 +185,7 @@ class Compression:
         risk = min(sum(_RISK[form.how] for _, form in made), _MOST_RISK)
         saving = round(tokens * self._plain(call))
         if tool and not left:  # nothing to be had back yet: what it is for is still to come
-            hoped = self._agents.pays(agent_of(call), _READ).saved or TIMES * TOOL_TOKENS
+            hoped = max(self._agents.pays(agent_of(call), _READ).saved, USUAL_TOKENS)
             why = "the tool that gives left-out texts back" + (f"; {_why(made)}" if made else "")
             saving += round(hoped * self._plain(call))
             return Proposal(

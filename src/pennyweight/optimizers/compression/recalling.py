@@ -21,6 +21,9 @@ REDUCED_SHARE = 0.4
 TIMES = 4.0
 """How many times its price a tool must be worth."""
 
+USUAL_TOKENS = 2_000.0
+"""What the tool saves in a session of an agent of which nothing is known, where the operator wants it."""
+
 SESSIONS, AGENTS = 2, 2_048
 _FADE = 64.0
 

@@ -27,7 +27,13 @@ class Result(msgspec.Struct, frozen=True):
     message: int
     block: Block
     original: str
+    tool: str = ""
     arguments: str = ""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """What tells its call from those that ask for something else."""
+        return self.tool, self.arguments
 
     @property
     def sent(self) -> str:
@@ -44,12 +50,13 @@ def results(sent: Conversation, asked: Conversation) -> Iterator[Result]:
     names: Counter[str] = Counter()
     for key, message, block in _numbered(sent):
         call = sent.call_of(block)
-        name = _named(call.name if call is not None else block.name, call.text if call is not None else "")
+        tool, arguments = (call.name, call.text) if call is not None else (block.name, "")
+        name = _named(tool, arguments)
         names[name] += 1
         if names[name] > 1:
             name = f"{name} ({names[name]})"
         original = originals.get(key, block.text) if originals else block.text
-        yield Result(name, message, block, original, call.text if call is not None else "")
+        yield Result(name, message, block, original, tool, arguments)
 
 
 def _numbered(conversation: Conversation) -> Iterator[tuple[tuple[str, int], int, Block]]:
