@@ -28,7 +28,7 @@ from ...wire.blocks import Conversation, Reader
 from ...wire.recall_tool import has_tool, with_tool
 from .forms import Form, Rules, earlier, form_of
 from .recalling import USUAL_TOKENS, Agents
-from .results import Result, results
+from .results import Result, given_back, results
 
 __all__ = ["Compression", "Settings", "build"]
 
@@ -103,7 +103,7 @@ class Compression:
             return None
         begins = not any(message.role == "assistant" for message in sent.messages)
         cold = not begins and self._settings.cold and self._is_cold(call)
-        if not begins and not cold and not any(True for _ in sent.results(sent.new)):
+        if not begins and not cold and not any(True for _ in given_back(sent, sent.new)):
             return None
         known = list(results(sent, asked))
         able = has_tool(call.request)

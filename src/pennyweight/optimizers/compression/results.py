@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ...wire.blocks import Block, Conversation
+from ...wire.blocks import Block, Conversation, Message
 
-__all__ = ["Result", "results"]
+__all__ = ["Result", "given_back", "results"]
 
 MOST_NAME_CHARS = 72
 _HEAD_CHARS, _TAIL_CHARS = 44, 24
@@ -49,7 +49,7 @@ def results(sent: Conversation, asked: Conversation) -> Iterator[Result]:
     originals = asked is not sent and {key: block.text for key, _, block in _numbered(asked)}
     names: Counter[str] = Counter()
     for key, message, block in _numbered(sent):
-        call = sent.call_of(block)
+        call = sent.call_of(block) if block.call_id else _nameless(sent, message)
         tool, arguments = (call.name, call.text) if call is not None else (block.name, "")
         name = _named(tool, arguments)
         names[name] += 1
@@ -62,9 +62,50 @@ def results(sent: Conversation, asked: Conversation) -> Iterator[Result]:
 def _numbered(conversation: Conversation) -> Iterator[tuple[tuple[str, int], int, Block]]:
     """The results, each under what tells it from the others: its call, and which of that call's texts it is."""
     seen: Counter[str] = Counter()
-    for message, block in conversation.results():
+    for message, block in given_back(conversation):
         seen[block.call_id] += 1
         yield (block.call_id, seen[block.call_id]), message, block
+
+
+def given_back(conversation: Conversation, start: int = 0) -> Iterator[tuple[int, Block]]:
+    """The results from that message on. Where an agent has no tools in the protocol but writes what is to be run, what
+    came of it stands in a user's name: such a text ends in the prompt of a shell or a closing tag, as an earlier one
+    did, and answers a model that wrote a command."""
+    tools = False
+    for at, block in conversation.results():
+        tools = True
+        if at >= start:
+            yield at, block
+    if tools:
+        return
+    ends: set[str] = set()
+    for index, message in enumerate(conversation.messages):
+        if message.role != "user" or not index or not _commands(conversation.messages[index - 1]):
+            continue
+        for block in message.blocks[-1:]:
+            end = block.text.rstrip().rpartition("\n")[2]
+            if block.kind != "text" or not _PROMPT.search(end):
+                continue
+            if end in ends and index >= start:
+                yield index, block
+            ends.add(end)
+
+
+def _commands(message: Message) -> bool:
+    """Whether a model wrote something that is to be run."""
+    return message.role == "assistant" and ("```" in message.text or "</" in message.text)
+
+
+_PROMPT = re.compile(r"^(?:[^\n]{0,80}[$#>%]|</[\w-]{1,40}>)$")
+
+
+def _nameless(conversation: Conversation, message: int) -> Block | None:
+    """The call that a result without an id answers: results follow their calls in the calls' order."""
+    turn = message - 1
+    while turn >= 0 and conversation.messages[turn].role == "tool":
+        turn -= 1
+    calls = [block for block in conversation.messages[turn].blocks if block.kind == "call"] if turn >= 0 else []
+    return calls[message - turn - 1] if 0 < message - turn <= len(calls) else None
 
 
 def _named(tool: str, arguments: str) -> str:
