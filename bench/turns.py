@@ -85,7 +85,7 @@ def load(path: Path) -> list[Session]:
         Session(
             str(one.get("id")),
             one["source"],
-            [message for message in one["messages"]],
+            list(one["messages"]),
             tuple(sorted(calls[one["source"]])) if any(m.get("tool_calls") for m in one["messages"]) else (),
         )
         for one in found

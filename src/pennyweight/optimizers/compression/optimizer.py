@@ -103,7 +103,7 @@ class Compression:
             return None
         begins = not any(message.role == "assistant" for message in sent.messages)
         cold = not begins and self._settings.cold and self._is_cold(call)
-        if not begins and not cold and not any(True for _ in given_back(sent, sent.new)):
+        if not begins and not cold and not any(index >= asked.new for index, *_ in given_back(asked)):
             return None
         known = list(results(sent, asked))
         able = has_tool(call.request)
