@@ -38,17 +38,15 @@ def main() -> int:
     asked = parser.parse_args()
     sessions = [session for path in asked.data for session in load(path)]
     classes = sorted({session.source for session in sessions})
-    main_row = asyncio.run(ours(sessions, {"recall": "always"}))
+    main_row = asyncio.run(ours(sessions, {}))
     found = figures(main_row)
     rows = {name: {source: told(part(main_row, source)) for source in classes} for name in ("ours",)}
-    rows["ours, recall never"] = _by_class(asyncio.run(ours(sessions, {"recall": "never"})), classes)
+    for recall in ("never", "always"):
+        rows[f"ours, recall {recall}"] = _by_class(asyncio.run(ours(sessions, {"recall": recall})), classes)
     for name, policy in POLICIES.items():
         rows[name] = _by_class([judged(session, policy, asked.seed) for session in sessions], classes)
         progress(f"{name:24} {rows[name]}")
-    curve = {
-        str(room): _by_class(asyncio.run(ours(sessions, {"recall": "always", "reduced_from": room})), classes)
-        for room in ROOMS
-    }
+    curve = {str(room): _by_class(asyncio.run(ours(sessions, {"reduced_from": room})), classes) for room in ROOMS}
     targets = {name: target for name, target in TARGETS.items() if name in found}
     data = [str(path) for path in asked.data]
     return report(

@@ -135,7 +135,9 @@ async def _played(session: Session, number: int, app: App, clock: TapeClock) -> 
         asked = body(session, messages)
         request = Request(Wire.OPENAI_CHAT, msgspec.json.encode(asked), path="/v1/chat/completions")
         target = app.resolve(MODEL, Wire.OPENAI_CHAT)
-        call = Call("t", Identity("local", f"s{number}"), request, request, target, clock.now(), "max")
+        call = Call(
+            "t", Identity("local", f"s{number}", agent=session.source), request, request, target, clock.now(), "max"
+        )
         call, _ = await app.pipeline.consult(call)
         usage = after_cache.account(Wire.OPENAI_CHAT, call.request.body, at=clock.now())
         app.pipeline.follow(call, usage)
