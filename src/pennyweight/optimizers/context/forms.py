@@ -24,6 +24,7 @@ _ROOM = 0.45  # of a text that its compressed form may take
 _SUMMARY = 0.12  # and its summary
 _LEAST_TOKENS = 48
 _DIGEST_CHARS = 600
+_NAME_CHARS = 200
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -65,11 +66,10 @@ def shapes(
     if not lossy:
         return found
     note = _note(tokens, name)
-    told = digest(text, _DIGEST_CHARS)
     kept = summary or _summary(text, ask, max(int(tokens * _SUMMARY), _LEAST_TOKENS), count)
     if kept:
-        offer("summarised", _written(text, note, kept, told))
-    offer("reference", _written(text, note, "", told))
+        offer("summarised", _written(text, note, kept, digest(text, _DIGEST_CHARS, without=kept)))
+    offer("reference", _written(text, note, "", digest(text, _DIGEST_CHARS)))
     return found
 
 
@@ -126,13 +126,14 @@ _IDENTIFIER = re.compile(
 )
 
 
-def digest(text: str, most_chars: int) -> list[str]:
-    """The identifiers, paths and numbers of a text, each once, the first of them, in at most so many characters."""
+def digest(text: str, most_chars: int, *, without: str = "") -> list[str]:
+    """The identifiers, paths and numbers of a text, each once, the first of them, in at most so many characters; none
+    that stands in `without`."""
     found: dict[str, None] = {}
     room = most_chars
     for match in _IDENTIFIER.finditer(text[:400_000]):
         name = match[0].rstrip(".-:")
-        if name in found or len(name) > 200:
+        if name in found or len(name) > _NAME_CHARS or name in without:
             continue
         room -= len(name) + 1
         if room < 0:

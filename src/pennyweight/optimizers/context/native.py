@@ -19,7 +19,8 @@ _LEAST_CLEARED = 0.1  # of the window: what one clearing must take away to be wo
 
 def native(call: Call, window: int | None, settings: Settings) -> Proposal | None:
     """Anthropic: `clear_tool_uses_20250919`, from the share of the window on at which we would compact by force.
-    Responses: `truncation` "auto", in place of an error when the window is full (platform.openai.com, API reference)."""
+    Responses: `truncation` "auto", in place of an error when the window is full (platform.openai.com, API reference).
+    """
     body = call.request.body
     if settings.provider == "off" or window is None:
         return None
