@@ -104,7 +104,9 @@ def _sentences(words: Sequence[Word]) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(words)], strict=True))
 
 
-def _share(words: Sequence[Word], asked: frozenset[str], known: dict[str, tuple[tuple[int, int, int], str, bool]]) -> float:
+def _share(
+    words: Sequence[Word], asked: frozenset[str], known: dict[str, tuple[tuple[int, int, int], str, bool]]
+) -> float:
     """Of what is asked, the part that a sentence names; 1 from a half on."""
     if not asked:
         return 0.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .lists import ENGLISH, FUNCTION, NEVER
+from .lists import DENYING, ENGLISH, FUNCTION, NEVER
 
 __all__ = ["Span", "Word", "is_english", "protected", "words"]
 
@@ -32,6 +32,9 @@ class Word(msgspec.Struct, frozen=True):
     free: bool
     opens: bool = False
 
+
+DENIED_WORDS = 3
+"""So many words after a negation stay: "not very helpful" must not become "not"."""
 
 _REGIONS = re.compile(
     r"""
@@ -94,14 +97,19 @@ def words(text: str, spans: Sequence[Span] | None = None) -> list[Word]:
     small = {piece.rstrip(".,;:!?") for _, _, piece in pieces if piece.islower()}
     made: list[Word] = []
     opens, after = True, 0
+    denied = 0  # so many words from here on are what a negation denies
     known: dict[tuple[str, bool], tuple[str, bool]] = {}
-    for start, end, piece in pieces:
+    for at, (start, end, piece) in enumerate(pieces):
         opens = opens or "\n" in text[after:start]
+        denied = 0 if opens else max(denied - 1, 0)
         key = (piece, opens)
         told = known.get(key)
         if told is None:
             told = known[key] = (_core(piece), _may_go(piece, opens, small))
         core, free = told
+        if not free and _denies(core):
+            denied = DENIED_WORDS + 1
+        free = free and not denied and not (opens and _heads_name(pieces, at))
         if free and starts:
             at = bisect_right(starts, end - 1) - 1
             free = at < 0 or spans[at][1] <= start
@@ -115,6 +123,19 @@ def _core(piece: str) -> str:
     return found[0] if found is not None else piece
 
 
+def _heads_name(pieces: Sequence[tuple[int, int, str]], at: int) -> bool:
+    """Whether the first word of a sentence may be that of a name: "Will Smith called." """
+    if at + 1 == len(pieces) or not pieces[at][2].isalpha():
+        return False
+    after = pieces[at + 1][2]
+    return after[:1].isupper() and after.rstrip(",") != "I" and not after.startswith(("I'", "I’"))
+
+
+def _denies(core: str) -> bool:
+    lower = core.lower().replace("’", "'")
+    return lower in DENYING or lower.endswith("n't")
+
+
 def _may_go(piece: str, opens: bool, small: set[str]) -> bool:
     if not _PLAIN.match(piece):
         return False
@@ -125,7 +146,7 @@ def _may_go(piece: str, opens: bool, small: set[str]) -> bool:
     if plain == lower or plain.replace("’", "'") == lower:
         return True
     # A capital: of a sentence's first word, if that is no name; elsewhere of a name, but for "I".
-    return lower[:1] == "i" and lower[1:2] in ("", "'") or (opens and (lower in FUNCTION or lower in small))
+    return (lower[:1] == "i" and lower[1:2] in ("", "'")) or (opens and (lower in FUNCTION or lower in small))
 
 
 def is_english(text: str) -> bool:
