@@ -15,8 +15,8 @@ from pennyweight.app import App, build
 from pennyweight.call import Call
 from pennyweight.capture.format import Recorded
 from pennyweight.config import OptimizerRule, load
-from pennyweight.optimizers.compression.forms import earlier
 from pennyweight.optimizers.compression.results import results
+from pennyweight.optimizers.compression.standing import earlier
 from pennyweight.references import FACT, NAME_PATTERN
 from pennyweight.replay.offline import Engine, TapeClock, run
 from pennyweight.request import Charge, Response, Usage
@@ -145,7 +145,8 @@ class _Check:
             if (result.original, result.sent) not in self._seen:
                 self._seen.add((result.original, result.sent))
                 self._one(call, result.original, result.sent, before)
-            before += earlier((result,), lambda r: compress(r.original, count=self._count).text == r.sent)
+            source = earlier(result, lambda r: compress(r.original, count=self._count).text == r.sent)
+            before += [source] if source is not None else []
 
     def _one(self, call: Call, original: str, sent: str, before: Sequence[Earlier]) -> None:
         lines = original.split("\n")

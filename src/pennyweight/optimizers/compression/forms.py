@@ -7,16 +7,17 @@ again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from ...text.compression import Ask, compress, detect
-from ...text.compression.repeats import Earlier, folded, is_note, whole
+from ...text.compression.repeats import folded, is_note
 from .results import Result
+from .standing import Standing
 
-__all__ = ["Form", "Rules", "earlier", "form_of"]
+__all__ = ["Form", "Rules", "form_of"]
 
 How = Literal["repeat", "lossless", "reduced"]
 
@@ -50,7 +51,7 @@ class Form(msgspec.Struct, frozen=True):
 
 def form_of(
     result: Result,
-    before: Sequence[Earlier],
+    before: Standing,
     *,
     ask: Ask,
     rules: Rules,
@@ -67,8 +68,9 @@ def form_of(
         return None
     found: list[Form] = []
     if rules.repeats:
-        same = whole(text, before)
-        again = same if same is not None else _folded(text, before)
+        same = before.whole(text)
+        form = folded(text, before.index) if same is None else None
+        again = same if same is not None else form.text if form is not None else None
         if again is not None:
             found.append(Form(again, "repeat", "repeat", tokens, count(again)))
     if rules.codecs and (not found or found[0].after > _NEARLY_ALL * tokens):
@@ -80,24 +82,6 @@ def form_of(
             found.append(Form(shorter.text, how, shorter.kind, tokens, shorter.tokens_after, named))
     best = min(found, key=lambda form: form.after, default=None)
     return best if best is not None and best.saved >= max(_LEAST_SAVED, _LEAST_SHARE * tokens) else None
-
-
-def earlier(results: Iterable[Result], lossless: Callable[[Result], bool]) -> list[Earlier]:
-    """What later results may refer to. lossless: whether what is sent of one lets everything be read."""
-    found: list[Earlier] = []
-    for result in results:
-        if result.untouched:
-            found.append(Earlier(result.name, result.original))
-        elif is_note(result.sent):
-            found.append(Earlier(result.name, result.sent))
-        elif lossless(result):
-            found.append(Earlier(result.name, result.original, result.original))
-    return found
-
-
-def _folded(text: str, before: Sequence[Earlier]) -> str | None:
-    form = folded(text, before)
-    return form.text if form is not None else None
 
 
 def _room(text: str, tokens: int, rules: Rules) -> int | None:

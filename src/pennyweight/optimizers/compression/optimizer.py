@@ -23,12 +23,12 @@ from ...protocols import Clock, Tokenizer
 from ...references import leave_out, reference_id
 from ...request import Edit, Operation
 from ...text.compression import Ask, compress
-from ...text.compression.repeats import Earlier
 from ...wire.blocks import Conversation, Reader
 from ...wire.recall_tool import has_tool, with_tool
-from .forms import Form, Rules, earlier, form_of
+from .forms import Form, Rules, form_of
 from .recalling import USUAL_TOKENS, Agents
 from .results import Result, given_back, results
+from .standing import Shelf, Standing
 
 __all__ = ["Compression", "Settings", "build"]
 
@@ -88,6 +88,7 @@ class Compression:
         self._reader = Reader()
         self._lossless: OrderedDict[bytes, bool] = OrderedDict()
         self._agents = Agents()
+        self._shelf = Shelf()
 
     async def propose(self, call: Call) -> Proposal | None:
         """A Rewrite with the forms of what is new, or of everything where nothing is warm; None: nothing is shorter."""
@@ -131,25 +132,23 @@ class Compression:
         """The forms of the results from that message on that are sent as they came. able: the model can ask for what is
         left out."""
         identity = call.identity
-        again: set[tuple[str, str]] = set()  # calls of which something was left out
+        old = [result for result in known if result.message < start]
+        base = self._shelf.of(f"{identity.tenant}\0{identity.session}", old, self._is_lossless) if old else None
+        before = Standing(base)
         found: list[tuple[Result, Form]] = []
-        before: list[Earlier] = []
-        for result in known:
+        for result in known[len(old) :]:
             made = None
-            if result.message >= start and result.untouched and result.block.place is not None:
+            if result.untouched and result.block.place is not None:
                 ask = Ask(_asked_before(sent, result.message), result.arguments)
                 name = None
-                if able and result.asked not in again:  # who asks for it again wants to see all of it
+                if able and not before.is_short(result.asked):
                     name = reference_id(identity.tenant, identity.session, result.original)
                 made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
             if made is not None:
                 found.append((result, made))
                 self._remember(result, made)
                 result = msgspec.structs.replace(result, block=msgspec.structs.replace(result.block, text=made.text))
-            standing = earlier((result,), self._is_lossless)
-            before += standing
-            if not standing:
-                again.add(result.asked)
+            before.add(result, self._is_lossless)
         return found
 
     def _is_lossless(self, result: Result) -> bool:

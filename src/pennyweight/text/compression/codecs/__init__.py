@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, json_, listing, search, shell
+from . import code, json_, listing, prose, search, shell
 
 __all__ = ["CODECS"]
 
@@ -14,5 +14,6 @@ CODECS: Mapping[Kind, Codec] = {
     "json": json_.CODEC,
     "listing": listing.CODEC,
     "search": search.CODEC,
+    "prose": prose.CODEC,
     "shell": shell.CODEC,
 }
