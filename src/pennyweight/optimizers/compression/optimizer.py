@@ -87,6 +87,7 @@ class Compression:
         )
         self._reader = Reader()
         self._lossless: OrderedDict[bytes, bool] = OrderedDict()
+        self._in_vain: OrderedDict[tuple[str, bool, int], None] = OrderedDict()
         self._agents = Agents()
         self._shelf = Shelf()
 
@@ -133,23 +134,33 @@ class Compression:
         left out."""
         identity = call.identity
         old = [result for result in known if result.message < start]
-        base = self._shelf.of(f"{identity.tenant}\0{identity.session}", old, self._is_lossless) if old else None
+        session = f"{identity.tenant}\0{identity.session}"
+        base = self._shelf.of(session, old, self._is_lossless) if old else None
         before = Standing(base)
         found: list[tuple[Result, Form]] = []
         for result in known[len(old) :]:
             made = None
-            if result.untouched and result.block.place is not None:
+            tried = (session, able, hash(result.original))
+            if result.untouched and result.block.place is not None and tried not in self._in_vain:
                 ask = Ask(_asked_before(sent, result.message), result.arguments)
                 name = None
                 if able and not before.is_short(result.asked):
                     name = reference_id(identity.tenant, identity.session, result.original)
                 made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
+                if made is None and result.message < sent.new:
+                    self._tried(tried)
             if made is not None:
                 found.append((result, made))
                 self._remember(result, made)
                 result = msgspec.structs.replace(result, block=msgspec.structs.replace(result.block, text=made.text))
             before.add(result, self._is_lossless)
         return found
+
+    def _tried(self, key: tuple[str, bool, int]) -> None:
+        """Remember that an older result has no shorter form, so that it is not looked for at every cold moment."""
+        self._in_vain[key] = None
+        if len(self._in_vain) > _REMEMBERED:
+            self._in_vain.popitem(last=False)
 
     def _is_lossless(self, result: Result) -> bool:
         """Whether the form in which it is sent is the one from which everything can be read."""
