@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import shell
+from . import logs, shell
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "log": logs.CODEC,
     "shell": shell.CODEC,
 }
