@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, json_, listing, prose, search, shell
+from . import code, json_, listing, logs, prose, search, shell
 
 __all__ = ["CODECS"]
 
@@ -13,6 +13,7 @@ CODECS: Mapping[Kind, Codec] = {
     "code": code.CODEC,
     "json": json_.CODEC,
     "listing": listing.CODEC,
+    "log": logs.CODEC,
     "search": search.CODEC,
     "prose": prose.CODEC,
     "shell": shell.CODEC,
