@@ -222,6 +222,7 @@ async def build(
             hits=hits,
             embeddings=embeddings,
             standings=standings,
+            references=references,
         )
 
 
