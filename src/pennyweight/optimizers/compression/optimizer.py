@@ -14,13 +14,13 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from xxhash import xxh3_128_digest
 
-from ...call import Call, Outcome, Proposal, Rewrite
+from ...call import Call, Outcome, Proposal, Rewrite, Step, Verdict
 from ...economy import Economy, Foreseen
 from ...economy.rewriting import COLD
 from ...economy.whose import agent_of
-from ...errors import BadRequest
-from ...protocols import Clock, Tokenizer
-from ...references import leave_out, reference_id
+from ...errors import BadRequest, StoreError
+from ...protocols import KV, Clock, Tokenizer
+from ...references import References, leave_out, reference_id
 from ...request import Edit, Operation
 from ...text.compression import Ask, compress
 from ...wire.blocks import Conversation, Reader
@@ -28,6 +28,7 @@ from ...wire.recall_tool import has_tool, with_tool
 from .forms import Form, Rules, form_of
 from .recalling import USUAL_TOKENS, Agents
 from .results import Result, given_back, results
+from .sent_before import NAME, digest, packed, unpacked
 from .standing import Shelf, Standing
 
 __all__ = ["Compression", "Settings", "build"]
@@ -63,6 +64,9 @@ class Parts(Protocol):
     @property
     def clock(self) -> Clock: ...
 
+    @property
+    def kv(self) -> KV: ...
+
 
 def build(settings: Settings, parts: Parts) -> Compression:
     return Compression(settings, parts)
@@ -85,6 +89,7 @@ class Compression:
             reduced_from=settings.reduced_from,
             summary_from=settings.summary_from,
         )
+        self._references = References(parts.kv, parts.clock)
         self._reader = Reader()
         self._lossless: OrderedDict[bytes, bool] = OrderedDict()
         self._in_vain: OrderedDict[tuple[str, bool, int], None] = OrderedDict()
@@ -103,6 +108,8 @@ class Compression:
             asked = self._reader.read(call.original) if call.rewritten else sent
         except BadRequest:
             return None
+        if asked is sent and (again := await self._again(call, sent)) is not None:
+            return again
         begins = not any(message.role == "assistant" for message in sent.messages)
         cold = not begins and self._settings.cold and self._is_cold(call)
         if not begins and not cold and not any(index >= asked.new for index, *_ in given_back(asked)):
@@ -125,13 +132,39 @@ class Compression:
             return ()
         return with_tool(call.request) or ()
 
+    async def _again(self, call: Call, sent: Conversation) -> Proposal | None:
+        """The forms in which a session was sent by another process, or by this one before it was restarted."""
+        seen = self._look(call)
+        if seen is None or not seen.stranger:
+            return None
+        try:
+            data = await self._references.noted(call.identity.tenant, call.identity.session, NAME)
+        except StoreError:
+            return None
+        before = unpacked(data) if data is not None else None
+        if before is None:
+            return None
+        able = has_tool(call.request)
+        tool = with_tool(call.request) or () if before.tool and not able else ()
+        known = list(results(sent, sent))
+        made = self._forms(call, sent, known, 0, able=able or bool(tool), only=before.forms)
+        proposal = self._proposal(call, sent, made, tool)
+        return msgspec.structs.replace(proposal, restores=True, invests=False) if proposal is not None else None
+
     # --- forms ------------------------------------------------------------------------------------------------
 
     def _forms(
-        self, call: Call, sent: Conversation, known: Sequence[Result], start: int, *, able: bool
+        self,
+        call: Call,
+        sent: Conversation,
+        known: Sequence[Result],
+        start: int,
+        *,
+        able: bool,
+        only: frozenset[bytes] | None = None,
     ) -> list[tuple[Result, Form]]:
         """The forms of the results from that message on that are sent as they came. able: the model can ask for what is
-        left out."""
+        left out. only: of what is not new, only forms with these digests."""
         identity = call.identity
         old = [result for result in known if result.message < start]
         session = f"{identity.tenant}\0{identity.session}"
@@ -149,6 +182,8 @@ class Compression:
                 made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
                 if made is None and result.message < sent.new:
                     self._tried(tried)
+                if made is not None and only is not None and result.message < sent.new:
+                    made = made if digest(result.original, made.text) in only else None
             if made is not None:
                 found.append((result, made))
                 self._remember(result, made)
@@ -223,8 +258,10 @@ class Compression:
     # --- learning ---------------------------------------------------------------------------------------------
 
     async def settle(self, outcome: Outcome) -> None:
-        """How long the results are that this agent's sessions bring."""
+        """Keep in which forms the session was sent, and how long the results are that this agent's sessions bring."""
         call = outcome.call
+        if 200 <= outcome.status < 300 and call.rewritten and any(self._is_news(step) for step in call.trail):
+            await self._note(call)
         if self._settings.recall != "auto" or not 200 <= outcome.status < 300 or not call.identity.session:
             return
         if call.request.operation is not Operation.GENERATE or call.identity.housekeeping is not None:
@@ -240,6 +277,18 @@ class Compression:
         first = not any(message.role == "assistant" for message in asked.messages)
         reducible = sum(size for size in sizes if size >= self._settings.reduced_from)
         self._agents.saw(agent_of(call), first=first, reducible_tokens=reducible)
+
+    def _is_news(self, step: Step) -> bool:
+        return step.optimizer == self.name and step.verdict is Verdict.ACCEPTED and step.spent == 0 and bool(step.risk)
+
+    async def _note(self, call: Call) -> None:
+        identity = call.identity
+        try:
+            sent, asked = self._reader.read(call.request), self._reader.read(call.original)
+            data = packed(results(sent, asked), tool=has_tool(call.request))
+            await self._references.note(identity.tenant, identity.session, NAME, data)
+        except (BadRequest, StoreError):
+            return  # another process will find the session as its client sends it
 
     def wants_response(self, call: Call) -> bool:
         return False
