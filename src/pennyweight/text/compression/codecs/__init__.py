@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import json_, shell
+from . import json_, shell, table
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
     "json": json_.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
 }
