@@ -18,7 +18,7 @@ from pennyweight.text.compression import detect
 from pennyweight.text.compression.codecs import json_, table
 from pennyweight.text.tokenizers import BpeTokenizer
 
-from .recordings import load
+from .recorded import load
 from .result import progress
 
 __all__ = ["Figures", "json_figures"]
