@@ -24,6 +24,7 @@ from pennyweight.testing.provider import provider_keys
 from pennyweight.text.compression import compress, detect
 from pennyweight.text.compression.codecs.json_ import unpacked
 from pennyweight.text.compression.codecs.listing import columns_restored, unfoldered
+from pennyweight.text.compression.codecs.logs import restored
 from pennyweight.text.compression.codecs.search import ungrouped
 from pennyweight.text.compression.records import NotExact, NotPacked
 from pennyweight.text.compression.repeats import Earlier, expanded, is_note
@@ -171,7 +172,7 @@ class _Check:
 
 def _can_be_read_back(original: str, sent: str) -> bool:
     """Whether a form without loss gives the text back: JSON value by value, the others letter by letter."""
-    for back in (ungrouped, unfoldered, columns_restored):
+    for back in (restored, ungrouped, unfoldered, columns_restored):
         try:
             if back(sent) == original:
                 return True

@@ -268,7 +268,8 @@ def test_an_agent_whose_sessions_bring_long_results_gets_the_tool() -> None:
     long = "\n".join(words(9, f"w{n}-") for n in range(400))
     for session in ("a", "b", "c"):
         for turn in range(4):
-            outcome = rig.ask(call(steps(*(long, long[::-1], "done")[:turn]), tools=tools, session=session))
+            asked = call(steps(*(long, long[::-1], "done")[:turn]), tools=tools, session=session)
+            outcome = rig.ask(asked, after_s=10.0 if turn else 4_000.0)  # else the head of others is still warm
             asyncio.run(rig.pipeline.settle(outcome))
     offered = [len(sent.body["tools"]) for sent in rig.provider.sent]
     assert offered == [1] * 8 + [2] * 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, json_, listing, logs, prose, search, shell
+from . import code, json_, listing, logs, prose, search, shell, table
 
 __all__ = ["CODECS"]
 
@@ -14,7 +14,8 @@ CODECS: Mapping[Kind, Codec] = {
     "json": json_.CODEC,
     "listing": listing.CODEC,
     "log": logs.CODEC,
-    "search": search.CODEC,
     "prose": prose.CODEC,
+    "search": search.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
 }
