@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from ...text.compression import Ask, compress, detect
+from ...text.compression.digest import missing
 from ...text.compression.repeats import folded, is_note
 from .results import Result
 from .standing import Standing
@@ -77,9 +78,11 @@ def form_of(
         room = _room(text, tokens, rules) if reference is not None and not _tells_of_errors(text) else None
         shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=reference if room else None)
         if shorter.changed:
-            how: How = "reduced" if shorter.references else "lossless"
-            named = shorter.references[0] if shorter.references else ""
-            found.append(Form(shorter.text, how, shorter.kind, tokens, shorter.tokens_after, named))
+            if shorter.references:
+                form = _with_identifiers(text, shorter.text)
+                found.append(Form(form, "reduced", shorter.kind, tokens, count(form), shorter.references[0]))
+            else:
+                found.append(Form(shorter.text, "lossless", shorter.kind, tokens, shorter.tokens_after))
     best = min(found, key=lambda form: form.after, default=None)
     return best if best is not None and best.saved >= max(_LEAST_SAVED, _LEAST_SHARE * tokens) else None
 
@@ -96,6 +99,14 @@ def _room(text: str, tokens: int, rules: Rules) -> int | None:
     if tokens < rules.summary_from:
         return max(rules.reduced_from // 2, tokens // 3)
     return max(rules.summary_from // 3, tokens // 8)
+
+
+def _with_identifiers(text: str, form: str) -> str:
+    """The form, and a line with what later calls may name of what it leaves out. JSON stays as it is."""
+    if form.lstrip()[:1] in ("{", "[", '"'):
+        return form
+    named = missing(text, form)
+    return f"{form.rstrip()}\n[left out: {named}]" if named else form
 
 
 def _tells_of_errors(text: str) -> bool:

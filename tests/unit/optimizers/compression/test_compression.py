@@ -36,7 +36,7 @@ def optimizer(rig: Rig | None = None, kv: Any = None, **settings: Any) -> Compre
 
 
 def steps(*results: str, failed: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
-    """A tool loop on Messages: the task, and for each result its call and itself, with marks on the task and on the last."""
+    """A tool loop on Messages: the task, and for each result its call and itself, marks on the task and the last."""
     task = "Find the bug. " + "Be careful with what you change. " * 300
     said = [{"type": "text", "text": task, "cache_control": MARK}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": said}]
