@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, json_, listing, search, shell
+from . import code, diff, json_, listing, search, shell
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
     "code": code.CODEC,
+    "diff": diff.CODEC,
     "json": json_.CODEC,
     "listing": listing.CODEC,
     "search": search.CODEC,
