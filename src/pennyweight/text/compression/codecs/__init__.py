@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, diff, json_, listing, search, shell
+from . import code, diff, html, json_, listing, markdown, search, shell
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
     "code": code.CODEC,
     "diff": diff.CODEC,
+    "html": html.CODEC,
     "json": json_.CODEC,
     "listing": listing.CODEC,
+    "markdown": markdown.CODEC,
     "search": search.CODEC,
     "shell": shell.CODEC,
 }
