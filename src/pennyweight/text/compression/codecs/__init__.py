@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, diff, html, json_, listing, markdown, search, shell
+from . import code, diff, html, json_, listing, markdown, prose, search, shell
 
 __all__ = ["CODECS"]
 
@@ -16,6 +16,7 @@ CODECS: Mapping[Kind, Codec] = {
     "json": json_.CODEC,
     "listing": listing.CODEC,
     "markdown": markdown.CODEC,
+    "prose": prose.CODEC,
     "search": search.CODEC,
     "shell": shell.CODEC,
 }
