@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, diff, html, json_, listing, markdown, prose, search, shell
+from . import code, diff, html, json_, listing, logs, markdown, prose, search, shell, table
 
 __all__ = ["CODECS"]
 
@@ -15,8 +15,10 @@ CODECS: Mapping[Kind, Codec] = {
     "html": html.CODEC,
     "json": json_.CODEC,
     "listing": listing.CODEC,
+    "log": logs.CODEC,
     "markdown": markdown.CODEC,
     "prose": prose.CODEC,
     "search": search.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
 }
