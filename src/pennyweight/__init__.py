@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import AsyncClient, Client, open, wrap
     from .functions import Cache, cached, days, hours, minutes
+    from .optimizers.context import Compacted, compact
     from .text.compression.library import Compressed, compress
 
 __version__ = "0.1.0"
@@ -16,9 +17,11 @@ __all__ = [
     "AsyncClient",
     "Cache",
     "Client",
+    "Compacted",
     "Compressed",
     "__version__",
     "cached",
+    "compact",
     "compress",
     "days",
     "hours",
@@ -38,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from . import functions
 
         return getattr(functions, name)
+    if name in ("Compacted", "compact"):
+        from .optimizers import context
+
+        return getattr(context, name)
     if name in ("Compressed", "compress"):
         from .text.compression import library
 
