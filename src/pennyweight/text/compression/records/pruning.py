@@ -14,6 +14,7 @@ from itertools import islice
 import msgspec
 
 from ..shape import Ask
+from .embedded import opened, shut
 from .values import Number, Value, compact
 
 __all__ = ["Limits", "Pruned", "Pruner", "look"]
@@ -84,7 +85,8 @@ class Pruner:
         if isinstance(value, list):
             return self._list(value) if len(value) > self.limits.rows else [self._kept(item) for item in value]
         if type(value) is str and len(value) > self.limits.chars:
-            return self._cut(value)
+            inner = opened(value)
+            return self._cut(value) if inner is None else shut(inner[0], self._kept(inner[1]))
         return value
 
     def _list(self, items: list[Value]) -> Value:
