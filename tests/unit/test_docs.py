@@ -41,6 +41,7 @@ FEATURES = [
     "prices",
     "prompt-cache",
     "prompts",
+    "references",
     "reliability",
     "replay",
     "tool-results",
