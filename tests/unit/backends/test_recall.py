@@ -23,13 +23,16 @@ from tests.unit.backends.recall_house import (
     told,
 )
 
-from pennyweight.backends.recall import GONE, UNNAMED, UNREAD
+from pennyweight.backends.budget import Budget
+from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
 from pennyweight.errors import StreamCut, Unreachable
-from pennyweight.references import UNCHANGED, reference_id
+from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
 from pennyweight.request import Edit, Wire
+from pennyweight.stores.memory import MemoryKV
 from pennyweight.testing import shapes
 from pennyweight.testing.backend import Script, make_call
 from pennyweight.testing.clock import FakeClock
+from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire import codec
 
 
@@ -320,3 +323,30 @@ def test_a_conversation_that_the_provider_keeps_goes_on_from_the_last_id() -> No
         )
         _, got = house.ask(shortened(wire, stream=stream))
         assert told(wire, got, stream=stream)["id"] == last["id"]
+
+
+def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told() -> None:
+    wire = Wire.OPENAI_CHAT
+    for stream in (False, True):
+        ask = script(wire, answer(wire, ("recall", {"ref": REF})), stream=stream)
+        house = House(ask, script(wire, answer(wire, text="ok", number=2), stream=stream))
+        clock = FakeClock()
+        budget = Budget(
+            house.upstream,
+            MemoryKV(clock=clock),
+            clock,
+            limit=lambda _tenant: 2_000,
+            worst_case=lambda _call: 1_500,
+            cost=cost,
+        )
+        house.recall = Recall(budget, house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost)
+        if stream:
+            with pytest.raises(StreamCut, match="Daily limit"):
+                house.ask(shortened(wire, stream=True))
+            continue
+        reply, body = house.ask(shortened(wire))
+        assert reply.status == 402
+        assert b"Daily limit" in body
+        assert reply.done is not None
+        assert len(reply.done.charges) == 1
+        assert len(house.upstream.calls) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ...call import Call, Step, Verdict
-from ...errors import BackendError, BadRequest, PennyweightError, StreamCut
+from ...errors import BadRequest, PennyweightError, StreamCut
 from ...money import PicoUSD
 from ...protocols import Backend
 from ...references import BROUGHT, UNCHANGED
@@ -200,7 +200,7 @@ class Answering:
         try:
             self._request = self._request.edit(self._legs.turn(self._request, answer, results))
             inner = await self._inner.open(self._call.sending(_new(self._request)))
-        except (BackendError, BadRequest) as error:
+        except PennyweightError as error:
             log.warning("a model could not be asked on", extra={"error": type(error).__name__})
             self._why = f"asking on failed: {type(error).__name__}"
             return None
