@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -16,9 +17,14 @@ from tests.unit.backends.recall_house import (
     told,
 )
 
+from pennyweight.backends.recall.turns import Turns
 from pennyweight.call import Call
-from pennyweight.references import BROUGHT
+from pennyweight.references import BROUGHT, References
 from pennyweight.request import Edit, Wire
+from pennyweight.stores.memory import MemoryKV
+from pennyweight.testing.backend import make_call
+from pennyweight.testing.clock import FakeClock
+from pennyweight.wire.legs import Exchange
 
 WIRES = [Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES]
 
@@ -216,3 +222,64 @@ def test_reasoning_that_led_to_us_alone_is_not_shown_without_its_call() -> None:
             "rs_1",
             "rs_2",
         ]
+
+
+def test_an_id_that_a_server_uses_again_is_no_sign_by_itself() -> None:
+    wire = Wire.OPENAI_CHAT
+    first = [answer(wire, ("recall", {"ref": REF})), answer(wire, ("read", {"path": "a"}), number=2)]
+    other = answer(wire, ("read", {"path": "another"}), number=2)
+    house = House(*(script(wire, body) for body in (*first, answer(wire, text="Done.", number=9))))
+    call = shortened(wire)
+    house.ask(call)
+    second = following(call, wire, other)
+    house.ask(second)
+    assert house.sent(-1).raw == second.request.raw
+
+
+def test_one_exchange_is_put_back_once() -> None:
+    wire = Wire.OPENAI_CHAT
+    bodies = [answer(wire, ("recall", {"ref": REF})), answer(wire, ("read", {"path": "a"}), number=2)]
+    house = House(*(script(wire, body) for body in (*bodies, answer(wire, text="Done.", number=9))))
+    call = shortened(wire)
+    _, got = house.ask(call)
+    seen = told(wire, got, stream=False)
+    house.ask(following(following(call, wire, seen), wire, seen))
+    assert house.sent(-1).raw.count(b'"name":"recall","arguments"') == 1
+
+
+def test_what_is_stored_of_turns_and_cannot_be_read_is_passed_over() -> None:
+    wire = Wire.OPENAI_CHAT
+    house = House(script(wire, answer(wire, text="ok")))
+    asyncio.run(house.references.note("local", "s", "turns", b'[{"ids": 3}]'))
+    _, body = house.ask(shortened(wire))
+    assert b"ok" in body
+
+
+def test_turns_that_could_not_be_read_are_not_written_over() -> None:
+    class Flaky(DownKV):
+        down = True
+
+        async def get(self, key: str) -> bytes | None:
+            return await (super().get(key) if self.down else MemoryKV.get(self, key))
+
+    wire = Wire.OPENAI_CHAT
+    kv = Flaky(reads_only=True)
+    house = House(*(script(wire, body) for body in legs_of(wire, mixed=False)), kv=kv)
+    asyncio.run(house.references.note("local", "s", "turns", b"[]"))
+    house.ask(shortened(wire))
+    kv.down = False
+    assert asyncio.run(house.references.noted("local", "s", "turns")) == b"[]"
+
+
+def test_memory_for_turns_is_bounded_and_forgotten_ones_are_read_again() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        references = References(MemoryKV(clock=clock), clock)
+        turns = Turns(references, within_s=1.0, size_bytes=2_000)
+        calls = [make_call(session=f"s{number}") for number in range(10)]
+        for call in calls:
+            await turns.add(call, Exchange(("id",), "text", ("x" * 900,)))
+        assert len(turns._sessions) <= 2
+        assert [len(await turns.of(call)) for call in calls] == [1] * 10
+
+    asyncio.run(run())

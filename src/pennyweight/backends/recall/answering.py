@@ -67,7 +67,7 @@ class Answering:
 
     async def _restore(self) -> None:
         """Put back into the request what its session's model was really told."""
-        kept = await self._shelf.exchanges(self._call)
+        kept = await self._shelf.turns.of(self._call)
         if not kept:
             return
         try:
@@ -90,7 +90,7 @@ class Answering:
         exchange = self._legs.exchange((*self._turns, (answer, results)))
         if exchange is not None:
             tokens = self._shelf.tokens([result for _, given in self._turns for result in given] + results)
-            await self._shelf.keep(self._call, msgspec.structs.replace(exchange, tokens=tokens))
+            await self._shelf.turns.add(self._call, msgspec.structs.replace(exchange, tokens=tokens))
 
     # --- whole answers --------------------------------------------------------------------------------------
 

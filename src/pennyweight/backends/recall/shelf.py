@@ -1,21 +1,19 @@
-"""What is kept for a session: texts that were left out, and exchanges that are put back into its requests."""
+"""What is kept for a session: the texts that were left out of its requests, and its turns."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import OrderedDict
-
-import msgspec
 
 from ...call import Call
 from ...errors import StoreError
 from ...protocols import Tokenizer
 from ...references import References, ReferenceSettings
 from ...text.excerpts import excerpt
-from ...wire.legs import Called, Exchange
+from ...wire.legs import Called
 from ...wire.recall_tool import wanted
+from .turns import Turns
 
 __all__ = ["GONE", "UNNAMED", "UNREAD", "Shelf"]
 
@@ -27,9 +25,6 @@ UNREAD = "The text cannot be read just now. If you need it, run the tool again t
 
 _IN_A_THREAD = 64_000  # characters; looking for lines in more would hold others up
 _MOST_REMEMBERED = 100_000  # names of stored texts
-_MOST_SESSIONS = 5_000
-_MOST_EXCHANGES = 64  # of a session, the newest
-_TURNS = "turns"
 _CALL_TOKENS = 30  # of a call and what stands around its result
 
 
@@ -41,7 +36,7 @@ class Shelf:
         self._tokenizer = tokenizer
         self._settings = settings
         self._stored: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self._exchanges: OrderedDict[tuple[str, str], tuple[Exchange, ...]] = OrderedDict()  # by tenant and session
+        self.turns = Turns(references, within_s=settings.store_s)
 
     async def put(self, call: Call, texts: dict[str, str]) -> str:
         """Keep these texts. Why that cannot be done in time; "" where it is done."""
@@ -89,35 +84,6 @@ class Shelf:
 
         return await asyncio.to_thread(show) if len(text) > _IN_A_THREAD else show()
 
-    async def exchanges(self, call: Call) -> tuple[Exchange, ...]:
-        """What is to be put back into the session's requests. After a restart it is read anew."""
-        place = call.identity.tenant, call.identity.session
-        known = self._exchanges.get(place)
-        if known is None:
-            data = None
-            with contextlib.suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(self._settings.store_s):
-                    data = await self._references.noted(*place, _TURNS)
-            known = _decoder.decode(data) if data is not None else ()
-        self._exchanges[place] = known
-        self._exchanges.move_to_end(place)
-        if len(self._exchanges) > _MOST_SESSIONS:
-            self._exchanges.popitem(last=False)
-        return known
-
-    async def keep(self, call: Call, exchange: Exchange) -> None:
-        """Before the answer's end is told, so that the next request finds it."""
-        place = call.identity.tenant, call.identity.session
-        kept = self._exchanges[place] = (*(await self.exchanges(call)), exchange)[-_MOST_EXCHANGES:]
-        try:
-            async with asyncio.timeout(self._settings.store_s):
-                await self._references.note(*place, _TURNS, msgspec.json.encode(kept))
-        except (StoreError, TimeoutError) as error:  # it is in memory, for as long as that lasts
-            log.warning("an exchange cannot be kept", extra={"error": type(error).__name__})
-
     def tokens(self, results: list[str]) -> int:
         """What calls and these results of theirs come to in a prompt."""
         return sum(map(self._tokenizer.count, results)) + _CALL_TOKENS * len(results)
-
-
-_decoder = msgspec.json.Decoder(tuple[Exchange, ...])

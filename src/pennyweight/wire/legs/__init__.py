@@ -47,7 +47,7 @@ class Exchange(msgspec.Struct, frozen=True):
     """What really stood in the place of an answer of which the caller has only a part, to be put back into its next
     requests: the model then knows what it read, the prompt begins as it did, and signed thinking fits.
 
-    ids: of the client's calls at its end, by which it is found. text: what the caller saw, white space aside. items:
+    ids: of the client's calls at its end, by which it is found. text: what the caller got said and called. items:
     what is sent in its place. results: of our calls that stand beside the client's. tokens: that the caller's own
     prompt has not.
     """

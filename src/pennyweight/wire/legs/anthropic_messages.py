@@ -96,9 +96,7 @@ def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ..
             message = msgspec.json.decode(raw)
             raw = msgspec.json.encode({**message, "content": [*due, *message["content"]]})
             due = ()
-        found = next(
-            (one for one in kept if one.ids[0].encode() in raw and _is_of(msgspec.json.decode(raw), one)), None
-        )
+        found = _found(raw, [one for one in kept if one not in used])
         if found is None or not _answered(raws[number + 1 : number + 2], found):
             sent.append(raw)
             continue
@@ -108,6 +106,13 @@ def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ..
         due = found.results
     edits = (Edit(("messages",), [msgspec.Raw(raw) for raw in sent]),) if used else ()
     return edits, tuple(used)
+
+
+def _found(raw: bytes, kept: Sequence[Exchange]) -> Exchange | None:
+    """The exchange whose answer a message is."""
+    named = [one for one in kept if one.ids[0].encode() in raw]
+    message = msgspec.json.decode(raw) if named else None
+    return next((one for one in named if _is_of(message, one)), None)
 
 
 def _is_of(message: Any, one: Exchange) -> bool:
@@ -126,8 +131,10 @@ def _answered(following: Sequence[bytes], one: Exchange) -> bool:
 
 
 def _text(blocks: Sequence[dict[str, Any]]) -> str:
-    """What is said in them, white space aside."""
+    """What is said and called in them, white space aside."""
     texts = [block.get("text") for block in blocks if block.get("type") == "text"]
+    called = [(block.get("name"), block.get("input")) for block in blocks if block.get("type") == "tool_use"]
+    texts.append(msgspec.json.encode(called, order="deterministic").decode() if called else "")
     return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 

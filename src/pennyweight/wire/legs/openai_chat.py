@@ -94,9 +94,7 @@ def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ..
     sent: list[bytes] = []
     used: list[Exchange] = []
     for raw in map(bytes, request.envelope.messages or ()):
-        found = next(
-            (one for one in kept if one.ids[0].encode() in raw and _is_of(msgspec.json.decode(raw), one)), None
-        )
+        found = _found(raw, [one for one in kept if one not in used])
         if found is None:
             sent.append(raw)
             continue
@@ -105,6 +103,13 @@ def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ..
         used.append(found)
     edits = (Edit(("messages",), [msgspec.Raw(raw) for raw in sent]),) if used else ()
     return edits, tuple(used)
+
+
+def _found(raw: bytes, kept: Sequence[Exchange]) -> Exchange | None:
+    """The exchange whose answer a message is."""
+    named = [one for one in kept if one.ids[0].encode() in raw]
+    message = msgspec.json.decode(raw) if named else None
+    return next((one for one in named if _is_of(message, one)), None)
 
 
 def _is_of(message: Any, one: Exchange) -> bool:
@@ -117,10 +122,13 @@ def _is_of(message: Any, one: Exchange) -> bool:
 
 
 def _said(message: dict[str, Any]) -> str:
-    """The text of a message, white space aside."""
+    """What a message says and calls, white space aside."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    for call in message.get("tool_calls") or ():
+        named = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        texts += [named.get(key) for key in ("name", "arguments", "input")] if isinstance(named, dict) else []
     return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 

@@ -142,12 +142,13 @@ def _readable(request: Request, items: Sequence[Any]) -> list[Any]:
 
 
 def _text(items: Sequence[dict[str, Any]]) -> str:
-    """What the messages in them say, white space aside."""
+    """What is said and called in them, white space aside."""
     parts: list[Any] = []
     for item in items:
         content = item.get("content") if item.get("type", "message") == "message" else None
         parts += content if isinstance(content, list) else [{"text": content}]
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    texts += [item.get(key) for item in items if _is_theirs(item) for key in ("name", "arguments", "input")]
     return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 
