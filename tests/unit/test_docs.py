@@ -42,6 +42,7 @@ FEATURES = [
     "prices",
     "prompt-cache",
     "prompts",
+    "references",
     "reliability",
     "replay",
     "tool-results",
