@@ -1,6 +1,6 @@
 """Pennyweight: the token economy of AI agents. `open`, `AsyncClient`, `Client` and `wrap` are the ways in.
 
-`cached` keeps what a function returned."""
+`cached` keeps what a function returned, `compress` shortens a text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import AsyncClient, Client, open, wrap
     from .functions import Cache, cached, days, hours, minutes
+    from .optimizers.context import Compacted, compact
+    from .text.compression.library import Compressed, compress
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
     "Cache",
     "Client",
+    "Compacted",
+    "Compressed",
     "__version__",
     "cached",
+    "compact",
+    "compress",
     "days",
     "hours",
     "minutes",
@@ -35,4 +41,12 @@ def __getattr__(name: str) -> Any:
         from . import functions
 
         return getattr(functions, name)
+    if name in ("Compacted", "compact"):
+        from .optimizers import context
+
+        return getattr(context, name)
+    if name in ("Compressed", "compress"):
+        from .text.compression import library
+
+        return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

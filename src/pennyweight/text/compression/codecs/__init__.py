@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import shell
+from . import code, json_, listing, logs, prose, search, shell, table
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "code": code.CODEC,
+    "json": json_.CODEC,
+    "listing": listing.CODEC,
+    "log": logs.CODEC,
+    "prose": prose.CODEC,
+    "search": search.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
 }
