@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import logs, shell
+from . import blob, logs, shell, tests, traces
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "blob": blob.CODEC,
     "log": logs.CODEC,
     "shell": shell.CODEC,
+    "tests": tests.CODEC,
+    "trace": traces.CODEC,
 }
