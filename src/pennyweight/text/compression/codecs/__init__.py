@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import blob, logs, shell, tests, traces
+from . import blob, code, json_, listing, logs, prose, search, shell, tests, traces
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
     "blob": blob.CODEC,
+    "code": code.CODEC,
+    "json": json_.CODEC,
+    "listing": listing.CODEC,
     "log": logs.CODEC,
+    "prose": prose.CODEC,
+    "search": search.CODEC,
     "shell": shell.CODEC,
     "tests": tests.CODEC,
     "trace": traces.CODEC,

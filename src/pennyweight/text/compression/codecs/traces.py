@@ -40,7 +40,8 @@ _LIBRARY = re.compile(
 )
 _HEAD = re.compile(
     r"\s{0,80}(?:Traceback \(most recent call last\)|goroutine \d+ \[|stack backtrace:|Caused by: |Exception in thread"
-    r"|panic: |thread '|Unhandled |Uncaught |[\w.$]{1,200}(?:Error|Exception|Fault|Panic)\b|Stack trace:|During handling of)"
+    r"|panic: |thread '|Unhandled |Uncaught |Stack trace:|During handling of"
+    r"|[\w.$]{1,200}(?:Error|Exception|Fault|Panic)\b)"
 )
 
 
