@@ -19,9 +19,10 @@ MOST_ASKED = 8
 AROUND_CHARS = 120
 SHOWN_HEAD, SHOWN_TAIL = 600, 200
 
+# No part can fail after a long one has matched: a search that began again at every line would cost a square.
 _BASE64 = re.compile(
     rf"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{{{FEWEST_CHARS},}}+={{0,2}}"
-    r"|(?:[A-Za-z0-9+/]{60,76}\r?\n){4,}+[A-Za-z0-9+/]{1,76}={0,2})(?![A-Za-z0-9+/_=-])"
+    r"|(?:[A-Za-z0-9+/]{60,76}+\r?\n){4,}+(?:[A-Za-z0-9+/]{1,76}+={0,2})?)"
 )
 _HEX_LINE = re.compile(
     r"\s{0,8}(?:0x)?[0-9a-fA-F]{4,16}[:| ] {0,3}(?:[0-9a-fA-F]{2,8}[ :-]{1,2}){3,32}"

@@ -161,7 +161,7 @@ def _sniff(sample: Sample) -> float:
     filled = sum(bool(line.strip()) for line in lines)
     held = sum(len(unit.lines) for unit in _units(lines, Ask()) if unit.frame)
     share = held / max(filled, 1)
-    return 0.92 if held >= FEWEST_FRAMES and share >= 0.6 else 0.8 if held >= 4 and share >= 0.35 else 0.0
+    return 0.97 if held >= FEWEST_FRAMES and share >= 0.6 else 0.8 if held >= 4 and share >= 0.35 else 0.0
 
 
 CODEC = Codec(
