@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import blob, code, json_, listing, logs, prose, search, shell, tests, traces
+from . import blob, code, json_, listing, logs, prose, search, shell, table, tests, traces
 
 __all__ = ["CODECS"]
 
@@ -18,6 +18,7 @@ CODECS: Mapping[Kind, Codec] = {
     "prose": prose.CODEC,
     "search": search.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
     "tests": tests.CODEC,
     "trace": traces.CODEC,
 }
