@@ -26,7 +26,7 @@ from ..warmth import Forecast, Warmth
 from .foreseen import Foreseen, Rates, Worth
 from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
-from .stakes import stake_refused
+from .stakes import invested, stake_refused
 from .whose import account_of, agent_of, key_of, session_of
 
 __all__ = ["SMALL_BYTES", "Economy", "Prices"]
@@ -159,7 +159,8 @@ class Economy:
                 chain = self.chain(request, session and session + "\0sent")
                 if chain == seen.chain:
                     return None
-                return self.compare(seen, chain, at=at, restores=proposal.restores)
+                worth = self.compare(seen, chain, at=at, restores=proposal.restores)
+                return invested(seen, worth, proposal.saving) if proposal.invests else worth
             case Route(target=target):
                 return self._reroute(seen, call, target, at=at)
             case _:
