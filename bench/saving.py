@@ -31,7 +31,7 @@ from pennyweight.text.compression.repeats import Earlier, expanded, is_note
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire.blocks import Reader
 
-__all__ = ["PLAYS", "Played", "play"]
+__all__ = ["PLAYS", "Played", "play", "priced"]
 
 PRICED_AS = {"fake-model": "gpt-5.5"}
 PLAYS: Mapping[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ class Played(msgspec.Struct, frozen=True):
 
 async def play(name: str, calls: Sequence[Recorded], settings: Mapping[str, Any]) -> Played:
     """One session, in an App that has learnt nothing yet."""
-    calls = [_priced(call, name) for call in calls]
+    calls = [priced(call, name) for call in calls]
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
         base = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder), "holdout": 0.0})
         config = msgspec.structs.replace(
@@ -123,7 +123,8 @@ async def _played(name: str, calls: Sequence[Recorded], app: App, clock: TapeClo
     )
 
 
-def _priced(call: Recorded, name: str) -> Recorded:
+def priced(call: Recorded, name: str) -> Recorded:
+    """The call with the model that its own is priced as, and nothing of what was billed when it was recorded."""
     body = {**call.body, "model": PRICED_AS.get(call.body.get("model", ""), call.body.get("model"))}
     return msgspec.structs.replace(call, body=body, session=name, usage=None)
 
