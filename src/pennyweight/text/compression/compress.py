@@ -129,8 +129,9 @@ def _best(text: str, kind: Kind | Literal["auto"], tokens: int, room: int, work:
 
 def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
     envelope = enveloped(body) if kind == "auto" and deeper else None
-    if envelope is not None:
-        return _in_envelope(envelope, tokens, room, work, deeper)
+    within = _in_envelope(envelope, tokens, room, work, deeper) if envelope is not None else None
+    if within is not None:
+        return within
     lines = numbered(body.split("\n"))
     if lines is not None:
         plain = "\n".join(lines.lines)
