@@ -152,6 +152,6 @@ def test_documents_are_cut_into_blocks_and_lines_kept_are_their_own(lines: list[
 def test_a_page_says_only_what_the_text_says_and_in_its_order(text: str) -> None:
     said = page(text)
     assert said == page(text)
-    rest = iter(re.findall(r"one|zwei|三|x\.y", text))
-    assert all(word in rest for word in re.findall(r"one|zwei|三|x\.y", said))
+    rest = iter(re.findall(r"one|zwei|三", text))
+    assert all(word in rest for word in re.findall(r"one|zwei|三", said))
     assert set(said) <= set(html.unescape(text)) | set("#-`|.()[] \n123456789")
