@@ -69,6 +69,7 @@ class Pruner:
 
     def prune(self, limits: Limits) -> Pruned:
         """The value with its long lists, maps of similar things and strings cut to the limits."""
+        self.ask.in_time()
         self.limits = limits
         self.rows_gone = self.rows_seen = self.chars_gone = 0
         self.digest_room = DIGEST_CHARS
