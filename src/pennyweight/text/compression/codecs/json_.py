@@ -27,7 +27,7 @@ SURE_SHARE = 0.7
 
 _INSIDE = re.compile(r"^\[json (\d+)\]\n", re.MULTILINE)
 _BEGIN = re.compile(
-    r'\s*[\[{]\s*(?:"(?:[^"\\]|\\.)*"\s*[:,\]]|[\[{\]}]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null)\s*[,\]])'
+    r'\s*(?:[\[{]\s*)++(?:"(?:[^"\\]|\\.)*"\s*[:,\]]|[\]}]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null)\s*[,\]])'
 )
 _BODY = re.compile(r'^[\[{](?=["\[{\]}\n-]|\d+[,.\]]| *$)', re.MULTILINE)
 WRAPPER_CHARS = 4_000

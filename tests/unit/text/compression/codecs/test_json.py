@@ -145,6 +145,8 @@ def test_json_is_told_from_what_looks_like_it() -> None:
         "{ ls; }",
     ):
         assert detect(text) != "json"
+    toml = '[project]\nname = "x"\n' + '[[tool.mypy.overrides]]\nmodule = [\n  "a.*",\n]\n' * 500
+    assert detect(toml) != "json"
 
 
 def test_rows_that_are_named_odd_or_about_errors_are_kept_with_both_ends() -> None:
