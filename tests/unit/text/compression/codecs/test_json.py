@@ -182,6 +182,18 @@ def test_maps_and_long_strings_are_cut_between_words_and_counted() -> None:
     assert len(made.text) < 3_000
 
 
+def test_what_is_cut_in_a_json_text_within_a_string_leaves_json() -> None:
+    texts = [json.dumps({"page": n, "rows": FLIGHTS[n : n + 30]}) for n in range(4)]
+    made = shorter([{"type": "text", "text": text} for text in texts], room=1_600)
+    value = read(made.text)
+    assert isinstance(value, list)
+    for item in value[:-1]:
+        assert isinstance(item, dict)
+        inner = json.loads(str(item["text"]))
+        assert len(inner["rows"]) < 30
+        assert " of 30 left out: HAT" in inner["rows"][-1]
+
+
 def test_what_is_kept_is_verbatim_and_what_is_left_out_is_counted() -> None:
     rng = random.Random(5)
     rows = [{"id": rng.randrange(10**12), "path": f"/a/{rng.random()}", "ok": rng.random() < 0.98} for _ in range(300)]
