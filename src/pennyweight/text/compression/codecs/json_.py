@@ -65,13 +65,25 @@ def unpacked(text: str) -> str:
         whole = unpacked("\n".join(lines[:size])) + "\n" + "\n".join(lines[size:])
         return text[: found.start()] + (whole if len(lines) > size else whole[:-1])
     values = _as_json(text)
-    if values is None:
-        several = text.startswith(f"{LINES}\n")
+    return "\n".join(map(compact, values if values is not None else _read(text)))
+
+
+def _read(text: str) -> list[Value]:
+    """The values of a packed form, or of JSON texts of several lines each, one after another. Raises NotPacked."""
+    several = text.startswith(f"{LINES}\n")
+    try:
         value = read(spelled(text.removeprefix(f"{LINES}\n")))
-        if several and not isinstance(value, list):
-            raise NotPacked("several values are a list")
-        values = value if several and isinstance(value, list) else [value]
-    return "\n".join(map(compact, values))
+    except NotPacked:
+        try:
+            return parse_all(text)
+        except NotExact:
+            pass
+        raise
+    if not several:
+        return [value]
+    if not isinstance(value, list):
+        raise NotPacked("several values are a list")
+    return value
 
 
 def _as_json(text: str) -> list[Value] | None:

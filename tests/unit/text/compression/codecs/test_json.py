@@ -85,6 +85,14 @@ def test_lines_of_json_are_one_table() -> None:
     assert form.startswith("jsonl\n[] level=info,event,took\n step 0,0\n")
 
 
+def test_several_values_of_several_lines_are_one_table_too() -> None:
+    text = "\n".join(json.dumps(row, indent=2) for row in FLIGHTS)
+    form = packed(text)
+    assert form is not None
+    assert form.startswith("jsonl\n[] flight from=JFK")
+    assert unpacked(form) == unpacked(text) == "\n".join(compact(parse(json.dumps(row))) for row in FLIGHTS)
+
+
 def test_envelopes_are_opened_and_shut_again_letter_by_letter() -> None:
     inner = json.dumps({"results": FLIGHTS[:6]}, indent=2)
     text = json.dumps({"content": [{"type": "text", "text": inner}], "isError": False})
@@ -184,7 +192,7 @@ def test_maps_and_long_strings_are_cut_between_words_and_counted() -> None:
 
 def test_what_is_cut_in_a_json_text_within_a_string_leaves_json() -> None:
     texts = [json.dumps({"page": n, "rows": FLIGHTS[n : n + 30]}) for n in range(4)]
-    made = shorter([{"type": "text", "text": text} for text in texts], room=1_600)
+    made = shorter([{"type": "text", "text": text} for text in texts], room=4_000)
     value = read(made.text)
     assert isinstance(value, list)
     for item in value[:-1]:
