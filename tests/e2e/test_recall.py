@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from tests.e2e.rig import SOURCE, Asked, Process, Upstream, http
 
 from pennyweight.config import Config, load
 from pennyweight.gateway.run import Gateway, open_gateway
@@ -691,3 +695,45 @@ def test_thinking_that_is_bound_to_what_stands_before_it_is_taken(house: Path, a
     asyncio.run(main())
     assert upstream.refused == []
     assert json.dumps(upstream.asks[-1]).count('"name": "recall", "input"') >= 2
+
+
+def test_a_gateway_that_is_killed_between_two_asks_has_lost_no_text(house: Path) -> None:
+    alive = False
+
+    async def answer(asked: Asked) -> None:
+        text = asked.body.decode()
+        found = re.search(r"the secret word is (\w+)", text)
+        if found is not None and not alive:
+            await asyncio.Event().wait()
+        if found is None:
+            ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
+            turn = shapes.Turn("", (shapes.ToolCall("id", "recall", json.dumps({"ref": ref, "query": "secret"})),))
+        else:
+            turn = shapes.Turn(f"It is {found[1]}.")
+        body = _body(Wire.OPENAI_CHAT, turn, Usage(input_tokens=100, output_tokens=5), 1)
+        asked.writer.write(http(200, json.dumps(body).encode()))
+
+    asked = {"model": CHAT_MODEL, **chat_asked("alpha")}
+    headers = {"x-pennyweight-session": "one"}
+    with Upstream(answer) as upstream:
+        env = {**upstream.env, "PYTHONPATH": f"{SOURCE}:{house / 'plugin'}"}
+        first = Process(house, env, config='[[optimizers]]\nuse = "cutter"\n').wait_ready()
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):
+                first.ask("/v1/chat/completions", asked, headers)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        deadline = time.monotonic() + 10
+        while len(upstream.seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first.process.kill()
+        first.process.wait(10)
+        asking.join(10)
+        assert _ledger(house, "SELECT count(*) FROM kv WHERE key LIKE 'references/local/%'") == [(1,)]
+        alive = True
+        with Process(house, env) as again:
+            told = again.ask("/v1/chat/completions", asked, headers).json()
+        assert told["choices"][0]["message"]["content"] == "It is alpha."
+        assert "tool_calls" not in told["choices"][0]["message"]
