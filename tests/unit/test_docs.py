@@ -25,6 +25,7 @@ FEATURES = [
     "cached-functions",
     "capture",
     "clawrouter",
+    "compression",
     "configuration",
     "dashboard",
     "doctor",

@@ -129,11 +129,17 @@ def _best(text: str, kind: Kind | Literal["auto"], tokens: int, room: int, work:
 
 def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
     envelope = enveloped(body) if kind == "auto" and deeper else None
-    if envelope is not None:
-        return _in_envelope(envelope, tokens, room, work, deeper)
+    within = _in_envelope(envelope, tokens, room, work, deeper) if envelope is not None else None
+    if within is not None:
+        return within
     lines = numbered(body.split("\n"))
     if lines is not None:
-        return _between_numbers(lines, kind, room, work)
+        plain = "\n".join(lines.lines)
+        told = look(plain).kind if kind == "auto" else kind
+        codec = CODECS.get(told)
+        if codec is not None and codec.numbers:
+            return _by_codec(body, told, tokens, room, work)
+        return _between_numbers(lines, plain, told, room, work)
     found = Found(kind, 1.0, body) if kind != "auto" else look(body)
     parts = parts_of(body) if kind == "auto" and deeper and (found.mixed or _FENCE.search(body)) else []
     fenced = any(part.fenced for part in parts) and found.kind not in _FENCED_KINDS
@@ -171,11 +177,9 @@ def _in_envelope(envelope: Enveloped, tokens: int, room: int, work: _Work, deepe
     return None if form is None else _Form(envelope.sealed(form.text), form.left_out)
 
 
-def _between_numbers(lines: Numbered, kind: Kind | Literal["auto"], room: int, work: _Work) -> _Form | None:
+def _between_numbers(lines: Numbered, plain: str, kind: Kind, room: int, work: _Work) -> _Form | None:
     """Numbered lines are shortened without their numbers, and the lines that are kept get theirs back."""
-    plain = "\n".join(lines.lines)
-    found = look(plain).kind if kind == "auto" else kind
-    codec = CODECS.get(found)
+    codec = CODECS.get(kind)
     if codec is None or work.note is None or work.count(plain) <= room:
         return None
     shorter = codec.reduced(plain, work.ask, room * CHARS_PER_TOKEN, work.note)
