@@ -140,10 +140,14 @@ def _within(
 
 def _opened(body: str, found: Found, kind: Asked, tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
     envelope = enveloped(body) if kind == "auto" and deeper else None
-    if envelope is not None:
-        return _in_envelope(envelope, tokens, room, work, deeper)
+    within = _in_envelope(envelope, tokens, room, work, deeper) if envelope is not None else None
+    if within is not None:
+        return within
     lines = numbered(body.split("\n"))
     if lines is not None:
+        codec = CODECS.get(found.kind)
+        if codec is not None and codec.numbers:
+            return _by_codec(body, found.kind, tokens, room, work)
         return _between_numbers(lines, found.kind, room, work)
     parts = parts_of(body) if kind == "auto" and deeper and (found.mixed or _FENCE.search(body)) else []
     fenced = any(part.fenced for part in parts) and found.kind not in _FENCED_KINDS
