@@ -26,7 +26,7 @@ from pennyweight.request import Wire
 from pennyweight.testing import shapes
 
 from .caches import Lab, Question, lab, model_of, said
-from .recordings import files
+from .recorded import files
 from .result import progress, report
 
 TARGETS = {"wrong_answers": "== 0", "planted_hits": "== 1"}

@@ -22,7 +22,7 @@ from .crossing import cross
 from .faithful_cases import Case, odd_cases, recorded_cases
 from .process import Gateway, gateway
 from .rawhttp import Answer, Arrived, Caller, Came, Headers, upstream
-from .recordings import files, load
+from .recorded import files, load
 from .result import progress, report
 
 EXAMPLES = """examples:

@@ -16,7 +16,7 @@ from pennyweight.request import Wire
 from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
 
-from .recordings import files
+from .recorded import files
 from .sessions import GAPS, START
 
 __all__ = ["aider_as_messages", "default_data", "files_in", "healthy", "label", "recorded", "stretched"]

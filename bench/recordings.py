@@ -1,52 +1,79 @@
-"""Reads recorded sessions: one request a line, a body whole or as a delta against an earlier line.
+"""What compression of tool results saves on recorded sessions, at cached prices, and whether every line can be had.
 
-A delta: `order` lists the body's keys; those in `same` are the base's, `set` holds new values, and `list` keeps the
-first n items of the base's list and appends the rest.
+Every session is played before and after, billed by the model of a provider's prompt cache in
+`pennyweight.testing.prefix_cache` at list prices (`fake-model` at those of gpt-5.5). Only the compression is on.
+For every call, what is sent in place of each result is expanded again, through notes and references, and compared line
+by line.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterable
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-__all__ = ["files", "load"]
+from .material import default_data, files_in, label, recorded
+from .result import progress, report
+from .saving import PLAYS, Played, play
 
-
-def load(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a file in order, each with its full `body`: the values and the key order that the client sent."""
-    path = Path(path)
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")  # noqa: SIM115
-    records: list[dict[str, Any]] = []
-    with opened as lines:
-        for line in lines:
-            record = json.loads(line)
-            if "delta" in record:
-                base = records[record.pop("base")]["body"]
-                record["body"] = _whole(base, record.pop("delta"))
-            records.append(record)
-    return records
+TARGETS = {
+    "saving_coding": ">= 0.18",
+    "saving_ops": ">= 0.33",
+    "worst_ratio": "<= 1.0",
+    "lines_recoverable": "== 1.0",
+}
+CODING, OPERATIONS = "debug20", "ops18"
 
 
-def _whole(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-    same, lists, new = set(delta["same"]), delta["list"], delta["set"]
-    body: dict[str, Any] = {}
-    for key in delta["order"]:
-        if key in same:
-            body[key] = base[key]
-        elif key in lists:
-            keep, tail = lists[key]
-            body[key] = base[key][:keep] + tail
-        else:
-            body[key] = new[key]
-    return body
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.recordings", description=__doc__)
+    parser.add_argument("--data", nargs="+", type=Path, metavar="PATH", help="recordings: files or folders")
+    asked = parser.parse_args()
+    paths = asked.data or default_data()
+    rows: dict[str, list[Played]] = {}
+    for path in files_in(paths):
+        calls = recorded(path)
+        for name, way in PLAYS.items():
+            played = asyncio.run(play(label(path), calls, way))
+            rows.setdefault(name, []).append(played)
+            progress(f"{label(path):48} {name:16} {1 - played.ratio:7.2%}  {played.told}")
+    found = figures(rows["default"])
+    targets = {name: target for name, target in TARGETS.items() if name in found or not asked.data}
+    return report(
+        "recordings",
+        data=[str(path) for path in paths],
+        figures=found,
+        targets=targets,
+        rows={name: figures(played) for name, played in rows.items()},
+        sessions={played.name: round(1 - played.ratio, 4) for played in rows["default"]},
+        kinds=_kinds(rows["default"]),
+    )
 
 
-def files(paths: Iterable[str | Path]) -> list[Path]:
-    """The recordings among files and folders, sorted."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        found += sorted(p for p in path.rglob("*.jsonl*") if p.is_file()) if path.is_dir() else [path]
-    return found
+def figures(sessions: Sequence[Played], prefix: str = "") -> dict[str, float]:
+    """Savings are means over sessions, so that a dear model's do not outweigh the others."""
+    found: dict[str, float] = {}
+    for name, part in (("coding", CODING), ("ops", OPERATIONS)):
+        ratios = [session.ratio for session in sessions if part in session.name]
+        if ratios:
+            found[f"{prefix}saving_{name}"] = 1 - sum(ratios) / len(ratios)
+    if sessions:
+        found[f"{prefix}worst_ratio"] = max(session.ratio for session in sessions)
+        lines = sum(session.lines for session in sessions)
+        found[f"{prefix}lines_recoverable"] = 1 - sum(session.lost for session in sessions) / max(lines, 1)
+    return {name: round(value, 5) for name, value in found.items()}
+
+
+def _kinds(sessions: Sequence[Played]) -> dict[str, int]:
+    """Tokens that each kind of form took off the requests in which it was made."""
+    sums: dict[str, int] = {}
+    for session in sessions:
+        for kind, tokens in session.kinds.items():
+            sums[kind] = sums.get(kind, 0) + tokens
+    return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

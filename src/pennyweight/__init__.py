@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import AsyncClient, Client, open, wrap
     from .functions import Cache, cached, days, hours, minutes
+    from .optimizers.context import Compacted, compact
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
     "Cache",
     "Client",
+    "Compacted",
     "__version__",
     "cached",
+    "compact",
     "days",
     "hours",
     "minutes",
@@ -35,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from . import functions
 
         return getattr(functions, name)
+    if name in ("Compacted", "compact"):
+        from .optimizers import context
+
+        return getattr(context, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

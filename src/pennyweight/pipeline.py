@@ -46,9 +46,10 @@ def judge(
     if optimize == "off" or (optimize == "safe" and (level or proposal.level) != "safe"):
         return Verdict.NOT_ALLOWED
     if worth is not None:
-        if worth.refused:
+        forced = proposal.forced and (worth.waits or not worth.refused)
+        if worth.refused and not forced:
             return Verdict.QUEUED if worth.waits else Verdict.NOT_WORTH_IT
-        if not worth.total > proposal.spent:  # said so that what is no number pays for nothing
+        if not forced and not worth.total > proposal.spent:  # said so that what is no number pays for nothing
             return Verdict.NOT_WORTH_IT
     elif not proposal.saving > proposal.spent and proposal.tokens <= 0:
         return Verdict.NOT_WORTH_IT

@@ -40,6 +40,7 @@ FEATURES = [
     "plugins",
     "prices",
     "prompt-cache",
+    "prompts",
     "reliability",
     "replay",
     "tool-results",

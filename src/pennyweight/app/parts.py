@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..backends.summaries import Summaries
 from ..call import Call
 from ..economy import Economy
 from ..errors import ConfigError, PennyweightError
@@ -29,7 +30,10 @@ OPTIMIZERS: Mapping[str, str] = {
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
     "prompt_rules": "pennyweight.optimizers.prompt_rules:build",
+    "prompts": "pennyweight.optimizers.prompts:build",
+    "compression": "pennyweight.optimizers.compression:build",
     "templates": "pennyweight.optimizers.templates:build",
+    "context": "pennyweight.optimizers.context:build",
     "semantic_cache": "pennyweight.optimizers.semantic_cache.optimizer:build",
 }
 """Built-in optimizers by name. Other packages offer theirs through the entry-point group `pennyweight.optimizers`."""
@@ -48,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True):
     rule: Callable[[Call], CacheRule]  # what the call's route says of keeping answers
     leases: Leases  # who does a thing, among all replicas that share a store
     embeddings: Embeddings
+    summaries: Summaries  # of long texts by a model, written ahead of need
     standings: Standings  # what caches that answer by likeness have learnt
 
 

@@ -12,6 +12,7 @@ from ..backends.coalesce import Coalesce
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
+from ..backends.summaries import Summaries
 from ..call import Call, Outcome, Receipt
 from ..capture import Recorder, Rule
 from ..clerk import Clerk
@@ -41,6 +42,7 @@ from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from ..stores.standings import SQLiteStandings
 from ..stores.vectors.lazy import open_vectors
 from ..stores.virtual_keys import KeyStore
+from ..text.context import holds
 from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
@@ -108,8 +110,21 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
+        summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost, holds=holds)
+        stack.push_async_callback(summaries.aclose)
         parts = Parts(
-            tiers.kv, time, accounts, tokenizer, economy, vectors, hits, rule, tiers.leases, embeddings, standings
+            tiers.kv,
+            time,
+            accounts,
+            tokenizer,
+            economy,
+            vectors,
+            hits,
+            rule,
+            tiers.leases,
+            embeddings,
+            summaries,
+            standings,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))

@@ -24,6 +24,7 @@ _COMMANDS = {
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "doctor": ("Why prompts were not read from the provider's cache, and the fix.", "doctor"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
+    "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
     "prices": ("The price book: show, look up, update.", "prices"),

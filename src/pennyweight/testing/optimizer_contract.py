@@ -192,8 +192,17 @@ def _messages(request: Request) -> list[Any]:
 
 
 def _newest_user(messages: list[Any]) -> Any:
-    users = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
-    return users[-1] if users else None
+    """What a user says, and not what tools gave back: in Messages that comes in a user's name."""
+    users = [_said(m) for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+    return next((said for said in reversed(users) if said is not None), None)
+
+
+def _said(message: dict[str, Any]) -> Any:
+    content = message.get("content")
+    if not isinstance(content, list) or not content:
+        return message
+    own = [b for b in content if not isinstance(b, dict) or b.get("type") != "tool_result"]
+    return {**message, "content": own} if own else None
 
 
 def _read(message: Any) -> bytes:

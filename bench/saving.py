@@ -1,0 +1,142 @@
+"""Plays a recorded session through an App in which only the compression of results is on, and checks what is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from pennyweight.app import App, build
+from pennyweight.call import Call
+from pennyweight.capture.format import Recorded
+from pennyweight.config import OptimizerRule, load
+from pennyweight.optimizers.compression.results import results
+from pennyweight.replay.offline import Engine, TapeClock, run
+from pennyweight.request import Charge, Request, Response, Usage
+from pennyweight.testing.provider import provider_keys
+from pennyweight.text.compression.repeats import Earlier, expanded, is_note
+from pennyweight.text.tokenizers import BpeTokenizer
+from pennyweight.wire.blocks import Reader
+
+__all__ = ["PLAYS", "Played", "play"]
+
+PRICED_AS = {"fake-model": "gpt-5.5"}
+PLAYS: Mapping[str, dict[str, Any]] = {"default": {}}
+"""Settings of the compression by the name of the row that they give."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What one session came to: its input cost before and after, in pico-dollars; `lines` of results that were checked
+    and how many of them were `lost`; tokens taken off by `kinds` of forms."""
+
+    name: str
+    before: int
+    after: int
+    lines: int
+    lost: int
+    kinds: dict[str, int]
+    accepted: int
+    refused: dict[str, int]
+
+    @property
+    def ratio(self) -> float:
+        return self.after / self.before if self.before else 1.0
+
+    @property
+    def told(self) -> str:
+        return f"{self.accepted} accepted {self.kinds} refused {self.refused} lost {self.lost}/{self.lines}"
+
+
+async def play(name: str, calls: Sequence[Recorded], settings: Mapping[str, Any]) -> Played:
+    """One session, in an App that has learnt nothing yet."""
+    calls = [_priced(call, name) for call in calls]
+    with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
+        base = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder), "holdout": 0.0})
+        config = msgspec.structs.replace(
+            base,
+            optimize="max",
+            optimizers=(OptimizerRule("compression", settings=dict(settings)),),
+            pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),
+        )
+        clock = TapeClock()
+        async with build(config, clock=clock) as app:
+            return await _played(name, calls, app, clock)
+
+
+async def _played(name: str, calls: Sequence[Recorded], app: App, clock: TapeClock) -> Played:
+    check = _Check()
+
+    async def consult(call: Call) -> tuple[Call, Response | None]:
+        call, answer = await app.pipeline.consult(call)
+        check.take(call)
+        return call, answer
+
+    engine = Engine(
+        consult=consult,
+        follow=app.pipeline.follow,
+        settle=app.pipeline.settle,
+        resolve=app.resolve,
+        identify=lambda request: app.identify(request, "local"),
+        cost=app.accounts.cost,
+        count=BpeTokenizer().count,
+        advance=clock.wind,
+    )
+    replay = await run(sorted(calls, key=lambda call: call.at), engine, optimize="max")
+    before = after = accepted = 0
+    refused: Counter[str] = Counter()
+    for line in replay.lines:
+        if line.before is None or line.after is None:
+            raise ValueError(f"{name}: a call to {line.model} has no price")
+        target = app.resolve(line.model, calls[0].wire)
+        said = Usage(output_tokens=line.usage.output_tokens)
+        output = app.accounts.cost(Charge(target.provider, target.model, said, calls[0].at)) or 0
+        before += line.before - output
+        after += line.after - output
+        accepted += sum(step.verdict == "accepted" and "first sent" not in step.why for step in line.steps)
+        refused.update(
+            f"{step.verdict}: {step.why.rpartition(': ')[2]}"
+            for step in line.steps
+            if step.verdict not in ("accepted", "abstained")
+        )
+    return Played(name, before, after, check.lines, check.lost, dict(check.kinds), accepted, dict(refused))
+
+
+def _priced(call: Recorded, name: str) -> Recorded:
+    body = {**call.body, "model": PRICED_AS.get(call.body.get("model", ""), call.body.get("model"))}
+    return msgspec.structs.replace(call, body=body, session=name, usage=None)
+
+
+class _Check:
+    """Reads what is sent the way a model would have to: by what stands there, by notes and by references."""
+
+    def __init__(self) -> None:
+        self.lines = self.lost = 0
+        self.kinds: Counter[str] = Counter()
+        self._reader = Reader()
+        self._count = BpeTokenizer().count
+        self._seen: set[tuple[str, str]] = set()
+
+    def take(self, call: Call) -> None:
+        sent, asked = self._reader.read(call.request), self._reader.read(call.original)
+        before: list[Earlier] = []
+        for result in results(sent, asked):
+            if (result.original, result.sent) not in self._seen:
+                self._seen.add((result.original, result.sent))
+                self._one(call.request, result.original, result.sent, before)
+            before.append(Earlier(result.name, result.sent, result.original))
+
+    def _one(self, request: Request, original: str, sent: str, before: Sequence[Earlier]) -> None:
+        lines = original.split("\n")
+        self.lines += len(lines)
+        if sent == original:
+            return
+        kind = "notes" if is_note(sent) else "forms"
+        self.kinds[kind] += self._count(original) - self._count(sent)
+        there = set(sent.split("\n"))
+        if is_note(sent):
+            there |= set(expanded(sent, before).split("\n"))
+        self.lost += sum(line not in there for line in lines)

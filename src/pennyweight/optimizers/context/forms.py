@@ -1,0 +1,142 @@
+"""The shorter forms of a text of a conversation: compressed, summarised, or what is left in its place.
+
+What was JSON stays JSON. Every form but a lossless one says that something is missing and how to have it, begins or
+ends with words by which it is known again, and is never shortened a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ...text.compression import Ask, compress
+from ...text.context import Level
+from ...text.relevance import select, sentences
+
+__all__ = ["Count", "Shape", "is_ours", "shapes"]
+
+Count = Callable[[str], int]
+
+_OURS = "[compacted: "
+_ROOM = 0.45  # of a text that its compressed form may take
+_SUMMARY = 0.12  # and its summary
+_LEAST_TOKENS = 48
+_DIGEST_CHARS = 600
+_NAME_CHARS = 200
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """One form of one text. `lossless`: nothing is missing."""
+
+    level: Level
+    text: str
+    tokens: int
+    lossless: bool = False
+
+
+def is_ours(text: str) -> bool:
+    """Whether a text is one of our shorter forms already, of this or of an earlier compaction."""
+    return _OURS in text[:200] or _OURS in text[-400:] or "left out: recall(" in text
+
+
+def shapes(
+    text: str, *, count: Count, ask: Ask, reference: str, reversible: bool, lossy: bool, summary: str = ""
+) -> list[Shape]:
+    """The forms of a text that are shorter than it, longest first. The text itself is none of them.
+
+    reference: the name of the text, told to the reader where `reversible`. lossy: also forms in which something is
+    missing. summary: made ahead by somebody else, in place of our own.
+    """
+    tokens = count(text)
+    if tokens < _LEAST_TOKENS or is_ours(text):
+        return []
+    found: list[Shape] = []
+
+    def offer(level: Level, form: str, *, lossless: bool = False) -> None:
+        if len(form) < len(text) and (size := count(form)) < min((shape.tokens for shape in found), default=tokens):
+            found.append(Shape(level, form, size, lossless))
+
+    name = reference if reversible else None
+    room = max(int(tokens * _ROOM), _LEAST_TOKENS)
+    form = compress(text, count=count, ask=ask, reference=name if lossy else None, room_tokens=room)
+    if form.changed:
+        offer("compressed", form.text, lossless=form.lossless)
+    if not lossy:
+        return found
+    note = _note(tokens, name)
+    kept = summary or _summary(text, ask, max(int(tokens * _SUMMARY), _LEAST_TOKENS), count)
+    if kept:
+        offer("summarised", _written(text, note, kept, digest(text, _DIGEST_CHARS, without=kept)))
+    offer("reference", _written(text, note, "", digest(text, _DIGEST_CHARS)))
+    return found
+
+
+def _note(tokens: int, reference: str | None) -> str:
+    back = f'; recall("{reference}") gives it back' if reference is not None else ""
+    return f"{_OURS}{tokens:,} tokens{back}]"
+
+
+def _written(text: str, note: str, kept: str, told: Sequence[str]) -> str:
+    """The parts of a form, as JSON where the text was JSON."""
+    if _is_json(text):
+        parts = {"note": note, "kept": kept, "names": list(told)}
+        return msgspec.json.encode({key: value for key, value in parts.items() if value}).decode()
+    names = f"names: {' '.join(told)}" if told else ""
+    return "\n".join(part for part in (note, kept, names) if part)
+
+
+def _is_json(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _summary(text: str, ask: Ask, room: int, count: Count) -> str:
+    """The sentences and lines that matter most for what is asked, in their order."""
+    pieces = sentences(text)
+    if len(pieces) < 2 or _is_json(text):
+        return ""
+    fenced = [at for at, piece in enumerate(pieces) if piece.startswith("```")]  # an agent's command, most often
+    chosen = select(pieces, f"{ask.query}\n{ask.arguments}", budget_tokens=room, count=count, always=fenced)
+    out, last = [], -1
+    for at in chosen.kept:
+        if last >= 0 and at != last + 1:
+            out.append("… ")
+        out.append(pieces[at])
+        last = at
+    return "".join(out).strip()
+
+
+_IDENTIFIER = re.compile(
+    r"""(?x)
+    (?: https?://[^\s"'<>)\]]+ )
+    | (?: (?<![\w/]) [~.]{0,2}/? [\w.-]+ (?: /[\w.-]+ )+ )
+    | (?: \b [\w.+-]+@[\w-]+\.[\w.]+ )
+    | (?: \b [A-Za-z_][\w-]* (?: [_.-] \w+ )* _? \d [\w-]* )
+    | (?: \b [A-Za-z]\w* (?: _\w+ )+ )
+    | (?: \b \d+ (?: [.:-] \d+ )+ )
+    | (?: \b \d{2,} \b )
+    """
+)
+
+
+def digest(text: str, most_chars: int, *, without: str = "") -> list[str]:
+    """The identifiers, paths and numbers of a text, each once, the first of them, in at most so many characters; none
+    that stands in `without`."""
+    found: dict[str, None] = {}
+    room = most_chars
+    for match in _IDENTIFIER.finditer(text[:400_000]):
+        name = match[0].rstrip(".-:")
+        if name in found or len(name) > _NAME_CHARS or name in without:
+            continue
+        room -= len(name) + 1
+        if room < 0:
+            break
+        found[name] = None
+    return list(found)

@@ -1,0 +1,351 @@
+"""What a result repeats of earlier ones that the reader still has before it: a note in place of the lines.
+
+Works by lines, wherever they stand and whatever wraps them: a re-read after an edit keeps the lines that changed, a
+poll of a log its new ones. A note names the earlier result and the lines in it; it stands for lines that are there
+verbatim, never for another note. `expanded` is the exact inverse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+__all__ = ["Earlier", "Folded", "expanded", "folded", "is_note", "whole"]
+
+LEAST_LINES, LEAST_GAIN_CHARS = 3, 40
+LONG_RUN_CHARS = 240
+"""Fewer than three lines are worth a note where they are as long as this."""
+
+LEAST_SHARE = 0.04
+"""Of a text that must be saved: else it is better read as it is."""
+
+CANDIDATES = 12
+"""Places of one line that are tried: of what is everywhere, the first ones do."""
+
+SOURCE_CHARS = 4_000_000
+"""Of earlier results, the newest so many characters are looked at."""
+
+_OPENING = "[again: "
+_NOTE = re.compile(
+    r"\[again: (?:lines? (?P<first>\d+)(?:-(?P<last>\d+))?(?P<shift>, numbers [+-]\d+,)? of|(?P<whole>all of))"
+    r" (?:(?P<own>this result)|(?P<same>the same result)|the result of (?P<name>[^\[\]\"\\\r\n]{1,240}))\]"
+)
+_BREAK = re.compile(r"\r?\n")
+_BREAK_OR_ESCAPE = re.compile(r"\r?\n|\\+n")
+_NUMBER = re.compile(r"(\s*)(\d{1,9})(\t|→|: ?|\| ?|-)")
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """A result that stands in the request. `name`: what a reader knows it by; no other has it. `text`: as it is sent.
+    `whole`: its text as the tool gave it, where all of that can be read from what is sent."""
+
+    name: str
+    text: str
+    whole: str | None = None
+
+
+class Folded(msgspec.Struct, frozen=True):
+    """A text with notes in it. `notes`: how many. `chars`: of the text that they stand for."""
+
+    text: str
+    notes: int
+    chars: int
+
+
+class _Lines(msgspec.Struct, frozen=True):
+    """The lines of a text, and what ends each: a line feed, its escape within JSON, or nothing at the end. `inside`:
+    they are those of JSON strings, so that the first and the last line hold what stands around them."""
+
+    texts: list[str]
+    ends: list[str]
+    inside: bool = False
+
+    def run(self, start: int, stop: int) -> str:
+        """Lines start to stop - 1, without what ends the last."""
+        pieces: list[str] = []
+        for at in range(start, stop - 1):
+            pieces += (self.texts[at], self.ends[at])
+        pieces.append(self.texts[stop - 1])
+        return "".join(pieces)
+
+
+def is_note(line: str) -> bool:
+    """Whether something in it reads like a note of ours."""
+    return _OPENING in line
+
+
+def whole(text: str, earlier: Sequence[Earlier]) -> str | None:
+    """The note for a text that is, as a whole, an earlier result; None: it is none. In JSON it stays JSON."""
+    for source in reversed(earlier):
+        if text in (source.whole, source.text) and text and _nameable(source.name) and not is_note(source.text):
+            note = f"{_OPENING}all of the result of {source.name}]"
+            return f'"{note}"' if text.lstrip()[:1] in ("{", "[", '"') else note
+    return None
+
+
+def folded(text: str, earlier: Sequence[Earlier]) -> Folded | None:
+    """The text with notes for what it repeats, of `earlier` and of itself; None where that is not worth it.
+
+    Never for a text in which something reads like a note: what comes out can always be told apart from what went in.
+    """
+    if is_note(text) or not LEAST_GAIN_CHARS <= len(text) <= SOURCE_CHARS:
+        return None
+    lines = _lines(text)
+    sources = _sources(earlier, set(lines.texts))
+    json = _was_json(text)
+    for own in (True, False):
+        found = _Folding(lines, sources, own=own).run()
+        if found is None or len(found.text) > (1 - LEAST_SHARE) * len(text):
+            continue
+        if (not json or _is_json(found.text)) and _stands_for(found.text, earlier, text):
+            return found
+    return None
+
+
+def _stands_for(form: str, earlier: Sequence[Earlier], text: str) -> bool:
+    """Whether a form gives back its text: with its own lines gone, what ends a line may be told otherwise in it."""
+    try:
+        return expanded(form, earlier) == text
+    except ValueError:
+        return False
+
+
+def expanded(form: str, earlier: Sequence[Earlier]) -> str:
+    """The text that a form made by `folded` or `whole` stands for. Raises ValueError for a note that names nothing."""
+    by_name = {source.name: source for source in earlier}
+    bare = form[1:-1] if form[:1] == form[-1:] == '"' else form
+    if (match := _NOTE.fullmatch(bare)) and match["whole"]:
+        source = by_name.get(match["name"] or "")
+        if source is None:
+            raise ValueError("a note names a result that is not there")
+        return source.text if source.whole is None else source.whole
+    own = _lines(form)
+    split: dict[str, _Lines] = {}
+    last: list[str] = []
+
+    def stands_for(match: re.Match[str]) -> str:
+        if match["own"]:
+            lines = own
+        else:
+            name = match["name"] or (last[0] if last else "")
+            if name not in by_name:
+                raise ValueError("a note names a result that is not there")
+            last[:] = [name]
+            lines = split.setdefault(name, _lines(by_name[name].text))
+        first = int(match["first"] or 0)
+        final = int(match["last"] or first)
+        if match["whole"] or not 0 < first <= final <= len(lines.texts):
+            raise ValueError("a note names lines that are not there")
+        return _renumbered(lines, first - 1, final, int(match["shift"][10:-1]) if match["shift"] else 0)
+
+    return _NOTE.sub(stands_for, form)
+
+
+# --- lines --------------------------------------------------------------------------------------------------
+
+
+def _lines(text: str) -> _Lines:
+    """Where a text is hardly anything but JSON strings, its lines are those in the strings."""
+    inside = text.count("\\n") > 4 * text.count("\n")
+    pattern = _BREAK_OR_ESCAPE if inside else _BREAK
+    texts: list[str] = []
+    ends: list[str] = []
+    at = 0
+    for match in pattern.finditer(text):
+        texts.append(text[at : match.start()])
+        ends.append(match[0])
+        at = match.end()
+    texts.append(text[at:])
+    ends.append("")
+    return _Lines(texts, ends, inside)
+
+
+def _renumbered(lines: _Lines, start: int, stop: int, shift: int) -> str:
+    if not shift:
+        return lines.run(start, stop)
+    moved = [_shifted(line, shift) for line in lines.texts[start:stop]]
+    return _Lines(moved, lines.ends[start:stop]).run(0, stop - start)
+
+
+def _shifted(line: str, shift: int) -> str:
+    """The line with another number before it, as wide as before where it fits."""
+    match = _NUMBER.match(line)
+    if match is None:
+        return line
+    number = str(int(match[2]) + shift)
+    indent = " " * (len(match[1]) + len(match[2]) - len(number)) if match[1] else ""
+    return f"{indent}{number}{match[3]}{line[match.end() :]}"
+
+
+# --- finding runs -------------------------------------------------------------------------------------------
+
+_Places = dict[str, list[tuple[int, int]]]
+
+
+class _Sources(msgspec.Struct, frozen=True):
+    """Earlier results by number: their names, their lines, and where each line of interest stands."""
+
+    names: list[str]
+    lines: list[_Lines]
+    places: _Places
+
+
+def _sources(earlier: Sequence[Earlier], wanted: set[str]) -> _Sources:
+    found = _Sources([], [], {})
+    bare = {_bare(line) for line in wanted}
+    room = SOURCE_CHARS
+    for source in reversed(earlier):
+        room -= len(source.text)
+        if room < 0:
+            break
+        if not _nameable(source.name):
+            continue
+        lines = _lines(source.text)
+        number = len(found.names)
+        found.names.append(source.name)
+        found.lines.append(lines)
+        for at, line in enumerate(lines.texts):
+            if line and not is_note(line):
+                for key in {line, _bare(line)}:
+                    if key in wanted or key in bare:
+                        places = found.places.setdefault(key, [])
+                        if len(places) < CANDIDATES:
+                            places.append((number, at))
+    return found
+
+
+def _bare(line: str) -> str:
+    """A numbered line without its number; any other line as it is."""
+    match = _NUMBER.match(line)
+    return "\0" + line[match.end() :] if match is not None else line
+
+
+def _nameable(name: str) -> bool:
+    return 0 < len(name) <= 240 and not re.search(r"[\[\]\"\\\r\n]", name)
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """So many lines of a source from a place on; source -1: the text itself. `shift`: of the numbers before them."""
+
+    source: int
+    start: int
+    count: int
+    shift: int = 0
+
+
+class _Folding:
+    """Goes once over the lines: the longest run that starts here, or the line as it is."""
+
+    def __init__(self, lines: _Lines, sources: _Sources, *, own: bool) -> None:
+        """own: also for what the text repeats of itself."""
+        self._lines = lines
+        self._sources = sources
+        self._of_itself = own
+        self._out = _Lines([], [])  # as sent: what the text itself is referred to by
+        self._own: _Places = {}
+        self._last = -2  # the source of the last note
+        self._notes = self._chars = 0
+
+    def run(self) -> Folded | None:
+        at, total = 0, len(self._lines.texts)
+        while at < total:
+            run = self._longest(at)
+            note = self._note(run) if run is not None else ""
+            if run is None or not self._pays(at, run, note):
+                self._emit(self._lines.texts[at], self._lines.ends[at])
+                at += 1
+                continue
+            stop = at + run.count
+            self._chars += len(self._lines.run(at, stop))
+            self._emit(note, self._lines.ends[stop - 1])
+            self._notes += 1
+            self._last = run.source if run.source >= 0 else self._last
+            at = stop
+        if not self._notes:
+            return None
+        return Folded(self._out.run(0, len(self._out.texts)), self._notes, self._chars)
+
+    def _emit(self, line: str, end: str) -> None:
+        if self._of_itself and line and not is_note(line):
+            places = self._own.setdefault(line, [])
+            if len(places) < CANDIDATES:
+                places.append((-1, len(self._out.texts)))
+        self._out.texts.append(line)
+        self._out.ends.append(end)
+
+    def _longest(self, at: int) -> _Run | None:
+        best: _Run | None = None
+        for source, start, shift in self._candidates(self._lines.texts[at]):
+            count = self._extent(at, source, start, shift)
+            if count > (best.count if best is not None else 0):
+                best = _Run(source, start, count, shift)
+        return best
+
+    def _candidates(self, line: str) -> Iterator[tuple[int, int, int]]:
+        if not line:
+            return
+        for source, start in (*self._sources.places.get(line, ()), *self._own.get(line, ())):
+            yield source, start, 0
+        bare = _bare(line)
+        if bare == line or len(bare) < 2:
+            return
+        number = _number(line)
+        for source, start in self._sources.places.get(bare, ()):
+            there = self._sources.lines[source].texts[start]
+            shift = number - _number(there)
+            if shift and _shifted(there, shift) == line:
+                yield source, start, shift
+
+    def _extent(self, at: int, source: int, start: int, shift: int) -> int:
+        """How many lines from `at` on are those of the source from `start` on."""
+        ours, theirs = self._lines, self._out if source < 0 else self._sources.lines[source]
+        most = min(len(ours.texts) - at - ours.inside, len(theirs.texts) - start)
+        if ours.inside and not at:
+            return 0
+        count = 0
+        while count < most:
+            line = theirs.texts[start + count]
+            if is_note(line) or (_shifted(line, shift) if shift else line) != ours.texts[at + count]:
+                break
+            if count and ours.ends[at + count - 1] != theirs.ends[start + count - 1]:
+                break
+            count += 1
+        return count
+
+    def _note(self, run: _Run) -> str:
+        first, last = run.start + 1, run.start + run.count
+        lines = f"line {first}" if run.count == 1 else f"lines {first}-{last}"
+        shift = f", numbers {run.shift:+d}," if run.shift else ""
+        if run.source < 0:
+            return f"{_OPENING}{lines} of this result]"
+        if run.source == self._last:
+            return f"{_OPENING}{lines}{shift} of the same result]"
+        return f"{_OPENING}{lines}{shift} of the result of {self._sources.names[run.source]}]"
+
+    def _pays(self, at: int, run: _Run, note: str) -> bool:
+        chars = sum(map(len, self._lines.texts[at : at + run.count])) + run.count - 1
+        if chars < len(note) + LEAST_GAIN_CHARS:
+            return False
+        return run.count >= LEAST_LINES or chars >= LONG_RUN_CHARS
+
+
+def _number(line: str) -> int:
+    match = _NUMBER.match(line)
+    return int(match[2]) if match is not None else 0
+
+
+# --- JSON stays JSON ----------------------------------------------------------------------------------------
+
+
+def _was_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[") and _is_json(text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+    return True

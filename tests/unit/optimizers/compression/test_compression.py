@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from tests.unit.gate_rig import CLAUDE, MARK, Rig, economy, verdicts
+
+from pennyweight.call import Call, Identity, Proposal, Rewrite
+from pennyweight.optimizers.compression import Compression, Settings, build
+from pennyweight.policy import Flag, Policy
+from pennyweight.protocols import Optimizer
+from pennyweight.request import Wire
+from pennyweight.testing.backend import make_call
+from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract, odd_calls
+from pennyweight.text.compression.repeats import Earlier, expanded
+
+FILE = "".join(f"line {n} of the file says {n * 17} and a little more\n" for n in range(300))
+EDITED = FILE.replace("line 40 of the file says", "line 40 now says")
+
+
+class Parts(ContractParts):
+    def __init__(self) -> None:
+        super().__init__()
+        self.economy = economy()
+
+
+def optimizer(rig: Rig | None = None, **settings: Any) -> Compression:
+    parts: Any = Parts()
+    if rig is not None:
+        parts.economy, parts.clock = rig.economy, rig.clock
+    return build(Settings(**settings), parts)
+
+
+def steps(*results: str, failed: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
+    """A tool loop on Messages: the task, and for each result its call and itself, with a mark on the last."""
+    task = "Find the bug. " + "Be careful with what you change. " * 300
+    messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
+    for number, text in enumerate(results):
+        use = {"type": "tool_use", "id": f"t{number}", "name": "read", "input": {"path": "src/a.py"}}
+        messages.append({"role": "assistant", "content": [use]})
+        result = {"type": "tool_result", "tool_use_id": f"t{number}", "content": text}
+        messages.append({"role": "user", "content": [result | ({"is_error": True} if number in failed else {})]})
+    last = messages[-1]["content"]
+    if isinstance(last, list):
+        last[-1]["cache_control"] = MARK
+    return messages
+
+
+def call(messages: list[dict[str, Any]], *, optimize: Any = "max", session: str = "s", **fields: Any) -> Call:
+    body = {"model": CLAUDE, "max_tokens": 100, **fields, "messages": messages}
+    raw = json.dumps(body).encode()
+    return make_call(raw, wire=Wire.ANTHROPIC_MESSAGES, session=session, model=CLAUDE, optimize=optimize)
+
+
+def rigged(**settings: Any) -> Rig:
+    rig = Rig()
+    return Rig(optimizer(rig, **settings), clock=rig.clock, provider=rig.provider, economy=rig.economy)
+
+
+def result(rig: Rig, number: int) -> str:
+    return str(rig.texts()[2 * number + 2]["content"][0]["content"])
+
+
+class TestContract(OptimizerContract):
+    def build(self, parts: ContractParts) -> Optimizer:
+        with_economy: Any = parts
+        with_economy.economy = economy()
+        return build(Settings(), with_economy)
+
+    def calls(self) -> list[Call]:
+        return [*odd_calls(), call(steps(FILE, EDITED)), call(steps(FILE, EDITED, FILE, FILE))]
+
+
+def test_a_re_read_is_sent_as_a_note_and_stays_so() -> None:
+    rig = rigged()
+    for turn in range(1, 5):
+        rig.ask(call(steps(*(FILE, EDITED, "done, all tests pass now", "bye")[:turn])))
+        assert result(rig, 0) == FILE
+    form = result(rig, 1)
+    assert len(form) < 300
+    assert expanded(form, [Earlier("read src/a.py", FILE)]) == EDITED
+    sent = [[r.body["messages"][4]["content"][0]["content"] for r in rig.provider.sent[1:]]]
+    assert {text for texts in sent for text in texts} == {form}
+
+
+def test_nothing_happens_under_safe() -> None:
+    rig = rigged()
+    rig.ask(call(steps(FILE), optimize="safe"))
+    outcome = rig.ask(call(steps(FILE, EDITED), optimize="safe"))
+    assert result(rig, 1) == EDITED
+    assert ("compression", "not_allowed") in verdicts(outcome)
+
+
+def test_what_was_once_sent_as_it_came_stays_so_while_it_is_warm() -> None:
+    """Under safe first, and with the same session at max afterwards."""
+    rig = rigged()
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED), optimize="safe"))
+    rig.ask(call(steps(FILE, EDITED, "done")))
+    assert result(rig, 1) == EDITED
+    before = rig.provider.bills[-1]
+    assert before.cache_read_tokens > 0.9 * before.input_tokens
+
+
+def test_older_results_are_done_at_once_when_nothing_is_warm() -> None:
+    rig = rigged()
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED), optimize="safe"))
+    rig.ask(call(steps(FILE, EDITED, "done")), after_s=4_000.0)
+    assert len(result(rig, 1)) < 300
+    rig.ask(call(steps(FILE, EDITED, "done", "bye")))
+    assert len(result(rig, 1)) < 300
+
+
+def test_older_results_are_left_alone_where_the_operator_says_so() -> None:
+    rig = rigged(cold=False)
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED), optimize="safe"))
+    rig.ask(call(steps(FILE, EDITED, "done")), after_s=4_000.0)
+    assert result(rig, 1) == EDITED
+
+
+def test_a_conversation_that_went_on_before_is_left_alone_but_for_what_is_new() -> None:
+    rig = rigged()
+    rig.ask(call(steps(FILE, EDITED, EDITED)))
+    assert result(rig, 1) == EDITED
+    assert len(result(rig, 2)) < 300
+
+
+def test_what_failed_is_sent_as_it_is() -> None:
+    rig = rigged()
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED, failed=frozenset({1}))))
+    assert result(rig, 1) == EDITED
+
+
+def test_without_a_session_nothing_is_proposed() -> None:
+    made = asyncio.run(optimizer().propose(call(steps(FILE, FILE), session="")))
+    assert made is None
+
+
+def test_a_wake_is_left_alone() -> None:
+    asked = call(steps(FILE, FILE))
+    wake = msgspec.structs.replace(asked, identity=Identity("local", "s", housekeeping="heartbeat"))
+    assert asyncio.run(optimizer().propose(wake)) is None
+
+
+def test_results_of_the_same_call_are_told_apart() -> None:
+    rig = rigged()
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED * 2)))
+    other = "".join(f"and quite another text in line {n}\n" for n in range(200))
+    rig.ask(call(steps(FILE, EDITED * 2, other)))
+    rig.ask(call(steps(FILE, EDITED * 2, other, other)))
+    assert result(rig, 3) == "[again: all of the result of read src/a.py (3)]"
+
+
+def _chat(second: str) -> dict[str, Any]:
+    def use(number: int) -> dict[str, Any]:
+        function = {"name": "read", "arguments": '{"path":"src/a.py"}'}
+        return {"role": "assistant", "tool_calls": [{"id": f"c{number}", "type": "function", "function": function}]}
+
+    return {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "Find the bug."},
+            use(1),
+            {"role": "tool", "tool_call_id": "c1", "content": FILE},
+            use(2),
+            {"role": "tool", "tool_call_id": "c2", "content": second},
+        ],
+    }
+
+
+def _responses(second: str) -> dict[str, Any]:
+    use = {"type": "function_call", "name": "read", "arguments": '{"path":"src/a.py"}'}
+    return {
+        "model": "m",
+        "input": [
+            {"role": "user", "content": "Find the bug."},
+            {**use, "call_id": "c1"},
+            {"type": "function_call_output", "call_id": "c1", "output": FILE},
+            {**use, "call_id": "c2"},
+            {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": second}]},
+        ],
+    }
+
+
+@pytest.mark.parametrize("wire", [Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES, Wire.OLLAMA])
+def test_every_protocol_and_only_the_text_of_the_result_changes(wire: Wire) -> None:
+    body = _responses(EDITED) if wire is Wire.OPENAI_RESPONSES else _chat(EDITED)
+    asked = make_call(msgspec.json.encode(body), wire=wire, session="s", optimize="max")
+    proposal = asyncio.run(optimizer().propose(asked))
+    assert isinstance(proposal, Proposal)
+    assert isinstance(proposal.action, Rewrite)
+    (edit,) = proposal.action.edits
+    assert edit.value.startswith("[again: lines 1-40 of the result of read src/a.py]")
+    sent = asked.request.edit(proposal.action.edits).raw
+    assert sent.replace(msgspec.json.encode(edit.value), msgspec.json.encode(EDITED)) == asked.request.raw
+    assert proposal.level == "max"
+    assert 0 < proposal.risk < 0.05
+    assert proposal.tokens > 1_000
+
+
+def test_where_the_optimizer_only_watches_nothing_changes() -> None:
+    rig = Rig()
+    policy = Policy({"compression": Flag("shadow")})
+    watched = Rig(optimizer(rig), clock=rig.clock, provider=rig.provider, economy=rig.economy, policy=policy)
+    watched.ask(call(steps(FILE)))
+    outcome = watched.ask(call(steps(FILE, EDITED)))
+    assert ("compression", "shadowed") in verdicts(outcome)
+    assert result(watched, 1) == EDITED
