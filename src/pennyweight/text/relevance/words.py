@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
-__all__ = ["common", "words"]
+__all__ = ["asked", "common", "telling", "words"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _BOUND = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -103,3 +104,21 @@ def _pairs(word: str) -> list[str]:
     if at < len(word):
         out.append(word[at:])
     return out
+
+
+def asked(query: str) -> dict[str, float]:
+    """What a query asks for: its words that say something, each with how often it stands there.
+
+    All its words where none says anything ("what is it?").
+    """
+    found = words(query)
+    return dict(Counter([word for word in found if not common(word)] or found))
+
+
+def telling(text: str) -> str:
+    """The words of a text that say something, as they stand there; of talk about a quarter of the tokens.
+
+    What an embedder makes of them finds a stretch of talk nearly as well as what it makes of the whole (decision 0021).
+    """
+    runs = (_PLAIN if text.isascii() else _ANY).findall(text)
+    return " ".join(word for word in runs if (len(word) > 2 or not word.isascii()) and word.lower() not in _COMMON)

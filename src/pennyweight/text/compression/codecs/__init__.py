@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, json_, listing, prose, search, shell
+from . import code, json_, listing, logs, prose, search, shell, table
 
 __all__ = ["CODECS"]
 
@@ -13,7 +13,9 @@ CODECS: Mapping[Kind, Codec] = {
     "code": code.CODEC,
     "json": json_.CODEC,
     "listing": listing.CODEC,
-    "search": search.CODEC,
+    "log": logs.CODEC,
     "prose": prose.CODEC,
+    "search": search.CODEC,
     "shell": shell.CODEC,
+    "table": table.CODEC,
 }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
 from ..shape import Ask
 from .values import Number, Value, compact
 
-__all__ = ["Limits", "Pruned", "prune"]
+__all__ = ["Limits", "Pruned", "choose", "counted", "identifiers", "prune"]
 
 DIGEST_CHARS = 600
 """Room for identifiers of what was left out, in the whole value."""
@@ -60,7 +61,6 @@ def prune(value: Value, ask: Ask, limits: Limits) -> Pruned:
 class _Pruner:
     def __init__(self, ask: Ask, limits: Limits) -> None:
         self.ask, self.limits = ask, limits
-        self.words = tuple(word for word in ask.words if len(word) > 2)
         self.rows_gone = self.rows_seen = self.chars_gone = 0
         self.digest_room = DIGEST_CHARS
 
@@ -86,7 +86,7 @@ class _Pruner:
             return [self.kept(item) for item in items]
         gone = [item for number, item in enumerate(items) if number not in keep]
         made = [self.kept(item) for number, item in enumerate(items) if number in keep]
-        return [*made, self._counted(len(gone), len(items), _identifiers(gone))]
+        return [*made, self._counted(len(gone), len(items), identifiers(gone))]
 
     def _map(self, members: dict[str, Value]) -> Value:
         keep = self._chosen(list(members.values()), list(members))
@@ -105,39 +105,17 @@ class _Pruner:
         made[mark] = self._counted(len(gone), len(members), gone)
         return made
 
-    def _counted(self, gone: int, all_of_them: int, identifiers: Sequence[str]) -> str:
+    def _counted(self, gone: int, all_of_them: int, names: Sequence[str]) -> str:
         self.rows_gone += gone
         self.rows_seen += all_of_them
-        said: list[str] = []
-        for name in identifiers:
-            if len(name) + 2 > self.digest_room:
-                break
-            self.digest_room -= len(name) + 2
-            said.append(name)
-        names = f": {', '.join(said)}" if said else ""
-        more = "" if len(said) == gone or not said else f" and {gone - len(said):,} others"
-        return f"[{gone:,} of {all_of_them:,} left out{names}{more}]"
+        said = counted(gone, all_of_them, names, self.digest_room)
+        self.digest_room -= len(said)
+        return said
 
     def _chosen(self, items: Sequence[Value], keys: Sequence[str]) -> set[int]:
-        """Numbers of the rows that stay."""
-        count, rows = len(items), self.limits.rows
-        first = (rows + 1) * 2 // 3
-        keep = set(range(first)) | set(range(count - (rows - first), count))
-        texts = [f"{key} {compact(item)}" for key, item in zip(keys, items, strict=True)]
-        for rare in (self._asked(texts), _failed(texts), _odd_forms(items), _outliers(items)):
-            for number in list(rare)[: 2 * rows]:
-                keep.add(number)
-        return keep
-
-    def _asked(self, texts: Sequence[str]) -> Iterator[int]:
-        """Rows that hold what the reader names, unless so many do that the name tells nothing."""
-        lower = [text.lower() for text in texts]
-        named = [number for number, text in enumerate(lower) if self.ask.named_in(text)]
-        yield from named
-        for word in self.words:
-            found = [number for number, text in enumerate(lower) if word in text]
-            if len(found) <= max(3, len(texts) // 10):
-                yield from found
+        return choose(
+            items, [f"{key} {compact(item)}" for key, item in zip(keys, items, strict=True)], self.ask, self.limits
+        )
 
     def _cut(self, text: str) -> str:
         """Both ends, and the lines between them that are asked for."""
@@ -151,6 +129,40 @@ class _Pruner:
             return text
         self.chars_gone += gone
         return f"{text[:begin]} [{gone:,} characters left out{asked}] {text[end:]}"
+
+
+def choose(items: Sequence[Value], texts: Sequence[str], ask: Ask, limits: Limits) -> set[int]:
+    """Numbers of the rows that stay: both ends, and of each kind of odd or named ones at most twice as many.
+
+    texts: a row as it can be searched.
+    """
+    count, rows = len(items), limits.rows
+    first = (rows + 1) * 2 // 3
+    keep = set(range(first)) | set(range(count - (rows - first), count))
+    for rare in (_asked(texts, ask), _failed(texts), _odd_forms(items), _outliers(items)):
+        keep.update(islice(rare, 2 * rows))
+    return keep
+
+
+def counted(gone: int, all_of_them: int, names: Sequence[str], room: int = DIGEST_CHARS) -> str:
+    """How many rows are missing, and as many of their names as there is room for."""
+    said: list[str] = []
+    for name in names:
+        room -= len(name) + 2
+        if room < 0:
+            break
+        said.append(name)
+    more = f" and {gone - len(said):,} others" if 0 < len(said) < gone else ""
+    return f"[{gone:,} of {all_of_them:,} left out{': ' if said else ''}{', '.join(said)}{more}]"
+
+
+def _asked(texts: Sequence[str], ask: Ask) -> Iterator[int]:
+    """Rows that hold what the reader names, unless so many do that the name tells nothing."""
+    lower = [text.lower() for text in texts]
+    for word in sorted(ask.words, key=len, reverse=True):
+        found = [number for number, text in enumerate(lower) if word in text] if len(word) > 2 else []
+        if len(found) <= max(3, len(texts) // 10):
+            yield from found
 
 
 def _at_space(text: str, at: int, step: int) -> int:
@@ -219,7 +231,7 @@ def _scalars(items: Sequence[Value]) -> Iterator[tuple[str, int, str | bool | No
             yield "", number, item
 
 
-def _identifiers(items: Sequence[Value]) -> list[str]:
+def identifiers(items: Sequence[Value]) -> list[str]:
     """What rows are called: the field whose values are most their own, look most like names, and whose name says so."""
     columns: dict[str, list[str]] = {}
     for name, _, value in _scalars(items):
