@@ -52,7 +52,7 @@ def examples(paths: Sequence[Path], model: Model) -> list[Example]:
         for question in row["questions"]:
             evidence = {*question["evidence"]}
             talk = Talk(said, question["query"], tokens, speakers=speakers)
-            found = model.remembered(talk.wanted)
+            found = model.remembered(talk.asks(()))
             plain, near = talk.features(), talk.features(found)
             out.append(
                 Example(
@@ -91,7 +91,7 @@ def _mass(example: Example) -> Any:
 
 
 def kept(example: Example, learnt: stored.Weights, near: bool) -> list[float]:
-    scores = example.talk.scores(example.found if near else None, learnt)
+    scores = example.talk.scores(example.found if near else (), learnt)
     tokens = example.tokens.astype(int).tolist()
     out = []
     for share in SHARES:

@@ -15,6 +15,7 @@ from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
+from .references import BROUGHT, UNCHANGED
 from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
 from .sticky import Sticky
 from .warmth import Forecast
@@ -186,6 +187,9 @@ class Pipeline:
         except BaseException as error:
             watch.failed(error)
             raise
+        if UNCHANGED in call.facts:
+            call = msgspec.structs.replace(call, request=call.original)
+            watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
             watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes)
@@ -408,6 +412,14 @@ def _spend(call: Call, risk: float) -> Call:
     return msgspec.structs.replace(call, risk_left=call.risk_left - risk) if risk else call
 
 
+def _less(usage: Usage, tokens: int) -> Usage:
+    """The usage of a prompt without so many tokens that came of an earlier turn: read from the cache, first of all."""
+    read = min(usage.cache_read_tokens, tokens)
+    return msgspec.structs.replace(
+        usage, input_tokens=max(usage.input_tokens - tokens, 0), cache_read_tokens=usage.cache_read_tokens - read
+    )
+
+
 class _Watch:
     """Follows one reply to its end and submits the Outcome, exactly once."""
 
@@ -555,11 +567,16 @@ class _Watch:
         seen, would_be = self._sent_as
         if (done.charges[0].provider, done.charges[0].model) != seen.scope[:2]:
             return None, None, None  # somebody else's bill says nothing of this provider's cache
+        if UNCHANGED in self._call.facts and self._call.rewritten:
+            return None, None, None  # nor does that of a request of which nothing was foreseen
         try:
             economy.billed(seen, would_be, done.usage, at=now)
             forecast = seen.forecast
             told = not done.usage.counted and not done.usage.suspect
             untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten and told else None
+            brought = self._call.facts.get(BROUGHT, 0)
+            if untouched is not None and brought:
+                untouched = _less(untouched, brought)
             return untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
             log.warning("a bill could not be learned from", extra={"error": type(error).__name__})

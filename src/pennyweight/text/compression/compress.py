@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -66,6 +66,7 @@ class _Work(msgspec.Struct, frozen=True):
     count: Callable[[str], int]
     ask: Ask
     note: Note | None
+    codecs: Mapping[Kind, Codec]
 
 
 def compress(
@@ -77,13 +78,15 @@ def compress(
     room_tokens: int | None = None,
     reference: str | None = None,
     late: Callable[[], bool] | None = None,
+    codecs: Mapping[Kind, Codec] = CODECS,
 ) -> Compressed:
     """The shortest form of a text that keeps what `ask` is about.
 
     count: tokens of a text. room_tokens: what a form may take in which something is left out; None: nothing is left
     out. reference: the name by which the caller can have the whole text again; without one nothing is left out either.
-    late: whether the time for this is over. Whatever goes wrong, and when it is late, the text comes back as it was;
-    so does one that already holds a note of ours, whoever wrote it: two notes could not be told apart.
+    late: whether the time for this is over. codecs: others in place of the built-in ones, by kind. Whatever goes
+    wrong, and when it is late, the text comes back as it was; so does one that already holds a note of ours, whoever
+    wrote it: two notes could not be told apart.
     """
     before = count(text)
     if len(text) < SHORT_CHARS:
@@ -91,7 +94,7 @@ def compress(
     if late is not None:
         ask = msgspec.structs.replace(ask, late=late)
     lossy = reference is not None and room_tokens is not None and _OURS.search(text) is None
-    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None)
+    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None, codecs)
     told: Kind = detect(text) if kind == "auto" else kind
     try:
         best = _best(text, kind, before, room_tokens or 0, work, DEEPEST)
@@ -104,7 +107,7 @@ def compress(
     after = before if best is None else count(best.text)
     if best is None or after >= before:
         return Compressed(text, told, before, before)
-    codec = CODECS.get(told)
+    codec = codecs.get(told)
     names = (reference,) if best.left_out and reference is not None else ()
     guarantees = codec.guarantees if codec is not None else ()
     return Compressed(best.text, told, before, after, not best.left_out, names, best.left_out, guarantees)
@@ -129,11 +132,17 @@ def _best(text: str, kind: Kind | Literal["auto"], tokens: int, room: int, work:
 
 def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
     envelope = enveloped(body) if kind == "auto" and deeper else None
-    if envelope is not None:
-        return _in_envelope(envelope, tokens, room, work, deeper)
+    within = _in_envelope(envelope, tokens, room, work, deeper) if envelope is not None else None
+    if within is not None:
+        return within
     lines = numbered(body.split("\n"))
     if lines is not None:
-        return _between_numbers(lines, kind, room, work)
+        plain = "\n".join(lines.lines)
+        told = look(plain).kind if kind == "auto" else kind
+        codec = work.codecs.get(told)
+        if codec is not None and codec.numbers:
+            return _by_codec(body, told, tokens, room, work)
+        return _between_numbers(lines, plain, told, room, work)
     found = Found(kind, 1.0, body) if kind != "auto" else look(body)
     parts = parts_of(body) if kind == "auto" and deeper and (found.mixed or _FENCE.search(body)) else []
     fenced = any(part.fenced for part in parts) and found.kind not in _FENCED_KINDS
@@ -143,7 +152,7 @@ def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, wor
 
 
 def _by_codec(body: str, kind: Kind, tokens: int, room: int, work: _Work) -> _Form | None:
-    codec = CODECS.get(kind)
+    codec = work.codecs.get(kind)
     if codec is None or (len(body) > LONG_CHARS and not codec.streams):
         return None
     best = _lossless(codec, body, work)
@@ -171,11 +180,9 @@ def _in_envelope(envelope: Enveloped, tokens: int, room: int, work: _Work, deepe
     return None if form is None else _Form(envelope.sealed(form.text), form.left_out)
 
 
-def _between_numbers(lines: Numbered, kind: Kind | Literal["auto"], room: int, work: _Work) -> _Form | None:
+def _between_numbers(lines: Numbered, plain: str, kind: Kind, room: int, work: _Work) -> _Form | None:
     """Numbered lines are shortened without their numbers, and the lines that are kept get theirs back."""
-    plain = "\n".join(lines.lines)
-    found = look(plain).kind if kind == "auto" else kind
-    codec = CODECS.get(found)
+    codec = work.codecs.get(kind)
     if codec is None or work.note is None or work.count(plain) <= room:
         return None
     shorter = codec.reduced(plain, work.ask, room * CHARS_PER_TOKEN, work.note)

@@ -25,7 +25,7 @@ PASSAGE_CHARS = 600
 
 
 class Passages:
-    """Sentences and a question. `wanted` are the texts whose vectors would help, the question first."""
+    """Sentences and a question. Vectors are asked for in two rounds: passages, then sentences of the best of them."""
 
     def __init__(
         self,
@@ -50,25 +50,31 @@ class Passages:
         self._passage = scaled(Index(bodies).scores(query_words))
         self._sentence = scaled(Index(said).scores(query_words))
         self._title = scaled(Index(heads).scores(query_words))
-        self._pieces, self._embedded, self.wanted = self._wanted(texts, query, names, embed_tokens)
+        self._texts, self._names, self._room = texts, names, embed_tokens
+        self._pieces, self._first = self._likely(query)
 
-    def scores(self, vectors: Vectors | None = None) -> list[float]:
-        """One figure a sentence; only their order means anything."""
+    def asks(self, vectors: Vectors) -> list[str]:
+        """The texts whose vectors would help next, given those of the rounds before; nothing when there are enough."""
+        if len(self._first) < 2:
+            return []
+        if not vectors:
+            return self._first
+        if len(vectors) > len(self._first) or vectors[0] is None:
+            return []
+        return [self._headed(at) for at in self._chosen(self._near_passages(vectors))]
+
+    def scores(self, vectors: Vectors = ()) -> list[float]:
+        """One figure a sentence; only their order means anything. vectors: of all that was asked for."""
         of = self._of
-        if vectors is None or vectors[0] is None or all(vector is None for vector in vectors[1:]):
+        if len(vectors) < 2 or vectors[0] is None or all(vector is None for vector in vectors[1:]):
             return [
                 PASSAGE_WORDS * self._passage[of[at]] + SENTENCE_WORDS * own + TITLE_WORDS * self._title[of[at]]
                 for at, own in enumerate(self._sentence)
             ]
-        near = [None if vector is None else dot(vectors[0], vector) for vector in vectors[1:]]
-        passages: list[float | None] = [None] * len(self._runs)
-        for at, value in zip(self._pieces, near, strict=False):
-            before = passages[at]
-            if value is not None and (before is None or value > before):
-                passages[at] = value
+        passages = self._near_passages(vectors)
         sentences: list[float | None] = [None] * len(of)
-        for at, value in zip(self._embedded, near[len(self._pieces) :], strict=True):
-            sentences[at] = value
+        for at, vector in zip(self._chosen(passages), vectors[len(self._first) :], strict=False):
+            sentences[at] = None if vector is None else dot(vectors[0], vector)
         by_passage, by_sentence = scaled(filled(passages)), scaled(filled(sentences))
         return [
             PASSAGE * by_passage[of[at]]
@@ -77,39 +83,48 @@ class Passages:
             for at in range(len(of))
         ]
 
-    def _wanted(
-        self, texts: Sequence[str], query: str, names: Sequence[str], room: int
-    ) -> tuple[list[int], list[int], list[str]]:
-        """The passage of each piece, the sentences, and question, pieces and sentences as they are to be embedded.
+    def _likely(self, query: str) -> tuple[list[int], list[str]]:
+        """The passages that are embedded, one entry a piece, and what is asked for first: the question and the pieces.
 
-        Where not all may be embedded: the pieces of the likeliest passages by words, in half the room, and then their
-        likeliest sentences.
+        Where not all may be: the likeliest by their words, in three quarters of the room.
         """
         pieces: list[int] = []
-        chosen: list[int] = []
         asked_for = [query]
-        likely = best_of_both(self._passage, self._title)
-        spare = room // 2
-        for run in likely:
+        room = self._room * 3 // 4
+        for run in best_of_both(self._passage, self._title):
             first, last = self._runs[run]
-            parts = _parts(texts[first:last], names[run])
-            cost = sum(map(size, parts))
-            if cost > spare:
+            parts = _parts(self._texts[first:last], self._names[run])
+            room -= sum(map(size, parts))
+            if room < 0:
                 break
-            spare -= cost
             pieces += [run] * len(parts)
             asked_for += parts
-        spare += room - room // 2
-        known = set(pieces)
-        order = sorted(range(len(texts)), key=lambda at: -(self._passage[self._of[at]] + self._sentence[at]))
-        for at in order:
-            run = self._of[at]
-            text = _headed(names[run], texts[at])
-            if run in known and (cost := size(text)) <= spare:
-                spare -= cost
+        return pieces, asked_for
+
+    def _near_passages(self, vectors: Vectors) -> list[float | None]:
+        """How near the nearest piece of each passage is; None where none was embedded."""
+        out: list[float | None] = [None] * len(self._runs)
+        for run, vector in zip(self._pieces, vectors[1:], strict=False):
+            if vector is not None:
+                value, before = dot(vectors[0], vector), out[run]
+                out[run] = value if before is None else max(value, before)
+        return out
+
+    def _chosen(self, passages: Sequence[float | None]) -> list[int]:
+        """The sentences that are embedded: those of the nearest passages, as many as there is room for."""
+        room = self._room - sum(map(size, self._first))
+        known = [(-value, run) for run, value in enumerate(passages) if value is not None]
+        chosen: list[int] = []
+        for _, run in sorted(known):
+            for at in range(*self._runs[run]):
+                room -= size(self._headed(at))
+                if room < 0:
+                    return chosen
                 chosen.append(at)
-                asked_for.append(text)
-        return pieces, chosen, asked_for
+        return chosen
+
+    def _headed(self, at: int) -> str:
+        return _headed(self._names[self._of[at]], self._texts[at])
 
 
 def _runs(groups: Sequence[int]) -> list[tuple[int, int]]:

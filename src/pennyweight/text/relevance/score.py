@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from ...protocols import Embedder
 from .passages import Passages
@@ -42,7 +42,9 @@ def score(
         speakers=speakers,
         embed_tokens=embed_tokens if embed is not None else 0,
     )
-    vectors = embed(found.wanted) if embed is not None and len(found.wanted) > 1 else None
+    vectors: list[Any] = []
+    while embed is not None and (wanted := found.asks(vectors)):
+        vectors += list(embed(wanted))
     return ranked(found.scores(vectors))
 
 
@@ -72,7 +74,9 @@ async def score_with(
         speakers=speakers,
         embed_tokens=embed_tokens,
     )
-    vectors = await gather(embedder, found.wanted) if len(found.wanted) > 1 else None
+    vectors: list[Any] = []
+    while wanted := found.asks(vectors):
+        vectors += await gather(embedder, wanted)
     return ranked(found.scores(vectors))
 
 
@@ -87,7 +91,7 @@ def prepared(
     speakers: Sequence[str] = (),
     embed_tokens: int = EMBED_TOKENS,
 ) -> Talk | Passages:
-    """What words say, and in `wanted` the texts whose vectors would say more: for callers who embed by themselves."""
+    """What words say, and in `asks` the texts whose vectors would say more: for callers who embed by themselves."""
     if shape == "talk":
         sizes = tokens if tokens is not None else [size(text) for text in texts]
         return Talk(texts, query, sizes, speakers=speakers, embed_tokens=embed_tokens)

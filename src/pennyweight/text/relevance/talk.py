@@ -32,7 +32,7 @@ turn and no stretch, spreading would bury it. Up to 0.5 nothing is lost where it
 
 
 class Talk:
-    """Turns and a question. `wanted` are the texts whose vectors would help, the question first."""
+    """Turns and a question."""
 
     def __init__(
         self,
@@ -57,17 +57,21 @@ class Talk:
         near = smoothed(self._spread(self._matches), self._places, 150)
         self._likely = [near[(first + last - 1) // 2] for first, last in self._windows]
         self._lent = self._lending(self._likely)
-        self._pieces, self.wanted = self._wanted(texts, query, embed_tokens)
+        self._pieces, self._wanted = self._asking(texts, query, embed_tokens)
 
-    def features(self, vectors: Vectors | None = None) -> dict[str, list[float]]:
-        """By name one figure a turn, in deviations: FEATURES, or FEATURES_WITH_VECTORS with the vectors of `wanted`."""
+    def asks(self, vectors: Vectors) -> list[str]:
+        """The texts whose vectors would help, the question first; nothing once there are vectors."""
+        return [] if vectors or len(self._wanted) < 2 else self._wanted
+
+    def features(self, vectors: Vectors = ()) -> dict[str, list[float]]:
+        """By name one figure a turn, in deviations: FEATURES, or FEATURES_WITH_VECTORS with vectors."""
         masses = [float(count) for count in self._tokens]
         found = {
             "window500": self._over(self._spread(self._matches), 500),
             "speaker150": standard(smoothed(self._named, self._places, 150, masses)),
             "speaker600": standard(smoothed(self._named, self._places, 600, masses)),
         }
-        near = None if vectors is None else self._near(vectors)
+        near = self._near(vectors) if vectors else None
         if near is None:
             return found | {"lent150": self._over(self._lent, 150), "lent600": self._over(self._lent, 600)}
         near150 = self._over(near, 150)
@@ -76,7 +80,7 @@ class Talk:
             "speaker_near": [one * other for one, other in zip(found["speaker150"], near150, strict=True)],
         }
 
-    def scores(self, vectors: Vectors | None = None, learnt: Weights | None = None) -> list[float]:
+    def scores(self, vectors: Vectors = (), learnt: Weights | None = None) -> list[float]:
         """One figure a turn; only their order means anything. learnt: in place of the shipped weights."""
         found = self.features(vectors)
         learnt = learnt or weights()
@@ -109,7 +113,7 @@ class Talk:
             query[word] = query.get(word, 0.0) + 1.0
         return self._turns.scores(query)
 
-    def _wanted(self, texts: Sequence[str], query: str, room: int) -> tuple[list[int], list[str]]:
+    def _asking(self, texts: Sequence[str], query: str, room: int) -> tuple[list[int], list[str]]:
         """Which window each piece to embed is of, and the question followed by the pieces: likely windows first."""
         pieces: list[int] = []
         wanted = [query]
@@ -117,8 +121,7 @@ class Talk:
         middle = [lent[(first + last - 1) // 2] for first, last in self._windows]
         for at in best_of_both(self._likely, middle):
             first, last = self._windows[at]
-            lean = " ".join(said for text in texts[first:last] if (said := telling(text)))
-            for piece in cut(lean) if lean else ():
+            for piece in cut(telling(texts[first:last])):
                 room -= size(piece)
                 if room < 0:
                     return pieces, wanted

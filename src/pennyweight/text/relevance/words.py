@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 
 __all__ = ["asked", "common", "telling", "words"]
 
@@ -115,10 +116,14 @@ def asked(query: str) -> dict[str, float]:
     return dict(Counter([word for word in found if not common(word)] or found))
 
 
-def telling(text: str) -> str:
-    """The words of a text that say something, as they stand there; of talk about a quarter of the tokens.
+def telling(texts: Iterable[str]) -> str:
+    """The words of texts that say something, each once, as they stand there; of talk about a quarter of the tokens.
 
     What an embedder makes of them finds a stretch of talk nearly as well as what it makes of the whole (decision 0021).
     """
-    runs = (_PLAIN if text.isascii() else _ANY).findall(text)
-    return " ".join(word for word in runs if (len(word) > 2 or not word.isascii()) and word.lower() not in _COMMON)
+    seen: dict[str, str] = {}
+    for text in texts:
+        for word in (_PLAIN if text.isascii() else _ANY).findall(text):
+            if len(word) > 2 or not word.isascii():
+                seen.setdefault(word.lower(), word)
+    return " ".join(word for lower, word in seen.items() if lower not in _COMMON)
