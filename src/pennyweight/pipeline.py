@@ -144,6 +144,8 @@ class Pipeline:
                 continue
             if isinstance(proposal.action, Rewrite):
                 _remember(call, optimizer.name, flag.level or proposal.level)
+                if proposal.restores:  # then what followed it in another form stands behind the same prefix again
+                    changed = self._resume(changed, exposure)
             call = _spend(changed.note(*said, step), proposal.risk)
             said = []
             if isinstance(proposal.action, Answer):
@@ -260,8 +262,9 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("earlier forms could not be kept", extra={"error": type(error).__name__})
             return call
-        for name in dict.fromkeys(pin.by for pin in used):
-            call = call.note(Step(name, Verdict.ACCEPTED, why="in the form in which it was first sent"))
+        told = {step.optimizer for step in call.trail if step.why == _AS_FIRST_SENT}
+        for name in dict.fromkeys(pin.by for pin in used if pin.by not in told):
+            call = call.note(Step(name, Verdict.ACCEPTED, why=_AS_FIRST_SENT))
         return msgspec.structs.replace(call, request=request) if used else call
 
     def _sent(self, call: Call, seen: Foreseen | None, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
@@ -391,6 +394,7 @@ def _session(call: Call) -> str:
     return f"{call.identity.tenant}\0{call.identity.session}"
 
 
+_AS_FIRST_SENT = "in the form in which it was first sent"
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
 _KEPT_BYTES = 4 * 2**20

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..shape import Codec, Kind
-from . import code, diff, html, json_, listing, logs, markdown, prose, search, shell, table
+from . import blob, code, diff, html, json_, listing, logs, markdown, prose, search, shell, table, tests, traces
 
 __all__ = ["CODECS"]
 
 CODECS: Mapping[Kind, Codec] = {
+    "blob": blob.CODEC,
     "code": code.CODEC,
     "diff": diff.CODEC,
     "html": html.CODEC,
@@ -21,4 +22,6 @@ CODECS: Mapping[Kind, Codec] = {
     "search": search.CODEC,
     "shell": shell.CODEC,
     "table": table.CODEC,
+    "tests": tests.CODEC,
+    "trace": traces.CODEC,
 }

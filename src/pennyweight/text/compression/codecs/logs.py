@@ -241,7 +241,7 @@ def _sniff(sample: Sample) -> float:
     if _tabular(heads):
         return 0.4
     if timed >= 0.5:
-        return 0.7 + 0.25 * max(timed * levelled, timed * (timed >= 0.9))
+        return 0.97 if timed * levelled >= 0.9 else 0.7 + 0.25 * max(timed * levelled, timed * (timed >= 0.9))
     if levelled >= 0.6:
         return 0.75
     return 0.55 if timed + levelled < 0.1 and _repeating(heads) else 0.0
