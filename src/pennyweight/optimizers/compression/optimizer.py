@@ -240,7 +240,8 @@ class Compression:
         saving = round(tokens * self._plain(call))
         if tool and not left:  # nothing to be had back yet: what it is for is still to come
             hoped = max(self._agents.pays(agent_of(call), _READ).saved, USUAL_TOKENS)
-            why = "the tool that gives left-out texts back" + (f"; {_why(made)}" if made else "")
+            why = f"{_why(made)} and " if made else ""
+            why += "the tool that gives left-out texts back"
             saving += round(hoped * self._plain(call))
             return Proposal(
                 Rewrite((*tool, *edits)), saving=saving, risk=risk, why=why, level="max", tokens=tokens, invests=True
@@ -288,7 +289,8 @@ class Compression:
         self._agents.saw(agent_of(call), first=first, reducible_tokens=reducible)
 
     def _is_news(self, step: Step) -> bool:
-        return step.optimizer == self.name and step.verdict is Verdict.ACCEPTED and step.spent == 0 and bool(step.risk)
+        """Whether it tells of a change that was made on this call, and not of one that is kept."""
+        return step.optimizer == self.name and step.verdict is Verdict.ACCEPTED and step.why.endswith(_MADE)
 
     async def _note(self, call: Call) -> None:
         identity = call.identity
@@ -326,6 +328,7 @@ def _key(result: Result) -> bytes:
     return xxh3_128_digest(f"{len(result.original)} {result.original}{result.sent}".encode("utf-8", "surrogatepass"))
 
 
+_MADE = (" tokens", "left-out texts back")
 _READ = 0.1  # of a token from the cache, relative to a plain one: about, and everywhere
 _RISK = {"repeat": 0.002, "lossless": 0.002, "reduced": 0.008}
 _MOST_RISK = 0.04
