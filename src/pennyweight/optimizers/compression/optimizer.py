@@ -122,7 +122,10 @@ class Compression:
         able = has_tool(call.request)
         tool = self._tool(call, begins=begins) if (begins or cold) and not able else ()
         if cold:
-            everything = self._proposal(call, sent, self._forms(call, sent, known, 0, able=able or bool(tool)), tool)
+            made = self._forms(call, sent, known, 0, able=able or bool(tool))
+            if not any(form.reference for _, form in made):
+                tool = ()  # it would be paid for on every call to come, for nothing yet
+            everything = self._proposal(call, sent, made, tool)
             if everything is not None and self._pays(call, everything):
                 return everything
             tool = ()
