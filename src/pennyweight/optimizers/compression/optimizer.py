@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
     long enough. `reduced_from`: results from which that is done; `summary_from`: from which more is left out.
 
-    `work_s`: seconds for one call; results that are not done by then are sent as they came.
+    `work_s`: seconds of computing for one call; results that are not done by then are sent as they came.
     """
 
     least: _Count = 60
@@ -177,10 +177,10 @@ class Compression:
         session = f"{identity.tenant}\0{identity.session}"
         base = self._shelf.of(session, old, self._is_lossless) if old else None
         before = Standing(base)
-        end = time.monotonic() + self._settings.work_s
+        end = time.thread_time() + self._settings.work_s
 
         def late() -> bool:
-            return time.monotonic() > end
+            return time.thread_time() > end
 
         found: list[tuple[Result, Form]] = []
         for result in known[len(old) :]:
