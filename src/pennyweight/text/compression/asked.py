@@ -52,6 +52,8 @@ _RANGES = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_WORDS = """
+all and any are but can did for get got had has her him his how its let may new not now off one our out own per put run
+say see set she the too try two use via was way who why yes yet you
 about after also because been before code could does done each else file files find first fix from have help
 here  how into json just like line lines list look make more most must need only open other over path please
 print  project python read return self should show some string test tests text than that their them then there
