@@ -26,7 +26,7 @@ deshalb ebenso einige ferner folglich heute hierbei hierfür hinzu insgesamt jed
 nachdem nun obwohl offen schließlich seit seitdem somit später stattdessen trotz trotzdem viele vorher während weil
 weiter weiterhin weitere zudem zuerst zuletzt zusammen zusätzlich zunächst zwar zwei drei
 """
-_OPENING_WORDS = frozenset(_OPENERS.split())
+_OPENING_WORDS = frozenset(_OPENERS.casefold().split())
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -55,10 +55,10 @@ class Source(msgspec.Struct, frozen=True, dict=True):
         """Whether the source says it. Numbers by value, paths and identifiers to the letter, names by their words."""
         match fact.kind:
             case "number":
-                return number(fact.value) in self.numbers or self._stands(fact.value)
+                return number(fact.value) in self.numbers or self.stands(fact.value)
             case "name":
                 return self._named(fact)
-        return self._stands(fact.value)
+        return self.stands(fact.value)
 
     @cached_property
     def _facts(self) -> list[Fact]:
@@ -72,7 +72,7 @@ class Source(msgspec.Struct, frozen=True, dict=True):
     def _words(self) -> frozenset[str]:
         return frozenset(words(self.text))
 
-    def _stands(self, value: str) -> bool:
+    def stands(self, value: str) -> bool:
         """Whether it stands in the source and is not a part of something longer."""
         at = self.text.find(value)
         while at >= 0:

@@ -45,7 +45,7 @@ _NAMED = (
     r"|#\d+"
     r"|v\d+(?:\.\d+)*(?:-\w+)*"
     r"|\w+(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(\))?"  # a.b.c()
-    r"|\w+(?:[_-]\w+)*\(\)"
+    r"|\w++\(\)"
     r"|\w*[A-Za-z]_\w+|_+[A-Za-z]\w+"
     r"|[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*-?[0-9][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*"  # RE-2024-17, v2, a UUID
     r"|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*|[A-Z]{2,}[a-z0-9]*"
@@ -67,7 +67,7 @@ _QUOTED = re.compile(
 
 # Scripts without capitals: what stands where a name stands.
 _INDIC = "[\u0900-\u0963\u0970-\u0dff]+"
-_HINDI_TITLED = re.compile(f"(?:श्रीमती|श्री|सुश्री|कुमारी|डॉ\\.?|डॉक्टर|प्रो\\.?|प्रोफ़ेसर)\\s+({_INDIC}(?:\\s+{_INDIC})?)")
+_HINDI_TITLED = re.compile(f"(?:श्रीमती|श्री|सुश्री|कुमारी|डॉ\\.?|डॉक्टर|प्रो\\.?|प्रोफ़ेसर)\\s{{1,3}}({_INDIC})")
 _HINDI_AGENT = re.compile(f"(?<![\u0900-\u0963])({_INDIC})\\s{{1,3}}(?:ने|जी)(?![\u0900-\u0963])")
 _PRONOUNS = "मैं मैंने हम तुम आप उस उन इस इन उन्होंने इन्होंने किसी किस जिस जिन सब सभी लोगों दोनों टीम"
 _HINDI_PRONOUNS = frozenset(_PRONOUNS.split())
