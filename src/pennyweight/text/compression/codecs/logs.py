@@ -35,7 +35,8 @@ _LEVEL = re.compile(
     r"trace|debug|info|notice|warn(?:ing)?|error|fatal|critical)(?![\w.])"
 )
 _JSON_LINE = re.compile(r'\{"(?:[\w@.]{1,40})":')
-_JSON_TIME = re.compile(r'"(?:@?timestamp|time|ts|datetime|date|t|asctime|level|lvl|severity|msg|message)":')
+_JSON_TIME = re.compile(r'"(?:[\w@.]{0,20}(?:[tT]ime|[tT]imestamp|[dD]ate|_at)|ts|t|asctime)":')
+_JSON_EVENT = re.compile(r'"(?:level|lvl|severity|msg|message|event\w{0,20}|logger|log|action|type|status|stream)":')
 _BAD = re.compile(
     r"(?<![a-z])(?:err(?:or)?|fatal|crit(?:ical)?|alert|emerg|severe|panic|exception|traceback|warn(?:ing)?|fail(?:ed|ure)?|"
     r"denied|refused|timed out|timeout|abort(?:ed)?|killed|corrupt(?:ed)?|unreachable|crash(?:ed)?)(?![a-z])"
@@ -231,7 +232,7 @@ def _sniff(sample: Sample) -> float:
     if len(heads) < 0.3 * len(lines):
         return 0.0
     if sum(line.startswith("{") for line in heads) > 0.8 * len(heads):
-        like = sum(bool(_JSON_LINE.match(line) and len(_JSON_TIME.findall(line, 0, 1_000)) >= 2) for line in heads)
+        like = sum(map(_is_json_event, heads))
         return 0.95 if like >= 0.8 * len(heads) else 0.0
     timed = sum(_TIME.search(line, 0, 90) is not None for line in heads) / len(heads)
     levelled = sum(_LEVEL.search(line, 0, 120) is not None for line in heads) / len(heads)
@@ -247,6 +248,11 @@ def _sniff(sample: Sample) -> float:
     return 0.55 if timed + levelled < 0.1 and _repeating(heads) else 0.0
 
 
+def _is_json_event(line: str) -> bool:
+    head = line[:1_000]
+    return bool(_JSON_LINE.match(head) and _JSON_TIME.search(head) and _JSON_EVENT.search(head))
+
+
 def _tabular(lines: Sequence[str]) -> bool:
     """Whether all lines have the same number of commas, tabs or semicolons, several of them, as tables have."""
     for sign in ",\t;":
@@ -257,11 +263,16 @@ def _tabular(lines: Sequence[str]) -> bool:
 
 
 def _repeating(lines: Sequence[str]) -> bool:
-    """Whether many lines of words are few templates."""
+    """Whether many lines of words are few kinds of line, told by the words that are in many of them."""
     wordy = [line for line in lines if line[0] not in "<#-*|+@" and len(_WORDS.findall(line, 0, 400)) >= 3]
     if len(wordy) < 40 or len(wordy) < 0.9 * len(lines):
         return False
-    return len({masked(line[:400]) for line in wordy}) <= 0.15 * len(wordy)
+    words = [_WORDS.findall(line, 0, 400) for line in wordy]
+    seen = Counter(word for line in words for word in set(line))
+    common = {word for word, count in seen.items() if count >= 0.05 * len(wordy)}
+    shapes = Counter(tuple(word if word in common else "" for word in line) for line in words)
+    told = sum(count for shape, count in shapes.items() if any(shape))
+    return len(shapes) <= 0.15 * len(wordy) and told >= 0.9 * len(wordy)
 
 
 GUARANTEES = (
