@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ..again import HEAD, said_once, written_out
 from ..lines import has_marks, lines_of, more
 from ..masks import columns, masked, merged
 from ..shape import Ask, Codec, Note, Sample, Shorter
@@ -182,19 +183,39 @@ _STAMP = re.compile(
     r"\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?: \d{4})?\]?[ \t]+"
 )
 _DITTO = '" '
+FEWEST_SPARED = 100  # characters
 
 
 def lossless(text: str) -> str | None:
-    """Equal times one below the other are written once. `restored` gives the text back."""
+    """The shorter of two forms: equal times one below the other written once, or what is said several times said
+    once. `restored` gives the text back."""
+    forms = [form for form in (_dittoed(text), said_once(text)) if form is not None]
+    return min(forms, key=len, default=None)
+
+
+def restored(form: str) -> str:
+    """The text that `lossless` was given."""
+    if form.startswith(HEAD):
+        return written_out(form)
+    stamp = ""
+    made: list[str] = []
+    for line in form.split("\n")[1:]:
+        if line.startswith(_DITTO):
+            made.append(stamp + line[len(_DITTO) :])
+            continue
+        found = _STAMP.match(line)
+        stamp = found[0] if found is not None else ""
+        made.append(line)
+    return "\n".join(made)
+
+
+def _dittoed(text: str) -> str | None:
     if has_marks(text) or text.startswith(_DITTO) or "\n" + _DITTO in text:
         return None
-    lines = text.split("\n")
-    if len(lines) < FEWEST_LINES:
-        return None
-    made: list[str] = []
+    made = ['[… a line beginning with " has the time of the line above]']
     above = ""
     spared = 0
-    for line in lines:
+    for line in lines_of(text):
         found = _STAMP.match(line)
         stamp = found[0] if found is not None else ""
         if stamp and stamp == above and len(stamp) < len(line):
@@ -203,24 +224,7 @@ def lossless(text: str) -> str | None:
         else:
             made.append(line)
         above = stamp
-    if spared <= 100:
-        return None
-    return "\n".join(['[… a line beginning with " has the time of the line above]', *made])
-
-
-def restored(form: str) -> str:
-    """The text that `lossless` was given."""
-    lines = form.split("\n")[1:]
-    stamp = ""
-    made: list[str] = []
-    for line in lines:
-        if line.startswith(_DITTO):
-            made.append(stamp + line[len(_DITTO) :])
-            continue
-        found = _STAMP.match(line)
-        stamp = found[0] if found is not None else ""
-        made.append(line)
-    return "\n".join(made)
+    return "\n".join(made) if spared > FEWEST_SPARED else None
 
 
 def _sniff(sample: Sample) -> float:
