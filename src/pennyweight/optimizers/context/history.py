@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...prefix import items
+from ...prefix import items, role
 from ...request import Request
 from ...text.messages import Class, Classifier
 from ...wire.blocks import Conversation, Message, Reader
@@ -49,6 +49,7 @@ _ORDER: tuple[Class, ...] = (
     "confirmation",
     "obsolete",
 )
+_ROLES = frozenset(("user", "assistant", "tool", "function", "model"))
 _MAY_GO: frozenset[Class] = frozenset(("confirmation", "obsolete", "reasoning", "tool_output"))
 
 
@@ -64,8 +65,8 @@ def read(request: Request, reader: Reader, classifier: Classifier, *, keep_turns
     newest = _newest_human(messages)
     parts = []
     for group in groups:
-        broken = group.broken or any(messages[at].role == "system" for at in group.messages)
-        firm = broken or group.messages[0] < start or group.messages[-1] >= end or newest in group.messages
+        broken = group.broken or any(_is_odd(raws[at], messages[at]) for at in group.messages)
+        firm = broken or group.messages[0] < start or group.messages[-1] >= end or not newest.isdisjoint(group.messages)
         marked = any(b'"cache_control"' in bytes(raws[at]) for at in group.messages)
         kept = marked or any(_keeps(messages[at], kinds[at]) for at in group.messages)
         kind = min((kinds[at] for at in group.messages), key=_ORDER.index)
@@ -77,6 +78,16 @@ def _query(conversation: Conversation) -> str:
     """The newest human words and the newest arguments of calls."""
     calls = [block.text for message in conversation.messages[-6:] for block in message.blocks if block.kind == "call"]
     return "\n".join((conversation.last_user, *calls[-4:]))[:_QUERY_CHARS]
+
+
+def _is_odd(raw: bytes | msgspec.Raw, message: Message) -> bool:
+    """Instructions, and messages of which not everything was read: without a text, with a result that has none, or said
+    by nobody known."""
+    if message.role == "system" or not message.blocks:
+        return True
+    text = bytes(raw)
+    results = {block.call_id for block in message.blocks if block.kind == "result"}
+    return text.count(b'"tool_result"') > len(results) or (role(text) not in _ROLES and b'"type"' not in text)
 
 
 def _keeps(message: Message, kind: Class) -> bool:
@@ -110,11 +121,13 @@ def _ages(messages: Sequence[Message]) -> list[int]:
     return ages[::-1]
 
 
-def _newest_human(messages: Sequence[Message]) -> int:
-    for at in range(len(messages) - 1, -1, -1):
-        if messages[at].role == "user" and any(block.kind in ("text", "other") for block in messages[at].blocks):
-            return at
-    return -1
+def _newest_human(messages: Sequence[Message]) -> frozenset[int]:
+    """The newest message in the human's place with a text, and the newest with something else, such as a picture."""
+    found: dict[str, int] = {}
+    for at, message in enumerate(messages):
+        if message.role == "user":
+            found.update({block.kind: at for block in message.blocks if block.kind in ("text", "other")})
+    return frozenset(found.values())
 
 
 class _Group(msgspec.Struct, frozen=True):
@@ -163,6 +176,9 @@ def _pairs(messages: Sequence[Message]) -> list[tuple[int, int]]:
     nameless: list[int] = []
     for at, message in enumerate(messages):
         ids: set[str] = set()
+        if nameless and not any(block.kind == "result" for block in message.blocks):
+            pairs += [(call, -1) for call in nameless]
+            nameless.clear()
         for block in message.blocks:
             if block.kind == "call" and block.call_id:
                 if block.call_id in open_calls:
@@ -177,7 +193,4 @@ def _pairs(messages: Sequence[Message]) -> list[tuple[int, int]]:
                 pairs.append((open_calls.pop(block.call_id, -1), at))
             elif block.kind == "result":
                 pairs.append((nameless.pop(0) if nameless else -1, at))
-        if message.role in ("user", "assistant") and not any(b.kind in ("result", "call") for b in message.blocks):
-            pairs += [(call, -1) for call in nameless]
-            nameless.clear()
     return [*pairs, *((call, -1) for call in (*open_calls.values(), *nameless))]
