@@ -1,0 +1,252 @@
+"""Source code: what it declares stays, what was asked about stays whole, other bodies are left out by their lines.
+
+Nothing is chosen by relevance within a body: a body is there or it is not. No character of a line is changed: an
+editing tool compares exact text, blanks at the ends of lines included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ..asked import Wanted, wanted
+from ..gaps import render
+from ..outlines import BODY, DETAIL, FACT, HEAD, Outline, Part, outline
+from ..shape import Ask, Codec, Note, Sample, Shorter
+
+__all__ = ["CODEC", "Source", "narrowed", "source", "widened"]
+
+_NUMBER = re.compile(r"[ \t]*0*(\d{1,7})(\t|→|: |:|\| ?)")
+_DECLARES = re.compile(
+    r"\s*(?:(?:async )?def \w+\(|class \w+\s*[:({]|class \w+ (?:extends|implements)|from [\w.]+ import "
+    r"|import (?:[{*\"'(]|[\w.]+(?:;|,| as |$| from |\.\*))|@\w[\w.]*(?:\(|$)|#include\s*[<\"]|#define \w"
+    r"|package [\w.]+;?$|func [\w(]|namespace \w|using [\w:]|template ?<"
+    r"|(?:pub(?:\(\w+\))? )?(?:fn|struct|enum|impl|trait|mod) \w|impl<|use [\w:]+|typedef \w|extern "
+    r"|(?:export )?(?:default )?(?:declare )?(?:const|let|var|function|interface|type|enum|async function"
+    r"|abstract class) [\w${\[]|(?:public|private|protected|static|final|virtual|override|internal) [\w<])"
+)
+_STATES = re.compile(
+    r"\s*(?:(?:if|for|while|switch|catch|else if) ?\(.*\) ?\{?$|(?:if|elif|for|while|with|try|except|else)\b.*:$"
+    r"|return\b[^.]*;?$|return\b.*[;)\]}]$|raise \w|throw new |self\.\w+ = |this\.\w+ = |\} else|\}\)?;$|end$"
+    r"|(?:void|int|char|bool|double|float|long|size_t|auto|unsigned|std::\w+) [\w*&:]+.*[;({]$)"
+)
+_ENDS = re.compile(r".*(?:[{};(,)\]]|->.*:|\):|=>|&&|\|\|)$")
+_BEGINS = re.compile(r"\s*(?:#|//|/?\*|\"\"\"|'''|[\w.]+(?:\[[^\]]*\])? [-+*/|]?= \S)|\s+[\w.]+\(")
+_FENCE = re.compile(r"^(?:```|~~~)", re.MULTILINE)
+SMALL_LINES = 3
+"""A body of no more lines is hardly longer than the words that would say it is missing."""
+WORTH = 0.85
+"""A shorter form of more than this part of the text is not worth a question that it makes a reader ask."""
+MARK_CHARS = 24
+NAMES_CHARS = 600
+"""Of the names in one mark: a name that is there can be asked for."""
+
+
+class Source(NamedTuple):
+    """The lines of a text; each without its number where a tool had put one before it, "" where it has none."""
+
+    lines: list[str]
+    bare: list[str]
+    numbers: list[int]
+
+    @property
+    def numbered(self) -> bool:
+        return self.bare is not self.lines
+
+
+def source(text: str) -> Source:
+    """What a tool that reads files gave, with or without numbers. Lines around it (a head, a prompt) have no number."""
+    lines = text.split("\n")
+    found = [_NUMBER.match(line) for line in lines]
+    numbers = [int(match[1]) if match is not None else 0 for match in found]
+    filled = sum(bool(line.strip()) for line in lines)
+    steps = sum(after == before + 1 for before, after in pairwise(numbers) if before)
+    if steps < 2 or sum(map(bool, numbers)) < 0.7 * filled or steps < 0.9 * (sum(map(bool, numbers)) - 1):
+        return Source(lines, lines, list(range(1, len(lines) + 1)))
+    bare = [line[match.end() :] if match is not None else "" for line, match in zip(lines, found, strict=True)]
+    return Source(lines, bare, numbers)
+
+
+def narrowed(text: str) -> str | None:
+    """Numbers without the blanks and noughts that align them, as `cat -n` writes them; None where there are none.
+
+    The one thing taken away from code without a reference, because it is none of the code's own.
+    """
+    seen = source(text)
+    if not seen.numbered:
+        return None
+    form = "\n".join(_narrow(line) if number else line for line, number in zip(seen.lines, seen.numbers, strict=True))
+    return form if len(form) < len(text) and any(widened(form, *style) == text for style in _STYLES) else None
+
+
+_STYLES = ((6, " "), (5, "0"), (5, " "), (4, " "), (3, " "), (8, " "), (7, " "), (6, "0"), (4, "0"))
+"""How tools align numbers: to how many characters, and with what."""
+
+
+def widened(form: str, width: int, fill: str) -> str:
+    """What `narrowed` made of numbers aligned in that way, as it was."""
+    seen = source(form)
+    if not seen.numbered:
+        return form
+    return "\n".join(
+        str(number).rjust(width, fill) + line[len(str(number)) :] if number else line
+        for line, number in zip(seen.lines, seen.numbers, strict=True)
+    )
+
+
+def _narrow(line: str) -> str:
+    found = _NUMBER.match(line)
+    return line[found.start(1) :] if found is not None else line
+
+
+def _sniff(sample: Sample) -> float:
+    lines = source("\n".join(sample.lines[:300])).bare
+    filled = [line.rstrip()[:300] for line in lines if line.strip()]
+    if len(filled) < 5:
+        return 0.0
+    strong = sum(_DECLARES.match(line) is not None or _STATES.match(line) is not None for line in filled)
+    weak = sum(_ENDS.match(line) is not None or _BEGINS.match(line) is not None for line in filled)
+    share = max(strong, weak) / len(filled)
+    if strong < 2 or share < 0.3 or (strong < 0.06 * len(filled) and weak < 0.65 * len(filled)):
+        return 0.0
+    if len(_FENCE.findall(sample.head)) > 1:
+        return 0.0
+    return min(0.55 + 0.5 * share * min(1.0, strong / (0.12 * len(filled))), 0.9)
+
+
+def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
+    seen = source(text)
+    want = wanted(ask)
+    if want.narrow:
+        return None
+    plan = outline(seen.bare)
+    if not plan.parts:
+        return None
+    keep = _kept(seen, plan, want, room - 200)
+    form, missing = render(seen.lines, keep, _label(seen, plan))
+    left = f"{missing:,} of {len(seen.lines):,} lines of code"
+    said = note(f"{left}, each run named by its line numbers,")
+    if not missing or len(form) + len(said) > WORTH * len(text):
+        return None
+    if seen.numbered:
+        form = "\n".join(_narrow(line) if _NUMBER.match(line) else line for line in form.split("\n"))
+    return Shorter(f"{form}\n{said}", left)
+
+
+def _kept(seen: Source, plan: Outline, want: Wanted, room: int) -> list[bool]:
+    """Which lines stay: what is asked about first, then declarations, then what there is room for."""
+    asked = [_asked(part, seen, want) for part in plan.parts]
+    keep = [_outer(seen, at) or (want.about(number) and number > 0) for at, number in enumerate(seen.numbers)]
+    for part, weight in zip(plan.parts, asked, strict=True):
+        if weight >= 3:
+            keep[max(part.first, 0) : part.last + 1] = [True] * (part.last + 1 - max(part.first, 0))
+    room -= sum(len(line) + 1 for line, kept in zip(seen.lines, keep, strict=True) if kept)
+    room = _heads(seen, plan, keep, room)
+    order = sorted(range(len(plan.parts)), key=lambda at: (-asked[at], plan.parts[at].last - plan.parts[at].head, at))
+    for small in (True, False):
+        for at in order:
+            part = plan.parts[at]
+            if (part.last - part.head <= SMALL_LINES) is small:
+                room = _add(seen, keep, range(part.head + 1, part.last + 1), room)
+    for run in _details(seen, plan):
+        room = _add(seen, keep, run, room)
+    for at in range(1, len(keep) - 1):
+        keep[at] = keep[at] or (keep[at - 1] and not seen.bare[at].strip() and plan.ranks[at] != BODY)
+    return keep
+
+
+def _details(seen: Source, plan: Outline) -> Iterator[range]:
+    """Comments and statements outside of parts, those that stand together together."""
+    first = -1
+    for at, rank in enumerate([*plan.ranks, BODY]):
+        if rank == DETAIL and at < len(seen.bare) and seen.bare[at].strip():
+            first = at if first < 0 else first
+        elif first >= 0:
+            yield range(first, at)
+            first = -1
+
+
+def _outer(seen: Source, at: int) -> bool:
+    """Whether a line is none of the file: where others have numbers, it has none."""
+    return seen.numbered and not seen.numbers[at]
+
+
+def _asked(part: Part, seen: Source, want: Wanted) -> int:
+    """3 or more: by name or by line. Less: by a plain word that is its name, or that stands in its declaration."""
+    name = part.name.lower().rpartition(".")[2]
+    if name and name in want.telling:
+        return 4
+    first, last = seen.numbers[max(part.first, 0)], seen.numbers[min(part.last, len(seen.numbers) - 1)]
+    if any(low <= last and high >= first for low, high in want.ranges):
+        return 3
+    if name and name in want.plain:
+        return 2
+    return min(want.weight("\n".join(seen.bare[max(part.first, 0) : part.head + 1])), 1)
+
+
+def _heads(seen: Source, plan: Outline, keep: list[bool], room: int) -> int:
+    """Declarations by how deep they are, then facts, and a mark for each part; gives the room that is left."""
+    heads = [range(max(part.first, 0), part.head + 1) for part in plan.parts]
+    inside = {at for head in heads for at in head}
+    levels = max((part.level for part in plan.parts), default=0)
+    for at, rank in enumerate(plan.ranks):
+        if rank == HEAD and at not in inside:
+            room = _add(seen, keep, range(at, at + 1), room)
+    for level in range(levels + 1):
+        for part, head in zip(plan.parts, heads, strict=True):
+            if part.level == level and head:
+                room = _add(seen, keep, head, room - MARK_CHARS) + (0 if keep[head[0]] else MARK_CHARS)
+    for at, rank in enumerate(plan.ranks):
+        if rank == FACT:
+            room = _add(seen, keep, range(at, at + 1), room)
+    return room
+
+
+def _add(seen: Source, keep: list[bool], lines: range, room: int) -> int:
+    """Keeps the lines if there is room for all of them; the room that is left."""
+    cost = sum(len(seen.lines[at]) + 1 for at in lines if not keep[at])
+    if cost > room:
+        return room
+    for at in lines:
+        keep[at] = True
+    return room - cost
+
+
+def _label(seen: Source, plan: Outline) -> Callable[[int, int], str]:
+    """Of a run left out: its lines by number, and the names of what is declared in it."""
+    heads = {max(part.first, 0): part.name for part in plan.parts if part.name}
+
+    def label(first: int, last: int) -> str:
+        low = next((seen.numbers[at] for at in range(first, last + 1) if seen.numbers[at]), 0)
+        high = next((seen.numbers[at] for at in range(last, first - 1, -1) if seen.numbers[at]), 0)
+        names = [heads[at] for at in range(first, last + 1) if at in heads]
+        lines = f"line {low}" if low == high else f"lines {low}-{high}"
+        return f"{lines}: {_listed(names)}" if names else lines
+
+    return label
+
+
+def _listed(names: Sequence[str]) -> str:
+    """As many of the names as NAMES_CHARS hold, the last one always."""
+    room = NAMES_CHARS
+    for at, name in enumerate(names):
+        room -= len(name) + 2
+        if room < 0 and at < len(names) - 1:
+            return ", ".join([*names[:at], f"… {names[-1]}"])
+    return ", ".join(names)
+
+
+CODEC = Codec(
+    kind="code",
+    sniff=_sniff,
+    lossless=narrowed,
+    reduced=_reduced,
+    guarantees=(
+        "Every line kept is verbatim, with its number where it had one.",
+        "What was asked about by name or by line is whole.",
+        "A call for certain lines gets all of them.",
+        "Each run left out is named by its lines.",
+    ),
+)

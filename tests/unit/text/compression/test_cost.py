@@ -1,0 +1,60 @@
+"""What a text of a given length may cost, however it is made: linear work, told by bounds far above what is needed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pennyweight.text.compression import Ask, detect
+from pennyweight.text.compression.codecs import CODECS
+
+from .forms import note
+
+SIZE = 200_000
+LIMIT_S = 2.0
+TRAPS = {
+    "one line": "a" * SIZE,
+    "one line of code": "function f(){return{a:[1,2]}};" * (SIZE // 31),
+    "colons": "a:1:" * (SIZE // 4),
+    "dashes": ("a-1" * 90 + "\n") * (SIZE // 271),
+    "quotes": "\"'" * (SIZE // 2),
+    "triple quotes": "\"\"\"'''\n" * (SIZE // 7),
+    "open braces": "{\n" * (SIZE // 2),
+    "shut braces": "}\n" * (SIZE // 2),
+    "brackets": "((((\n" * (SIZE // 5),
+    "slashes": "/a" * (SIZE // 2),
+    "short paths": "a/b\n" * (SIZE // 4),
+    "spaces": " " * SIZE,
+    "spaces and lines": "     \n" * (SIZE // 6),
+    "comments": "/* a\n" * (SIZE // 5),
+    "backslashes": "\\" * SIZE,
+    "decorators": "@a\n" * (SIZE // 3),
+    "heads": "def f():\n" * (SIZE // 9),
+    "deep": "".join(" " * (n % 300) + "x:\n" for n in range(SIZE // 153)),
+    "numbers": "".join(f"{n}:\n" for n in range(SIZE // 7)),
+    "angle brackets": "<" * SIZE,
+    "tags": "<a " * (SIZE // 3),
+    "open tags": "<div><p>" * (SIZE // 8),
+    "entities": "&amp" * (SIZE // 4),
+    "hashes": "#" * SIZE,
+    "heads of markdown": "# a\n" * (SIZE // 4),
+    "fences": "```\n" * (SIZE // 4),
+    "links": "[a](b" * (SIZE // 5),
+    "pipes": "|a" * (SIZE // 2),
+    "hunks": "@@ -1,1 +1,1 @@\n-a\n" * (SIZE // 19),
+    "heads of files": "diff --git a/x b/x\n--- a/x\n+++ b/x\n" * (SIZE // 36),
+    "minus": "-\n" * (SIZE // 2),
+    "boxes": "│   " * (SIZE // 4),
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_no_text_is_a_trap(name: str) -> None:
+    text = TRAPS[name]
+    began = time.process_time()
+    detect(text)
+    for codec in CODECS.values():
+        codec.lossless(text)
+        codec.reduced(text, Ask("why does parse_args fail in a.py:12?"), 2_000, note)
+    assert time.process_time() - began < LIMIT_S * len(CODECS) / 4
