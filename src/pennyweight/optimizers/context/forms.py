@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ...text.compression import Ask, compress
+from ...text.compression.codecs.json_ import unpacked
 from ...text.context import Level
 from ...text.relevance import select, sentences
 
-__all__ = ["Count", "Shape", "is_ours", "shapes"]
+__all__ = ["Count", "Shape", "is_json", "is_ours", "shapes"]
 
 Count = Callable[[str], int]
 
@@ -42,20 +43,30 @@ def is_ours(text: str) -> bool:
 
 
 def shapes(
-    text: str, *, count: Count, ask: Ask, reference: str, reversible: bool, lossy: bool, summary: str = ""
+    text: str,
+    *,
+    count: Count,
+    ask: Ask,
+    reference: str,
+    reversible: bool,
+    lossy: bool,
+    summary: str = "",
+    instead_of: str | None = None,
 ) -> list[Shape]:
     """The forms of a text that are shorter than it, longest first. The text itself is none of them.
 
     reference: the name of the text, told to the reader where `reversible`. lossy: also forms in which something is
-    missing. summary: made ahead by somebody else, in place of our own.
+    missing. summary: made ahead by somebody else, in place of our own. instead_of: what is sent of the text now, than
+    which forms must be shorter.
     """
-    tokens = count(text)
-    if tokens < _LEAST_TOKENS or is_ours(text):
+    now = text if instead_of is None else instead_of
+    if is_ours(now) or (instead_of is None and _is_packed(text)) or (sent := count(now)) < _LEAST_TOKENS:
         return []
+    tokens = count(text)
     found: list[Shape] = []
 
     def offer(level: Level, form: str, *, lossless: bool = False) -> None:
-        if len(form) < len(text) and (size := count(form)) < min((shape.tokens for shape in found), default=tokens):
+        if len(form) < len(now) and (size := count(form)) < min((shape.tokens for shape in found), default=sent):
             found.append(Shape(level, form, size, lossless))
 
     name = reference if reversible else None
@@ -80,14 +91,14 @@ def _note(tokens: int, reference: str | None) -> str:
 
 def _written(text: str, note: str, kept: str, told: Sequence[str]) -> str:
     """The parts of a form, as JSON where the text was JSON."""
-    if _is_json(text):
+    if is_json(text):
         parts = {"note": note, "kept": kept, "names": list(told)}
         return msgspec.json.encode({key: value for key, value in parts.items() if value}).decode()
     names = f"names: {' '.join(told)}" if told else ""
     return "\n".join(part for part in (note, kept, names) if part)
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
     if text.lstrip()[:1] not in ("{", "["):
         return False
     try:
@@ -97,10 +108,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def _is_packed(text: str) -> bool:
+    """Whether it is JSON already in the shorter notation that reads back as JSON."""
+    try:
+        return is_json(unpacked(text))
+    except (ValueError, RecursionError):
+        return False
+
+
 def _summary(text: str, ask: Ask, room: int, count: Count) -> str:
     """The sentences and lines that matter most for what is asked, in their order."""
     pieces = sentences(text)
-    if len(pieces) < 2 or _is_json(text):
+    if len(pieces) < 2 or is_json(text):
         return ""
     fenced = [at for at, piece in enumerate(pieces) if piece.startswith("```")]  # an agent's command, most often
     chosen = select(pieces, f"{ask.query}\n{ask.arguments}", budget_tokens=room, count=count, always=fenced)

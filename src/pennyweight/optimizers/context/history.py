@@ -62,7 +62,7 @@ def read(request: Request, reader: Reader, classifier: Classifier, *, keep_turns
     groups = _groups(messages)
     start, end = _bounds(messages, keep_turns)
     ages = _ages(messages)
-    newest = _newest_human(messages)
+    newest = _newest_human(messages, raws)
     parts = []
     for group in groups:
         broken = group.broken or any(_is_odd(raws[at], messages[at]) for at in group.messages)
@@ -121,11 +121,11 @@ def _ages(messages: Sequence[Message]) -> list[int]:
     return ages[::-1]
 
 
-def _newest_human(messages: Sequence[Message]) -> frozenset[int]:
+def _newest_human(messages: Sequence[Message], raws: Sequence[bytes | msgspec.Raw]) -> frozenset[int]:
     """The newest message in the human's place with a text, and the newest with something else, such as a picture."""
     found: dict[str, int] = {}
     for at, message in enumerate(messages):
-        if message.role == "user":
+        if message.role == "user" and role(raws[at]) == "user":
             found.update({block.kind: at for block in message.blocks if block.kind in ("text", "other")})
     return frozenset(found.values())
 

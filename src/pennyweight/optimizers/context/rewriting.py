@@ -23,7 +23,7 @@ _READ_CHARS = 1_500  # of a message, from each end, in which its relevance is lo
 class Rules(msgspec.Struct, frozen=True):
     """name: the reference of a text. reversible: it can be had back by it. lossy: something may be missing. drop: what
     may be left out whole: "spent" (small talk, obsolete), or "any" result and thought where the budget wants it.
-    summaries: made ahead, by reference.
+    summaries: made ahead, by reference. originals: of texts that stand in a shorter form already.
     """
 
     count: Count
@@ -32,11 +32,13 @@ class Rules(msgspec.Struct, frozen=True):
     lossy: bool = True
     drop: str = "spent"
     summaries: Mapping[str, str] = {}
+    originals: Mapping[str, str] = {}
 
 
 class Compaction(msgspec.Struct, frozen=True):
     """`levels`: of each message. `references`: the whole texts of what is missing, by their names. tokens: of all
-    texts of the conversation. used: references whose summary, made ahead, is in it."""
+    texts of the conversation. used: references that are summarised. sources: by the texts that were put in, those
+    that they stand for."""
 
     edits: tuple[Edit, ...]
     levels: tuple[Level, ...]
@@ -44,6 +46,7 @@ class Compaction(msgspec.Struct, frozen=True):
     tokens_before: int
     tokens_after: int
     used: tuple[str, ...] = ()
+    sources: Mapping[str, str] = {}
 
     def counts(self) -> dict[Level, int]:
         """How many messages are sent in each form."""
@@ -56,6 +59,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
     message: int
     block: Block
+    source: str
     reference: str
     tokens: int
     shapes: tuple[Shape, ...]
@@ -127,18 +131,20 @@ def _pieces(history: History, part: Part, rules: Rules) -> tuple[_Piece, ...]:
                 continue
             call = conversation.call_of(block) if block.kind == "result" else None
             ask = Ask(history.query, call.text if call is not None else "")
-            name = rules.name(block.text)
+            source = rules.originals.get(block.text, block.text)
+            name = rules.name(source)
             own = shapes(
-                block.text,
+                source,
                 count=rules.count,
                 ask=ask,
                 reference=name,
                 reversible=rules.reversible,
                 lossy=rules.lossy or part.kind == "obsolete",
                 summary=rules.summaries.get(name, ""),
+                instead_of=block.text if source is not block.text else None,
             )
             if own:
-                found.append(_Piece(at, block, name, rules.count(block.text), tuple(own)))
+                found.append(_Piece(at, block, source, name, rules.count(block.text), tuple(own)))
     return tuple(found)
 
 
@@ -156,6 +162,7 @@ def _made(
     edits: list[Edit] = []
     dropped: list[int] = []
     used: list[str] = []
+    sources: dict[str, str] = {}
     for part, own, level in zip(history.parts, pieces, chosen, strict=True):
         if level == "dropped":
             for at in part.messages:
@@ -172,11 +179,12 @@ def _made(
             after[piece.message] += shape.tokens - piece.tokens
             levels[piece.message] = max(levels[piece.message], shape.level, key=LEVELS.index)
             if not shape.lossless:
-                references[piece.reference] = piece.block.text
+                references[piece.reference] = piece.source
+            sources[shape.text] = piece.source
             if shape.level == "summarised":
                 used.append(piece.reference)
     edits += [Edit((history.conversation.root, at), DELETE) for at in sorted(dropped, reverse=True)]
-    return Compaction(tuple(edits), tuple(levels), references, sum(sizes), sum(after), tuple(used))
+    return Compaction(tuple(edits), tuple(levels), references, sum(sizes), sum(after), tuple(used), sources)
 
 
 def _relevance(history: History) -> list[float]:
