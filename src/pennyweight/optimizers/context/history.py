@@ -170,27 +170,36 @@ def _only_thought(message: Message) -> bool:
 
 def _pairs(messages: Sequence[Message]) -> list[tuple[int, int]]:
     """(message of the call, message of its result); -1: there is none. By ids, each call with the next result of its
-    id; where a protocol has none, by their order."""
+    id; where a protocol has none, results follow their calls, as many as there are."""
     pairs: list[tuple[int, int]] = []
     open_calls: dict[str, int] = {}
-    nameless: list[int] = []
+    run = _Run()
     for at, message in enumerate(messages):
-        ids: set[str] = set()
-        if nameless and not any(block.kind == "result" for block in message.blocks):
-            pairs += [(call, -1) for call in nameless]
-            nameless.clear()
+        results = {block.call_id for block in message.blocks if block.kind == "result"}
+        if "" not in results:
+            pairs += run.pairs()
+            run = _Run()
         for block in message.blocks:
             if block.kind == "call" and block.call_id:
                 if block.call_id in open_calls:
                     pairs.append((open_calls[block.call_id], -1))
                 open_calls[block.call_id] = at
             elif block.kind == "call":
-                nameless.append(at)
-            elif block.kind == "result" and block.call_id:
-                if block.call_id in ids:
-                    continue  # one result in several texts
-                ids.add(block.call_id)
-                pairs.append((open_calls.pop(block.call_id, -1), at))
-            elif block.kind == "result":
-                pairs.append((nameless.pop(0) if nameless else -1, at))
-    return [*pairs, *((call, -1) for call in (*open_calls.values(), *nameless))]
+                run.calls.append(at)
+        pairs += [(open_calls.pop(call_id, -1), at) for call_id in sorted(results) if call_id]
+        if "" in results:
+            run.results.append(at)
+    return [*pairs, *run.pairs(), *((call, -1) for call in open_calls.values())]
+
+
+class _Run:
+    """Calls without ids and the results that follow them."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.results: list[int] = []
+
+    def pairs(self) -> list[tuple[int, int]]:
+        if len(self.calls) == len(self.results):
+            return list(zip(self.calls, self.results, strict=True))
+        return [*((call, -1) for call in self.calls), *((-1, result) for result in self.results)]
