@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ...text.compression import Ask, compress
-from ...text.compression.codecs.json_ import unpacked
+from ...text.compression.codecs.json_ import packed, unpacked
 from ...text.context import Level
 from ...text.relevance import select, sentences
 
-__all__ = ["Count", "Shape", "is_json", "is_ours", "shapes"]
+__all__ = ["Count", "Shape", "is_json", "is_ours", "shapes", "unfolded"]
 
 Count = Callable[[str], int]
 
@@ -60,7 +60,7 @@ def shapes(
     which forms must be shorter.
     """
     now = text if instead_of is None else instead_of
-    if is_ours(now) or (instead_of is None and _is_packed(text)) or (sent := count(now)) < _LEAST_TOKENS:
+    if is_ours(now) or (sent := count(now)) < _LEAST_TOKENS:
         return []
     tokens = count(text)
     found: list[Shape] = []
@@ -108,12 +108,15 @@ def is_json(text: str) -> bool:
     return True
 
 
-def _is_packed(text: str) -> bool:
-    """Whether it is JSON already in the shorter notation that reads back as JSON."""
+def unfolded(text: str) -> str:
+    """JSON that stands in the shorter notation, as JSON; any other text as it is."""
+    if text[:1] in ("{", "[") and is_json(text):
+        return text
     try:
-        return is_json(unpacked(text))
+        whole = unpacked(text)
+        return whole if is_json(whole) and packed(whole) == text else text
     except (ValueError, RecursionError):
-        return False
+        return text
 
 
 def _summary(text: str, ask: Ask, room: int, count: Count) -> str:

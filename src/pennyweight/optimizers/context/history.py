@@ -63,12 +63,13 @@ def read(request: Request, reader: Reader, classifier: Classifier, *, keep_turns
     start, end = _bounds(messages, keep_turns)
     ages = _ages(messages)
     newest = _newest_human(messages, raws)
+    shaky = any(group.broken and _nameless(messages[at]) for group in groups for at in group.messages)
     parts = []
     for group in groups:
         broken = group.broken or any(_is_odd(raws[at], messages[at]) for at in group.messages)
         firm = broken or group.messages[0] < start or group.messages[-1] >= end or not newest.isdisjoint(group.messages)
         marked = any(b'"cache_control"' in bytes(raws[at]) for at in group.messages)
-        kept = marked or any(_keeps(messages[at], kinds[at]) for at in group.messages)
+        kept = marked or shaky or any(_keeps(messages[at], kinds[at]) for at in group.messages)
         kind = min((kinds[at] for at in group.messages), key=_ORDER.index)
         parts.append(Part(group.messages, kind, firm, kept, ages[group.messages[-1]]))
     return History(conversation, kinds, tuple(parts), ages[0] if ages else 0, _query(conversation))
@@ -88,6 +89,11 @@ def _is_odd(raw: bytes | msgspec.Raw, message: Message) -> bool:
     text = bytes(raw)
     results = {block.call_id for block in message.blocks if block.kind == "result"}
     return text.count(b'"tool_result"') > len(results) or (role(text) not in _ROLES and b'"type"' not in text)
+
+
+def _nameless(message: Message) -> bool:
+    """Whether its calls or results find each other by their order alone: where that is broken, no message may go."""
+    return any(block.kind in ("call", "result") and not block.call_id for block in message.blocks)
 
 
 def _keeps(message: Message, kind: Class) -> bool:

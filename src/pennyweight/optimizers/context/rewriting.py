@@ -12,7 +12,7 @@ from ...text.compression import Ask
 from ...text.context import LEVELS, RETAINED, Form, Level, plan, value
 from ...text.relevance import score
 from ...wire.blocks import Block
-from .forms import Count, Shape, shapes
+from .forms import Count, Shape, shapes, unfolded
 from .history import History, Part
 
 __all__ = ["Compaction", "Rules", "compaction"]
@@ -131,7 +131,7 @@ def _pieces(history: History, part: Part, rules: Rules) -> tuple[_Piece, ...]:
                 continue
             call = conversation.call_of(block) if block.kind == "result" else None
             ask = Ask(history.query, call.text if call is not None else "")
-            source = rules.originals.get(block.text, block.text)
+            source = rules.originals.get(block.text) or unfolded(block.text)
             name = rules.name(source)
             own = shapes(
                 source,
@@ -141,7 +141,7 @@ def _pieces(history: History, part: Part, rules: Rules) -> tuple[_Piece, ...]:
                 reversible=rules.reversible,
                 lossy=rules.lossy or part.kind == "obsolete",
                 summary=rules.summaries.get(name, ""),
-                instead_of=block.text if source is not block.text else None,
+                instead_of=block.text,
             )
             if own:
                 found.append(_Piece(at, block, source, name, rules.count(block.text), tuple(own)))
