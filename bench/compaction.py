@@ -2,8 +2,8 @@
 
   python -m bench.compaction [--sessions 10] [--seed 1]
 
-Sessions of 20 to 45 calls with results of 400 to 1,200 tokens, of every kind of client, through the gateway before a
-provider that bills by a model of its cache: once with the optimizers that keep caches, once with compaction beside them.
+Sessions of 20 to 45 calls with results of 400 to 1,200 tokens, of every kind of client, through the gateway to a
+provider that bills by a model of its cache: once with the optimizers that keep caches, and once with compaction too.
 """
 
 from __future__ import annotations

@@ -62,6 +62,7 @@ def shapes(
     now = text if instead_of is None else instead_of
     if is_ours(now) or (sent := count(now)) < _LEAST_TOKENS:
         return []
+    text = _compact(text)
     tokens = count(text)
     found: list[Shape] = []
 
@@ -106,6 +107,15 @@ def is_json(text: str) -> bool:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, UnicodeEncodeError):
         return False
     return True
+
+
+def _compact(text: str) -> str:
+    """JSON without spaces, as it is read back from the shorter notation, so that both have the same forms."""
+    try:
+        form = packed(text) if is_json(text) else None
+        return unpacked(form) if form is not None else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def unfolded(text: str) -> str:
