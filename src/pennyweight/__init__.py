@@ -1,6 +1,6 @@
 """Pennyweight: the token economy of AI agents. `open`, `AsyncClient`, `Client` and `wrap` are the ways in.
 
-`cached` keeps what a function returned."""
+`cached` keeps what a function returned, `compress` shortens a text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .client import AsyncClient, Client, open, wrap
     from .functions import Cache, cached, days, hours, minutes
     from .optimizers.context import Compacted, compact
+    from .text.compression.library import Compressed, compress
 
 __version__ = "0.1.0"
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "Cache",
     "Client",
     "Compacted",
+    "Compressed",
     "__version__",
     "cached",
     "compact",
+    "compress",
     "days",
     "hours",
     "minutes",
@@ -42,4 +45,8 @@ def __getattr__(name: str) -> Any:
         from .optimizers import context
 
         return getattr(context, name)
+    if name in ("Compressed", "compress"):
+        from .text.compression import library
+
+        return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

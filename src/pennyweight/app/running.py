@@ -25,6 +25,7 @@ from ..policy import Policy
 from ..prefix import SessionIndex
 from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
+from ..references import References
 from ..request import Charge, Request, Wire
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
@@ -74,6 +75,7 @@ class App:
         hits: HitBook,
         embeddings: Embeddings,
         standings: Standings,
+        references: References,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -99,6 +101,7 @@ class App:
         self.vectors = vectors  # loads nothing until it is used
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
+        self.references = references  # texts that were left out of requests
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver

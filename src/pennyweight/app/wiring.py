@@ -12,6 +12,7 @@ from ..backends.coalesce import Coalesce
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
+from ..backends.recall import Recall
 from ..backends.summaries import Summaries
 from ..call import Call, Outcome, Receipt
 from ..capture import Recorder, Rule
@@ -34,6 +35,7 @@ from ..prefix import Blocks
 from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
+from ..references import References
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -157,6 +159,14 @@ async def build(
         limits = Doubted(stored, database.path, time)
         budget = budgeted(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
         stack.push_async_callback(budget.aclose)
+        references = References(
+            tiers.kv,
+            time,
+            ttl_s=config.references.ttl_s,
+            max_bytes=config.references.max_bytes,
+            written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
+        )
+        recall = Recall(budget, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -175,7 +185,7 @@ async def build(
         )
         pipeline = Pipeline(
             optimizers,
-            budget,
+            recall,
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,
@@ -227,6 +237,7 @@ async def build(
             hits=hits,
             embeddings=embeddings,
             standings=standings,
+            references=references,
         )
 
 

@@ -20,6 +20,7 @@ from ..protocols import Backend, Clock
 from ..request import Charge, Done, Operation, Reply, Request, Wire, get_header
 from ..wire import codec
 from ..wire.offered import Offer, calls_in, offered
+from ..wire.recall_tool import NAME, has_tool
 
 __all__ = ["OfferedTools"]
 
@@ -184,6 +185,8 @@ def _offers(call: Call) -> tuple[Offer, Offer] | None:
         if ours.envelope.tools == theirs.envelope.tools and _says(ours) == _says(theirs):
             return None
         own, sent = offered(call.original), offered(call.request)
+        if NAME in sent.names - own.names and has_tool(call.request):
+            own = Offer(own.names | {NAME}, own.catalogued)  # that tool is the gateway's, which answers its calls
     except BadRequest:
         return None
     if sent.names <= own.names and sent.catalogued <= own.catalogued:

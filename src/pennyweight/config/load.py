@@ -16,6 +16,7 @@ import msgspec
 
 from ..call import Optimize
 from ..errors import ConfigError
+from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
 from . import cache, toml
 from . import providers as known_providers
@@ -58,6 +59,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "adaptive": AdaptiveSettings,
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
+    "references": ReferenceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
 }
@@ -78,6 +80,7 @@ _TOP = [
     "pipeline",
     "prices",
     "providers",
+    "references",
     "routes",
     "server",
     "tools",
@@ -293,6 +296,7 @@ class _Reading:
         positive += [("vectors", "size_bytes"), ("vectors", "flat")]
         positive += [("pipeline", "propose_s"), ("ledger", "batch_s"), ("ledger", "queue")]
         positive += [("fusing", "buffer_bytes"), ("fusing", "lease_s"), ("fusing", "store_s")]
+        positive += [("references", f) for f in ("ttl_s", "max_bytes", "store_s", "loops", "result_tokens")]
         for section, field in positive:
             value = getattr(getattr(config, section), field)
             if value <= 0:

@@ -15,6 +15,7 @@ from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
+from ..references import ReferenceSettings
 from ..request import Wire
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -289,6 +290,7 @@ class Config(msgspec.Struct, frozen=True):
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    references: ReferenceSettings = ReferenceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Enveloped", "Numbered", "Wrapped", "enveloped", "numbered", "unwrapped"]
+__all__ = ["Enveloped", "Numbered", "Wrapped", "enveloped", "numbered", "renumbered", "unwrapped"]
 
 
 class Wrapped(NamedTuple):
@@ -230,3 +231,41 @@ _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 def _strings(text: str) -> list[tuple[int, int]]:
     return [found.span() for found in _QUOTED.finditer(text)]
+
+
+def renumbered(form: str, given: Numbered) -> str | None:
+    """A form made of the lines of a numbered text, with the number of each before it again.
+
+    A number is put only where there is no doubt which line it was: of equal lines where the earliest and the latest
+    place that the order allows are one. Lines that are not the text's (notes) get none. None where the order of the
+    lines is not that of the text.
+    """
+    places: dict[str, list[int]] = {}
+    for number, line in enumerate(given.lines):
+        places.setdefault(line, []).append(number)
+    lines = form.split("\n")
+    earliest = _walk(lines, places, forward=True)
+    latest = _walk(lines, places, forward=False)
+    if earliest is None or latest is None:
+        return None
+    return "\n".join(
+        given.marks[first] + line if first is not None and first == last else line
+        for line, first, last in zip(lines, earliest, latest, strict=True)
+    )
+
+
+def _walk(lines: Sequence[str], places: dict[str, list[int]], *, forward: bool) -> list[int | None] | None:
+    """Of each line the first place after the line before it (or, backwards, the last before the line after it)."""
+    made: list[int | None] = []
+    at = -1 if forward else sum(map(len, places.values()))
+    for line in lines if forward else reversed(lines):
+        among = places.get(line)
+        if among is None:
+            made.append(None)
+            continue
+        index = bisect_right(among, at) if forward else bisect_left(among, at) - 1
+        if not 0 <= index < len(among):
+            return None
+        at = among[index]
+        made.append(at)
+    return made if forward else made[::-1]

@@ -1,54 +1,106 @@
-"""How probably each of many texts holds what is asked: words, vectors where there are any, and neighbours."""
+"""How probably each of many texts holds what is asked."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from .bm25 import Index
-from .words import common, words
+from ...protocols import Embedder
+from .passages import Passages
+from .spread import scaled
+from .talk import Talk
+from .vectors import EMBED_TOKENS, Embed, gather, size
 
-__all__ = ["EMBED_TOKENS", "Embed", "score"]
+__all__ = ["Shape", "prepared", "score", "score_with"]
 
-Embed = Callable[[Sequence[str]], Any]
-"""Texts to (n, d) vectors of unit length: an array, or rows of floats."""
-
-EMBED_TOKENS = 3_000
-"""MiniLM takes 75 to 100 ms of one core for 1,000 tokens."""
+Shape = Literal["passages", "talk"]
 
 
 def score(
     texts: Sequence[str],
     query: str,
     *,
+    shape: Shape = "passages",
     tokens: Sequence[int] | None = None,
     embed: Embed | None = None,
     groups: Sequence[int] | None = None,
     titles: Sequence[str] = (),
-    shape: Literal["passages", "talk"] = "passages",
+    speakers: Sequence[str] = (),
+    embed_tokens: int = EMBED_TOKENS,
 ) -> list[float]:
-    """One figure a text in [0, 1]; only their order means anything, and only among these texts."""
-    asked = Counter(word for word in words(query) if not common(word))
-    own = scaled(Index([words(text) for text in texts]).scores(asked))
-    around = smoothed(own, 9 if shape == "talk" else 3)
-    return scaled([0.5 * here + 0.5 * near for here, near in zip(own, around, strict=True)])
+    """One figure a text in [0, 1]; only their order means anything, and only among these texts.
+
+    As `select` says. Texts that nothing tells apart rank from both ends inwards, the end first.
+    """
+    found = prepared(
+        texts,
+        query,
+        shape=shape,
+        tokens=tokens,
+        groups=groups,
+        titles=titles,
+        speakers=speakers,
+        embed_tokens=embed_tokens if embed is not None else 0,
+    )
+    vectors: list[Any] = []
+    while embed is not None and (wanted := found.asks(vectors)):
+        vectors += list(embed(wanted))
+    return ranked(found.scores(vectors))
 
 
-def scaled(values: Sequence[float]) -> list[float]:
-    """The values between 0 for the lowest and 1 for the highest; all 0 where they are equal."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return [(value - low) / (high - low) for value in values] if high > low else [0.0] * len(values)
+async def score_with(
+    embedder: Embedder,
+    texts: Sequence[str],
+    query: str,
+    *,
+    shape: Shape = "passages",
+    tokens: Sequence[int] | None = None,
+    groups: Sequence[int] | None = None,
+    titles: Sequence[str] = (),
+    speakers: Sequence[str] = (),
+    embed_tokens: int = EMBED_TOKENS,
+) -> list[float]:
+    """As `score`, with an Embedder; one that remembers embeds of a conversation only what is new.
+
+    Never raises StoreError: without vectors words decide.
+    """
+    found = prepared(
+        texts,
+        query,
+        shape=shape,
+        tokens=tokens,
+        groups=groups,
+        titles=titles,
+        speakers=speakers,
+        embed_tokens=embed_tokens,
+    )
+    vectors: list[Any] = []
+    while wanted := found.asks(vectors):
+        vectors += await gather(embedder, wanted)
+    return ranked(found.scores(vectors))
 
 
-def smoothed(values: Sequence[float], width: int) -> list[float]:
-    """Each value as the mean of those within `width` around it."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    half = width // 2
-    out = []
-    for at in range(len(values)):
-        first, last = max(at - half, 0), min(at + half + 1, len(values))
-        out.append((sums[last] - sums[first]) / (last - first))
-    return out
+def prepared(
+    texts: Sequence[str],
+    query: str,
+    *,
+    shape: Shape,
+    tokens: Sequence[int] | None = None,
+    groups: Sequence[int] | None = None,
+    titles: Sequence[str] = (),
+    speakers: Sequence[str] = (),
+    embed_tokens: int = EMBED_TOKENS,
+) -> Talk | Passages:
+    """What words say, and in `asks` the texts whose vectors would say more: for callers who embed by themselves."""
+    if shape == "talk":
+        sizes = tokens if tokens is not None else [size(text) for text in texts]
+        return Talk(texts, query, sizes, speakers=speakers, embed_tokens=embed_tokens)
+    return Passages(texts, query, groups=groups, titles=titles, embed_tokens=embed_tokens)
+
+
+def ranked(scores: Sequence[float]) -> list[float]:
+    """The scores in [0, 1]; where all are equal, the ends of the text before its middle."""
+    if scores and max(scores) - min(scores) < 1e-12:
+        count = len(scores)
+        return scaled([max(count - 2 * at - 0.5, 2 * at - count + 1) for at in range(count)])
+    return scaled(scores)

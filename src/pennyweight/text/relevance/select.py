@@ -6,13 +6,14 @@ Pure: no I/O, no clock, no model. Vectors come from a callable where there is on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import msgspec
 
-from .score import Embed, score
+from ...protocols import Embedder
+from .score import Shape, score, score_with
+from .vectors import EMBED_TOKENS, Embed
 
-__all__ = ["Selection", "fill", "select"]
+__all__ = ["Selection", "fill", "select", "select_with"]
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -32,22 +33,64 @@ def select(
     embed: Embed | None = None,
     groups: Sequence[int] | None = None,
     titles: Sequence[str] = (),
-    shape: Literal["passages", "talk"] = "passages",
+    speakers: Sequence[str] = (),
+    shape: Shape = "passages",
     always: Sequence[int] = (),
+    embed_tokens: int = EMBED_TOKENS,
 ) -> Selection:
     """The texts that most probably hold what is asked, as many as fit.
 
-    texts: sentences or turns in their order. groups: the passage or message that each belongs to, as whole numbers that
-    never fall; None: all one. titles: of the groups, where they have any. shape: "talk" where an answer is a stretch of
-    neighbours, as in conversations and logs of work; "passages" where it is a sentence of one of several passages.
-    always: places kept whatever they score; they count against the budget, and are kept also where they exceed it.
-    embed: gives (n, d) vectors of unit length for n texts; it is asked for at most EMBED_TOKENS tokens.
-    count: tokens of a text. A query without words keeps the beginning and the end.
+    texts: sentences or turns in their order. shape: "passages" where an answer is a sentence of one of several
+    passages, "talk" where it is a stretch of neighbours, as in conversations and logs of work. groups: the passage that
+    each text belongs to, whole numbers that never fall; None: stretches of neighbours. titles: of passages by their
+    number. speakers: of talk, who says each text. always: places kept whatever they score; they count against the
+    budget, and are kept also where they exceed it. count: tokens of a text. embed: gives (n, d) vectors of unit length
+    for n texts; what it is asked for is about embed_tokens tokens at most, the likeliest texts by their words.
+    A query that nothing answers keeps the end and the beginning.
     """
     tokens = [count(text) for text in texts]
-    scores = score(texts, query, tokens=tokens, embed=embed, groups=groups, titles=titles, shape=shape)
-    kept = fill(scores, tokens, budget_tokens, always=always)
-    return Selection(kept, tuple(scores), sum(tokens[at] for at in kept))
+    scores = score(
+        texts,
+        query,
+        shape=shape,
+        tokens=tokens,
+        embed=embed,
+        groups=groups,
+        titles=titles,
+        speakers=speakers,
+        embed_tokens=embed_tokens,
+    )
+    return _kept(scores, tokens, budget_tokens, always)
+
+
+async def select_with(
+    embedder: Embedder,
+    texts: Sequence[str],
+    query: str,
+    *,
+    budget_tokens: int,
+    count: Callable[[str], int],
+    groups: Sequence[int] | None = None,
+    titles: Sequence[str] = (),
+    speakers: Sequence[str] = (),
+    shape: Shape = "passages",
+    always: Sequence[int] = (),
+    embed_tokens: int = EMBED_TOKENS,
+) -> Selection:
+    """As `select`, with an Embedder. Never raises StoreError: without vectors words decide."""
+    tokens = [count(text) for text in texts]
+    scores = await score_with(
+        embedder,
+        texts,
+        query,
+        shape=shape,
+        tokens=tokens,
+        groups=groups,
+        titles=titles,
+        speakers=speakers,
+        embed_tokens=embed_tokens,
+    )
+    return _kept(scores, tokens, budget_tokens, always)
 
 
 def fill(
@@ -64,3 +107,8 @@ def fill(
             kept.add(at)
             left -= tokens[at]
     return tuple(sorted(kept))
+
+
+def _kept(scores: Sequence[float], tokens: Sequence[int], budget_tokens: int, always: Sequence[int]) -> Selection:
+    kept = fill(scores, tokens, budget_tokens, always=always)
+    return Selection(kept, tuple(scores), sum(tokens[at] for at in kept))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
-__all__ = ["common", "words"]
+__all__ = ["asked", "common", "telling", "words"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _BOUND = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -103,3 +105,25 @@ def _pairs(word: str) -> list[str]:
     if at < len(word):
         out.append(word[at:])
     return out
+
+
+def asked(query: str) -> dict[str, float]:
+    """What a query asks for: its words that say something, each with how often it stands there.
+
+    All its words where none says anything ("what is it?").
+    """
+    found = words(query)
+    return dict(Counter([word for word in found if not common(word)] or found))
+
+
+def telling(texts: Iterable[str]) -> str:
+    """The words of texts that say something, each once, as they stand there; of talk about a quarter of the tokens.
+
+    What an embedder makes of them finds a stretch of talk nearly as well as what it makes of the whole (decision 0021).
+    """
+    seen: dict[str, str] = {}
+    for text in texts:
+        for word in (_PLAIN if text.isascii() else _ANY).findall(text):
+            if len(word) > 2 or not word.isascii():
+                seen.setdefault(word.lower(), word)
+    return " ".join(word for lower, word in seen.items() if lower not in _COMMON)

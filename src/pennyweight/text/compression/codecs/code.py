@@ -243,6 +243,7 @@ CODEC = Codec(
     sniff=_sniff,
     lossless=narrowed,
     reduced=_reduced,
+    numbers=True,
     guarantees=(
         "Every line kept is verbatim, with its number where it had one.",
         "What was asked about by name or by line is whole.",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..records import NotExact, NotPacked, Value, compact, parse_all, read, write
-from ..records.pruning import Limits, prune
+from ..records.pruning import Limits, Pruner
 from ..records.sizes import about_tokens
 from ..records.values import MAX_CHARS, exactly_equal, scan
 from ..shape import Ask, Codec, Note, Sample, Shorter
@@ -135,15 +135,18 @@ def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
         before, body, after = parts
         values = _values(body)
         whole: Value = values[0] if len(values) == 1 else list(values)
+        pruner = Pruner(whole, ask)
         made = None
         for limits in LIMITS:
-            pruned = prune(whole, ask, limits)
+            pruned = pruner.prune(limits)
             if not pruned.left_out:
                 continue
+            short = compact(pruned.value)
+            if len(short) > 2 * room and limits is not LIMITS[-1]:  # the packed form is at best half as long
+                continue
             form = _form([_noted(pruned.value, note(pruned.left_out))])
-            shorter = form if not before and not after else f"{before}{form}{after}"
-            made = Shorter(shorter, pruned.left_out)
-            if len(shorter) <= room:
+            made = Shorter(f"{before}{form}{after}", pruned.left_out)
+            if len(made.text) <= room:
                 break
     except (NotExact, RecursionError):
         return None
@@ -186,7 +189,7 @@ CODEC = Codec(
     reduced=reduced,
     guarantees=(
         "Every value comes back as it was written: numbers digit by digit, keys in their order, no null added or lost.",
-        "What is kept of a list is kept whole, and what is left out is counted.",
+        "What is kept is verbatim, and what is left out of lists and strings is counted where it was.",
         "Rows that are named, odd or about errors are kept, with both ends.",
         "JSON stays JSON, or is a form that can be read back.",
     ),

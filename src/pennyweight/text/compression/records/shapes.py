@@ -115,18 +115,20 @@ def _rows(lists: Sequence[list[Value]], depth: int) -> _Found:
 
 
 def _map(dicts: Sequence[dict[str, Value]], depth: int) -> _Found:
-    """Of objects whose members are objects or lists of them, all alike."""
-    members = list(chain.from_iterable(map(dict.values, dicts)))
-    if len(members) < 2 or not all(isinstance(member, dict | list) and member for member in members):
+    """Of objects whose members are, but for a few, objects or lists of them, all alike."""
+    members = list(chain.from_iterable(map(dict.items, dicts)))
+    inner = [(key, member) for key, member in members if isinstance(member, dict) and member]
+    if len(inner) < 2:
+        lists: list[Value] = [member for _, member in members if isinstance(member, list) and member]
+        found = _found(lists, depth + 1) if len(lists) > 1 else _NONE
+        others = len(members) - len(lists)
+    else:
+        keys = [key for key, _ in inner]
+        found = _fields([member for _, member in inner], depth + 1, keys)
+        others = len(members) - len(inner)
+    if isinstance(found.shape, Plain) or others * 5 > len(members):
         return _NONE
-    if not isinstance(members[0], dict):
-        found = _found(members, depth + 1)
-        return _NONE if isinstance(found.shape, Plain) else _Found(Map(found.shape), found.gain)
-    inner = [member for member in members if isinstance(member, dict)]
-    if len(inner) < len(members):
-        return _NONE
-    found = _fields(inner, depth + 1, list(chain.from_iterable(dicts)))
-    return _NONE if isinstance(found.shape, Plain) else _Found(Map(found.shape), found.gain)
+    return _less(_Found(Map(found.shape), found.gain), 3 * others)
 
 
 def _fields(dicts: Sequence[dict[str, Value]], depth: int, keys: Sequence[str] | None = None) -> _Found:
