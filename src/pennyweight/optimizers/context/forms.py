@@ -52,15 +52,16 @@ def shapes(
     lossy: bool,
     summary: str = "",
     instead_of: str | None = None,
+    again: bool = False,
 ) -> list[Shape]:
     """The forms of a text that are shorter than it, longest first. The text itself is none of them.
 
     reference: the name of the text, told to the reader where `reversible`. lossy: also forms in which something is
     missing. summary: made ahead by somebody else, in place of our own. instead_of: what is sent of the text now, than
-    which forms must be shorter.
+    which forms must be shorter. again: also where that is a form of ours already.
     """
     now = text if instead_of is None else instead_of
-    if is_ours(now) or (sent := count(now)) < _LEAST_TOKENS:
+    if (is_ours(now) and not again) or (sent := count(now)) < _LEAST_TOKENS:
         return []
     text = _compact(text)
     tokens = count(text)

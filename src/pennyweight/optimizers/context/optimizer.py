@@ -189,7 +189,9 @@ class Context:
             return
         summaries = await self._summaries_of(call, session, history)
         tenant, name = call.identity.tenant, call.identity.session
-        found = await asyncio.to_thread(self._worker.prepared, call.request, history, tenant, name, summaries)
+        found = await asyncio.to_thread(
+            self._worker.prepared, call.request, call.original, history, tenant, name, summaries
+        )
         if found is None:
             self._prepared.pop(session, None)
         else:

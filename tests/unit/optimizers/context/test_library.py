@@ -54,12 +54,6 @@ def test_what_is_missing_can_be_had_back_by_its_name() -> None:
         assert done.references[name] == whole
 
 
-def test_what_is_asked_about_is_kept() -> None:
-    done = compact(chat(), 4_500, query="server 41", count=words)
-    told = [m["content"] for m in done.messages if m["role"] == "tool" and "recall(" in m["content"]]
-    assert any("port 8041" in text for text in told)
-
-
 def test_without_references_nothing_is_promised() -> None:
     done = compact(chat(), 4_500, references=False, count=words)
     assert "recall(" not in str(done.messages)

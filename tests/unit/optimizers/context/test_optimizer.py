@@ -8,9 +8,11 @@ from tests.unit.gate_rig import verdicts
 from tests.unit.optimizers.context.rig import SETTINGS, Gateway, Summary, asked
 
 from pennyweight.errors import ConfigError
+from pennyweight.optimizers.context.preparing import Worker
 from pennyweight.optimizers.context.settings import Settings, checked
 from pennyweight.optimizers.context.triggers import trigger
 from pennyweight.references import FACT
+from pennyweight.request import Edit
 
 
 def test_a_warm_session_is_never_rewritten() -> None:
@@ -163,3 +165,20 @@ def test_what_starts_a_compaction(fields: dict[str, object], reason: str | None)
 def test_settings_that_cannot_be_are_named(fields: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):
         checked(Settings(**fields))  # type: ignore[arg-type]
+
+
+def test_a_result_that_leans_on_another_is_sent_whole_once_that_one_changes() -> None:
+    call = asked(12)
+    body = call.original.body
+    sent = [dict(message) for message in body["messages"]]
+    leaning = "[again: lines 1-9 of the result of read_file src/part_1/settings_1.py]\nport = 8080"
+    sent[22] = {"role": "user", "content": [{**sent[22]["content"][0], "content": leaning}]}
+    request = call.request.edit((Edit(("messages", 22), sent[22]),))
+    worker = Worker(SETTINGS)
+    history = worker.read(request)
+    assert history is not None
+    found = worker.prepared(request, call.original, history, "local", "s", {})
+    assert found is not None
+    now = request.edit(found.made.edits).body["messages"][22]["content"][0]["content"]
+    assert now == body["messages"][22]["content"][0]["content"]
+    assert worker.prepared(request, request, history, "local", "s", {}) is None
