@@ -42,6 +42,8 @@ def codec(scorer: Scorer | None = None) -> Codec:
 
 def lossless(text: str) -> str | None:
     """Without blanks at the ends of lines and without more than one empty line; code blocks stay as they are."""
+    if not (_BLANKS.search(text) or _EMPTY.search(text)):
+        return None
     made: list[str] = []
     after = 0
     for start, end in (span for span in protected(text) if "\n" in text[slice(*span)]):
