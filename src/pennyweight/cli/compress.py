@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..text.compression import KINDS, Kind
 from ..text.compression.codecs import json_, table
 from ..text.compression.library import Compressed, compress
-from ..text.compression.records import NotPacked
+from ..text.compression.records import MAX_CHARS, NotPacked
 
 __all__ = ["command", "difference"]
 
@@ -110,6 +110,8 @@ def _saved(made: Compressed) -> float:
 
 
 def _summary(made: Compressed) -> str:
+    if not made.changed and made.kind in ("json", "table") and len(made.text) > MAX_CHARS:
+        return f"{made.kind}, {made.tokens_before:,} tokens: over {MAX_CHARS:,} characters, left as it is."
     if not made.changed:
         return f"{made.kind}, {made.tokens_before:,} tokens: no shorter form, left as it is."
     lost = "nothing left out" if made.lossless else f"{made.left_out} left out"

@@ -27,7 +27,7 @@ from pennyweight.backends.budget import Budget
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
 from pennyweight.errors import StreamCut, Unreachable
 from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
-from pennyweight.request import Edit, Wire
+from pennyweight.request import Edit, Reply, Wire
 from pennyweight.stores.memory import MemoryKV
 from pennyweight.testing import shapes
 from pennyweight.testing.backend import Script, make_call
@@ -350,3 +350,36 @@ def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told()
         assert reply.done is not None
         assert len(reply.done.charges) == 1
         assert len(house.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("cut_in", [0, 1])
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_stream_that_breaks_off_is_told_with_what_was_said_and_billed(wire: Wire, cut_in: int) -> None:
+    bodies = [answer(wire, ("recall", {"ref": REF}), text="Let me look."), answer(wire, text="So it is.", number=2)]
+    whole = [script(wire, body, stream=True) for body in bodies]
+    broken = whole[cut_in]
+    chunks = (broken.chunks or ())[:-2] if wire is not Wire.OLLAMA else (broken.chunks or ())[:1]
+    whole[cut_in] = msgspec.structs.replace(broken, chunks=chunks, cut=StreamCut("gone"))
+    house = House(*whole)
+    got: list[bytes] = []
+
+    async def work() -> Reply:
+        reply = await house.recall.open(shortened(wire, stream=True))
+
+        async def read() -> None:
+            async for chunk in reply.chunks:  # type: ignore[union-attr]
+                got.append(chunk)  # noqa: PERF401 - what came before it broke off counts
+
+        with pytest.raises(StreamCut, match="gone"):
+            await read()
+        await reply.aclose()
+        return reply
+
+    reply: Reply = house.run(work)
+    seen = b"".join(got)
+    assert b"Let me look." in seen
+    assert b"recall" not in seen
+    assert (b"So it is." in seen) == (cut_in == 1)
+    assert reply.done is not None
+    assert not reply.done.complete
+    assert len(reply.done.charges) == cut_in + 1

@@ -79,8 +79,8 @@ def form_of(
         shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=reference if room else None)
         if shorter.changed:
             if shorter.references:
-                form = _with_identifiers(text, shorter.text)
-                found.append(Form(form, "reduced", shorter.kind, tokens, count(form), shorter.references[0]))
+                reduced = _with_identifiers(text, shorter.text)
+                found.append(Form(reduced, "reduced", shorter.kind, tokens, count(reduced), shorter.references[0]))
             else:
                 found.append(Form(shorter.text, "lossless", shorter.kind, tokens, shorter.tokens_after))
     best = min(found, key=lambda form: form.after, default=None)

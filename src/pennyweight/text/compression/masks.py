@@ -17,7 +17,7 @@ __all__ = ["MANY_VALUES", "columns", "masked", "merged"]
 MANY_VALUES = 24
 """Different words in one place of otherwise equal templates from which on that place is a variable. Names of states,
 services and methods are fewer; at 8 types were lost in logs with known types, at 16 and more none."""
-WORDS_AROUND = 3
+WORDS_AROUND = 2
 """Words that must be the same around such a place."""
 MOST_MERGED = 20_000
 LONGEST_TOKENS = 64

@@ -103,7 +103,7 @@ def _names(line: str) -> Iterator[str]:
 
 
 def _sniff(sample: Sample) -> float:
-    lines = [line for line in sample.lines if line and not line.isspace()][:300]
+    lines = [line for line in sample.lines if line and not line.isspace()][:160]
     tail = [line for line in sample.tail.split("\n")[-20:] if line]
     if not lines:
         return 0.0

@@ -65,10 +65,12 @@ class Pruner:
         self.value, self.ask = value, ask
         self.limits = Limits(1, 1)
         self.found: dict[int, _Looked] = {}
+        self.opened: dict[str, tuple[str, Value] | None] = {}
         self.rows_gone = self.rows_seen = self.chars_gone = self.digest_room = 0
 
     def prune(self, limits: Limits) -> Pruned:
         """The value with its long lists, maps of similar things and strings cut to the limits."""
+        self.ask.in_time()
         self.limits = limits
         self.rows_gone = self.rows_seen = self.chars_gone = 0
         self.digest_room = DIGEST_CHARS
@@ -85,7 +87,9 @@ class Pruner:
         if isinstance(value, list):
             return self._list(value) if len(value) > self.limits.rows else [self._kept(item) for item in value]
         if type(value) is str and len(value) > self.limits.chars:
-            inner = opened(value)
+            if value not in self.opened:  # kept alive, so that what was found in it is known by its identity
+                self.opened[value] = opened(value)
+            inner = self.opened[value]
             return self._cut(value) if inner is None else shut(inner[0], self._kept(inner[1]))
         return value
 

@@ -15,7 +15,7 @@ from .forms import note
 SIZE = 40_000
 FLOOR_S = 0.25
 """Below this, a ratio says nothing: five times what the slowest of them takes."""
-KINDS = ("code", "diff", "html", "listing", "markdown", "search", "shell")
+KINDS = ("code", "diff", "html", "json", "listing", "markdown", "search", "shell", "table")
 TRAPS = {
     "one line": "a" * SIZE,
     "one line of code": "function f(){return{a:[1,2]}};" * (SIZE // 31),
@@ -49,6 +49,14 @@ TRAPS = {
     "heads of files": "diff --git a/x b/x\n--- a/x\n+++ b/x\n" * (SIZE // 36),
     "minus": "-\n" * (SIZE // 2),
     "boxes": "│   " * (SIZE // 4),
+    "nested JSON": '{"a":' * (SIZE // 5),
+    "strings of JSON": '["' * (SIZE // 2),
+    "a string without end": '{"' + "\\" * SIZE,
+    "heads of JSON": "[1,\n" * (SIZE // 4),
+    "rows of JSON": "[" + '{"a":1,"b":"x y"},' * (SIZE // 18) + "{}]",
+    "quoted cells": 'a,b,c\n"' * (SIZE // 7),
+    "cells": "a,b,c\n" + "1,2,3\n" * (SIZE // 6),
+    "rules": "| a\n" + "| - " * (SIZE // 4) + "x\n|a",
 }
 
 
