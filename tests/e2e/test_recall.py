@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import re
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from tests.e2e.rig import SOURCE, Asked, Process, Upstream, http
 
 from pennyweight.config import Config, load
 from pennyweight.gateway.run import Gateway, open_gateway
@@ -183,10 +188,12 @@ def _body(wire: Wire, turn: shapes.Turn, usage: Usage, number: int) -> dict[str,
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, more: str = "") -> AsyncIterator[tuple[Gateway, Model]]:
+async def running(
+    tmp_path: Path, more: str = "", upstream: Binding | None = None
+) -> AsyncIterator[tuple[Gateway, Model]]:
     file = tmp_path / "pennyweight.toml"
     model = Model()
-    async with LoopbackServer(model.answer) as server:
+    async with LoopbackServer((upstream or model).answer) as server:
         file.write_text(SETTINGS.replace("{url}", server.url).replace("{more}", more))
         env = {
             **provider_keys(server.url),
@@ -581,3 +588,152 @@ def test_a_call_that_had_to_go_as_it_came_saves_nothing(house: Path) -> None:
             assert (baseline, basis) == (cost, "")
 
     drive(house, work, more="references.store_s = 1e-9\n")
+
+
+class Binding:
+    """An upstream as Anthropic's newest models are: thinking is signed together with all that stands before it, and
+    refused anywhere else; so are calls without their results. Its model reads the log, asks for it, and goes on."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+        self.asks: list[dict[str, Any]] = []
+        self.refused: list[str] = []
+
+    async def answer(self, exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        self.asks.append(body)
+        why = _broken(body["messages"])
+        if why:
+            self.refused.append(why)
+            error = {"type": "error", "error": {"type": "invalid_request_error", "message": why}}
+            await exchange.send(400, json.dumps(error).encode(), headers={"content-type": "application/json"})
+            return
+        usage = Usage(input_tokens=len(exchange.body) // 4, output_tokens=50)
+        turn = self._turn(body["messages"])
+        made = shapes.finish(
+            Wire.ANTHROPIC_MESSAGES,
+            shapes.body_of(Wire.ANTHROPIC_MESSAGES, turn, model="m", number=len(self.asks)),
+            usage,
+            model="m",
+        )
+        if not body.get("stream"):
+            await exchange.send(200, json.dumps(made).encode(), headers={"content-type": "application/json"})
+            return
+        await exchange.start(200, {"content-type": "text/event-stream"})
+        for event in shapes.stream(Wire.ANTHROPIC_MESSAGES, made, include_usage=True):
+            await exchange.write(event)
+        await exchange.end()
+
+    def _turn(self, messages: list[Any]) -> shapes.Turn:
+        text, number = json.dumps(messages), len(self.asks)
+        sign = _signature(messages)
+        reads = shapes.ToolCall(f"read{number}", "read", json.dumps({"page": number}))
+        ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
+        asks = shapes.ToolCall(f"recall{number}", "recall", json.dumps({"ref": ref, "lines": f"{number}-{number + 2}"}))
+        last = json.dumps(messages[-1])
+        if "page of" in last and text.count("page of") >= 3:
+            return shapes.Turn("That is all.", (), "Done thinking.", sign)
+        if "lines in all" in last and not ("page of" in last and not self.at_once):
+            return shapes.Turn(f"Now page {number}.", (reads,), "I have the lines.", sign)
+        calls = (asks, reads) if self.at_once else (asks,)
+        return shapes.Turn(f"Lines first, {number}.", calls, "I need the lines.", sign)
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bare(inner) for key, inner in value.items() if key != "cache_control"}
+    return [_bare(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _signature(before: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(_bare(before), sort_keys=True).encode()).hexdigest()
+
+
+def _broken(messages: list[Any]) -> str:
+    due: set[str] = set()
+    for number, message in enumerate(messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        results = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+        if results != due:
+            return f"message {number}: results of {sorted(results)}, and calls of {sorted(due)}"
+        due = {block["id"] for block in blocks if block["type"] == "tool_use"}
+        for block in blocks:
+            if block["type"] == "thinking" and block["signature"] != _signature(messages[:number]):
+                return f"message {number}: thinking that was signed elsewhere"
+    return "calls without results at the end" if due else ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_thinking_that_is_bound_to_what_stands_before_it_is_taken(house: Path, at_once: bool, stream: bool) -> None:
+    upstream = Binding(at_once=at_once)
+
+    async def main() -> None:
+        async with running(house, upstream=upstream) as (gateway, _):
+            headers = {"x-pennyweight-session": "one"}
+            async with anthropic.AsyncAnthropic(
+                base_url=gateway.url, api_key="n", max_retries=0, default_headers=headers
+            ) as claude:
+                asked = claude_asked("beta")
+                for _turn in range(10):
+                    if stream:
+                        async with claude.messages.stream(model=CLAUDE, **asked) as streamed:
+                            answer = await streamed.get_final_message()
+                    else:
+                        answer = await claude.messages.create(model=CLAUDE, **asked)
+                    asked["messages"].append(
+                        {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in answer.content]}
+                    )
+                    calls = [block for block in answer.content if block.type == "tool_use"]
+                    assert {call.name for call in calls} <= {"read"}
+                    if not calls:
+                        break
+                    results = [{"type": "tool_result", "tool_use_id": c.id, "content": "a page of it"} for c in calls]
+                    asked["messages"].append({"role": "user", "content": results})
+                assert answer.stop_reason == "end_turn"
+
+    asyncio.run(main())
+    assert upstream.refused == []
+    assert json.dumps(upstream.asks[-1]).count('"name": "recall", "input"') >= 2
+
+
+def test_a_gateway_that_is_killed_between_two_asks_has_lost_no_text(house: Path) -> None:
+    alive = False
+
+    async def answer(asked: Asked) -> None:
+        text = asked.body.decode()
+        found = re.search(r"the secret word is (\w+)", text)
+        if found is not None and not alive:
+            await asyncio.Event().wait()
+        if found is None:
+            ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
+            turn = shapes.Turn("", (shapes.ToolCall("id", "recall", json.dumps({"ref": ref, "query": "secret"})),))
+        else:
+            turn = shapes.Turn(f"It is {found[1]}.")
+        body = _body(Wire.OPENAI_CHAT, turn, Usage(input_tokens=100, output_tokens=5), 1)
+        asked.writer.write(http(200, json.dumps(body).encode()))
+
+    asked = {"model": CHAT_MODEL, **chat_asked("alpha")}
+    headers = {"x-pennyweight-session": "one"}
+    with Upstream(answer) as upstream:
+        env = {**upstream.env, "PYTHONPATH": f"{SOURCE}:{house / 'plugin'}"}
+        first = Process(house, env, config='[[optimizers]]\nuse = "cutter"\n').wait_ready()
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):
+                first.ask("/v1/chat/completions", asked, headers)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        deadline = time.monotonic() + 10
+        while len(upstream.seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first.process.kill()
+        first.process.wait(10)
+        asking.join(10)
+        assert _ledger(house, "SELECT count(*) FROM kv WHERE key LIKE 'references/local/%'") == [(1,)]
+        alive = True
+        with Process(house, env) as again:
+            told = again.ask("/v1/chat/completions", asked, headers).json()
+        assert told["choices"][0]["message"]["content"] == "It is alpha."
+        assert "tool_calls" not in told["choices"][0]["message"]

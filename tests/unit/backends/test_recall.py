@@ -24,10 +24,13 @@ from tests.unit.backends.recall_house import (
 )
 
 from pennyweight.backends.budget import Budget
+from pennyweight.backends.fallback import Fallback
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
+from pennyweight.call import Outcome, Target
 from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.pipeline import Pipeline
 from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
-from pennyweight.request import Edit, Wire
+from pennyweight.request import Edit, Reply, Wire
 from pennyweight.stores.memory import MemoryKV
 from pennyweight.testing import shapes
 from pennyweight.testing.backend import Script, make_call
@@ -350,3 +353,74 @@ def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told()
         assert reply.done is not None
         assert len(reply.done.charges) == 1
         assert len(house.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("cut_in", [0, 1])
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_stream_that_breaks_off_is_told_with_what_was_said_and_billed(wire: Wire, cut_in: int) -> None:
+    bodies = [answer(wire, ("recall", {"ref": REF}), text="Let me look."), answer(wire, text="So it is.", number=2)]
+    whole = [script(wire, body, stream=True) for body in bodies]
+    broken = whole[cut_in]
+    chunks = (broken.chunks or ())[:-2] if wire is not Wire.OLLAMA else (broken.chunks or ())[:1]
+    whole[cut_in] = msgspec.structs.replace(broken, chunks=chunks, cut=StreamCut("gone"))
+    house = House(*whole)
+    got: list[bytes] = []
+
+    async def work() -> Reply:
+        reply = await house.recall.open(shortened(wire, stream=True))
+
+        async def read() -> None:
+            async for chunk in reply.chunks:  # type: ignore[union-attr]
+                got.append(chunk)  # noqa: PERF401 - what came before it broke off counts
+
+        with pytest.raises(StreamCut, match="gone"):
+            await read()
+        await reply.aclose()
+        return reply
+
+    reply: Reply = house.run(work)
+    seen = b"".join(got)
+    assert b"Let me look." in seen
+    assert b"recall" not in seen
+    assert (b"So it is." in seen) == (cut_in == 1)
+    assert reply.done is not None
+    assert not reply.done.complete
+    assert len(reply.done.charges) == cut_in + 1
+
+
+def test_a_caller_that_leaves_between_the_asks_of_a_whole_answer_is_billed_the_first() -> None:
+    wire = Wire.OPENAI_CHAT
+    second = script(wire, answer(wire, text="ok", number=2), before_open=asyncio.Event())
+    house = House(script(wire, answer(wire, ("recall", {"ref": REF}))), second)
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline((), house.recall, submit=outcomes.append, clock=house.clock)
+
+    async def work() -> None:
+        asking = asyncio.create_task(pipeline.open(shortened(wire)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(house.upstream.calls) == 2
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    house.run(work)
+    (outcome,) = outcomes
+    assert outcome.abandoned
+    assert [charge.usage.input_tokens for charge in outcome.done.charges] == [100]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_fallback_may_answer_the_second_ask(stream: bool) -> None:
+    wire = Wire.ANTHROPIC_MESSAGES
+    house = House(
+        script(wire, answer(wire, ("recall", {"ref": REF})), stream=stream),
+        Script(status=529, content=b'{"error":{"message":"busy"}}', usage=None),
+        script(wire, answer(wire, text="ok", number=2), stream=stream),
+    )
+    behind = Fallback(house.upstream, lambda _call: (Target("q", "m", wire),), house.clock)
+    house.recall = Recall(behind, house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost)
+    reply, body = house.ask(shortened(wire, stream=stream))
+    assert said(wire, told(wire, body, stream=stream)).text == "ok"
+    assert reply.done is not None
+    assert [charge.provider for charge in reply.done.charges] == ["p", "q"]
+    assert reply.notes[-1].why == "gave 1 left-out text back, asked 1 time more"

@@ -7,7 +7,7 @@ the second ask, a model that does not stop asking), the call is asked as its cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ...call import Call
@@ -47,14 +47,16 @@ class Recall:
         """Raises what `inner` raises."""
         if not call.rewritten or call.request.operation is not Operation.GENERATE:
             return self._inner.open(call)
-        texts = _mentioned(call)
         ours = _ours(call)
-        return self._opened(call, texts, ours=ours) if texts or ours else self._inner.open(call)
+        return self._opened(call, ours=ours) if ours or FACT in call.facts else self._inner.open(call)
 
-    async def _opened(self, call: Call, texts: dict[str, str], *, ours: bool) -> Reply:
-        why = "" if ours else "its client has no use for the tool that gives texts back"
-        if texts and not why:
-            why = await self._shelf.put(call, texts)
+    async def _opened(self, call: Call, *, ours: bool) -> Reply:
+        texts = _mentioned(call, self._shelf.unknown(call) if ours else call.facts[FACT])
+        why = ""
+        if texts:
+            why = await self._shelf.put(call, texts) if ours else _NO_TOOL
+        elif not ours:
+            return await self._inner.open(call)
         if why:
             call.facts[UNCHANGED] = True
             reply = await self._inner.open(call.sending(call.original))
@@ -63,11 +65,11 @@ class Recall:
         return await Answering(call, self._inner, self._shelf, cost=self._cost, loops=self._loops).open()
 
 
-def _mentioned(call: Call) -> dict[str, str]:
-    """The left-out texts for which the request really stands."""
-    texts = call.facts.get(FACT)
-    if not isinstance(texts, dict):
-        return {}
+_NO_TOOL = "its client has no use for the tool that gives texts back"
+
+
+def _mentioned(call: Call, texts: Mapping[str, str]) -> dict[str, str]:
+    """Those of the left-out texts for which the request really stands."""
     raw = call.request.raw
     return {id: text for id, text in texts.items() if id.encode() in raw}
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from ...call import Call
 from ...errors import StoreError
 from ...protocols import Tokenizer
-from ...references import References, ReferenceSettings
+from ...references import FACT, References, ReferenceSettings
 from ...text.excerpts import excerpt
 from ...wire.legs import Called
 from ...wire.recall_tool import wanted
@@ -38,21 +38,22 @@ class Shelf:
         self._stored: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self.turns = Turns(references, within_s=settings.store_s)
 
+    def unknown(self, call: Call) -> dict[str, str]:
+        """Of what optimizers left out of the call, what this process has not stored yet."""
+        tenant, session = call.identity.tenant, call.identity.session
+        texts: dict[str, str] = call.facts.get(FACT, {})
+        return {id: text for id, text in texts.items() if (tenant, session, id) not in self._stored}
+
     async def put(self, call: Call, texts: dict[str, str]) -> str:
         """Keep these texts. Why that cannot be done in time; "" where it is done."""
         tenant, session = call.identity.tenant, call.identity.session
-        new = {id: text for id, text in texts.items() if (tenant, session, id) not in self._stored}
-        if not session:
-            return "it belongs to no session"
-        if not new:
-            return ""
         try:
             async with asyncio.timeout(self._settings.store_s):
-                await asyncio.gather(*(self._references.put(tenant, session, id, text) for id, text in new.items()))
+                await asyncio.gather(*(self._references.put(tenant, session, id, text) for id, text in texts.items()))
         except (StoreError, TimeoutError) as error:
             log.warning("left-out texts cannot be kept", extra={"error": type(error).__name__})
             return "what it leaves out could not be kept"
-        for id in new:
+        for id in texts:
             self._stored[tenant, session, id] = None
         while len(self._stored) > _MOST_REMEMBERED:
             self._stored.popitem(last=False)

@@ -208,4 +208,5 @@ CODEC = Codec(
         "Of bytes it says how many they are, what they begin like, and a digest by which to tell them from others.",
         "Of a long line both ends are there, and what stands around the names that the reader gives.",
     ),
+    streams=True,
 )

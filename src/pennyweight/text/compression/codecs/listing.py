@@ -25,7 +25,7 @@ _COLUMNS = ("mode", "links", "owner", "group", "size", "day", "clock")
 _TREE = re.compile("(?P<drawn>(?:│\\s{3}|\\s{4}|\\|   )*)(?:├──|└──|\\|--|`--)[ \xa0](?P<name>.*)")
 _TOTAL = re.compile(r"total [\d.,]+[KMGTP]?")
 _HEAD = re.compile(r"\[every entry: (.*)\]")
-_STATUS = re.compile(r"(?:[ MADRCU?!]{2} |\t(?:modified|new file|deleted|renamed): +)\S")
+_STATUS = re.compile(r"(?:(?:[MADRCU?!][ MADRCU?!]| [MADRCU?!]) |\t(?:modified|new file|deleted|renamed): +)\S")
 _NAME = re.compile(r"[\w@+~.\-]{1,255}")
 _EXTENSION = re.compile(r"\.([A-Za-z][\w+\-]{0,11})$")
 RARE = 3
@@ -201,6 +201,7 @@ def _is_path(line: str) -> bool:
 
 def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     entries, others = _entries(text.split("\n"))
+    ask.in_time()
     if len(entries) < 12:
         return None
     want = wanted(ask)

@@ -31,7 +31,10 @@ _DEFINES = re.compile(r"\s{0,3}\[[^\]^][^\]]*\]:\s+\S+")
 _LINK = re.compile(r"\[[^\]\n]{1,200}\]\([^)\s]{1,500}\)")
 _SENTENCE = re.compile(r".{20,}?[.!?。！？।](?=[\s\"')\]]|$|[^\x00-\x7f])")
 _EMPHASIS = re.compile(r"\*\*[^*\n]{1,200}\*\*|`[^`\n]{1,200}`")
-_STATEMENT = re.compile(r"\s*(?:def \w+\(|class \w+[:(]|import \w+$|from \w\S* import |return\b|self\.|[{}]$|.*;$)")
+_STATEMENT = re.compile(
+    r"\s*(?:def \w+\(|class \w+[:(]|import \w+$|from \w\S* import |return\b|self\.|[{}]$|.*;$|/\*|\*/"
+    r"|#\s*(?:include|define|undef|if|ifdef|ifndef|endif|else|pragma)\b)"
+)
 _SPACES = re.compile(r" {2,}")
 WORTH = 0.85
 TIGHT = 0.9
