@@ -14,13 +14,15 @@ __all__ = ["named", "spelled"]
 LEAST_TOKENS = 10
 """Of a piece; a shorter one is read more easily where it stands."""
 
+LEAST_CHARS = 24
+
 LEAST_GAIN = 0.1
 """What names must save of the whole form: they make a reader look up."""
 
 MOST_NAMES = 32
 
 _ROW = re.compile(r"[^\n;\[\]{}]{24,}")
-_STRING = re.compile(r'"[^"\n]{24,}"')
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*+"')
 _AROUND = " ,"
 _NAME = re.compile(r"&\d")
 _BLOCK = re.compile(r" \|\d+$", re.MULTILINE)
@@ -48,7 +50,9 @@ def named(form: str) -> str:
 
 def _renamed(names: Mapping[str, str], found: re.Match[str]) -> str:
     piece = found[0].strip(_AROUND)
-    return found[0].replace(piece, names[piece], 1) if piece in names else found[0]
+    if piece not in names or found.string[found.end() : found.end() + 1].isdigit():
+        return found[0]
+    return found[0].replace(piece, names[piece], 1)
 
 
 def _gains(pattern: re.Pattern[str], form: str) -> dict[str, int]:
@@ -59,7 +63,8 @@ def _gains(pattern: re.Pattern[str], form: str) -> dict[str, int]:
     times: Counter[str] = Counter()
     for piece, number in seen.items():
         times[piece.strip(_AROUND)] += number
-    sizes = {piece: about_tokens(piece) for piece, number in times.items() if number > 1 and not _NAME.search(piece)}
+    often = (piece for piece, number in times.items() if number > 1 and len(piece) >= LEAST_CHARS)
+    sizes = {piece: about_tokens(piece) for piece in often if not _NAME.search(piece)}
     gains = {p: (times[p] - 1) * size - 2 * times[p] - 3 for p, size in sizes.items() if size >= LEAST_TOKENS}
     return {piece: gain for piece, gain in gains.items() if gain > 0}
 
