@@ -103,7 +103,8 @@ class Talk:
         Pseudo-relevance feedback as in RM3 (Lavrenko and Croft 2001): here their rarest words, at half weight.
         """
         counted: Counter[str] = Counter()
-        for at in best_of_both(likely, self._matches)[:LENDING_WINDOWS]:
+        lenders = [at for at in best_of_both(likely, self._matches)[:LENDING_WINDOWS] if likely[at] > 0]
+        for at in lenders:
             counted.update(word for word in self._said[at] if _lends(word))
         weighed = {word: times * self._index.rarity(word) for word, times in counted.items()}
         best = sorted(weighed, key=lambda word: -weighed[word])[:LENT_WORDS]
