@@ -49,12 +49,14 @@ CLASSES = tuple(PriceClass(r, w) for r in (0.02, 0.05, 0.1, 0.25, 0.5) for w in 
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One run of many sessions: everything that is the same for all of them. `adversary` "": none."""
+    """One run of many sessions: everything that is the same for all of them. `adversary` "": none; `without`: built-in
+    optimizers that are off."""
 
     price: PriceClass
     optimize: Optimize
     adversary: str = ""
     gate: bool = True
+    without: frozenset[str] = frozenset()
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
         config: Config = msgspec.structs.replace(
             base,
             prices=cell.price.overrides(),
-            optimizers=_all_on(base),
+            optimizers=tuple(rule for rule in _all_on(base) if rule.use not in cell.without),
             pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),  # a busy machine must not skip one
         )
         clock = TapeClock()

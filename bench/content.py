@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .content_json import json_figures
+from .content_logs import log_figures
 from .result import report
 
 __all__ = ["main"]
@@ -32,7 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--data", nargs="*", type=Path, default=[], metavar="FILE")
     options = parser.parse_args()
-    parts = [json_figures(options.data)]
+    parts = [json_figures(options.data), log_figures(options.data)]
     figures = {name: value for part in parts for name, value in part.figures.items()}
     return report(
         "content",

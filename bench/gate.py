@@ -2,7 +2,8 @@
 
 In process, without sockets. A session of about 100,000 tokens is sent once, then turns of at most 2,000 new tokens are
 timed. `gate_ms_*` is everything between a read request and the one to send, and the gate's own learning from the
-answer; what optimizers learn (`settle_ms_*`) comes later, off the way of the call, and is told apart.
+answer; what optimizers learn (`settle_ms_*`) comes later, off the way of the call, and is told apart. Optimizers that
+read and shorten texts are off: what that costs is `bench.context_speed`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CLIENTS = ("messages_unmarked", "messages_marked", "chat", "responses")
 HEAD_TOKENS = 95_000  # before the first timed turn
 NEW_TOKENS = (200, 1_600)  # of a tool's result; with the answer and the call at most 2,000 a turn
 TURNS = 8
+READERS = frozenset(("compression", "context", "prompts", "prompt_rules"))
 TARGETS = {"gate_ms_p99": "<= 1.0"}
 
 
@@ -63,7 +65,7 @@ def main() -> int:
 async def measured(sessions: int, seed: int) -> list[Sample]:
     """The timed turns of every session. A first session of each kind warms up and does not count."""
     found: list[Sample] = []
-    async with opened(Cell(LIST_PRICE, "max")) as (app, clock):
+    async with opened(Cell(LIST_PRICE, "max", without=READERS)) as (app, clock):
         for client in CLIENTS:
             for number in range(sessions + 1):
                 samples = await _session(app, clock, client, seed * 1_000 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,17 @@ from pennyweight.call import Call
 from pennyweight.capture.format import Recorded
 from pennyweight.config import OptimizerRule, load
 from pennyweight.optimizers.compression.results import results
+from pennyweight.optimizers.compression.standing import earlier
+from pennyweight.references import FACT, NAME_PATTERN
 from pennyweight.replay.offline import Engine, TapeClock, run
-from pennyweight.request import Charge, Request, Response, Usage
+from pennyweight.request import Charge, Response, Usage
 from pennyweight.testing.provider import provider_keys
+from pennyweight.text.compression import compress, detect
+from pennyweight.text.compression.codecs.json_ import unpacked
+from pennyweight.text.compression.codecs.listing import columns_restored, unfoldered
+from pennyweight.text.compression.codecs.logs import restored
+from pennyweight.text.compression.codecs.search import ungrouped
+from pennyweight.text.compression.records import NotExact, NotPacked
 from pennyweight.text.compression.repeats import Earlier, expanded, is_note
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire.blocks import Reader
@@ -25,7 +34,11 @@ from pennyweight.wire.blocks import Reader
 __all__ = ["PLAYS", "Played", "play"]
 
 PRICED_AS = {"fake-model": "gpt-5.5"}
-PLAYS: Mapping[str, dict[str, Any]] = {"default": {}}
+PLAYS: Mapping[str, dict[str, Any]] = {
+    "always": {"recall": "always"},
+    "never": {"recall": "never"},
+    "only notes": {"recall": "never", "codecs": False},
+}
 """Settings of the compression by the name of the row that they give."""
 
 
@@ -41,6 +54,7 @@ class Played(msgspec.Struct, frozen=True):
     kinds: dict[str, int]
     accepted: int
     refused: dict[str, int]
+    lost_in: dict[str, int]
 
     @property
     def ratio(self) -> float:
@@ -48,7 +62,9 @@ class Played(msgspec.Struct, frozen=True):
 
     @property
     def told(self) -> str:
-        return f"{self.accepted} accepted {self.kinds} refused {self.refused} lost {self.lost}/{self.lines}"
+        return (
+            f"{self.accepted} accepted {self.kinds} refused {self.refused} lost {self.lost}/{self.lines} {self.lost_in}"
+        )
 
 
 async def play(name: str, calls: Sequence[Recorded], settings: Mapping[str, Any]) -> Played:
@@ -102,7 +118,9 @@ async def _played(name: str, calls: Sequence[Recorded], app: App, clock: TapeClo
             for step in line.steps
             if step.verdict not in ("accepted", "abstained")
         )
-    return Played(name, before, after, check.lines, check.lost, dict(check.kinds), accepted, dict(refused))
+    return Played(
+        name, before, after, check.lines, check.lost, dict(check.kinds), accepted, dict(refused), dict(check.lost_in)
+    )
 
 
 def _priced(call: Recorded, name: str) -> Recorded:
@@ -116,6 +134,7 @@ class _Check:
     def __init__(self) -> None:
         self.lines = self.lost = 0
         self.kinds: Counter[str] = Counter()
+        self.lost_in: Counter[str] = Counter()
         self._reader = Reader()
         self._count = BpeTokenizer().count
         self._seen: set[tuple[str, str]] = set()
@@ -126,17 +145,40 @@ class _Check:
         for result in results(sent, asked):
             if (result.original, result.sent) not in self._seen:
                 self._seen.add((result.original, result.sent))
-                self._one(call.request, result.original, result.sent, before)
-            before.append(Earlier(result.name, result.sent, result.original))
+                self._one(call, result.original, result.sent, before)
+            source = earlier(result, lambda r: compress(r.original, count=self._count).text == r.sent)
+            before += [source] if source is not None else []
 
-    def _one(self, request: Request, original: str, sent: str, before: Sequence[Earlier]) -> None:
+    def _one(self, call: Call, original: str, sent: str, before: Sequence[Earlier]) -> None:
         lines = original.split("\n")
         self.lines += len(lines)
         if sent == original:
             return
-        kind = "notes" if is_note(sent) else "forms"
+        kind = "notes" if is_note(sent) else detect(original)
         self.kinds[kind] += self._count(original) - self._count(sent)
         there = set(sent.split("\n"))
+        left_out: dict[str, str] = call.facts.get(FACT, {})
+        for name in set(re.findall(NAME_PATTERN, sent)) & set(left_out):
+            there |= set(left_out[name].split("\n"))
         if is_note(sent):
             there |= set(expanded(sent, before).split("\n"))
-        self.lost += sum(line not in there for line in lines)
+        lost = sum(line not in there for line in lines)
+        if lost and _can_be_read_back(original, sent):
+            lost = 0
+        if lost:
+            self.lost_in[kind] += lost
+        self.lost += lost
+
+
+def _can_be_read_back(original: str, sent: str) -> bool:
+    """Whether a form without loss gives the text back: JSON value by value, the others letter by letter."""
+    for back in (restored, ungrouped, unfoldered, columns_restored):
+        try:
+            if back(sent) == original:
+                return True
+        except (ValueError, IndexError, KeyError):
+            continue
+    try:
+        return unpacked(sent) == unpacked(original)
+    except (NotPacked, NotExact, ValueError, RecursionError):
+        return False

@@ -100,6 +100,7 @@ class Proposal(msgspec.Struct, frozen=True):
     why: str = ""
     level: Literal["safe", "max"] = "max"  # "safe": cannot change the answer, allowed under --optimize safe
     tokens: int = 0  # input tokens it takes off the bill, for callers whose bill is not dollars
+    invests: bool = False  # `saving` is what it makes possible in calls to come, for a small price now
     forced: bool = (
         False  # the request would soon not be taken as it is: what that costs of a warm cache does not stop it
     )

@@ -94,11 +94,23 @@ class Habits:
         self._segments = 0
         self._agent_limit = agents
         self._conversations: OrderedDict[bytes, Conversation] = OrderedDict()
+        self._sent_as: OrderedDict[bytes, bytes] = OrderedDict()  # by the key of another head that was sent: the key
         self._calls: OrderedDict[str, int] = OrderedDict()  # by session
         self._agents: OrderedDict[str, Agent] = OrderedDict()
 
     def conversation(self, key: bytes) -> Conversation | None:
         return self._conversations.get(key)
+
+    def under(self, key: bytes) -> Conversation | None:
+        """The conversation of that key, or the one that was sent with the head that it stands for."""
+        return self._conversations.get(key) or self._conversations.get(self._sent_as.get(key, b""))
+
+    def went_as(self, key: bytes, sent: bytes) -> None:
+        """The conversation of that key was sent with another head, whose key is `sent`."""
+        self._sent_as[sent] = key
+        self._sent_as.move_to_end(sent)
+        if len(self._sent_as) > self._limit:
+            self._sent_as.popitem(last=False)
 
     def forget(self, key: bytes) -> None:
         """Of this conversation, everything."""

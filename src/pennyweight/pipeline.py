@@ -15,6 +15,7 @@ from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
+from .references import BROUGHT, UNCHANGED
 from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
 from .sticky import Sticky
 from .warmth import Forecast
@@ -143,6 +144,8 @@ class Pipeline:
                 continue
             if isinstance(proposal.action, Rewrite):
                 _remember(call, optimizer.name, flag.level or proposal.level)
+                if proposal.restores:  # then what followed it in another form stands behind the same prefix again
+                    changed = self._resume(changed, exposure)
             call = _spend(changed.note(*said, step), proposal.risk)
             said = []
             if isinstance(proposal.action, Answer):
@@ -186,6 +189,9 @@ class Pipeline:
         except BaseException as error:
             watch.failed(error)
             raise
+        if UNCHANGED in call.facts:
+            call = msgspec.structs.replace(call, request=call.original)
+            watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
             watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes)
@@ -256,8 +262,9 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("earlier forms could not be kept", extra={"error": type(error).__name__})
             return call
-        for name in dict.fromkeys(pin.by for pin in used):
-            call = call.note(Step(name, Verdict.ACCEPTED, why="in the form in which it was first sent"))
+        told = {step.optimizer for step in call.trail if step.why == _AS_FIRST_SENT}
+        for name in dict.fromkeys(pin.by for pin in used if pin.by not in told):
+            call = call.note(Step(name, Verdict.ACCEPTED, why=_AS_FIRST_SENT))
         return msgspec.structs.replace(call, request=request) if used else call
 
     def _sent(self, call: Call, seen: Foreseen | None, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
@@ -387,6 +394,7 @@ def _session(call: Call) -> str:
     return f"{call.identity.tenant}\0{call.identity.session}"
 
 
+_AS_FIRST_SENT = "in the form in which it was first sent"
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
 _KEPT_BYTES = 4 * 2**20
@@ -406,6 +414,14 @@ async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float)
 
 def _spend(call: Call, risk: float) -> Call:
     return msgspec.structs.replace(call, risk_left=call.risk_left - risk) if risk else call
+
+
+def _less(usage: Usage, tokens: int) -> Usage:
+    """The usage of a prompt without so many tokens that came of an earlier turn: read from the cache, first of all."""
+    read = min(usage.cache_read_tokens, tokens)
+    return msgspec.structs.replace(
+        usage, input_tokens=max(usage.input_tokens - tokens, 0), cache_read_tokens=usage.cache_read_tokens - read
+    )
 
 
 class _Watch:
@@ -555,11 +571,16 @@ class _Watch:
         seen, would_be = self._sent_as
         if (done.charges[0].provider, done.charges[0].model) != seen.scope[:2]:
             return None, None, None  # somebody else's bill says nothing of this provider's cache
+        if UNCHANGED in self._call.facts and self._call.rewritten:
+            return None, None, None  # nor does that of a request of which nothing was foreseen
         try:
             economy.billed(seen, would_be, done.usage, at=now)
             forecast = seen.forecast
             told = not done.usage.counted and not done.usage.suspect
             untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten and told else None
+            brought = self._call.facts.get(BROUGHT, 0)
+            if untouched is not None and brought:
+                untouched = _less(untouched, brought)
             return untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
             log.warning("a bill could not be learned from", extra={"error": type(error).__name__})

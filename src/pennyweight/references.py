@@ -17,10 +17,25 @@ from .errors import StoreError
 from .kept import entry_key, unwrapped, wrapped
 from .protocols import KV, Clock
 
-__all__ = ["FACT", "NAME_PATTERN", "References", "ReferenceSettings", "leave_out", "reference_id"]
+__all__ = [
+    "BROUGHT",
+    "FACT",
+    "NAME_PATTERN",
+    "References",
+    "UNCHANGED",
+    "ReferenceSettings",
+    "leave_out",
+    "reference_id",
+]
 
 FACT = "references"
 """The key of `Call.facts` under which optimizers leave, by reference, the whole texts of what they shortened."""
+
+BROUGHT = "brought_tokens"
+"""The key of `Call.facts` that tells how many tokens were put into the prompt that the call as it came has not."""
+
+UNCHANGED = "sent_unchanged"
+"""The key of `Call.facts` that tells that the call went out as it came, whatever was made of it before."""
 
 NAME_PATTERN = r"r[a-z2-7]{10}"
 """What a reference looks like."""
@@ -37,7 +52,7 @@ class ReferenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     ttl_s: float = 7 * 86_400.0
     max_bytes: int = 8 << 20
-    store_s: float = 0.5
+    store_s: float = 2.0
     loops: int = 4
     result_tokens: int = 8_000
 
@@ -57,7 +72,7 @@ def leave_out(facts: dict[str, object], texts: Mapping[str, str]) -> None:
 class References:
     """The store. A text belongs to one tenant and one session, and nobody else can have it.
 
-    flush: until what was put is where it outlives this process, for stores that write behind.
+    written: waits until what was put under a key is where it outlives this process, for stores that write behind.
     """
 
     def __init__(
@@ -67,20 +82,23 @@ class References:
         *,
         ttl_s: float = 7 * 86_400.0,
         max_bytes: int = 8 << 20,
-        flush: Callable[[], Awaitable[None]] | None = None,
+        written: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
         self._kv = kv
         self._clock = clock
         self._ttl_s = ttl_s
         self._max_bytes = max_bytes
-        self._flush = flush
+        self._written = written
 
     async def put(self, tenant: str, session: str, id: str, text: str) -> None:
-        """Keep the text. Raises StoreError, also for a text that is too long to be kept."""
+        """Keep the text, so that it outlives this process. Raises StoreError, also where it is too long for that."""
         data = text.encode("utf-8", "surrogatepass")
         if len(data) > self._max_bytes:
             raise StoreError(f"A text of {len(data)} bytes is not kept: references.max_bytes is {self._max_bytes}.")
-        await self._put(_key(tenant, session, id), data)
+        key = _key(tenant, session, id)
+        await self._put(key, data)
+        if self._written is not None and not await self._written(key):
+            raise StoreError("A left-out text could not be written.")
 
     async def get(self, tenant: str, session: str, id: str) -> str | None:
         """The text; None where there is none of that name (any more). Raises StoreError."""
@@ -88,17 +106,12 @@ class References:
         return None if data is None else data.decode("utf-8", "surrogatepass")
 
     async def note(self, tenant: str, session: str, name: str, data: bytes) -> None:
-        """Keep something else of the session beside its texts. Raises StoreError."""
+        """Keep something else of the session beside its texts, sooner or later. Raises StoreError."""
         await self._put(_key(tenant, session, f"\0{name}"), data)
 
     async def noted(self, tenant: str, session: str, name: str) -> bytes | None:
         """Raises StoreError."""
         return await self._get(_key(tenant, session, f"\0{name}"))
-
-    async def flush(self) -> None:
-        """Until what was put outlives this process, or could not be written. Raises StoreError."""
-        if self._flush is not None:
-            await self._flush()
 
     async def _put(self, key: str, data: bytes) -> None:
         await self._kv.put(key, wrapped(key, self._clock.now(), data), ttl_s=self._ttl_s)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import re
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from tests.e2e.rig import SOURCE, Asked, Process, Upstream, http
 
 from pennyweight.config import Config, load
 from pennyweight.gateway.run import Gateway, open_gateway
@@ -84,7 +89,7 @@ class Cutter:
 SETTINGS = """
 server.port = 0
 experiments.holdout = 0.0
-[[optimizers]]
+{more}[[optimizers]]
 use = "cutter"
 [providers.ollama]
 base_url = "{url}/api"
@@ -93,6 +98,14 @@ base_url = "{url}/api"
 
 RULES = "You are careful, and say what you know. " * 400
 """Long enough for a provider to cache what is left of a prompt."""
+
+
+EXACT = """
+optimize = "max"
+[[optimizers]]
+use = "exact_cache"
+settings = { tool_calls = true }
+"""
 
 
 def secret_log(word: str) -> str:
@@ -110,7 +123,9 @@ class Model:
         self.asks: list[tuple[Wire, dict[str, Any]]] = []
         self.arguments: Callable[[str], dict[str, Any]] = lambda ref: {"ref": ref, "query": "secret word"}
         self.trouble: list[Callable[[Exchange], Awaitable[None]]] = []
-        self.also: tuple[shapes.ToolCall, ...] = ()
+        self.also: tuple[shapes.ToolCall, ...] = ()  # calls of the client's own
+        self.at_once = False  # those stand beside the call for the text
+        self.before: Callable[[Exchange], Awaitable[None]] | None = None
         self.billed = 0
 
     async def answer(self, exchange: Exchange) -> None:
@@ -118,6 +133,8 @@ class Model:
         body = json.loads(exchange.body)
         self.asks.append((wire, body))
         text = exchange.body.decode()
+        if self.before is not None:
+            await self.before(exchange)
         found = re.search(r"the secret word is (\w+)", text)
         if found is None and "recall(" not in text:
             turn = shapes.Turn("Nothing was left out for me.")
@@ -125,11 +142,13 @@ class Model:
             if self.trouble and "recall(" in text:
                 await self.trouble.pop(0)(exchange)
                 return
-            turn = shapes.Turn(f"It is {found[1]}. " + "And so on. " * 20, self.also, "Found.", "c2lnMg==")
+            also = self.also if "done with that" not in text else ()
+            turn = shapes.Turn(f"It is {found[1]}. " + "And so on. " * 20, also, "Found.", "c2lnMg==")
         else:
             ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
             call = shapes.ToolCall(f"id_{ref}", "recall", json.dumps(self.arguments(ref)))
-            turn = shapes.Turn("Let me look that up. " * 5, (call,), "It was left out.", "c2lnMQ==")
+            beside = self.also if self.at_once else ()
+            turn = shapes.Turn("Let me look that up. " * 5, (call, *beside), "It was left out.", "c2lnMQ==")
         await self._say(exchange, wire, body, turn)
 
     async def _say(self, exchange: Exchange, wire: Wire, body: dict[str, Any], turn: shapes.Turn) -> None:
@@ -169,11 +188,13 @@ def _body(wire: Wire, turn: shapes.Turn, usage: Usage, number: int) -> dict[str,
 
 
 @asynccontextmanager
-async def running(tmp_path: Path) -> AsyncIterator[tuple[Gateway, Model]]:
+async def running(
+    tmp_path: Path, more: str = "", upstream: Binding | None = None
+) -> AsyncIterator[tuple[Gateway, Model]]:
     file = tmp_path / "pennyweight.toml"
     model = Model()
-    async with LoopbackServer(model.answer) as server:
-        file.write_text(SETTINGS.replace("{url}", server.url))
+    async with LoopbackServer((upstream or model).answer) as server:
+        file.write_text(SETTINGS.replace("{url}", server.url).replace("{more}", more))
         env = {
             **provider_keys(server.url),
             "PENNYWEIGHT_DATA": str(tmp_path / "data"),
@@ -202,9 +223,11 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 Work = Callable[[openai.AsyncOpenAI, anthropic.AsyncAnthropic, Model, Gateway], Awaitable[None]]
 
 
-def drive(house: Path, work: Work) -> None:
+def drive(house: Path, work: Work, *, more: str = "", counted: bool = True) -> None:
+    """counted: the ledger is to have what the upstream billed. more: configuration."""
+
     async def main() -> None:
-        async with running(house) as (gateway, model):
+        async with running(house, more) as (gateway, model):
             url = gateway.url
             headers = {"x-pennyweight-session": "one"}
             async with (
@@ -213,8 +236,8 @@ def drive(house: Path, work: Work) -> None:
             ):
                 await work(chat, messages, model, gateway)
                 await gateway.app.clerk.flush()
-                billed = _ledger(house, "SELECT sum(input_tokens + output_tokens) FROM receipts")
-                assert billed == [(model.billed,)], "the ledger has every token of every ask"
+                billed = _ledger(house, "SELECT sum(input_tokens + output_tokens) FROM receipts WHERE NOT replayed")
+                assert not counted or billed == [(model.billed,)], "the ledger has every token of every ask"
 
     asyncio.run(main())
 
@@ -303,7 +326,7 @@ def test_messages(house: Path, model: str) -> None:
         assert (last.stop_reason, last.usage.output_tokens) == ("end_turn", 100)
         if model == CLAUDE:
             thinking = [block.signature for block in last.content if block.type == "thinking"]
-            assert thinking == ["c2lnMQ==", "c2lnMg=="]
+            assert thinking == ["c2lnMQ=="], "what stands before the second is not the caller's to send"
             sent_back = upstream.asks[1][1]["messages"][-2]["content"]
             assert [block["type"] for block in sent_back] == ["thinking", "text", "tool_use"]
         assert len(upstream.asks) == 4
@@ -367,20 +390,25 @@ def test_the_receipt_says_what_it_cost(house: Path) -> None:
 
 def test_a_hundred_sessions_at_once_get_each_their_own(house: Path) -> None:
     async def work(chat: openai.AsyncOpenAI, _: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        def told(text: str, word: str) -> None:
+            assert f"It is {word}." in text
+            assert "recall" not in text
+
         async def one(number: int) -> None:
             word, headers = f"word{number}", {"x-pennyweight-session": f"s{number}"}
             asked: Any = {"model": CHAT_MODEL, **chat_asked(word), "extra_headers": headers}
             if number % 2:
                 answer = await chat.chat.completions.create(**asked)
-                check(answer.choices[0].message.content or "", word)
+                told(answer.choices[0].message.content or "", word)
                 return
             text = ""
             async for chunk in await chat.chat.completions.create(stream=True, **asked):
                 text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
-            check(text, word)
+            told(text, word)
 
         await asyncio.gather(*map(one, range(100)))
-        assert len(upstream.asks) == 200
+        recalled = sum("recall(" in json.dumps(body) for _, body in upstream.asks)
+        assert recalled > 100, "and those whose text could not be kept in time were asked as they came"
 
     drive(house, work)
 
@@ -437,3 +465,275 @@ def test_after_a_restart_the_text_is_still_there(house: Path) -> None:
 
     drive(house, first)
     asyncio.run(second())
+
+
+def test_the_text_is_on_the_disk_before_the_upstream_hears_of_it(house: Path) -> None:
+    found = []
+
+    async def look(exchange: Exchange) -> None:
+        found.append(_ledger(house, "SELECT count(*) FROM kv WHERE key LIKE 'references/local/%'"))
+
+    async def work(chat: openai.AsyncOpenAI, _: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        upstream.before = look
+        await chat.chat.completions.create(model=CHAT_MODEL, **chat_asked("alpha"))
+        assert found[0] == [(1,)]
+
+    drive(house, work)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("model", [CLAUDE, CHAT_MODEL])
+def test_the_clients_own_calls_and_ours_are_both_answered(house: Path, model: str, at_once: bool) -> None:
+    async def work(_: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        upstream.also, upstream.at_once = (shapes.ToolCall("id_read", "read", '{"path": "a"}'),), at_once
+        asked = claude_asked("beta")
+        async with claude.messages.stream(model=model, **asked) as stream:
+            first = await stream.get_final_message()
+        assert [block.name for block in first.content if block.type == "tool_use"] == ["read"]
+        assert first.stop_reason == "tool_use"
+        result = {"type": "tool_result", "tool_use_id": "id_read", "content": "done with that"}
+        asked["messages"] += [
+            {"role": "assistant", "content": [block.model_dump(exclude_none=True) for block in first.content]},
+            {"role": "user", "content": [result]},
+        ]
+        async with claude.messages.stream(model=model, **asked) as stream:
+            last = await stream.get_final_message()
+        assert last.stop_reason == "end_turn"
+        assert "It is beta." in "".join(block.text for block in last.content if block.type == "text")
+        assert len(upstream.asks) == (2 if at_once else 3)
+        sent = json.dumps(upstream.asks[-1][1]["messages"])
+        assert sent.count('"name": "recall"') == 1, "the model is told what it asked for"
+        assert sent.count("the secret word is beta") == 1
+        await gateway.app.clerk.flush()
+        rows = _ledger(house, "SELECT status, error FROM receipts")
+        assert rows == [(200, ""), (200, "")]
+
+    drive(house, work)
+
+
+def test_text_goes_on_to_the_caller_while_the_model_still_speaks(house: Path) -> None:
+    async def work(chat: openai.AsyncOpenAI, _: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        heard = asyncio.Event()
+
+        async def wait(exchange: Exchange) -> None:
+            if len(upstream.asks) == 2:
+                await heard.wait()
+
+        upstream.before = wait
+        text = ""
+        async for chunk in await chat.chat.completions.create(model=CHAT_MODEL, stream=True, **chat_asked("alpha")):
+            text += chunk.choices[0].delta.content or ""
+            if text.count("Let me look that up.") == 5:
+                heard.set()
+        check(text, "alpha")
+
+    drive(house, work)
+
+
+def test_a_kept_answer_is_the_callers_answer(house: Path) -> None:
+    async def work(chat: openai.AsyncOpenAI, _: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        answers = []
+        for _number in range(2):
+            answer = await chat.chat.completions.create(model=CHAT_MODEL, temperature=0, **chat_asked("alpha"))
+            answers.append(answer.choices[0].message.content)
+            await gateway.app.clerk.flush()
+        assert answers[0] == answers[1]
+        check(answers[0] or "", "alpha")
+        assert len(upstream.asks) == 2, "the second came from the cache"
+
+        text = ""
+        stream = await chat.chat.completions.create(model=CHAT_MODEL, temperature=0, stream=True, **chat_asked("omega"))
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+        await gateway.app.clerk.flush()
+        again = await chat.chat.completions.create(model=CHAT_MODEL, temperature=0, **chat_asked("omega"))
+        assert again.choices[0].message.content == text
+
+    drive(house, work, more=EXACT)
+
+
+def test_equal_calls_at_once_share_every_ask(house: Path) -> None:
+    async def work(chat: openai.AsyncOpenAI, _: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        begun = asyncio.Event()
+
+        async def wait(exchange: Exchange) -> None:
+            await begun.wait()
+
+        upstream.before = wait
+
+        async def one() -> str:
+            stream = await chat.chat.completions.create(
+                model=CHAT_MODEL, temperature=0, stream=True, **chat_asked("alpha")
+            )
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+        crowd = [asyncio.create_task(one()) for _ in range(20)]
+        await asyncio.sleep(0.3)
+        begun.set()
+        for text in await asyncio.gather(*crowd):
+            check(text, "alpha")
+        assert len(upstream.asks) <= 4, "twenty callers, and no ask for each of them"
+
+    drive(house, work, counted=False)
+
+
+def test_a_call_that_had_to_go_as_it_came_saves_nothing(house: Path) -> None:
+    async def work(_: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, upstream: Model, gateway: Gateway) -> None:
+        await claude.messages.create(model=CLAUDE, **claude_asked("beta"))
+        async with claude.messages.stream(model=CLAUDE, **claude_asked("beta")) as stream:
+            await stream.get_final_message()
+        await gateway.app.clerk.flush()
+        assert [body["messages"] for _, body in upstream.asks] == [claude_asked("beta")["messages"]] * 2
+        for cost, baseline, basis in _ledger(house, "SELECT cost_pico, baseline_pico, basis FROM receipts"):
+            assert (baseline, basis) == (cost, "")
+
+    drive(house, work, more="references.store_s = 1e-9\n")
+
+
+class Binding:
+    """An upstream as Anthropic's newest models are: thinking is signed together with all that stands before it, and
+    refused anywhere else; so are calls without their results. Its model reads the log, asks for it, and goes on."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+        self.asks: list[dict[str, Any]] = []
+        self.refused: list[str] = []
+
+    async def answer(self, exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        self.asks.append(body)
+        why = _broken(body["messages"])
+        if why:
+            self.refused.append(why)
+            error = {"type": "error", "error": {"type": "invalid_request_error", "message": why}}
+            await exchange.send(400, json.dumps(error).encode(), headers={"content-type": "application/json"})
+            return
+        usage = Usage(input_tokens=len(exchange.body) // 4, output_tokens=50)
+        turn = self._turn(body["messages"])
+        made = shapes.finish(
+            Wire.ANTHROPIC_MESSAGES,
+            shapes.body_of(Wire.ANTHROPIC_MESSAGES, turn, model="m", number=len(self.asks)),
+            usage,
+            model="m",
+        )
+        if not body.get("stream"):
+            await exchange.send(200, json.dumps(made).encode(), headers={"content-type": "application/json"})
+            return
+        await exchange.start(200, {"content-type": "text/event-stream"})
+        for event in shapes.stream(Wire.ANTHROPIC_MESSAGES, made, include_usage=True):
+            await exchange.write(event)
+        await exchange.end()
+
+    def _turn(self, messages: list[Any]) -> shapes.Turn:
+        text, number = json.dumps(messages), len(self.asks)
+        sign = _signature(messages)
+        reads = shapes.ToolCall(f"read{number}", "read", json.dumps({"page": number}))
+        ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
+        asks = shapes.ToolCall(f"recall{number}", "recall", json.dumps({"ref": ref, "lines": f"{number}-{number + 2}"}))
+        last = json.dumps(messages[-1])
+        if "page of" in last and text.count("page of") >= 3:
+            return shapes.Turn("That is all.", (), "Done thinking.", sign)
+        if "lines in all" in last and not ("page of" in last and not self.at_once):
+            return shapes.Turn(f"Now page {number}.", (reads,), "I have the lines.", sign)
+        calls = (asks, reads) if self.at_once else (asks,)
+        return shapes.Turn(f"Lines first, {number}.", calls, "I need the lines.", sign)
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bare(inner) for key, inner in value.items() if key != "cache_control"}
+    return [_bare(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _signature(before: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(_bare(before), sort_keys=True).encode()).hexdigest()
+
+
+def _broken(messages: list[Any]) -> str:
+    due: set[str] = set()
+    for number, message in enumerate(messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        results = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+        if results != due:
+            return f"message {number}: results of {sorted(results)}, and calls of {sorted(due)}"
+        due = {block["id"] for block in blocks if block["type"] == "tool_use"}
+        for block in blocks:
+            if block["type"] == "thinking" and block["signature"] != _signature(messages[:number]):
+                return f"message {number}: thinking that was signed elsewhere"
+    return "calls without results at the end" if due else ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_thinking_that_is_bound_to_what_stands_before_it_is_taken(house: Path, at_once: bool, stream: bool) -> None:
+    upstream = Binding(at_once=at_once)
+
+    async def main() -> None:
+        async with running(house, upstream=upstream) as (gateway, _):
+            headers = {"x-pennyweight-session": "one"}
+            async with anthropic.AsyncAnthropic(
+                base_url=gateway.url, api_key="n", max_retries=0, default_headers=headers
+            ) as claude:
+                asked = claude_asked("beta")
+                for _turn in range(10):
+                    if stream:
+                        async with claude.messages.stream(model=CLAUDE, **asked) as streamed:
+                            answer = await streamed.get_final_message()
+                    else:
+                        answer = await claude.messages.create(model=CLAUDE, **asked)
+                    asked["messages"].append(
+                        {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in answer.content]}
+                    )
+                    calls = [block for block in answer.content if block.type == "tool_use"]
+                    assert {call.name for call in calls} <= {"read"}
+                    if not calls:
+                        break
+                    results = [{"type": "tool_result", "tool_use_id": c.id, "content": "a page of it"} for c in calls]
+                    asked["messages"].append({"role": "user", "content": results})
+                assert answer.stop_reason == "end_turn"
+
+    asyncio.run(main())
+    assert upstream.refused == []
+    assert json.dumps(upstream.asks[-1]).count('"name": "recall", "input"') >= 2
+
+
+def test_a_gateway_that_is_killed_between_two_asks_has_lost_no_text(house: Path) -> None:
+    alive = False
+
+    async def answer(asked: Asked) -> None:
+        text = asked.body.decode()
+        found = re.search(r"the secret word is (\w+)", text)
+        if found is not None and not alive:
+            await asyncio.Event().wait()
+        if found is None:
+            ref = re.findall(r'recall\(\\"(r[a-z2-7]{10})\\"\)', text)[-1]
+            turn = shapes.Turn("", (shapes.ToolCall("id", "recall", json.dumps({"ref": ref, "query": "secret"})),))
+        else:
+            turn = shapes.Turn(f"It is {found[1]}.")
+        body = _body(Wire.OPENAI_CHAT, turn, Usage(input_tokens=100, output_tokens=5), 1)
+        asked.writer.write(http(200, json.dumps(body).encode()))
+
+    asked = {"model": CHAT_MODEL, **chat_asked("alpha")}
+    headers = {"x-pennyweight-session": "one"}
+    with Upstream(answer) as upstream:
+        env = {**upstream.env, "PYTHONPATH": f"{SOURCE}:{house / 'plugin'}"}
+        first = Process(house, env, config='[[optimizers]]\nuse = "cutter"\n').wait_ready()
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):
+                first.ask("/v1/chat/completions", asked, headers)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        deadline = time.monotonic() + 10
+        while len(upstream.seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first.process.kill()
+        first.process.wait(10)
+        asking.join(10)
+        assert _ledger(house, "SELECT count(*) FROM kv WHERE key LIKE 'references/local/%'") == [(1,)]
+        alive = True
+        with Process(house, env) as again:
+            told = again.ask("/v1/chat/completions", asked, headers).json()
+        assert told["choices"][0]["message"]["content"] == "It is alpha."
+        assert "tool_calls" not in told["choices"][0]["message"]

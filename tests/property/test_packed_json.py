@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pennyweight.text.compression.records import Number, Value, compact, parse, parse_all, read, write
-from pennyweight.text.compression.records.values import exactly_equal
+from pennyweight.text.compression import Ask
+from pennyweight.text.compression.codecs.json_ import packed, reduced, unpacked
+from pennyweight.text.compression.records import Number, Value, compact, named, parse, parse_all, read, spelled, write
+from pennyweight.text.compression.records.values import Style, dump, exactly_equal
 
 numbers = st.sampled_from(
     ["0", "-0", "1", "1.0", "1.00", "-0.0", "1e5", "1E+05", "12345678901234567890", "0.1", "7447", "NaN", "-Infinity"]
@@ -85,3 +87,49 @@ def test_what_is_parsed_is_dumped_as_it_was_written(value: Any) -> None:
 
 def test_several_values_are_read_line_by_line() -> None:
     assert parse_all('{"a":1}\n{"a":2.0}\n') == [{"a": Number("1")}, {"a": Number("2.0")}]
+
+
+def layouts(value: Any) -> st.SearchStrategy[str]:
+    """A value as tools write it: JSON by Python, JavaScript, or pretty; numbers stay as they are."""
+    return st.sampled_from(["c", "p", "pa", "2", "4a", "1"]).map(lambda name: dump(value, Style(name)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(tables(), values).flatmap(layouts), st.sampled_from(["", "Exit code: 0\n", "Output:\n\n"]),
+       st.sampled_from(["", "\n", "\n\n<system-reminder>10 left</system-reminder>"]), st.integers(1, 3))  # fmt: skip
+def test_texts_come_back_with_what_stands_around_them(text: str, before: str, after: str, times: int) -> None:
+    whole = before + "\n".join([text] * times) + after
+    form = packed(whole)
+    if form is None:
+        return
+    assert len(form) < len(whole)
+    back = unpacked(form)
+    if before or after.strip():
+        assert times > 1 or back == before + compact(parse(text)) + after
+    else:
+        assert exactly_equal(list(parse_all(back)), [parse(text)] * times)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(tables(), min_size=1, max_size=3), st.integers(1, 40), st.integers(40, 2_000), texts)
+def test_json_stays_json_or_a_form_that_can_be_read_back(some: list[Any], times: int, room: int, query: str) -> None:
+    text = compact(some * times)
+    made = reduced(text, Ask(query), room, lambda what: f"[{what} left out: see above]")
+    if made is None:
+        return
+    assert len(made.text) < len(text)
+    back = parse(unpacked(made.text))
+    assert isinstance(back, list)
+    assert back[-1] == f"[{made.left_out} left out: see above]"
+
+
+def test_pieces_said_often_are_said_once() -> None:
+    leg = {"flight": "HAT039", "from": "ATL", "to": "SEA", "leaves": "22:00:00", "arrives": "03:00:00+1"}
+    trips = [
+        [{"flight": f"HAT{n}", "from": "JFK", "to": "ATL", "leaves": f"0{n}:00", "arrives": "x"}, leg] for n in range(9)
+    ]
+    form = named(write(parse(compact(json.loads(json.dumps(trips))))))
+    assert form.startswith("&1 HAT039 ATL SEA 22:00:00 03:00:00+1\n")
+    assert form.count("22:00:00") == 1
+    assert compact(read(spelled(form))) == compact(json.loads(json.dumps(trips)))
+    assert named('a "&1 and"\nb c') == 'a "&1 and"\nb c'

@@ -162,6 +162,16 @@ class Shop:
         return 1
 
 
+def texts_are_compressed() -> None:
+    made = pennyweight.compress("[1, 2]", kind="json", query="2", room_tokens=10)
+    assert_type(made, pennyweight.Compressed)
+    assert_type(made.text, str)
+    assert_type(made.references, tuple[str, ...])
+    assert_type(made.guarantees, tuple[str, ...])
+    pennyweight.compress("[1, 2]", kind="novel")  # type: ignore[arg-type]
+    pennyweight.compress("[1, 2]", "json")  # type: ignore[call-arg]
+
+
 async def cached_functions_keep_their_signatures() -> None:
     assert_type(area(1, 2, unit="m"), list[int])
     assert_type(await ask("x"), dict[str, int])

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.gate_rig import CLAUDE, Edits, Rig, asks, economy, key, turns, verdicts, words
+from tests.unit.gate_rig import CLAUDE, MARK, Edits, Rig, asks, economy, key, turns, verdicts, words
 
 from pennyweight.call import Call, Proposal, Rewrite, Step, Verdict
 from pennyweight.economy import SMALL_BYTES, Economy
@@ -364,3 +364,55 @@ def test_a_call_that_was_billed_twice_is_not_one_to_learn_from() -> None:
     rig.provider.done = Done(Usage(input_tokens=1_500), "end_turn", (charge, charge))
     assert rig.ask(asks(turns(1, size=1_500))).untouched is None
     assert rig.economy.actual.accuracy() == {}
+
+
+def test_what_follows_a_restored_message_keeps_the_form_in_which_it_was_sent() -> None:
+    """A client rewrites an early message; one optimizer gives it its first form back, another shortened a later one."""
+
+    def shortened(call: Call) -> list[Edit]:
+        content = call.request.body["messages"][-1]["content"]
+        long = isinstance(content, list) and len(content[0]["text"]) > 8_000
+        return (
+            [Edit(("messages", len(call.request.body["messages"]) - 1, "content", 0, "text"), "short")] if long else []
+        )
+
+    def restored(call: Call) -> list[Edit]:
+        first = call.request.body["messages"][0]["content"]
+        return [Edit(("messages", 0, "content"), first[1:])] if first[0]["text"] == "poll" else []
+
+    rig = Rig(Edits(restored, "restoring", restores=True), Edits(shortened, "shortening"))
+    messages = turns(2, size=3_000, mark=False)
+    messages[-1]["content"][0]["text"] = words(4_000, "long")
+    rig.ask(asks(messages[:1]))
+    rig.ask(asks(messages))
+    assert rig.texts()[-1]["content"][0]["text"] == "short"
+    sent = rig.texts()
+    messages += [
+        {"role": "assistant", "content": "answer"},
+        {"role": "user", "content": [{"type": "text", "text": "on"}]},
+    ]
+    messages[0] = {"role": "user", "content": [{"type": "text", "text": "poll"}, *messages[0]["content"]]}
+    rig.ask(asks(messages))
+    assert rig.texts()[: len(sent)] == sent
+
+
+def test_a_chore_may_go_on_with_a_head_that_was_not_the_callers() -> None:
+    """The session's system prompt is sent in another form; a chore with a head of its own that is put on the session's
+    goes on where the session's calls ended, signed reasoning and all."""
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    own = [{"type": "text", "text": words(3_000, "own")}]
+    session = [{"type": "text", "text": words(2_000, "head"), "cache_control": MARK}]
+    short = [{"type": "text", "text": words(1_500, "short"), "cache_control": MARK}]
+
+    def headed(call: Call) -> list[Edit]:
+        return [Edit(("system",), short)] if call.request.body["system"] != short else []
+
+    rig = Rig(Edits(headed, "heads"))
+    messages = turns(2, mark=False)
+    messages[1]["content"] = [thinking, {"type": "text", "text": "answer"}]
+    first = rig.ask(asks(messages[:1], system=session))
+    assert ("heads", "accepted") in verdicts(first)
+    rig.ask(asks(messages, system=session))
+    wake = asks([*messages, {"role": "assistant", "content": "x"}, {"role": "user", "content": "wake"}], system=own)
+    chore = msgspec.structs.replace(wake, identity=msgspec.structs.replace(wake.identity, housekeeping="heartbeat"))
+    assert ("heads", "accepted") in verdicts(rig.ask(chore))

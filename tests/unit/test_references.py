@@ -74,3 +74,17 @@ def test_what_optimizers_leave_out_adds_up() -> None:
     leave_out(facts, {"rb": "2"})
     assert facts[FACT] == {"ra": "1", "rb": "2"}
     assert first == {"ra": "1"}
+
+
+def test_a_text_that_is_not_written_is_not_kept() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+
+        async def written(key: str) -> bool:
+            return False
+
+        store = References(MemoryKV(clock=clock), clock, written=written)
+        with pytest.raises(StoreError, match="could not be written"):
+            await store.put("a", "s", "rname", "text")
+
+    asyncio.run(run())

@@ -164,7 +164,7 @@ async def build(
             time,
             ttl_s=config.references.ttl_s,
             max_bytes=config.references.max_bytes,
-            flush=tiers.kv.flush,
+            written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
         recall = Recall(budget, references, tokenizer, settings=config.references, cost=accounts.cost)
 

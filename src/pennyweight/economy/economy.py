@@ -26,7 +26,7 @@ from ..warmth import Forecast, Warmth
 from .foreseen import Foreseen, Rates, Worth
 from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
-from .stakes import stake_refused
+from .stakes import invested, stake_refused
 from .whose import account_of, agent_of, key_of, session_of
 
 __all__ = ["SMALL_BYTES", "Economy", "Prices"]
@@ -159,7 +159,8 @@ class Economy:
                 chain = self.chain(request, session and session + "\0sent")
                 if chain == seen.chain:
                     return None
-                return self.compare(seen, chain, at=at, restores=proposal.restores)
+                worth = self.compare(seen, chain, at=at, restores=proposal.restores)
+                return invested(seen, worth, proposal.saving) if proposal.invests else worth
             case Route(target=target):
                 return self._reroute(seen, call, target, at=at)
             case _:
@@ -241,7 +242,7 @@ class Economy:
         while said > start and chain[said - 1].role in ("assistant", "model"):
             said -= 1
         own = key_of(seen.session, chain[start - 1].digest if start else b"")
-        known = (self.habits.conversation(key) for key in {seen.key, own})
+        known = (self.habits.conversation(seen.key), self.habits.under(own))
         return said > start and any(found is not None and shared(found.chain, chain) >= said for found in known)
 
     def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
@@ -286,9 +287,12 @@ class Economy:
     def _went_on(self, seen: Foreseen) -> None:
         """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
         start = seen.chain.head
-        own = self.habits.conversation(key_of(seen.session, seen.chain[start - 1].digest)) if start else None
+        key = key_of(seen.session, seen.chain[start - 1].digest) if start else b""
+        own = self.habits.under(key)
         if own is not None:
             own.chain = seen.chain
+        elif start and not seen.chore:
+            self.habits.went_as(seen.key, key)
 
     @staticmethod
     def _guess(conversation: Conversation, seen: Foreseen) -> None:

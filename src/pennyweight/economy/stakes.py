@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+import msgspec
+
 from ..habits import LATER_S, SOON_S, WELL
 from ..prefix import Chain, Segment, shared
 from .foreseen import Foreseen, Worth
 from .pricing import cost_now
 
-__all__ = ["purse", "reading", "smallest", "stake_refused", "standing", "takes_mark"]
+__all__ = ["invested", "purse", "reading", "smallest", "stake_refused", "standing", "takes_mark"]
 
+_ADDED_TIMES = 1.5
 _AT_ONCE = 0.2
 _SHOWN, _STEADY, _ONCE_BITTEN = 2, 5, 6  # gaps well in time, without a break
 _SHARE = 0.0005  # of what a conversation has cost; twice as much with every further gap in time
@@ -44,6 +47,20 @@ def stake_refused(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> s
     if guessed and -worth.now > conversation.balance:
         return "what has not come again before is only bet on out of earnings"
     return ""
+
+
+def invested(seen: Foreseen, worth: Worth, saving: float) -> Worth:
+    """What a change is worth that costs a little now and makes other savings possible, in pico-dollars, later on.
+
+    Nobody has earned anything yet where it is proposed, at the beginning of a conversation, so it is not paid from a
+    purse: whoever proposes it answers for the saving by what its agent's conversations came to, or an operator does.
+    It must cost no more now than what it adds: where it would disturb what is warm, it waits.
+    """
+    assert seen.rates is not None
+    plain, _, write_5m, write_1h, _ = seen.rates.of(seen.forecast.prompt_tokens)
+    if worth.waits or -worth.now > _ADDED_TIMES * -worth.tokens * max(plain, write_5m, write_1h):
+        return msgspec.structs.replace(worth, refused=worth.refused or "it would disturb what is warm", waits=True)
+    return Worth(worth.now, worth.ahead + saving, worth.tokens)
 
 
 def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:

@@ -95,6 +95,7 @@ class Level:
         self._queue: dict[str, _Queued] = {}  # oldest first
         self.keeps_prompts = isinstance(store, PromptKeeper) and store.keeps_prompts
         self._queue_bytes = 0
+        self._awaited: dict[str, asyncio.Future[None]] = {}  # by those who wait until a queued key is written
         self._owed_keys: dict[str, None] = {}
         self._owed_prefixes: dict[str, None] = {}
         self._under_way: list[_Write] = []
@@ -200,6 +201,15 @@ class Level:
         while self._writer is not None:
             await asyncio.wait((self._writer,))
 
+    async def written(self, key: str) -> bool:
+        """Waits until what was put under that key is no longer queued; whether the store has it."""
+        while key in self._queue:
+            waiting = self._awaited.get(key)
+            if waiting is None:
+                waiting = self._awaited[key] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(waiting)
+        return not self._owes(key)
+
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
@@ -295,6 +305,9 @@ class Level:
         entry = self._queue.pop(key, None)
         if entry is not None:
             self._queue_bytes -= len(entry.value)
+        waiting = self._awaited.pop(key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     # --- what it has to be told -----------------------------------------------------------------------------
 

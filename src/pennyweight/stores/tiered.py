@@ -135,6 +135,20 @@ class Tiered:
         for level in self._levels:
             await level.flush()
 
+    async def written(self, key: str) -> bool:
+        """Waits until a tier that outlives this process has what was put under that key. False: none of them has it,
+        or there is none."""
+        asking = {asyncio.create_task(level.written(key)) for level in self._levels if level.settings.behind}
+        try:
+            while asking:
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result() for task in done):
+                    return True
+            return False
+        finally:
+            for task in asking:
+                task.cancel()
+
     async def close(self) -> None:
         """Make queued writes, for a short while. The stores themselves are their owners' to close."""
         for level in self._levels:

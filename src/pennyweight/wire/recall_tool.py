@@ -40,6 +40,7 @@ _NEEDLE = b'"recall"'
 _LINES = re.compile(r"(\d+)\s*(?:(?:-|–|—|:|,|\.\.+|to)\s*(\d+)?)?")
 _REF = re.compile(r"(?<![a-z0-9])r[a-z2-7]{10}(?![a-z0-9])")
 _MOST_QUERY = 1_000
+_MOST_TOOLS = 128  # that OpenAI takes
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -62,8 +63,8 @@ def definition(wire: Wire) -> dict[str, Any]:
 
 def with_tool(request: Request) -> tuple[Edit, ...] | None:
     """The edit that puts the tool at the end of the list; () where it is there. None where it has no place: the client
-    offers no tools or one of that name, says which is to be called or that none is, wants an answer in a given form or
-    several, or has the provider keep the conversation.
+    offers no tools, as many as providers take, or one of that name, says which is to be called or that none is, wants
+    an answer in a given form or several, or has the provider keep the conversation.
 
     Cache marks stay where they are: what stood before a mark still does.
     """
@@ -73,7 +74,7 @@ def with_tool(request: Request) -> tuple[Edit, ...] | None:
         if has_tool(request):
             return ()
         tools, body = request.envelope.tools, request.body
-        if not tools or NAME in offered(request).names or not _open(body):
+        if not tools or len(tools) >= _MOST_TOOLS or NAME in offered(request).names or not _open(body):
             return None
     except BadRequest:
         return None

@@ -16,6 +16,7 @@ from pennyweight.request import Charge, Edit, Reply, Request, Usage, Wire
 from pennyweight.testing import shapes
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 from pennyweight.wire import codec
+from pennyweight.wire.recall_tool import with_tool
 
 WIRES = [Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES]
 SAVING = 1_000
@@ -240,3 +241,25 @@ def test_usage_without_a_charge_stays_unknown() -> None:
     reply, _ = house.ask(lent(wire))
     assert reply.done is not None
     assert [charge.usage.input_tokens for charge in reply.done.charges] == [7]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_the_tool_that_the_gateway_answers_is_no_reason_to_hold_an_answer(wire: Wire) -> None:
+    made = lent(wire)
+    offered = made.original.edit(with_tool(made.original) or ())
+    body = answer(wire, "recall")
+    house = House(script(wire, body))
+    reply, got = house.ask(made.sending(offered))
+    assert got == body, "who put it there takes the call out"
+    assert reply is house.upstream.replies[0]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_beside_the_tool_of_the_gateway_others_are_guarded_all_the_same(wire: Wire) -> None:
+    made = lent(wire, stream=True)
+    made = made.sending(made.request.edit(with_tool(made.request) or ()))
+    ours = script(wire, answer(wire, "recall"), stream=True)
+    assert House(ours).ask(made)[1] == b"".join(ours.chunks or ())
+    house = House(script(wire, answer(wire, "openclaw"), stream=True), script(wire, answer(wire), stream=True))
+    _, got = house.ask(made)
+    assert b"openclaw" not in got

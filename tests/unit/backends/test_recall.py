@@ -3,134 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.backends.recall_house import (
+    LONG,
+    REF,
+    SAVING,
+    WIRES,
+    DownKV,
+    House,
+    SlowKV,
+    answer,
+    cost,
+    said,
+    script,
+    shortened,
+    told,
+)
 
+from pennyweight.backends.budget import Budget
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
-from pennyweight.call import Call, Step, Verdict
-from pennyweight.errors import StoreError, StreamCut, Unreachable
-from pennyweight.references import References, ReferenceSettings, leave_out, reference_id
-from pennyweight.request import Charge, Edit, Reply, Request, Usage, Wire
+from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
+from pennyweight.request import Edit, Reply, Wire
 from pennyweight.stores.memory import MemoryKV
 from pennyweight.testing import shapes
-from pennyweight.testing.backend import Script, ScriptedBackend, make_call
+from pennyweight.testing.backend import Script, make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire import codec
-from pennyweight.wire.recall_tool import with_tool
-
-WIRES = list(Wire)
-PATHS = {
-    Wire.ANTHROPIC_MESSAGES: "/v1/messages",
-    Wire.OPENAI_CHAT: "/v1/chat/completions",
-    Wire.OPENAI_RESPONSES: "/v1/responses",
-    Wire.OLLAMA: "/api/chat",
-}
-LONG = "\n".join(f"line {n}: something happened" for n in range(1, 400))
-SAVING = 1_000
-
-
-def read_tool(wire: Wire) -> dict[str, Any]:
-    match wire:
-        case Wire.ANTHROPIC_MESSAGES:
-            return {"name": "read", "input_schema": {}}
-        case Wire.OPENAI_RESPONSES:
-            return {"type": "function", "name": "read"}
-        case _:
-            return {"type": "function", "function": {"name": "read"}}
-
-
-def shortened(wire: Wire, *, stream: bool = False, session: str = "s", tool: bool = True, **more: Any) -> Call:
-    """A call whose long text was replaced by a reference."""
-    said = "input" if wire is Wire.OPENAI_RESPONSES else "messages"
-    message = {"role": "user", "content": f"Look at this: {LONG}"}
-    body = {"model": "m", "tools": [read_tool(wire)], said: [message], "stream": stream, **more}
-    headers = (("accept-encoding", "gzip"), ("idempotency-key", "k"))
-    made = make_call(msgspec.json.encode(body), wire=wire, path=PATHS[wire], headers=headers, session=session)
-    ref = reference_id("local", session, LONG)
-    facts = {"rewritten": ("cut", "max")}
-    leave_out(facts, {ref: LONG, "rnotmention": "never sent"})
-    edits = (with_tool(made.request) or ()) if tool else ()
-    request = made.request.edit([*edits, Edit((said, 0, "content"), f'Look at this: [recall "{ref}"]')])
-    trail = (Step("cut", Verdict.ACCEPTED, saving=SAVING),)
-    return msgspec.structs.replace(made, request=request, facts=facts, trail=trail)
-
-
-REF = reference_id("local", "s", LONG)
-
-
-def answer(wire: Wire, *calls: tuple[str, Any], text: str = "", number: int = 1, **more: Any) -> dict[str, Any]:
-    made = tuple(
-        shapes.ToolCall(f"id{number}_{n}", name, msgspec.json.encode(arguments).decode())
-        for n, (name, arguments) in enumerate(calls)
-    )
-    usage = Usage(input_tokens=100 * number, output_tokens=number)
-    if wire is Wire.OLLAMA:
-        functions = [{"function": {"name": c.name, "arguments": msgspec.json.decode(c.arguments)}} for c in made]
-        message = {"role": "assistant", "content": text, **({"tool_calls": functions} if functions else {})}
-        counts = {"prompt_eval_count": 100 * number, "eval_count": number}
-        return {"model": "m", "message": message, "done": True, "done_reason": "stop", **counts, **more}
-    reasoning = "Hm." if wire is not Wire.OPENAI_RESPONSES else ""
-    turn = shapes.Turn(text, made, reasoning, "c2ln" if reasoning else "")
-    return {**shapes.finish(wire, shapes.body_of(wire, turn, model="m", number=number), usage, model="m"), **more}
-
-
-def script(wire: Wire, body: dict[str, Any], *, stream: bool = False, **more: Any) -> Script:
-    raw = msgspec.json.encode(body)
-    usage = codec(wire).read(raw).usage
-    if stream:
-        return Script(chunks=tuple(codec(wire).unfold(raw)), usage=usage, **more)
-    return Script(content=raw, usage=usage, **more)
-
-
-class House:
-    def __init__(self, *scripts: Script, kv: Any = None, **settings: Any) -> None:
-        self.upstream = ScriptedBackend(*scripts)
-        self.clock = FakeClock()
-        self.flushed = 0
-        self.kv = kv or MemoryKV(clock=self.clock)
-
-        async def flush() -> None:
-            self.flushed += 1
-
-        self.references = References(self.kv, self.clock, flush=flush)
-        self.recall = Recall(
-            self.upstream, self.references, BpeTokenizer(), settings=ReferenceSettings(**settings), cost=_cost
-        )
-
-    def ask(self, call: Call) -> tuple[Reply, bytes]:
-        """The reply, closed, and what its caller read."""
-
-        async def work() -> tuple[Reply, bytes]:
-            reply = await self.recall.open(call)
-            body = await reply.read()
-            await reply.aclose()
-            return reply, body
-
-        return self.run(work)
-
-    def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        got = asyncio.run(work())  # type: ignore[arg-type]
-        assert self.upstream.closed == len(self.upstream.replies), "every reply was closed"
-        return got
-
-    def sent(self, number: int) -> Request:
-        return self.upstream.calls[number].request
-
-
-def _cost(charge: Charge) -> int:
-    return charge.usage.input_tokens * 10 + charge.usage.output_tokens * 100
-
-
-def told(wire: Wire, body: bytes, *, stream: bool) -> dict[str, Any]:
-    return dict(msgspec.json.decode(codec(wire).fold(body) if stream else body))
-
-
-def said(wire: Wire, body: dict[str, Any]) -> shapes.Turn:
-    return shapes.turn_of(wire, body)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -178,7 +81,7 @@ class TestInEveryProtocol:
         reply, body = house.ask(shortened(wire, stream=stream))
         assert body == (b"".join(plain.chunks or ()) or plain.content)
         assert reply.notes == []
-        assert house.flushed == 1
+        assert house.stored == 1
 
     def test_several_calls_and_several_times(self, wire: Wire, stream: bool) -> None:
         bodies = [
@@ -203,7 +106,7 @@ class TestInEveryProtocol:
         assert house.sent(3).raw == call.original.raw
         assert reply.done is not None
         assert len(reply.done.charges) == 4
-        costs = [_cost(charge) for charge in reply.done.charges]
+        costs = [cost(charge) for charge in reply.done.charges]
         assert sum(step.saving for step in (*call.trail, *reply.notes)) == -sum(costs[:3])
         assert "more than 2 times" in reply.notes[-1].why
 
@@ -257,7 +160,7 @@ class TestInEveryProtocol:
         assert house.sent(0).raw == call.original.raw
         assert reply.notes[0].saving == -SAVING
         assert "could not be kept" in reply.notes[0].why
-        assert "rewritten" not in call.facts, "nothing is pinned that was not sent"
+        assert call.facts[UNCHANGED], "nothing is pinned that was not sent"
 
     def test_the_store_down_meanwhile_is_told_to_the_model(self, wire: Wire, stream: bool) -> None:
         scripts = [
@@ -325,25 +228,6 @@ class TestInEveryProtocol:
         house.run(work)
 
 
-class DownKV(MemoryKV):
-    def __init__(self, *, reads_only: bool = False) -> None:
-        super().__init__(clock=FakeClock())
-        self._reads_only = reads_only
-
-    async def get(self, key: str) -> bytes | None:
-        raise StoreError("The store is down.")
-
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
-        if not self._reads_only:
-            raise StoreError("The store is down.")
-        await super().put(key, value, ttl_s=ttl_s)
-
-
-class SlowKV(MemoryKV):
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
-        await asyncio.Event().wait()
-
-
 def test_a_store_that_is_slow_holds_nobody_up() -> None:
     wire = Wire.OPENAI_CHAT
     house = House(script(wire, answer(wire, text="ok")), kv=SlowKV(clock=FakeClock()), store_s=0.01)
@@ -357,7 +241,7 @@ def test_what_was_stored_is_not_stored_again() -> None:
     house = House(script(wire, answer(wire, text="ok")))
     for _ in range(3):
         house.ask(shortened(wire))
-    assert house.flushed == 1
+    assert house.stored == 1
     assert asyncio.run(house.references.get("local", "s", REF)) == LONG
     assert asyncio.run(house.references.get("local", "s", "rnotmention")) is None, "only what the request stands for"
 
@@ -439,3 +323,63 @@ def test_a_conversation_that_the_provider_keeps_goes_on_from_the_last_id() -> No
         )
         _, got = house.ask(shortened(wire, stream=stream))
         assert told(wire, got, stream=stream)["id"] == last["id"]
+
+
+def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told() -> None:
+    wire = Wire.OPENAI_CHAT
+    for stream in (False, True):
+        ask = script(wire, answer(wire, ("recall", {"ref": REF})), stream=stream)
+        house = House(ask, script(wire, answer(wire, text="ok", number=2), stream=stream))
+        clock = FakeClock()
+        budget = Budget(
+            house.upstream,
+            MemoryKV(clock=clock),
+            clock,
+            limit=lambda _tenant: 2_000,
+            worst_case=lambda _call: 1_500,
+            cost=cost,
+        )
+        house.recall = Recall(budget, house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost)
+        if stream:
+            with pytest.raises(StreamCut, match="Daily limit"):
+                house.ask(shortened(wire, stream=True))
+            continue
+        reply, body = house.ask(shortened(wire))
+        assert reply.status == 402
+        assert b"Daily limit" in body
+        assert reply.done is not None
+        assert len(reply.done.charges) == 1
+        assert len(house.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("cut_in", [0, 1])
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_stream_that_breaks_off_is_told_with_what_was_said_and_billed(wire: Wire, cut_in: int) -> None:
+    bodies = [answer(wire, ("recall", {"ref": REF}), text="Let me look."), answer(wire, text="So it is.", number=2)]
+    whole = [script(wire, body, stream=True) for body in bodies]
+    broken = whole[cut_in]
+    chunks = (broken.chunks or ())[:-2] if wire is not Wire.OLLAMA else (broken.chunks or ())[:1]
+    whole[cut_in] = msgspec.structs.replace(broken, chunks=chunks, cut=StreamCut("gone"))
+    house = House(*whole)
+    got: list[bytes] = []
+
+    async def work() -> Reply:
+        reply = await house.recall.open(shortened(wire, stream=True))
+
+        async def read() -> None:
+            async for chunk in reply.chunks:  # type: ignore[union-attr]
+                got.append(chunk)  # noqa: PERF401 - what came before it broke off counts
+
+        with pytest.raises(StreamCut, match="gone"):
+            await read()
+        await reply.aclose()
+        return reply
+
+    reply: Reply = house.run(work)
+    seen = b"".join(got)
+    assert b"Let me look." in seen
+    assert b"recall" not in seen
+    assert (b"So it is." in seen) == (cut_in == 1)
+    assert reply.done is not None
+    assert not reply.done.complete
+    assert len(reply.done.charges) == cut_in + 1

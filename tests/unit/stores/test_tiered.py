@@ -478,3 +478,44 @@ def test_what_was_found_says_where_and_keys_are_those_of_all_tiers() -> None:
 def test_no_tiers_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="no tiers"):
         Tiered([])
+
+
+def test_a_value_is_written_once_one_tier_that_lasts_has_it() -> None:
+    async def main() -> None:
+        rig = Rig(REMOTE)
+        rig.middle.gate.clear()
+        await rig.kv.put("k", b"value")
+        assert await rig.memory.get("k") == b"value"
+        assert await asyncio.wait_for(rig.kv.written("k"), 5)
+        assert await rig.last.inner.get("k") == b"value"
+        assert await rig.middle.inner.get("k") is None
+        rig.middle.gate.set()
+        await rig.kv.flush()
+        assert await rig.kv.written("k"), "long ago"
+
+    asyncio.run(main())
+
+
+def test_a_value_that_no_tier_took_is_not_written() -> None:
+    async def main() -> None:
+        rig = Rig(REMOTE)
+        rig.middle.down = rig.last.down = True
+        await rig.kv.put("k", b"value")
+        assert await rig.kv.get("k") == b"value", "memory has it"
+        assert not await asyncio.wait_for(rig.kv.written("k"), 5)
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_key_does_not_wait_for_others() -> None:
+    async def main() -> None:
+        rig = Rig(REMOTE)
+        await rig.kv.put("first", b"1")
+        waiting = asyncio.create_task(rig.kv.written("first"))
+        for number in range(50):
+            await rig.kv.put(f"k{number}", b"value")
+        assert await asyncio.wait_for(waiting, 5)
+        assert rig.stats("last").queued > 25
+        await rig.kv.flush()
+
+    asyncio.run(main())

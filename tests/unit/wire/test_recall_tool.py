@@ -54,6 +54,7 @@ def test_a_mark_on_it_changes_nothing_and_marks_of_the_caller_stay() -> None:
     [
         (Wire.OPENAI_CHAT, {"tools": []}),
         (Wire.OPENAI_CHAT, {"tools": None}),
+        (Wire.OPENAI_CHAT, {"tools": [READ[Wire.OPENAI_CHAT]] * 128}),
         (Wire.OPENAI_CHAT, {"tool_choice": "none"}),
         (Wire.OPENAI_CHAT, {"tool_choice": "required"}),
         (Wire.OPENAI_CHAT, {"tool_choice": {"type": "function", "function": {"name": "read"}}}),

@@ -7,16 +7,18 @@ again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
-from ...text.compression import Ask, compress
-from ...text.compression.repeats import Earlier, folded, is_note, whole
+from ...text.compression import Ask, compress, detect
+from ...text.compression.digest import missing
+from ...text.compression.repeats import folded, is_note
 from .results import Result
+from .standing import Standing
 
-__all__ = ["Form", "Rules", "earlier", "form_of"]
+__all__ = ["Form", "Rules", "form_of"]
 
 How = Literal["repeat", "lossless", "reduced"]
 
@@ -27,8 +29,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     least: int = 60
     reduced_from: int = 500
+    code_from: int = 3_000
     summary_from: int = 5_000
     repeats: bool = True
+    codecs: bool = True
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -48,7 +52,7 @@ class Form(msgspec.Struct, frozen=True):
 
 def form_of(
     result: Result,
-    before: Sequence[Earlier],
+    before: Standing,
     *,
     ask: Ask,
     rules: Rules,
@@ -65,46 +69,44 @@ def form_of(
         return None
     found: list[Form] = []
     if rules.repeats:
-        same = whole(text, before)
-        again = same if same is not None else _folded(text, before)
+        same = before.whole(text)
+        form = folded(text, before.index) if same is None else None
+        again = same if same is not None else form.text if form is not None else None
         if again is not None:
             found.append(Form(again, "repeat", "repeat", tokens, count(again)))
-    if not found or found[0].after > _NEARLY_ALL * tokens:
-        room = _room(tokens, rules) if reference is not None and not _tells_of_errors(text) else None
+    if rules.codecs and (not found or found[0].after > _NEARLY_ALL * tokens):
+        room = _room(text, tokens, rules) if reference is not None and not _tells_of_errors(text) else None
         shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=reference if room else None)
         if shorter.changed:
-            how: How = "reduced" if shorter.references else "lossless"
-            named = shorter.references[0] if shorter.references else ""
-            found.append(Form(shorter.text, how, shorter.kind, tokens, shorter.tokens_after, named))
+            if shorter.references:
+                reduced = _with_identifiers(text, shorter.text)
+                found.append(Form(reduced, "reduced", shorter.kind, tokens, count(reduced), shorter.references[0]))
+            else:
+                found.append(Form(shorter.text, "lossless", shorter.kind, tokens, shorter.tokens_after))
     best = min(found, key=lambda form: form.after, default=None)
     return best if best is not None and best.saved >= max(_LEAST_SAVED, _LEAST_SHARE * tokens) else None
 
 
-def earlier(results: Iterable[Result], lossless: Callable[[Result], bool]) -> list[Earlier]:
-    """What later results may refer to. lossless: whether what is sent of one lets everything be read."""
-    found: list[Earlier] = []
-    for result in results:
-        if result.untouched:
-            found.append(Earlier(result.name, result.original))
-        elif is_note(result.sent):
-            found.append(Earlier(result.name, result.sent))
-        elif lossless(result):
-            found.append(Earlier(result.name, result.original, result.original))
-    return found
+def _room(text: str, tokens: int, rules: Rules) -> int | None:
+    """What a result may take: a long one more than a short one, but not in proportion. None: all of it.
 
-
-def _folded(text: str, before: Sequence[Earlier]) -> str | None:
-    form = folded(text, before)
-    return form.text if form is not None else None
-
-
-def _room(tokens: int, rules: Rules) -> int | None:
-    """What a result may take: a long one more than a short one, but not in proportion. None: all of it."""
+    Code is read to be changed, line by line: a file of usual length is left as it is.
+    """
     if tokens < rules.reduced_from:
+        return None
+    if tokens < rules.code_from and detect(text) == "code":
         return None
     if tokens < rules.summary_from:
         return max(rules.reduced_from // 2, tokens // 3)
     return max(rules.summary_from // 3, tokens // 8)
+
+
+def _with_identifiers(text: str, form: str) -> str:
+    """The form, and a line with what later calls may name of what it leaves out. JSON stays as it is."""
+    if form.lstrip()[:1] in ("{", "[", '"'):
+        return form
+    named = missing(text, form)
+    return f"{form.rstrip()}\n[left out: {named}]" if named else form
 
 
 def _tells_of_errors(text: str) -> bool:

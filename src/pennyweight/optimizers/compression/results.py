@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from ...wire.blocks import Block, Conversation
+from ...wire.blocks import Block, Conversation, Message
 
-__all__ = ["Result", "results"]
+__all__ = ["Result", "given_back", "results"]
 
 MOST_NAME_CHARS = 72
 _HEAD_CHARS, _TAIL_CHARS = 44, 24
+_LONG = 1_000
 _UNFIT = re.compile(r"[\[\]\"\\\r\n\s]+")
 
 
@@ -27,7 +28,13 @@ class Result(msgspec.Struct, frozen=True):
     message: int
     block: Block
     original: str
+    tool: str = ""
     arguments: str = ""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """What tells its call from those that ask for something else."""
+        return self.tool, self.arguments
 
     @property
     def sent(self) -> str:
@@ -40,29 +47,83 @@ class Result(msgspec.Struct, frozen=True):
 
 def results(sent: Conversation, asked: Conversation) -> Iterator[Result]:
     """All of a conversation in order. sent: with the forms of earlier calls. asked: as the caller wrote it."""
-    originals = asked is not sent and {key: block.text for key, _, block in _numbered(asked)}
+    alike = len(sent.messages) == len(asked.messages)
     names: Counter[str] = Counter()
-    for key, message, block in _numbered(sent):
-        call = sent.call_of(block)
-        name = _named(call.name if call is not None else block.name, call.text if call is not None else "")
+    for message, position, block in given_back(asked if alike else sent):
+        tool, arguments = _asked(sent, message, block)
+        name = _named(tool, arguments)
         names[name] += 1
         if names[name] > 1:
             name = f"{name} ({names[name]})"
-        original = originals.get(key, block.text) if originals else block.text
-        yield Result(name, message, block, original, call.text if call is not None else "")
+        now = sent.messages[message].blocks[position : position + 1]
+        if now and now[0].kind == block.kind:
+            yield Result(name, message, now[0], block.text, tool, arguments)
 
 
-def _numbered(conversation: Conversation) -> Iterator[tuple[tuple[str, int], int, Block]]:
-    """The results, each under what tells it from the others: its call, and which of that call's texts it is."""
-    seen: Counter[str] = Counter()
-    for message, block in conversation.results():
-        seen[block.call_id] += 1
-        yield (block.call_id, seen[block.call_id]), message, block
+def given_back(conversation: Conversation) -> Iterator[tuple[int, int, Block]]:
+    """The results: each one's message, which block of that it is, and the block.
+
+    Where an agent has no tools in the protocol but writes what is to be run, what came of it stands in a user's name:
+    such a text ends in the prompt of a shell or a closing tag, as another does, and answers a model that wrote a
+    command.
+    """
+    tools = False
+    for index, message in enumerate(conversation.messages):
+        for position, block in enumerate(message.blocks):
+            if block.kind == "result":
+                tools = True
+                yield index, position, block
+    if tools:
+        return
+    found = list(_observations(conversation))
+    ends = Counter(end for *_, end in found)
+    for index, position, block, end in found:
+        if ends[end] > 1:
+            yield index, position, block
+
+
+def _observations(conversation: Conversation) -> Iterator[tuple[int, int, Block, str]]:
+    for index in range(1, len(conversation.messages)):
+        message = conversation.messages[index]
+        if message.role != "user" or not message.blocks or not _commands(conversation.messages[index - 1]):
+            continue
+        block = message.blocks[-1]
+        end = block.text[-_END_CHARS:].rstrip().rpartition("\n")[2]
+        if block.kind == "text" and _PROMPT.search(end):
+            yield index, len(message.blocks) - 1, block, end
+
+
+def _asked(conversation: Conversation, message: int, block: Block) -> tuple[str, str]:
+    """The tool that gave a result, and what it was asked for."""
+    if block.kind == "text":
+        command = _COMMAND.findall(conversation.messages[message - 1].text)
+        return command[-1].strip() if command else "", ""
+    call = conversation.call_of(block) if block.call_id else _nameless(conversation, message)
+    return (call.name, call.text) if call is not None else (block.name, "")
+
+
+def _commands(message: Message) -> bool:
+    """Whether a model wrote something that is to be run."""
+    return message.role == "assistant" and ("```" in message.text or "</" in message.text)
+
+
+_COMMAND = re.compile(r"```[a-z]*\n(.*?)```", re.DOTALL)
+_END_CHARS = 200
+_PROMPT = re.compile(r"^(?:[^\n]{0,80}[$#>%]|</[\w-]{1,40}>)$")
+
+
+def _nameless(conversation: Conversation, message: int) -> Block | None:
+    """The call that a result without an id answers: results follow their calls in the calls' order."""
+    turn = message - 1
+    while turn >= 0 and conversation.messages[turn].role == "tool":
+        turn -= 1
+    calls = [block for block in conversation.messages[turn].blocks if block.kind == "call"] if turn >= 0 else []
+    return calls[message - turn - 1] if 0 < message - turn <= len(calls) else None
 
 
 def _named(tool: str, arguments: str) -> str:
     """A tool's name and what it was asked for, short enough to be said again and again."""
-    said = " ".join((tool or "a tool", *_values(arguments)))
+    said = " ".join((tool[:_LONG] or "a tool", *_values(arguments)))
     said = _UNFIT.sub(" ", said).strip() or "a tool"
     if len(said) <= MOST_NAME_CHARS:
         return said

@@ -8,11 +8,13 @@ must not be called. A call to one of those never reaches the client: `backends.o
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ...call import Call
+from ...prefix import marks_of, with_marks
 from ...request import Request, Wire
 from ...wire.offered import DISPATCHER, catalogue
 from .marks import TTL_S, places, ttl_of, unmarked
@@ -29,15 +31,21 @@ _any = msgspec.json.Decoder()
 
 class Head(msgspec.Struct, frozen=True):
     """What a session's ordinary calls begin with, as last sent. `bound`: fields that cached messages hang on
-    (`tool_choice`, `thinking`); `first`: the print of the conversation's first message; `ttl_s`: how long its entries
-    live, 0.0 without cache marks where the provider wants them. `at`: when it was last sent, unix seconds."""
+    (`tool_choice`, `thinking`); `first`: prints of its first message as it came and as sent; `ttl_s`: how long its
+    entries live, 0.0 without cache marks where the provider wants them. `at`: when it was last sent, unix seconds.
+
+    `own_tools`, `own_system`: as the caller wrote them. `forms`: of messages that were sent in another form, by the
+    prints of what the caller wrote; None: the conversation was sent with messages left out or put in."""
 
     tools: bytes
     system: bytes
     bound: bytes
-    first: bytes
+    first: frozenset[bytes]
     ttl_s: float
     at: float
+    own_tools: bytes
+    own_system: bytes
+    forms: dict[bytes, bytes] | None
 
 
 def head_of(call: Call, last: Head | None) -> Head | None:
@@ -45,14 +53,31 @@ def head_of(call: Call, last: Head | None) -> Head | None:
     found = shape(call.request)
     if found is None or len(found.items) <= found.lead:
         return None
+    came = shape(call.original) if call.rewritten else found
+    if came is None or len(came.items) <= came.lead:
+        return None
     tools, system = joined(found.tools), found.system
+    own_tools, own_system = joined(came.tools), came.system
     if last is not None and last.tools == tools and last.system == system:
         tools, system = last.tools, last.system  # the same bytes once, not once per call
+    own_tools = tools if own_tools == tools else own_tools
+    own_system = system if own_system == system else own_system
     ttl_s = _IDLE_S
     if call.request.wire is Wire.ANTHROPIC_MESSAGES:
         ttls = {ttl_of(tools), ttl_of(system)} - {None}
         ttl_s = min((TTL_S[ttl] for ttl in ttls if ttl is not None), default=0.0)
-    return Head(tools, system, _bound(call.request), print_of(found.items[found.lead]), ttl_s, call.at)
+    firsts = frozenset((print_of(came.items[came.lead]), print_of(found.items[found.lead])))
+    forms = _forms(came, found)
+    return Head(tools, system, _bound(call.request), firsts, ttl_s, call.at, own_tools, own_system, forms)
+
+
+def _forms(came: Shape, sent: Shape) -> dict[bytes, bytes] | None:
+    """Behind the instructions: what was sent in place of what came, marks aside."""
+    if len(came.items) != len(sent.items) or came.lead != sent.lead:
+        return None
+    pairs = zip(came.items[came.lead :], sent.items[sent.lead :], strict=True)
+    changed = ((a, b) for a, b in pairs if a is not b and bytes(a) != bytes(b))
+    return {before: unmarked(bytes(b)) for a, b in changed if (before := print_of(a)) != print_of(b)}
 
 
 _IDLE_S = 300.0
@@ -68,9 +93,10 @@ def lends(head: Head, call: Call, found: Shape, sent: Raws) -> bool:
     """Whether the head is warm, and the wake's conversation the one behind it."""
     return (
         0 <= call.at - head.at < head.ttl_s
+        and head.forms is not None
         and head.bound == _bound(call.request)
         and len(sent) > found.lead
-        and print_of(sent[found.lead]) == head.first
+        and print_of(sent[found.lead]) in head.first
     )
 
 
@@ -80,9 +106,10 @@ def behind(head: Head, found: Shape, sent: Raws, place: int, *, stays: bool, mos
     place: of the wake's own message. stays: a later step of the wake will probably read what is written up to there.
     """
     text = changes(head, found.tools, found.system, most_bytes=most_bytes)
+    assert head.forms is not None  # `lends` saw to that
     if not text or place <= found.lead:
         return None
-    moved = [bytes(raw) for raw in sent]
+    moved = [_as_sent(bytes(raw), head.forms) if at < place else bytes(raw) for at, raw in enumerate(sent)]
     if found.lead:
         moved[0] = head.system
     else:
@@ -99,6 +126,12 @@ def behind(head: Head, found: Shape, sent: Raws, place: int, *, stays: bool, mos
             return None
     moved.insert(place, msgspec.json.encode({"role": "user", "content": text}))
     return moved
+
+
+def _as_sent(raw: bytes, forms: Mapping[bytes, bytes]) -> bytes:
+    """A message of the history as the session's calls were sent it, with the marks that it has now."""
+    form = forms.get(print_of(raw)) if forms else None
+    return with_marks(form, marks_of(raw)) if form is not None else raw
 
 
 _MOST_MARKS = 4  # docs.claude.com, "Prompt caching"
@@ -133,10 +166,10 @@ def changes(head: Head, tools: Raws, system: bytes, *, most_bytes: int = 24_000)
 
     None where the wake needs what the head lacks: a tool, or one with other parameters; or where too much differs.
     """
-    ours, theirs = texts(head.system), texts(system)
+    ours, theirs = texts(head.own_system), texts(system)
     if ours is None or theirs is None:
         return None
-    described = _described(msgspec.json.decode(head.tools), [_any.decode(tool) for tool in tools])
+    described = _described(msgspec.json.decode(head.own_tools), [_any.decode(tool) for tool in tools])
     if described is None:
         return None
     withheld, new_descriptions = described

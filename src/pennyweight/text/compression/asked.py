@@ -21,7 +21,7 @@ NARROW_LINES = 400
 """A range of more lines than these is how a tool says "the whole file"."""
 
 _NAME = re.compile(r"\w+")
-_FILE = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
+_JOINED = re.compile(r"\w+(?:[.\-]\w+)+")
 _UNSPACED = re.compile("[぀-ヿ㐀-䶿一-鿿가-힯]{2,}")
 _CALLED = re.compile(r"(\w+)\(|[`'\"]([\w.]+)[`'\"]|\.(\w+)")
 _SOUGHT_KEYS = frozenset(
@@ -85,11 +85,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def words_in(text: str) -> set[str]:
-    """The names in a text, in lower case: words, words with dots, pairs of characters of scripts without spaces."""
+    """The names in a text, in lower case: words, words joined by dots or hyphens, pairs of unspaced characters."""
     low = text.lower()
     seen = set(_NAME.findall(low))
-    if "." in low:
-        seen.update(_FILE.findall(low))
+    if "." in low or "-" in low:
+        seen.update(_JOINED.findall(low))
     if not low.isascii():
         seen.update(_pairs(low))
     return seen
@@ -103,9 +103,7 @@ def wanted(ask: Ask) -> Wanted:
     narrow = any(0 <= last - first < NARROW_LINES for first, last in _ranges(arguments))
     fields = _fields(arguments)
     values = "\n".join(value for value in fields.values() if isinstance(value, str)) if fields else arguments
-    plain = {
-        word for word in words_in(f"{query}\n{values}") if not word.isascii() or (len(word) > 2 and not word.isdigit())
-    }
+    plain = {word for word in words_in(f"{query}\n{values}") if _counts(word)}
     if fields:
         telling.update(_sought(fields))
         if (span := _span(fields)) is not None:
@@ -116,6 +114,10 @@ def wanted(ask: Ask) -> Wanted:
     return Wanted(frozenset(telling), frozenset(plain - telling - _PLAIN), tuple(ranges), narrow)
 
 
+def _counts(word: str) -> bool:
+    return len(word) > 2 or not word.isascii() or (len(word) > 1 and word.isdigit())
+
+
 def _told(said: str, *, quoted: bool = True) -> Iterable[str]:
     """Names that are no plain words: with digits, underscores, capitals within, dots; called, quoted or after a dot."""
     for word in _NAME.findall(said):
@@ -123,8 +125,9 @@ def _told(said: str, *, quoted: bool = True) -> Iterable[str]:
             inner = word[1:]
             if "_" in inner or (word.isascii() and (not word.isalpha() or inner != inner.lower() != inner.upper())):
                 yield word.lower()
-    for name in _FILE.findall(said):
-        yield name.lower()
+    for name in _JOINED.findall(said):
+        if "." in name or name.count("-") > 1 or any(sign.isdigit() for sign in name):
+            yield name.lower()
     if quoted:
         for called, cited, part in _CALLED.findall(said):
             name = (called or cited or part).lower()

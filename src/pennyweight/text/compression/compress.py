@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
 from .codecs import CODECS
-from .detect import Found, detect, look
+from .detect import Found, look
 from .parts import Part, parts_of
 from .shape import Ask, Codec, Kind, Note
-from .wrappers import Enveloped, Numbered, enveloped, numbered, renumbered, unwrapped
+from .wrappers import Enveloped, Numbered, Wrapped, enveloped, numbered, renumbered, unwrapped
 
 __all__ = ["Compressed", "compress"]
 
@@ -30,6 +30,8 @@ makes of 50 MB is ten times that."""
 SHORT_CHARS = 16
 DEEPEST = 3
 PART_CHARS = 600
+
+Asked = Kind | Literal["auto"]
 
 _FENCED_KINDS = ("code", "diff", "markdown", "search")
 """Kinds whose own texts hold fences, or lines like them."""
@@ -66,24 +68,27 @@ class _Work(msgspec.Struct, frozen=True):
     count: Callable[[str], int]
     ask: Ask
     note: Note | None
+    codecs: Mapping[Kind, Codec]
 
 
 def compress(
     text: str,
     *,
     count: Callable[[str], int],
-    kind: Kind | Literal["auto"] = "auto",
+    kind: Asked = "auto",
     ask: Ask = Ask(),  # noqa: B008 - frozen
     room_tokens: int | None = None,
     reference: str | None = None,
     late: Callable[[], bool] | None = None,
+    codecs: Mapping[Kind, Codec] = CODECS,
 ) -> Compressed:
     """The shortest form of a text that keeps what `ask` is about.
 
     count: tokens of a text. room_tokens: what a form may take in which something is left out; None: nothing is left
     out. reference: the name by which the caller can have the whole text again; without one nothing is left out either.
-    late: whether the time for this is over. Whatever goes wrong, and when it is late, the text comes back as it was;
-    so does one that already holds a note of ours, whoever wrote it: two notes could not be told apart.
+    late: whether the time for this is over. codecs: others in place of the built-in ones, by kind. Whatever goes
+    wrong, and when it is late, the text comes back as it was; so does one that already holds a note of ours, whoever
+    wrote it: two notes could not be told apart.
     """
     before = count(text)
     if len(text) < SHORT_CHARS:
@@ -91,23 +96,25 @@ def compress(
     if late is not None:
         ask = msgspec.structs.replace(ask, late=late)
     lossy = reference is not None and room_tokens is not None and _OURS.search(text) is None
-    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None)
-    told: Kind = detect(text) if kind == "auto" else kind
+    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None, codecs)
+    found = Found("prose", 0.0) if kind == "auto" else Found(kind, 1.0)
     try:
-        best = _best(text, kind, before, room_tokens or 0, work, DEEPEST)
+        around = unwrapped(text)
+        found = look(around.body) if kind == "auto" else found
+        best = _within(around, found, kind, before, room_tokens or 0, work, DEEPEST)
     except TimeoutError:
         best = None
-        log.info("a text was left as it is: no time", extra={"kind": told, "length": len(text)})
+        log.info("a text was left as it is: no time", extra={"kind": found.kind, "length": len(text)})
     except Exception as error:  # noqa: BLE001 - a text may be anything, and must never cost a request
         best = None
-        log.warning("a text could not be compressed", extra={"kind": told, "error": type(error).__name__})
+        log.warning("a text could not be compressed", extra={"kind": found.kind, "error": type(error).__name__})
     after = before if best is None else count(best.text)
     if best is None or after >= before:
-        return Compressed(text, told, before, before)
-    codec = CODECS.get(told)
+        return Compressed(text, found.kind, before, before)
+    codec = codecs.get(found.kind)
     names = (reference,) if best.left_out and reference is not None else ()
     guarantees = codec.guarantees if codec is not None else ()
-    return Compressed(best.text, told, before, after, not best.left_out, names, best.left_out, guarantees)
+    return Compressed(best.text, found.kind, before, after, not best.left_out, names, best.left_out, guarantees)
 
 
 def note(reference: str, left_out: str) -> str:
@@ -115,26 +122,36 @@ def note(reference: str, left_out: str) -> str:
     return f'[{left_out} left out: recall("{reference}") gives the whole text]'
 
 
-def _best(text: str, kind: Kind | Literal["auto"], tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
-    """The shortest form of a text with all that is around it; None where none is shorter."""
-    work.ask.in_time()
+def _best(text: str, tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
+    """The shortest form of a text inside another one; None where none is shorter."""
     around = unwrapped(text)
+    return _within(around, look(around.body), "auto", tokens, room, work, deeper)
+
+
+def _within(
+    around: Wrapped, found: Found, kind: Asked, tokens: int, room: int, work: _Work, deeper: int
+) -> _Form | None:
+    """The shortest form of a text that is of this kind, with all that is around it. `kind`: what the caller said."""
+    work.ask.in_time()
     body = around.body
-    if len(text) > LONG_CHARS:
-        form = _by_codec(body, look(body).kind if kind == "auto" else kind, tokens, room, work)
+    if len(body) > LONG_CHARS:
+        form = _by_codec(body, found.kind, tokens, room, work)
     else:
-        form = _opened(body, kind, tokens, room, work, deeper)
+        form = _opened(body, found, kind, tokens, room, work, deeper)
     return None if form is None else _Form(around.head + form.text + around.tail, form.left_out)
 
 
-def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
+def _opened(body: str, found: Found, kind: Asked, tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
     envelope = enveloped(body) if kind == "auto" and deeper else None
-    if envelope is not None:
-        return _in_envelope(envelope, tokens, room, work, deeper)
+    within = _in_envelope(envelope, tokens, room, work, deeper) if envelope is not None else None
+    if within is not None:
+        return within
     lines = numbered(body.split("\n"))
     if lines is not None:
-        return _between_numbers(lines, kind, room, work)
-    found = Found(kind, 1.0, body) if kind != "auto" else look(body)
+        codec = work.codecs.get(found.kind)
+        if codec is not None and codec.numbers:
+            return _by_codec(body, found.kind, tokens, room, work)
+        return _between_numbers(lines, found.kind, room, work)
     parts = parts_of(body) if kind == "auto" and deeper and (found.mixed or _FENCE.search(body)) else []
     fenced = any(part.fenced for part in parts) and found.kind not in _FENCED_KINDS
     form = _by_parts(parts, tokens, room, work, deeper) if fenced else None
@@ -143,7 +160,7 @@ def _opened(body: str, kind: Kind | Literal["auto"], tokens: int, room: int, wor
 
 
 def _by_codec(body: str, kind: Kind, tokens: int, room: int, work: _Work) -> _Form | None:
-    codec = CODECS.get(kind)
+    codec = work.codecs.get(kind)
     if codec is None or (len(body) > LONG_CHARS and not codec.streams):
         return None
     best = _lossless(codec, body, work)
@@ -167,15 +184,14 @@ def _lossless(codec: Codec, body: str, work: _Work) -> _Form | None:
 
 
 def _in_envelope(envelope: Enveloped, tokens: int, room: int, work: _Work, deeper: int) -> _Form | None:
-    form = _best(envelope.body, "auto", tokens, room, work, deeper - 1)
+    form = _best(envelope.body, tokens, room, work, deeper - 1)
     return None if form is None else _Form(envelope.sealed(form.text), form.left_out)
 
 
-def _between_numbers(lines: Numbered, kind: Kind | Literal["auto"], room: int, work: _Work) -> _Form | None:
+def _between_numbers(lines: Numbered, kind: Kind, room: int, work: _Work) -> _Form | None:
     """Numbered lines are shortened without their numbers, and the lines that are kept get theirs back."""
     plain = "\n".join(lines.lines)
-    found = look(plain).kind if kind == "auto" else kind
-    codec = CODECS.get(found)
+    codec = work.codecs.get(kind)
     if codec is None or work.note is None or work.count(plain) <= room:
         return None
     shorter = codec.reduced(plain, work.ask, room * CHARS_PER_TOKEN, work.note)
@@ -193,7 +209,7 @@ def _by_parts(parts: list[Part], tokens: int, room: int, work: _Work, deeper: in
         form = None
         if part.own and len(part.text) >= PART_CHARS:
             size = work.count(part.text)
-            form = _best(part.text, "auto", size, max(room * size // max(tokens, 1), 1), work, deeper - 1)
+            form = _best(part.text, size, max(room * size // max(tokens, 1), 1), work, deeper - 1)
             if form is not None and work.count(form.text) >= size:
                 form = None
         made.append(part.text if form is None else form.text)

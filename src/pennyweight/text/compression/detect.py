@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .codecs import CODECS
-from .shape import Kind, Sample
+from .shape import Codec, Kind, Sample
 from .wrappers import numbered, unwrapped
 
 __all__ = ["Found", "detect", "look", "sample"]
@@ -15,11 +15,10 @@ SURE = 0.5
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The kind, how sure that is in [0, 1], and the text without what stands around it."""
+    """The kind, and how sure that is, in [0, 1]."""
 
     kind: Kind
     sure: float
-    body: str
 
     @property
     def mixed(self) -> bool:
@@ -40,21 +39,21 @@ def detect(text: str) -> Kind:
 def look(body: str) -> Found:
     """The same for a text that stands by itself."""
     if not body:
-        return Found("prose", 0.0, body)
+        return Found("prose", 0.0)
     seen = _without_numbers(sample(body))
     best: Kind = "prose"
     most = SURE
     for kind, codec in CODECS.items():
-        sure = _sniffed(kind, seen) if codec is not None else 0.0
+        sure = _sniffed(codec, seen)
         if sure > most:
             best, most = kind, sure
-    return Found(best, most if best != "prose" else 0.0, body)
+    return Found(best, most if best != "prose" else 0.0)
 
 
-def _sniffed(kind: Kind, seen: Sample) -> float:
+def _sniffed(codec: Codec, seen: Sample) -> float:
     """A sniff that raises has found nothing: one codec's fault is not another's."""
     try:
-        return CODECS[kind].sniff(seen)
+        return codec.sniff(seen)
     except Exception:  # noqa: BLE001 - a text may be anything
         return 0.0
 

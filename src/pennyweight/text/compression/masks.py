@@ -17,7 +17,7 @@ __all__ = ["MANY_VALUES", "columns", "masked", "merged"]
 MANY_VALUES = 24
 """Different words in one place of otherwise equal templates from which on that place is a variable. Names of states,
 services and methods are fewer; at 8 types were lost in logs with known types, at 16 and more none."""
-WORDS_AROUND = 3
+WORDS_AROUND = 2
 """Words that must be the same around such a place."""
 MOST_MERGED = 20_000
 LONGEST_TOKENS = 64
@@ -38,6 +38,11 @@ _WORD = re.compile(
 _HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{4,}|0[xX][0-9a-fA-F]*")
 _DIGITS = re.compile(r"\d+")
 _JOINED = re.compile(r"#(?:(?:[.,:+/]|[-]{1,2})#){1,64}(?!\w)")
+# What a request or a program ended with is no mere value: the class of an HTTP status (RFC 9110, section 15), and
+# whether an exit status is zero.
+_STATUS = re.compile(r"(?i)(?:\bHTTP/[\d.]{1,4}\"? |\bstatus(?:[ _]?code)?[\"']?[=: ]{1,3})([1-5])\d\d\b")
+_EXIT = re.compile(r"(?i)\b(?:exit(?:ed with)?[ _]?(?:code|status)?|return[ _]?code|rc)[\"']?[=: ]{1,3}0\b")
+_CLASSES = {"1": "told", "2": "done", "3": "moved", "4": "refused", "5": "broken"}
 _SIGN = re.compile(r"(?<!\w)-(?=#)")
 # Top-level names that are no common word or suffix of an identifier (.id, .in, .it, .is and the like are left out).
 _TOP = (
@@ -65,6 +70,11 @@ _SOFT = ((_PATH, "/"), (_VALUE, "~"), (_QUOTED, '"~"'))
 
 def masked(line: str, places: Sequence[int] = ()) -> str:
     """The template of a line. `places`: from `columns`, the leading fields that are a value as a whole."""
+    low = line.lower()
+    if "status" in low or "http/" in low:
+        line = _STATUS.sub(lambda found: f"{found[0][:-3]}{_CLASSES[found[1]]}", line)
+    if "exit" in low or "rc" in low or "code" in low:
+        line = _EXIT.sub("exit zero", line)
     if places:
         fields = line.split(None, FIRST_COLUMNS)
         for place in places:

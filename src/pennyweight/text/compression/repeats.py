@@ -8,11 +8,11 @@ verbatim, never for another note. `expanded` is the exact inverse.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-__all__ = ["Earlier", "Folded", "expanded", "folded", "is_note", "whole"]
+__all__ = ["Earlier", "Folded", "Index", "expanded", "folded", "is_note", "whole"]
 
 LEAST_LINES, LEAST_GAIN_CHARS = 3, 40
 LONG_RUN_CHARS = 240
@@ -22,10 +22,10 @@ LEAST_SHARE = 0.04
 """Of a text that must be saved: else it is better read as it is."""
 
 CANDIDATES = 12
-"""Places of one line that are tried: of what is everywhere, the first ones do."""
+"""Places of one line that are tried: of what is everywhere, the newest do."""
 
 SOURCE_CHARS = 4_000_000
-"""Of earlier results, the newest so many characters are looked at."""
+"""Of earlier results, the first so many characters are looked at."""
 
 _OPENING = "[again: "
 _NOTE = re.compile(
@@ -85,29 +85,29 @@ def whole(text: str, earlier: Sequence[Earlier]) -> str | None:
     return None
 
 
-def folded(text: str, earlier: Sequence[Earlier]) -> Folded | None:
+def folded(text: str, earlier: Sequence[Earlier] | Index) -> Folded | None:
     """The text with notes for what it repeats, of `earlier` and of itself; None where that is not worth it.
 
     Never for a text in which something reads like a note: what comes out can always be told apart from what went in.
     """
     if is_note(text) or not LEAST_GAIN_CHARS <= len(text) <= SOURCE_CHARS:
         return None
+    index = earlier if isinstance(earlier, Index) else Index(earlier)
     lines = _lines(text)
-    sources = _sources(earlier, set(lines.texts))
     json = _was_json(text)
     for own in (True, False):
-        found = _Folding(lines, sources, own=own).run()
+        found = _Folding(lines, index, own=own).run()
         if found is None or len(found.text) > (1 - LEAST_SHARE) * len(text):
             continue
-        if (not json or _is_json(found.text)) and _stands_for(found.text, earlier, text):
+        if (not json or _is_json(found.text)) and _stands_for(found.text, index, text):
             return found
     return None
 
 
-def _stands_for(form: str, earlier: Sequence[Earlier], text: str) -> bool:
+def _stands_for(form: str, index: Index, text: str) -> bool:
     """Whether a form gives back its text: with its own lines gone, what ends a line may be told otherwise in it."""
     try:
-        return expanded(form, earlier) == text
+        return _filled_in(form, index.lines_of) == text
     except ValueError:
         return False
 
@@ -121,19 +121,24 @@ def expanded(form: str, earlier: Sequence[Earlier]) -> str:
         if source is None:
             raise ValueError("a note names a result that is not there")
         return source.text if source.whole is None else source.whole
+    return _filled_in(form, lambda name: _lines(by_name[name].text) if name in by_name else None)
+
+
+def _filled_in(form: str, lines_of: Callable[[str], _Lines | None]) -> str:
     own = _lines(form)
-    split: dict[str, _Lines] = {}
+    split: dict[str, _Lines | None] = {}
     last: list[str] = []
 
     def stands_for(match: re.Match[str]) -> str:
-        if match["own"]:
-            lines = own
-        else:
+        lines: _Lines | None = own
+        if not match["own"]:
             name = match["name"] or (last[0] if last else "")
-            if name not in by_name:
-                raise ValueError("a note names a result that is not there")
             last[:] = [name]
-            lines = split.setdefault(name, _lines(by_name[name].text))
+            if name not in split:
+                split[name] = lines_of(name)
+            lines = split[name]
+        if lines is None:
+            raise ValueError("a note names a result that is not there")
         first = int(match["first"] or 0)
         final = int(match["last"] or first)
         if match["whole"] or not 0 < first <= final <= len(lines.texts):
@@ -184,36 +189,73 @@ def _shifted(line: str, shift: int) -> str:
 _Places = dict[str, list[tuple[int, int]]]
 
 
-class _Sources(msgspec.Struct, frozen=True):
-    """Earlier results by number: their names, their lines, and where each line of interest stands."""
+class Index:
+    """Where the lines of earlier results stand. Grows with a conversation: each result is gone over once.
 
-    names: list[str]
-    lines: list[_Lines]
-    places: _Places
+    base: another one to which this adds, and which must not grow any more.
+    """
 
+    def __init__(self, earlier: Iterable[Earlier] = (), *, base: Index | None = None) -> None:
+        self.chars = 0
+        self._base = base
+        self._first: int = base.count if base is not None else 0  # the number of our first source
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._lines: list[_Lines] = []
+        self._places: _Places = {}
+        for source in earlier:
+            self.add(source)
 
-def _sources(earlier: Sequence[Earlier], wanted: set[str]) -> _Sources:
-    found = _Sources([], [], {})
-    bare = {_bare(line) for line in wanted}
-    room = SOURCE_CHARS
-    for source in reversed(earlier):
-        room -= len(source.text)
-        if room < 0:
-            break
-        if not _nameable(source.name):
-            continue
+    @property
+    def count(self) -> int:
+        return self._first + len(self._names)
+
+    def add(self, source: Earlier) -> None:
+        """Take up one more; one that could not be named in a note, or for which there is no room, is left out."""
+        if not _nameable(source.name) or self.lines_of(source.name) or self.chars + len(source.text) > SOURCE_CHARS:
+            return
+        number = self._numbers[source.name] = self.count
         lines = _lines(source.text)
-        number = len(found.names)
-        found.names.append(source.name)
-        found.lines.append(lines)
+        self._names.append(source.name)
+        self._lines.append(lines)
+        self.chars += len(source.text)
         for at, line in enumerate(lines.texts):
             if line and not is_note(line):
-                for key in {line, _bare(line)}:
-                    if key in wanted or key in bare:
-                        places = found.places.setdefault(key, [])
-                        if len(places) < CANDIDATES:
-                            places.append((number, at))
-    return found
+                self._put(line, number, at)
+                bare = _bare(line)
+                if bare is not line:
+                    self._put(bare, number, at)
+
+    def _put(self, line: str, number: int, at: int) -> None:
+        places = self._places.get(line)
+        if places is None:
+            self._places[line] = [(number, at)]
+            return
+        places.append((number, at))
+        if len(places) > CANDIDATES:
+            del places[0]
+
+    def places(self, line: str) -> Iterator[tuple[int, int]]:
+        """The newest places of a line, the last first: the number of its source, and which line there."""
+        yield from reversed(self._places.get(line, ()))
+        if self._base is not None:
+            yield from self._base.places(line)
+
+    def name(self, number: int) -> str:
+        if self._base is not None and number < self._first:
+            return self._base.name(number)
+        return self._names[number - self._first]
+
+    def lines(self, number: int) -> _Lines:
+        if self._base is not None and number < self._first:
+            return self._base.lines(number)
+        return self._lines[number - self._first]
+
+    def lines_of(self, name: str) -> _Lines | None:
+        number = self._numbers.get(name)
+        if number is None:
+            return self._base.lines_of(name) if self._base is not None else None
+        return self.lines(number)
 
 
 def _bare(line: str) -> str:
@@ -238,7 +280,7 @@ class _Run(msgspec.Struct, frozen=True):
 class _Folding:
     """Goes once over the lines: the longest run that starts here, or the line as it is."""
 
-    def __init__(self, lines: _Lines, sources: _Sources, *, own: bool) -> None:
+    def __init__(self, lines: _Lines, sources: Index, *, own: bool) -> None:
         """own: also for what the text repeats of itself."""
         self._lines = lines
         self._sources = sources
@@ -286,21 +328,21 @@ class _Folding:
     def _candidates(self, line: str) -> Iterator[tuple[int, int, int]]:
         if not line:
             return
-        for source, start in (*self._sources.places.get(line, ()), *self._own.get(line, ())):
+        for source, start in (*self._sources.places(line), *self._own.get(line, ())):
             yield source, start, 0
         bare = _bare(line)
         if bare == line or len(bare) < 2:
             return
         number = _number(line)
-        for source, start in self._sources.places.get(bare, ()):
-            there = self._sources.lines[source].texts[start]
+        for source, start in self._sources.places(bare):
+            there = self._sources.lines(source).texts[start]
             shift = number - _number(there)
             if shift and _shifted(there, shift) == line:
                 yield source, start, shift
 
     def _extent(self, at: int, source: int, start: int, shift: int) -> int:
         """How many lines from `at` on are those of the source from `start` on."""
-        ours, theirs = self._lines, self._out if source < 0 else self._sources.lines[source]
+        ours, theirs = self._lines, self._out if source < 0 else self._sources.lines(source)
         most = min(len(ours.texts) - at - ours.inside, len(theirs.texts) - start)
         if ours.inside and not at:
             return 0
@@ -322,7 +364,7 @@ class _Folding:
             return f"{_OPENING}{lines} of this result]"
         if run.source == self._last:
             return f"{_OPENING}{lines}{shift} of the same result]"
-        return f"{_OPENING}{lines}{shift} of the result of {self._sources.names[run.source]}]"
+        return f"{_OPENING}{lines}{shift} of the result of {self._sources.name(run.source)}]"
 
     def _pays(self, at: int, run: _Run, note: str) -> bool:
         chars = sum(map(len, self._lines.texts[at : at + run.count])) + run.count - 1

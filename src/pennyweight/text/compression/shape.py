@@ -135,7 +135,7 @@ class Codec(msgspec.Struct, frozen=True):
     None where there is none that is shorter. reduced(text, ask, room, note): a form of about `room` characters in which
     something is left out and a note says so; None where nothing should be. `guarantees`: what both forms promise, each
     a sentence that a test of this codec is named after. streams: time and memory grow with the text so
-    slowly that tens of megabytes may be given to it.
+    slowly that tens of megabytes may be given to it. numbers: it reads the numbers that reading tools put before lines.
     """
 
     kind: Kind
@@ -144,3 +144,4 @@ class Codec(msgspec.Struct, frozen=True):
     reduced: Callable[[str, Ask, int, Note], Shorter | None]
     guarantees: tuple[str, ...] = ()
     streams: bool = False
+    numbers: bool = False

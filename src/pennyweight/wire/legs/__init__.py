@@ -16,7 +16,7 @@ import msgspec
 
 from ...request import Edit, Request, Usage, Wire
 
-__all__ = ["Called", "Legs", "Said", "Weaver", "legs"]
+__all__ = ["Called", "Exchange", "Leg", "Legs", "Said", "Weaver", "legs"]
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -39,8 +39,31 @@ class Said(msgspec.Struct, frozen=True):
         return bool(self.ours) and not self.others and not self.cut
 
 
+Leg = tuple[dict[str, Any], Sequence[str]]
+"""A whole answer, and what its calls of our tool gave."""
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What really stood in the place of an answer of which the caller has only a part, to be put back into its next
+    requests: the model then knows what it read, the prompt begins as it did, and signed thinking fits.
+
+    ids: of the client's calls at its end, by which it is found. text: what the caller got said and called. items:
+    what is sent in its place. results: of our calls that stand beside the client's. tokens: that the caller's own
+    prompt has not.
+    """
+
+    ids: tuple[str, ...]
+    text: str
+    items: tuple[Any, ...]
+    results: tuple[Any, ...] = ()
+    tokens: int = 0
+
+
 class Weaver(Protocol):
     """One answer as a stream, out of the streams of its legs, cut anywhere. What is not touched keeps its bytes."""
+
+    called: bool
+    """Whether this leg has called our tool so far."""
 
     asks: bool
     """After the end of a leg: whether the model waits for us. What would end the answer is then held back."""
@@ -73,6 +96,14 @@ class Legs(Protocol):
 
     def turn(self, request: Request, answer: dict[str, Any], results: Sequence[str]) -> tuple[Edit, ...]:
         """What brings a leg and the results of its calls of our tool, in their order, into the conversation."""
+        ...
+
+    def exchange(self, legs: Sequence[Leg]) -> Exchange | None:
+        """What of these legs is to be put back; None where the answer calls nothing of the client's."""
+        ...
+
+    def restored(self, request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ...], tuple[Exchange, ...]]:
+        """The edits that put exchanges back, and which: those whose answer the caller sends as it got it."""
         ...
 
 

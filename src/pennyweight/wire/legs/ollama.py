@@ -10,10 +10,10 @@ import msgspec
 from ...request import Edit, Request, Usage
 from ..recall_tool import NAME
 from ..taps import loads, shaped
-from . import Called, Said, Weaver
+from . import Called, Exchange, Leg, Said, Weaver
 from .pieces import Pieces, by_line
 
-__all__ = ["joined", "said", "turn", "weaver"]
+__all__ = ["exchange", "joined", "restored", "said", "turn", "weaver"]
 
 _GAP = "\n\n"
 _CUT = "length"
@@ -54,6 +54,15 @@ def turn(request: Request, answer: dict[str, Any], results: Sequence[str]) -> tu
     return tuple(Edit(("messages", at + number), item) for number, item in enumerate((back, *given)))
 
 
+def exchange(legs: Sequence[Leg]) -> Exchange | None:
+    """Calls have no ids here by which an answer could be found again."""
+    return None
+
+
+def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ...], tuple[Exchange, ...]]:
+    return (), ()
+
+
 def weaver() -> Weaver:
     return _Weaver()
 
@@ -90,7 +99,7 @@ class _Weaver:
         self._leg = 0
         self._text = False  # the caller has seen text
         self._parted = True  # no blank line is due
-        self._ours = self._others = False
+        self.called = self._others = False
         self._output = 0  # of the legs before
 
     def feed(self, chunk: bytes) -> bytes:
@@ -103,7 +112,7 @@ class _Weaver:
         self._output += usage.output_tokens if usage is not None else 0
         self._leg += 1
         self._parted = not self._text
-        self.asks = self._ours = self._others = False
+        self.asks = self.called = self._others = False
 
     def _see(self, piece: bytes) -> bytes:
         try:
@@ -113,9 +122,9 @@ class _Weaver:
         message = line.message
         calls = (message.tool_calls if message is not None else None) or ()
         ours = [call.function is not None and call.function.name == NAME for call in calls]
-        self._ours = self._ours or any(ours)
+        self.called = self.called or any(ours)
         self._others = self._others or not all(ours)
-        if not self._leg and not self._ours:
+        if not self._leg and not self.called:
             self._text = self._text or bool(message is not None and message.content)
             return piece
         return self._changed(loads(piece))
@@ -133,7 +142,7 @@ class _Weaver:
             self._text = self._parted = True
         says = any(message.get(key) for key in ("content", "thinking", "tool_calls"))
         if body.get("done") is True:
-            self.asks = self._ours and not self._others and body.get("done_reason") != _CUT
+            self.asks = self.called and not self._others and body.get("done_reason") != _CUT
             if self.asks:
                 body = {key: body[key] for key in ("model", "created_at") if key in body} | {"done": False}
             elif isinstance(body.get("eval_count"), int):

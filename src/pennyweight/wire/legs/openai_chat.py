@@ -1,4 +1,7 @@
-"""Legs of Chat Completions: one id and one role for all, texts parted by a blank line, calls numbered anew."""
+"""Legs of Chat Completions: one id and one role for all, texts parted by a blank line, calls numbered anew.
+
+Signed reasoning (`reasoning_details`) is shown of the first leg only: see `anthropic_messages`.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,22 @@ from typing import Any
 
 import msgspec
 
+from ...prefix import marks_of, with_marks
 from ...request import Edit, Request, Usage
 from .. import sse
 from ..recall_tool import NAME
 from ..taps import loads, shaped
-from . import Called, Said, Weaver
+from . import Called, Exchange, Leg, Said, Weaver
 from .pieces import Pieces, by_event, event_of
 
-__all__ = ["GAP", "joined", "said", "turn", "weaver"]
+__all__ = ["GAP", "exchange", "joined", "restored", "said", "turn", "weaver"]
 
 GAP = "\n\n"
 """Between the texts of two legs, where a protocol has room for one text only."""
 
 _CUT = frozenset({"length", "content_filter"})
 _ENDED = "stop"
+_SIGNED = "reasoning_details"
 _SENT_BACK = ("role", "content", "tool_calls", "reasoning_content", "reasoning", "reasoning_details")
 """What of a leg goes back. Who reasons wants that again in a turn that calls tools; the rest may be refused."""
 
@@ -38,10 +43,12 @@ def joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     last = answers[-1]
     choice = last["choices"][0]
     message = dict(choice["message"])
+    if len(answers) > 1:
+        message.pop(_SIGNED, None)
     calls = [call for call in message.pop("tool_calls", None) or () if not _is_ours(call)]
     earlier = [answer["choices"][0]["message"] for answer in answers[:-1]]
-    for before in reversed(earlier):
-        _prepend(message, before)
+    for leg, before in reversed(list(enumerate(earlier))):
+        _prepend(message, {key: value for key, value in before.items() if key != _SIGNED or not leg})
     if calls:
         message["tool_calls"] = calls
     reason = choice.get("finish_reason")
@@ -54,15 +61,75 @@ def joined(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def turn(request: Request, answer: dict[str, Any], results: Sequence[str]) -> tuple[Edit, ...]:
+    at = len(request.envelope.messages or ())
+    added = (_turn(answer), *_results(answer, results))
+    return tuple(Edit(("messages", at + number), item) for number, item in enumerate(added))
+
+
+def _turn(answer: dict[str, Any]) -> dict[str, Any]:
     message = answer["choices"][0]["message"]
     back = {key: message[key] for key in _SENT_BACK if message.get(key) is not None}
-    at = len(request.envelope.messages or ())
-    given = [
+    return {"role": "assistant", "content": None, **back}
+
+
+def _results(answer: dict[str, Any], results: Sequence[str]) -> list[dict[str, Any]]:
+    calls = said(answer).ours
+    return [
         {"role": "tool", "tool_call_id": call.id, "content": result}
-        for call, result in zip(said(answer).ours, results, strict=True)
+        for call, result in zip(calls, results, strict=True)
     ]
-    back = {"role": "assistant", "content": None, **back}
-    return tuple(Edit(("messages", at + number), item) for number, item in enumerate((back, *given)))
+
+
+def exchange(legs: Sequence[Leg]) -> Exchange | None:
+    last, given = legs[-1]
+    ids = said(last).others
+    if not ids or not all(ids):
+        return None
+    turns = [item for answer, results in legs[:-1] for item in (_turn(answer), *_results(answer, results))]
+    shown = joined([answer for answer, _ in legs])["choices"][0]["message"]
+    return Exchange(ids, _said(shown), (*turns, _turn(last)), tuple(_results(last, given)))
+
+
+def restored(request: Request, kept: Sequence[Exchange]) -> tuple[tuple[Edit, ...], tuple[Exchange, ...]]:
+    sent: list[bytes] = []
+    used: list[Exchange] = []
+    for raw in map(bytes, request.envelope.messages or ()):
+        found = _found(raw, [one for one in kept if one not in used])
+        if found is None:
+            sent.append(raw)
+            continue
+        *before, last = map(msgspec.json.encode, found.items)
+        sent += (*before, with_marks(last, marks_of(raw)), *map(msgspec.json.encode, found.results))
+        used.append(found)
+    edits = (Edit(("messages",), [msgspec.Raw(raw) for raw in sent]),) if used else ()
+    return edits, tuple(used)
+
+
+def _found(raw: bytes, kept: Sequence[Exchange]) -> Exchange | None:
+    """The exchange whose answer a message is."""
+    named = [one for one in kept if one.ids[0].encode() in raw]
+    message = msgspec.json.decode(raw) if named else None
+    return next((one for one in named if _is_of(message, one)), None)
+
+
+def _is_of(message: Any, one: Exchange) -> bool:
+    """Whether a message is the answer that the caller got."""
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return False
+    calls = message.get("tool_calls")
+    calls = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return tuple(map(_id, calls)) == one.ids and _said(message) == one.text
+
+
+def _said(message: dict[str, Any]) -> str:
+    """What a message says and calls, white space aside."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    for call in message.get("tool_calls") or ():
+        named = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        texts += [named.get(key) for key in ("name", "arguments", "input")] if isinstance(named, dict) else []
+    return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 
 def weaver() -> Weaver:
@@ -149,6 +216,7 @@ _decoder = msgspec.json.Decoder(_Chunk)
 class _Weaver:
     def __init__(self) -> None:
         self.asks = False
+        self.called = False
         self._pieces = Pieces(by_event, self._see)
         self._leg = 0
         self._head: dict[str, Any] = {}  # id and time of the first leg
@@ -171,7 +239,7 @@ class _Weaver:
         self._leg += 1
         self._places = []
         self._parted = not self._text
-        self.asks = self._plain = False
+        self.asks = self.called = self._plain = False
 
     def _see(self, piece: bytes) -> bytes:
         event = event_of(piece)
@@ -250,6 +318,7 @@ class _Weaver:
                 delta["tool_calls"] = shown
         if self._leg:
             delta.pop("role", None)
+            delta.pop(_SIGNED, None)
             delta = {key: value for key, value in delta.items() if value is not None and value != ""}
         text = delta.get("content")
         if isinstance(text, str) and text:
@@ -268,6 +337,7 @@ class _Weaver:
         return {**choice, "delta": delta}
 
     def _call(self, call: dict[str, Any]) -> dict[str, Any] | None:
+        self.called = self.called or _is_ours(call)
         place = self._place(call.get("index"), call.get("id"), ours=_is_ours(call))
         if place is None:
             return None

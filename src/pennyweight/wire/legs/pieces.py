@@ -40,6 +40,12 @@ def by_line(data: bytes) -> tuple[list[bytes], bytes]:
 
 def event_of(piece: bytes) -> sse.Event | None:
     """The event in a piece; None for a comment or a blank one."""
+    if piece.endswith(b"\n\n"):  # the two shapes that nearly all events have, without a search for others
+        if piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
+            return sse.Event(piece[6:-2])
+        at = piece.find(b"\ndata: ")
+        if piece.startswith(b"event: ") and at == piece.find(b"\n") and piece.find(b"\n", at + 1) == len(piece) - 2:
+            return sse.Event(piece[at + 7 : -2], piece[7:at].decode("utf-8", "replace"))
     found = sse.events(piece)
     return found[0] if found else None
 

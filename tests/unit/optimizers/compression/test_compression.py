@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.gate_rig import CLAUDE, MARK, Rig, economy, verdicts
+from tests.unit.gate_rig import CLAUDE, MARK, Rig, economy, verdicts, words
 
 from pennyweight.call import Call, Identity, Proposal, Rewrite
 from pennyweight.optimizers.compression import Compression, Settings, build
@@ -14,7 +14,7 @@ from pennyweight.policy import Flag, Policy
 from pennyweight.protocols import Optimizer
 from pennyweight.request import Wire
 from pennyweight.testing.backend import make_call
-from pennyweight.testing.optimizer_contract import ContractParts, OptimizerContract, odd_calls
+from pennyweight.testing.optimizer_contract import ContractKV, ContractParts, OptimizerContract, odd_calls
 from pennyweight.text.compression.repeats import Earlier, expanded
 
 FILE = "".join(f"line {n} of the file says {n * 17} and a little more\n" for n in range(300))
@@ -27,25 +27,25 @@ class Parts(ContractParts):
         self.economy = economy()
 
 
-def optimizer(rig: Rig | None = None, **settings: Any) -> Compression:
+def optimizer(rig: Rig | None = None, kv: Any = None, **settings: Any) -> Compression:
     parts: Any = Parts()
+    parts.kv = kv or parts.kv
     if rig is not None:
         parts.economy, parts.clock = rig.economy, rig.clock
     return build(Settings(**settings), parts)
 
 
 def steps(*results: str, failed: frozenset[int] = frozenset()) -> list[dict[str, Any]]:
-    """A tool loop on Messages: the task, and for each result its call and itself, with a mark on the last."""
+    """A tool loop on Messages: the task, and for each result its call and itself, marks on the task and the last."""
     task = "Find the bug. " + "Be careful with what you change. " * 300
-    messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
+    said = [{"type": "text", "text": task, "cache_control": MARK}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": said}]
     for number, text in enumerate(results):
         use = {"type": "tool_use", "id": f"t{number}", "name": "read", "input": {"path": "src/a.py"}}
         messages.append({"role": "assistant", "content": [use]})
         result = {"type": "tool_result", "tool_use_id": f"t{number}", "content": text}
         messages.append({"role": "user", "content": [result | ({"is_error": True} if number in failed else {})]})
-    last = messages[-1]["content"]
-    if isinstance(last, list):
-        last[-1]["cache_control"] = MARK
+    messages[-1]["content"][-1]["cache_control"] = MARK
     return messages
 
 
@@ -55,9 +55,10 @@ def call(messages: list[dict[str, Any]], *, optimize: Any = "max", session: str 
     return make_call(raw, wire=Wire.ANTHROPIC_MESSAGES, session=session, model=CLAUDE, optimize=optimize)
 
 
-def rigged(**settings: Any) -> Rig:
-    rig = Rig()
-    return Rig(optimizer(rig, **settings), clock=rig.clock, provider=rig.provider, economy=rig.economy)
+def rigged(before: Rig | None = None, kv: Any = None, **settings: Any) -> Rig:
+    """before: the gateway that was there before, at the same provider."""
+    rig = Rig(clock=before.clock, provider=before.provider) if before is not None else Rig()
+    return Rig(optimizer(rig, kv, **settings), clock=rig.clock, provider=rig.provider, economy=rig.economy)
 
 
 def result(rig: Rig, number: int) -> str:
@@ -213,3 +214,98 @@ def test_where_the_optimizer_only_watches_nothing_changes() -> None:
     outcome = watched.ask(call(steps(FILE, EDITED)))
     assert ("compression", "shadowed") in verdicts(outcome)
     assert result(watched, 1) == EDITED
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_after_a_restart_a_session_is_sent_as_it_was(kept: bool) -> None:
+    kv = ContractKV()
+    first = rigged(kv=kv)
+    first.ask(call(steps(FILE)))
+    first.ask(call(steps(FILE, EDITED)))
+    asyncio.run(first.pipeline.settle(first.outcomes[-1]))
+    form = result(first, 1)
+    assert len(form) < 300
+    if not kept:
+        kv.data.clear()
+    second = rigged(first, kv=kv)
+    second.ask(call(steps(FILE, EDITED, "done")))
+    assert (result(second, 1) == form) is kept
+    second.ask(call(steps(FILE, EDITED, "done", "bye")))
+    assert (result(second, 1) == form) is kept
+    bill = second.provider.bills[-2]
+    if kept:
+        assert bill.cache_read_tokens > 0.9 * bill.input_tokens
+
+
+def test_what_is_kept_for_a_restart_is_no_text() -> None:
+    kv = ContractKV()
+    rig = rigged(kv=kv)
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED)))
+    asyncio.run(rig.pipeline.settle(rig.outcomes[-1]))
+    (value,) = kv.data.values()
+    assert len(value) < 100
+    assert b"line" not in value
+
+
+def test_the_tool_stands_in_the_list_from_the_first_request_on_or_not_at_all() -> None:
+    tools = [{"name": "read", "description": "Read a file", "input_schema": {"type": "object"}}]
+    text = "\n".join(
+        f"2026-01-{n % 28 + 1:02} 10:{n % 60:02}:00 status installed package-{n} 1.{n}" for n in range(900)
+    )
+    names = []
+    for recall in ("always", "never", "auto"):
+        rig = rigged(recall=recall)
+        for turn in range(3):
+            rig.ask(call(steps(*("ok", text, "done")[:turn]), tools=tools))
+        names.append([[tool["name"] for tool in sent.body["tools"]] for sent in rig.provider.sent])
+    assert names == [[["read", "recall"]] * 3, [["read"]] * 3, [["read"]] * 3]
+
+
+def test_an_agent_whose_sessions_bring_long_results_gets_the_tool() -> None:
+    tools = [{"name": "read", "description": "Read a file", "input_schema": {"type": "object"}}]
+    rig = rigged()
+    long = "\n".join(words(9, f"w{n}-") for n in range(400))
+    for session in ("a", "b", "c"):
+        for turn in range(4):
+            asked = call(steps(*(long, long[::-1], "done")[:turn]), tools=tools, session=session)
+            outcome = rig.ask(asked, after_s=10.0 if turn else 4_000.0)  # else the head of others is still warm
+            asyncio.run(rig.pipeline.settle(outcome))
+    offered = [len(sent.body["tools"]) for sent in rig.provider.sent]
+    assert offered == [1] * 8 + [2] * 4
+
+
+def test_without_the_tool_nothing_is_left_out() -> None:
+    rig = rigged(recall="never")
+    text = "\n".join(words(9, f"w{n}-") for n in range(400))
+    rig.ask(call(steps()))
+    outcome = rig.ask(call(steps(text)))
+    assert "references" not in outcome.call.facts
+    assert "recall(" not in result(rig, 0)
+
+
+def test_observations_in_a_users_name_are_results() -> None:
+    """As agents write that have no tools in the protocol: commands in a fence, and what came of them."""
+    page = "\n".join(f"{n}:    value_{n} = compute({n * 7})" for n in range(120))
+
+    def seen(text: str) -> dict[str, str]:
+        return {"role": "user", "content": f"{text}\n(Open file: a.py)\nbash-$"}
+
+    command = {"role": "assistant", "content": "Let us look.\n```\nopen a.py 60\n```"}
+    task = {"role": "user", "content": "Find the bug."}
+    body = {"model": "m", "messages": [task, command, seen(page), command, seen(page.replace("420)", "421)"))]}
+    asked = make_call(msgspec.json.encode(body), session="s", optimize="max")
+    proposal = asyncio.run(optimizer().propose(asked))
+    assert proposal is not None
+    assert isinstance(proposal.action, Rewrite)
+    (edit,) = proposal.action.edits
+    assert edit.path == ("messages", 4, "content")
+    assert edit.value.startswith("[again: lines 1-60 of the result of open a.py 60]")
+
+
+def test_what_a_human_writes_is_left_alone() -> None:
+    said = {"role": "user", "content": FILE + "Thanks!"}
+    answer = {"role": "assistant", "content": "```\nx\n```"}
+    body = {"model": "m", "messages": [said, answer, said, answer, said]}
+    asked = make_call(msgspec.json.encode(body), session="s", optimize="max")
+    assert asyncio.run(optimizer().propose(asked)) is None

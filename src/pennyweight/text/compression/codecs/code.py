@@ -7,12 +7,13 @@ editing tool compares exact text, blanks at the ends of lines included.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from ..asked import Wanted, wanted
-from ..gaps import render
+from ..gaps import mark, render
 from ..outlines import BODY, DETAIL, FACT, HEAD, Outline, Part, outline
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
@@ -34,11 +35,15 @@ _STATES = re.compile(
 )
 _ENDS = re.compile(r".*(?:[{};(,)\]]|->.*:|\):|=>|&&|\|\|)$")
 _BEGINS = re.compile(r"\s*(?:#|//|/?\*|\"\"\"|'''|[\w.]+(?:\[[^\]]*\])? [-+*/|]?= \S)|\s+[\w.]+\(")
+_NAME = re.compile(r"[^\W\d][\w.]*\w")
+_CALLED = re.compile(r"([^\W\d]\w+)\(")
 _FENCE = re.compile(r"^(?:```|~~~)", re.MULTILINE)
 SMALL_LINES = 3
 """A body of no more lines is hardly longer than the words that would say it is missing."""
 WORTH = 0.85
 """A shorter form of more than this part of the text is not worth a question that it makes a reader ask."""
+DIGEST_CHARS = 600
+"""Of the names that stand in lines left out only."""
 MARK_CHARS = 24
 NAMES_CHARS = 600
 """Of the names in one mark: a name that is there can be asked for."""
@@ -109,7 +114,7 @@ def _sniff(sample: Sample) -> float:
     strong = sum(_DECLARES.match(line) is not None or _STATES.match(line) is not None for line in filled)
     weak = sum(_ENDS.match(line) is not None or _BEGINS.match(line) is not None for line in filled)
     share = max(strong, weak) / len(filled)
-    if strong < 2 or share < 0.3 or (strong < 0.06 * len(filled) and weak < 0.65 * len(filled)):
+    if strong < 2 or share < 0.3 or (strong < 0.06 * len(filled) and weak < 0.6 * len(filled)):
         return 0.0
     if len(_FENCE.findall(sample.head)) > 1:
         return 0.0
@@ -124,8 +129,11 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     plan = outline(seen.bare)
     if not plan.parts:
         return None
-    keep = _kept(seen, plan, want, room - 200)
+    keep = _kept(seen, plan, want, room - 200 - min(DIGEST_CHARS, room // 8))
     form, missing = render(seen.lines, keep, _label(seen, plan))
+    ask.in_time()
+    if digest := _digest(seen, keep, want):
+        form = f"{form}\n{mark(digest)}"
     left = f"{missing:,} of {len(seen.lines):,} lines of code"
     said = note(f"{left}, each run named by its line numbers,")
     if not missing or len(form) + len(said) > WORTH * len(text):
@@ -228,6 +236,34 @@ def _label(seen: Source, plan: Outline) -> Callable[[int, int], str]:
     return label
 
 
+def _digest(seen: Source, keep: Sequence[bool], want: Wanted) -> str:
+    """Names that stand in lines left out and nowhere else: those that a later call is likeliest to need.
+
+    Of names with a digit, an underscore, a capital or a dot inside, and of those that are called, at most DIGEST_CHARS:
+    plain words of the question first, then by how often they are there. In the order of the text.
+    """
+    shown = set(_NAME.findall("\n".join(line for line, kept in zip(seen.bare, keep, strict=True) if kept)))
+    lost = "\n".join(line for line, kept in zip(seen.bare, keep, strict=True) if not kept)
+    number = Counter(name for name in _NAME.findall(lost) if name not in shown and _tells(name))
+    number.update(name for name in _CALLED.findall(lost) if name not in shown and len(name) > 3)
+    ranked = sorted(number, key=lambda name: (name.lower() not in want.plain, -number[name]))
+    room = min(DIGEST_CHARS, len(lost) // 16)
+    picked: set[str] = set()
+    for name in ranked:
+        if (room := room - len(name) - 2) < 0:
+            break
+        picked.add(name)
+    names = [name for name in number if name in picked]
+    return f"named there: {', '.join(names)}" if names else ""
+
+
+def _tells(name: str) -> bool:
+    inner = name[1:-1]
+    return len(name) > 3 and (
+        "_" in inner or "." in inner or not name.isalpha() or inner != inner.lower() != inner.upper()
+    )
+
+
 def _listed(names: Sequence[str]) -> str:
     """As many of the names as NAMES_CHARS hold, the last one always."""
     room = NAMES_CHARS
@@ -243,6 +279,7 @@ CODEC = Codec(
     sniff=_sniff,
     lossless=narrowed,
     reduced=_reduced,
+    numbers=True,
     guarantees=(
         "Every line kept is verbatim, with its number where it had one.",
         "What was asked about by name or by line is whole.",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ..records import NotExact, NotPacked, Value, compact, parse_all, read, write
-from ..records.pruning import Limits, prune
+from ..records import NotExact, NotPacked, Value, compact, named, parse, parse_all, read, spelled, write
+from ..records.pruning import Limits, Pruner
 from ..records.sizes import about_tokens
 from ..records.values import MAX_CHARS, exactly_equal, scan
 from ..shape import Ask, Codec, Note, Sample, Shorter
@@ -22,9 +22,12 @@ LINES = "jsonl"
 LEAST_GAIN = 0.05
 """What the packed form must save over JSON without spaces, which every reader knows."""
 
+SURE_SHARE = 0.7
+"""A form with so few of the characters is not counted: it has fewer tokens."""
+
 _INSIDE = re.compile(r"^\[json (\d+)\]\n", re.MULTILINE)
 _BEGIN = re.compile(
-    r'\s*[\[{]\s*(?:"(?:[^"\\]|\\.)*"\s*[:,\]]|[\[{\]}]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null)\s*[,\]])'
+    r'\s*(?:[\[{]\s*)++(?:"(?:[^"\\]|\\.)*"\s*[:,\]]|[\]}]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null)\s*[,\]])'
 )
 _BODY = re.compile(r'^[\[{](?=["\[{\]}\n-]|\d+[,.\]]| *$)', re.MULTILINE)
 WRAPPER_CHARS = 4_000
@@ -49,9 +52,8 @@ def packed(text: str) -> str | None:
         form = _form(_values(body))
     except (NotExact, NotPacked, RecursionError):
         return None
-    if len(form) >= len(body):
-        return None
-    return form if not before and not after.strip() else _inside(before, form, after)
+    whole = form if not before and not after.strip() else _inside(before, form, after)
+    return whole if whole is not None and len(whole) < len(text) else None
 
 
 def unpacked(text: str) -> str:
@@ -62,15 +64,38 @@ def unpacked(text: str) -> str:
         size = int(found[1])
         whole = unpacked("\n".join(lines[:size])) + "\n" + "\n".join(lines[size:])
         return text[: found.start()] + (whole if len(lines) > size else whole[:-1])
+    values = _as_json(text)
+    return "\n".join(map(compact, values if values is not None else _read(text)))
+
+
+def _read(text: str) -> list[Value]:
+    """The values of a packed form, or of JSON texts of several lines each, one after another. Raises NotPacked."""
+    several = text.startswith(f"{LINES}\n")
     try:
-        values = parse_all(text)
+        value = read(spelled(text.removeprefix(f"{LINES}\n")))
+    except NotPacked:
+        try:
+            return parse_all(text)
+        except NotExact:
+            pass
+        raise
+    if not several:
+        return [value]
+    if not isinstance(value, list):
+        raise NotPacked("several values are a list")
+    return value
+
+
+def _as_json(text: str) -> list[Value] | None:
+    """The values of a text that is JSON, or of which each line is: no packed form is."""
+    try:
+        return [parse(text)]
     except NotExact:
-        several = text.startswith(f"{LINES}\n")
-        value = read(text.removeprefix(f"{LINES}\n"))
-        if several and not isinstance(value, list):
-            raise NotPacked("several values are a list") from None
-        values = value if several and isinstance(value, list) else [value]
-    return "\n".join(map(compact, values))
+        pass
+    try:
+        return [parse(line) for line in text.split("\n")] if not text.startswith(("[] ", "{} ")) else None
+    except NotExact:
+        return None
 
 
 def _parts(text: str) -> tuple[str, str, str] | None:
@@ -112,12 +137,18 @@ def _form(values: Sequence[Value]) -> str:
     """The shorter of JSON without spaces and the packed form, which is read back before it is believed."""
     short = "\n".join(map(compact, values))
     whole: Value = values[0] if len(values) == 1 else list(values)
-    form = write(whole)
-    if about_tokens(form) > about_tokens(short) * (1 - LEAST_GAIN) or _INSIDE.search(form):
+    form = named(write(whole))
+    if _INSIDE.search(form) or not _pays(form, short):
         return short
-    if not exactly_equal(read(form), whole):
+    if not exactly_equal(read(spelled(form)), whole):
         return short
     return form if len(values) == 1 else f"{LINES}\n{form}"
+
+
+def _pays(form: str, short: str) -> bool:
+    if len(form) < SURE_SHARE * len(short):
+        return True
+    return about_tokens(form) <= about_tokens(short) * (1 - LEAST_GAIN)
 
 
 def _inside(before: str, form: str, after: str) -> str | None:
@@ -135,15 +166,18 @@ def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
         before, body, after = parts
         values = _values(body)
         whole: Value = values[0] if len(values) == 1 else list(values)
+        pruner = Pruner(whole, ask)
         made = None
         for limits in LIMITS:
-            pruned = prune(whole, ask, limits)
+            pruned = pruner.prune(limits)
             if not pruned.left_out:
                 continue
+            short = compact(pruned.value)
+            if len(short) > 2 * room and limits is not LIMITS[-1]:  # the packed form is at best half as long
+                continue
             form = _form([_noted(pruned.value, note(pruned.left_out))])
-            shorter = form if not before and not after else f"{before}{form}{after}"
-            made = Shorter(shorter, pruned.left_out)
-            if len(shorter) <= room:
+            made = Shorter(f"{before}{form}{after}", pruned.left_out)
+            if len(made.text) <= room:
                 break
     except (NotExact, RecursionError):
         return None
@@ -186,7 +220,7 @@ CODEC = Codec(
     reduced=reduced,
     guarantees=(
         "Every value comes back as it was written: numbers digit by digit, keys in their order, no null added or lost.",
-        "What is kept of a list is kept whole, and what is left out is counted.",
+        "What is kept is verbatim, and what is left out of lists and strings is counted where it was.",
         "Rows that are named, odd or about errors are kept, with both ends.",
         "JSON stays JSON, or is a form that can be read back.",
     ),

@@ -15,7 +15,7 @@ from ..shape import Ask, Codec, Note, Sample, Shorter
 __all__ = ["CODEC", "lossless", "reduced", "restored"]
 
 FEWEST_LINES = 8
-SAMPLED_LINES = 400
+SAMPLED_LINES = 200
 MOST_TEMPLATES = 50_000
 """A text with more of them is no log that templates shorten; the bound is also one on memory (about 60 MB)."""
 LONGEST_LINE = 4_000
@@ -241,7 +241,7 @@ def _sniff(sample: Sample) -> float:
     if _tabular(heads):
         return 0.4
     if timed >= 0.5:
-        return 0.7 + 0.25 * max(timed * levelled, timed * (timed >= 0.9))
+        return 0.97 if timed * levelled >= 0.9 else 0.7 + 0.25 * max(timed * levelled, timed * (timed >= 0.9))
     if levelled >= 0.6:
         return 0.75
     return 0.55 if timed + levelled < 0.1 and _repeating(heads) else 0.0
@@ -258,7 +258,7 @@ def _tabular(lines: Sequence[str]) -> bool:
 
 def _repeating(lines: Sequence[str]) -> bool:
     """Whether many lines of words are few templates."""
-    wordy = [line for line in lines if len(_WORDS.findall(line, 0, 400)) >= 3]
+    wordy = [line for line in lines if line[0] not in "<#-*|+@" and len(_WORDS.findall(line, 0, 400)) >= 3]
     if len(wordy) < 40 or len(wordy) < 0.9 * len(lines):
         return False
     return len({masked(line[:400]) for line in wordy}) <= 0.15 * len(wordy)

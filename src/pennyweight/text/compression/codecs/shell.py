@@ -15,6 +15,7 @@ __all__ = ["CODEC", "lossless", "reduced", "shown", "uncollapsed"]
 FEWEST_EQUAL = 3
 KEPT_OF_RUN = 1
 LONGEST_LINE = 2_000
+SNIFFED_LINES = 120
 
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[()*+][0-9A-Za-z]|[@-Z\\-_=>78])"
@@ -126,7 +127,7 @@ def _sniff(sample: Sample) -> float:
     seen = len(_ESCAPE.findall(head)) + head.count("\r")
     if seen >= 3:
         return 0.9
-    lines = [line for line in sample.lines if line]
+    lines = [line for line in sample.lines[:SNIFFED_LINES] if line]
     if len(lines) < 8:
         return 0.0
     progress = sum(PROGRESS.match(line, 0, LONGEST_LINE) is not None for line in lines) / len(lines)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..records import MAX_CHARS, Number, Value
-from ..records.pruning import Limits, choose, counted, identifiers
+from ..records.pruning import look
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
 __all__ = ["CODEC", "packed", "unpacked"]
@@ -23,7 +23,7 @@ MARK = re.compile(r"\[csv([,\t;|])\] ")
 
 DELIMITERS = (",", "\t", ";", "|")
 LEAST_ROWS = 3
-LIMITS = tuple(Limits(rows, 0) for rows in (120, 60, 30, 16, 10, 6, 3))
+KEPT_ROWS = (120, 60, 30, 16, 10, 6, 3)
 
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,12})?\Z")
 _RULE = re.compile(r"\|? *:?-+:? *(?:\| *:?-+:? *)*\|?\Z")
@@ -164,16 +164,15 @@ def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     names, rows = grid.rows[0], grid.rows[first:]
     items: list[Value] = [_item(names, row) for row in rows]
     lines = [line if grid.delimiter else _unpadded(line) for line in grid.lines]
+    looked = look(items, lines[first:], ask)
     made = None
-    for limits in LIMITS:
-        keep = sorted(choose(items, lines[first:], ask, limits))
-        gone = sorted(set(range(len(items))) - set(keep))
-        if not gone:
+    for count in KEPT_ROWS:
+        keep = looked.chosen(count)
+        if len(keep) == len(items):
             continue
-        left_out = f"{len(gone):,} of {len(items):,} rows"
-        digest = counted(len(gone), len(items), identifiers([items[number] for number in gone]))
+        left_out = f"{len(items) - len(keep):,} of {len(items):,} rows"
         kept = [lines[first + number] for number in keep]
-        form = "\n".join([*lines[:first], *kept, digest, note(left_out)])
+        form = "\n".join([*lines[:first], *kept, looked.counted(keep), note(left_out)])
         made = Shorter(form, left_out)
         if len(form) <= room:
             break

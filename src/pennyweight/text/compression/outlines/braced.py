@@ -112,7 +112,7 @@ class _Reader:
     def _stands_alone(self, line: int) -> bool:
         """Whether a statement may begin here where none needs a semicolon: neither this line nor the last goes on."""
         before, after = self.lines[line - 1].strip(), self.lines[line].lstrip()
-        if before[-1:] in _GOES_ON or before.startswith("where"):
+        if not after or before[-1:] in _GOES_ON or before.startswith("where"):
             return False
         return after[:1] not in _GOES_ON_FROM and not _CLAUSE.match(after)
 

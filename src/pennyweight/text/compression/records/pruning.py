@@ -14,15 +14,22 @@ from itertools import islice
 import msgspec
 
 from ..shape import Ask
+from .embedded import opened, shut
 from .values import Number, Value, compact
 
-__all__ = ["Limits", "Pruned", "choose", "counted", "identifiers", "prune"]
+__all__ = ["Limits", "Pruned", "Pruner", "look"]
 
 DIGEST_CHARS = 600
 """Room for identifiers of what was left out, in the whole value."""
 
 RARE = 0.05
 """The share of rows up to which what they have in common with no other is odd."""
+
+MOST_KINDS = 12
+"""Forms of rows, or values of a field, among which a rare one is odd; where there are more, being rare is common."""
+
+LEAST_TO_COMPARE = 12
+MOST_WORDS = 64
 
 _ERROR = re.compile(
     r"error|exception|traceback|fail(?:ed|ure|s)?\b|fatal|critical|panic|denied|refused|timed?[ _-]?out|invalid",
@@ -51,71 +58,77 @@ class Pruned(msgspec.Struct, frozen=True):
     left_out: str
 
 
-def prune(value: Value, ask: Ask, limits: Limits) -> Pruned:
-    """The value with its long lists, maps of similar things and strings cut to the limits."""
-    pruner = _Pruner(ask, limits)
-    kept = pruner.kept(value)
-    return Pruned(kept, pruner.left_out())
+class Pruner:
+    """Cuts one value, to one limit after another; what is odd in a list is looked for once."""
 
+    def __init__(self, value: Value, ask: Ask) -> None:
+        self.value, self.ask = value, ask
+        self.limits = Limits(1, 1)
+        self.found: dict[int, _Looked] = {}
+        self.opened: dict[str, tuple[str, Value] | None] = {}
+        self.rows_gone = self.rows_seen = self.chars_gone = self.digest_room = 0
 
-class _Pruner:
-    def __init__(self, ask: Ask, limits: Limits) -> None:
-        self.ask, self.limits = ask, limits
+    def prune(self, limits: Limits) -> Pruned:
+        """The value with its long lists, maps of similar things and strings cut to the limits."""
+        self.ask.in_time()
+        self.limits = limits
         self.rows_gone = self.rows_seen = self.chars_gone = 0
         self.digest_room = DIGEST_CHARS
-
-    def left_out(self) -> str:
+        kept = self._kept(self.value)
         said = [f"{self.rows_gone:,} of {self.rows_seen:,} items"] if self.rows_gone else []
         said += [f"{self.chars_gone:,} characters of strings"] if self.chars_gone else []
-        return " and ".join(said)
+        return Pruned(kept, " and ".join(said))
 
-    def kept(self, value: Value) -> Value:
+    def _kept(self, value: Value) -> Value:
         if isinstance(value, dict):
             if len(value) > self.limits.rows and _is_map(value):
                 return self._map(value)
-            return {name: self.kept(member) for name, member in value.items()}
+            return {name: self._kept(member) for name, member in value.items()}
         if isinstance(value, list):
-            return self._list(value) if len(value) > self.limits.rows else [self.kept(item) for item in value]
+            return self._list(value) if len(value) > self.limits.rows else [self._kept(item) for item in value]
         if type(value) is str and len(value) > self.limits.chars:
-            return self._cut(value)
+            if value not in self.opened:  # kept alive, so that what was found in it is known by its identity
+                self.opened[value] = opened(value)
+            inner = self.opened[value]
+            return self._cut(value) if inner is None else shut(inner[0], self._kept(inner[1]))
         return value
 
     def _list(self, items: list[Value]) -> Value:
-        keep = self._chosen(items, [""] * len(items))
-        if len(keep) >= len(items):
-            return [self.kept(item) for item in items]
-        gone = [item for number, item in enumerate(items) if number not in keep]
-        made = [self.kept(item) for number, item in enumerate(items) if number in keep]
-        return [*made, self._counted(len(gone), len(items), identifiers(gone))]
+        looked = self._looked(items, items, None)
+        keep = looked.chosen(self.limits.rows)
+        made = [self._kept(items[number]) for number in keep]
+        if len(keep) == len(items):
+            return made
+        return [*made, self._counted(looked, keep)]
 
     def _map(self, members: dict[str, Value]) -> Value:
-        keep = self._chosen(list(members.values()), list(members))
-        if len(keep) >= len(members):
-            return {name: self.kept(member) for name, member in members.items()}
-        made: dict[str, Value] = {}
-        gone: list[str] = []
-        for number, (name, member) in enumerate(members.items()):
-            if number in keep:
-                made[name] = self.kept(member)
-            else:
-                gone.append(name)
+        names = list(members)
+        looked = self._looked(members, list(members.values()), names)
+        keep = looked.chosen(self.limits.rows)
+        made = {names[number]: self._kept(members[names[number]]) for number in keep}
+        if len(keep) == len(members):
+            return made
         mark = "…"
         while mark in members:
             mark += "…"
-        made[mark] = self._counted(len(gone), len(members), gone)
+        made[mark] = self._counted(looked, keep)
         return made
 
-    def _counted(self, gone: int, all_of_them: int, names: Sequence[str]) -> str:
-        self.rows_gone += gone
-        self.rows_seen += all_of_them
-        said = counted(gone, all_of_them, names, self.digest_room)
+    def _looked(self, whole: Value, items: list[Value], names: list[str] | None) -> _Looked:
+        looked = self.found.get(id(whole))
+        if looked is None:
+            texts = [compact(item) for item in items]
+            if names is not None:
+                texts = [f"{name} {text}" for name, text in zip(names, texts, strict=True)]
+            looked = self.found[id(whole)] = look(items, texts, self.ask, names)
+        return looked
+
+    def _counted(self, looked: _Looked, keep: Sequence[int]) -> str:
+        self.rows_gone += looked.count - len(keep)
+        self.rows_seen += looked.count
+        said = looked.counted(keep, self.digest_room)
         self.digest_room -= len(said)
         return said
-
-    def _chosen(self, items: Sequence[Value], keys: Sequence[str]) -> set[int]:
-        return choose(
-            items, [f"{key} {compact(item)}" for key, item in zip(keys, items, strict=True)], self.ask, self.limits
-        )
 
     def _cut(self, text: str) -> str:
         """Both ends, and the lines between them that are asked for."""
@@ -131,38 +144,57 @@ class _Pruner:
         return f"{text[:begin]} [{gone:,} characters left out{asked}] {text[end:]}"
 
 
-def choose(items: Sequence[Value], texts: Sequence[str], ask: Ask, limits: Limits) -> set[int]:
-    """Numbers of the rows that stay: both ends, and of each kind of odd or named ones at most twice as many.
+class _Looked(msgspec.Struct, frozen=True):
+    """What was found in a list: numbers of its telling rows, the most telling first, and what its rows are called."""
 
-    texts: a row as it can be searched.
-    """
-    count, rows = len(items), limits.rows
-    first = (rows + 1) * 2 // 3
-    keep = set(range(first)) | set(range(count - (rows - first), count))
-    for rare in (_asked(texts, ask), _failed(texts), _odd_forms(items), _outliers(items)):
-        keep.update(islice(rare, 2 * rows))
-    return keep
+    count: int
+    telling: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def chosen(self, rows: int) -> list[int]:
+        """Numbers of the rows that stay, in order: so many at both ends, and at most twice as many telling ones."""
+        first = min(self.count, (rows + 1) * 2 // 3)
+        keep = {*range(first), *range(max(first, self.count - (rows - first)), self.count)}
+        keep.update(islice((number for number in self.telling if number not in keep), 2 * rows))
+        return sorted(keep)
+
+    def counted(self, keep: Sequence[int], room: int = DIGEST_CHARS) -> str:
+        """How many rows are missing, and as many of their names as there is room for."""
+        kept = set(keep)
+        gone = self.count - len(kept)
+        said: list[str] = []
+        for number, name in enumerate(self.names):
+            if number in kept or not name:
+                continue
+            room -= len(name) + 2
+            if room < 0:
+                break
+            said.append(name)
+        more = f" and {gone - len(said):,} others" if 0 < len(said) < gone else ""
+        return f"[{gone:,} of {self.count:,} left out{': ' if said else ''}{', '.join(said)}{more}]"
 
 
-def counted(gone: int, all_of_them: int, names: Sequence[str], room: int = DIGEST_CHARS) -> str:
-    """How many rows are missing, and as many of their names as there is room for."""
-    said: list[str] = []
-    for name in names:
-        room -= len(name) + 2
-        if room < 0:
-            break
-        said.append(name)
-    more = f" and {gone - len(said):,} others" if 0 < len(said) < gone else ""
-    return f"[{gone:,} of {all_of_them:,} left out{': ' if said else ''}{', '.join(said)}{more}]"
+def look(items: Sequence[Value], texts: Sequence[str], ask: Ask, names: Sequence[str] | None = None) -> _Looked:
+    """What tells rows of a list apart. texts: a row as it can be searched. names: the keys of a map."""
+    telling: dict[int, None] = {}
+    for found in (_asked(texts, ask), _failed(texts), _odd(items)):
+        telling.update(dict.fromkeys(found))
+    return _Looked(len(items), tuple(telling), tuple(_names(items) if names is None else names))
 
 
 def _asked(texts: Sequence[str], ask: Ask) -> Iterator[int]:
-    """Rows that hold what the reader names, unless so many do that the name tells nothing."""
-    lower = [text.lower() for text in texts]
-    for word in sorted(ask.words, key=len, reverse=True):
-        found = [number for number, text in enumerate(lower) if word in text] if len(word) > 2 else []
-        if len(found) <= max(3, len(texts) // 10):
-            yield from found
+    """Rows that hold what the reader names, unless so many do that the name tells nothing; rare names first."""
+    words = sorted((word for word in ask.words if len(word) > 2), key=len, reverse=True)[:MOST_WORDS]
+    if not words:
+        return
+    search = re.compile("|".join(map(re.escape, words))).findall
+    found: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        for word in set(search(text.lower())):
+            found.setdefault(word, []).append(number)
+    for numbers in sorted(found.values(), key=len):
+        if len(numbers) <= max(3, len(texts) // 10):
+            yield from numbers
 
 
 def _at_space(text: str, at: int, step: int) -> int:
@@ -188,64 +220,58 @@ def _failed(texts: Sequence[str]) -> Iterator[int]:
     return iter(found if len(found) * 5 <= len(texts) else ())
 
 
-def _odd_forms(items: Sequence[Value]) -> Iterator[int]:
-    """Rows of a form, or with a value in a field of few values, that hardly any other row has."""
+def _odd(items: Sequence[Value]) -> Iterator[int]:
+    """Rows of a form, with a value in a field of few values, or with a number, that hardly any other row has."""
     most = max(1, int(len(items) * RARE))
-    forms = [tuple(item) if isinstance(item, dict) else type(item) for item in items]
+    forms = [tuple(item) if isinstance(item, dict) else (type(item).__name__,) for item in items]
     seen = Counter(forms)
-    yield from (number for number, form in enumerate(forms) if seen[form] <= most and len(seen) <= 12)
-    if len(items) < 12:
+    if len(seen) <= MOST_KINDS:
+        yield from (number for number, form in enumerate(forms) if seen[form] <= most)
+    if len(items) < LEAST_TO_COMPARE:
         return
-    columns: dict[str, Counter[str]] = {}
-    for name, _, value in _scalars(items):
-        columns.setdefault(name, Counter())[str(value)] += 1
-    telling = {name: values for name, values in columns.items() if 1 < len(values) <= 8}
-    for name, number, value in _scalars(items):
-        if name in telling and telling[name][str(value)] <= most:
-            yield number
+    for column in _columns(items).values():
+        values = Counter(value for _, value in column)
+        if 1 < len(values) <= MOST_KINDS:
+            yield from (number for number, value in column if values[value] <= most)
+        yield from _outliers([(float(value), number) for number, value in column if isinstance(value, Number)])
 
 
-def _outliers(items: Sequence[Value]) -> Iterator[int]:
+def _outliers(found: list[tuple[float, int]]) -> Iterator[int]:
     """Rows with a number far from the field's others: more than six times the middle half's width away."""
-    columns: dict[str, list[tuple[float, int]]] = {}
-    for name, number, value in _scalars(items):
-        if isinstance(value, Number):
-            columns.setdefault(name, []).append((float(value), number))
-    for found in columns.values():
-        if len(found) < 12:
-            continue
-        found.sort()
-        low, high = found[len(found) // 4][0], found[len(found) * 3 // 4][0]
-        width = max(high - low, abs(high) * 0.1, 1e-9)
-        yield from (number for value, number in found if value < low - 6 * width or value > high + 6 * width)
+    if len(found) < LEAST_TO_COMPARE:
+        return
+    found.sort()
+    low, high = found[len(found) // 4][0], found[len(found) * 3 // 4][0]
+    width = max(high - low, abs(high) * 0.1, 1e-9)
+    yield from (number for value, number in found if value < low - 6 * width or value > high + 6 * width)
 
 
-def _scalars(items: Sequence[Value]) -> Iterator[tuple[str, int, str | bool | None]]:
-    """Field, number of the row, value."""
+def _columns(items: Sequence[Value]) -> dict[str, list[tuple[int, str | bool | None]]]:
+    """The scalars of each field, with their rows' numbers; of a list of scalars under an empty name."""
+    columns: dict[str, list[tuple[int, str | bool | None]]] = {}
     for number, item in enumerate(items):
         if isinstance(item, dict):
             for name, value in item.items():
                 if not isinstance(value, dict | list):
-                    yield name, number, value
+                    columns.setdefault(name, []).append((number, value))
         elif not isinstance(item, list):
-            yield "", number, item
+            columns.setdefault("", []).append((number, item))
+    return columns
 
 
-def identifiers(items: Sequence[Value]) -> list[str]:
+def _names(items: Sequence[Value]) -> list[str]:
     """What rows are called: the field whose values are most their own, look most like names, and whose name says so."""
-    columns: dict[str, list[str]] = {}
-    for name, _, value in _scalars(items):
-        if isinstance(value, str) and 0 < len(value) <= 80 and "\n" not in value:
-            columns.setdefault(name, []).append(value)
-    best: list[str] = []
+    best: list[tuple[int, str]] = []
     most = 0.0
-    for name, column in columns.items():
-        own = len(set(column)) / len(items)
-        words = sum(1 for value in column if _IDENTIFIER.match(value)) / len(column)
+    for name, column in _columns(items).items():
+        texts = [(n, text) for n, text in column if isinstance(text, str) and 0 < len(text) <= 80 and "\n" not in text]
+        own = len({text for _, text in texts}) / len(items)
+        words = sum(1 for _, text in texts if _IDENTIFIER.match(text)) / max(1, len(texts))
         worth = own + words + 2 * _names_a_row(name)
         if own > 0.5 and worth > most and (words > 0.5 or _names_a_row(name)):
-            best, most = column, worth
-    return list(dict.fromkeys(best))
+            best, most = texts, worth
+    called = dict(best)
+    return [called.get(number, "") for number in range(len(items))] if called else []
 
 
 def _names_a_row(name: str) -> bool:

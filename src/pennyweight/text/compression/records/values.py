@@ -23,8 +23,8 @@ __all__ = [
     "style_of",
 ]
 
-MAX_CHARS = 4_000_000
-"""Texts beyond this are left alone: about a million tokens, more than any model reads."""
+MAX_CHARS = 2_500_000
+"""Texts beyond this are left alone: about 600,000 tokens, and a second of work."""
 
 
 class Number(str):

@@ -70,7 +70,7 @@ def test_null_absent_and_empty_stay_apart() -> None:
     assert same(json.dumps(rows * 3)).split("\n")[1:4] == [' one null ""', " two - x", ' "-" "null" y']
 
 
-def test_numbers_stay_as_they_were_written() -> None:
+def test_every_value_comes_back_as_it_was_written() -> None:
     text = '{"a": 1.0, "b": 1, "c": -0, "d": 1E+05, "e": 123456789012345678901234567890, "f": 1.10, "g": NaN}'
     assert unpacked(packed(text) or "") == text.replace(" ", "")
     assert write(parse(text)).split("\n") == [
@@ -83,6 +83,14 @@ def test_lines_of_json_are_one_table() -> None:
         "".join(json.dumps({"level": "info", "event": f"step {n}", "took": n}) + "\n" for n in range(9)).rstrip()
     )
     assert form.startswith("jsonl\n[] level=info,event,took\n step 0,0\n")
+
+
+def test_several_values_of_several_lines_are_one_table_too() -> None:
+    text = "\n".join(json.dumps(row, indent=2) for row in FLIGHTS)
+    form = packed(text)
+    assert form is not None
+    assert form.startswith("jsonl\n[] flight from=JFK")
+    assert unpacked(form) == unpacked(text) == "\n".join(compact(parse(json.dumps(row))) for row in FLIGHTS)
 
 
 def test_envelopes_are_opened_and_shut_again_letter_by_letter() -> None:
@@ -145,9 +153,11 @@ def test_json_is_told_from_what_looks_like_it() -> None:
         "{ ls; }",
     ):
         assert detect(text) != "json"
+    toml = '[project]\nname = "x"\n' + '[[tool.mypy.overrides]]\nmodule = [\n  "a.*",\n]\n' * 500
+    assert detect(toml) != "json"
 
 
-def test_rows_that_are_named_odd_or_failed_are_kept_with_both_ends() -> None:
+def test_rows_that_are_named_odd_or_about_errors_are_kept_with_both_ends() -> None:
     rows: list[Any] = [
         {"order": f"W{n:05}", "total": 20 + n % 9, "state": "delivered", "note": "nothing to say here"}
         for n in range(400)
@@ -180,7 +190,19 @@ def test_maps_and_long_strings_are_cut_between_words_and_counted() -> None:
     assert len(made.text) < 3_000
 
 
-def test_what_is_kept_of_a_value_is_verbatim() -> None:
+def test_what_is_cut_in_a_json_text_within_a_string_leaves_json() -> None:
+    texts = [json.dumps({"page": n, "rows": FLIGHTS[n : n + 30]}) for n in range(4)]
+    made = shorter([{"type": "text", "text": text} for text in texts], room=4_000)
+    value = read(made.text)
+    assert isinstance(value, list)
+    for item in value[:-1]:
+        assert isinstance(item, dict)
+        inner = json.loads(str(item["text"]))
+        assert len(inner["rows"]) < 30
+        assert " of 30 left out: HAT" in inner["rows"][-1]
+
+
+def test_what_is_kept_is_verbatim_and_what_is_left_out_is_counted() -> None:
     rng = random.Random(5)
     rows = [{"id": rng.randrange(10**12), "path": f"/a/{rng.random()}", "ok": rng.random() < 0.98} for _ in range(300)]
     made = shorter(rows)

@@ -116,6 +116,14 @@ def test_templates_differ_by_words_and_not_by_values() -> None:
     assert masked("IPv4 address") != masked("IPv6 address")
 
 
+def test_what_a_request_or_a_program_ended_with_is_no_mere_value() -> None:
+    assert masked('"GET /a HTTP/1.1" 200 17') == masked('"GET /a HTTP/1.1" 204 0')
+    assert masked('"GET /a HTTP/1.1" 200 17') != masked('"GET /a HTTP/1.1" 502 17')
+    assert masked('{"status": 200}') != masked('{"status": 404}')
+    assert masked("job 7 exit code 0") != masked("job 8 exit code 3")
+    assert masked("job 7 exit code 2") == masked("job 8 exit code 3")
+
+
 def test_words_are_values_only_where_many_stand_in_one_place() -> None:
     users = [f"user {''.join(chr(97 + (i * 7 + j) % 26) for j in range(5))} logged in from H" for i in range(26)]
     states = [f"the service is now {state} on node H" for state in ("up", "down", "draining", "lost")]

@@ -51,7 +51,7 @@ def test_cells_of_a_csv_come_back(table: list[list[str]], delimiter: str, same: 
         assert rows(unpacked(form), delimiter) == rows(text.getvalue(), delimiter)
 
 
-def test_padding_goes_and_cells_stay() -> None:
+def test_every_cell_of_a_row_is_there_as_it_was() -> None:
     pods, markdown = packed(PODS), packed(MARKDOWN)
     assert pods is not None
     assert markdown is not None

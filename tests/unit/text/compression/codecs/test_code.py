@@ -165,6 +165,15 @@ def test_lines_that_are_asked_about_by_number_stay_with_their_function() -> None
     assert "".join(body).rstrip("\n") in form
 
 
+def test_names_that_stand_in_lines_left_out_only_are_listed() -> None:
+    form = shorter(RUST * 3, room=900)
+    listed = form.split("[... named there: ")[1].split("]")[0].split(", ")
+    assert "v.as_str" in listed
+    kept = "\n".join(own_lines(form))
+    assert not [name for name in listed if name in kept.replace(".", " ").split()]
+    assert len(", ".join(listed)) <= 600
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -236,6 +245,11 @@ def test_numbered_lines_keep_their_numbers_and_lines_around_the_file_stay() -> N
     assert is_subsequence(own_lines(form), text.split("\n"))
     assert "(End of file - total 491 lines)" in form
     assert "8: import re" in form.split("\n")
+
+
+def test_a_brace_after_a_blank_line_belongs_to_what_stands_before() -> None:
+    text = "\nvoid FUN_004016ba(long param_1)\n\n{\n  int a;\n  a = 0x50;\n  b = 2;\n  c = 3;\n  return;\n}\n" * 3
+    assert [part.name for part in outline(text.split("\n")).parts] == ["FUN_004016ba"] * 3
 
 
 def test_half_a_file_has_an_outline_too() -> None:

@@ -35,5 +35,8 @@ def filled(form: str, text: str) -> str:
     out: list[str] = []
     for line in form.split("\n")[:-1]:
         found = re.match(r"\[\.\.\. lines? (\d+)(?:-(\d+))?[:\]]", line)
-        out += lines[int(found[1]) - 1 : int(found[2] or found[1])] if found is not None else [line]
+        if found is not None:
+            out += lines[int(found[1]) - 1 : int(found[2] or found[1])]
+        elif not marked(line):
+            out.append(line)
     return "\n".join(out)

@@ -1,142 +1,45 @@
-"""Keeps what a request leaves out before it is sent, and answers the model when it asks for that.
-
-A model that calls our tool gets the text from us and is asked again; its caller sees one answer, whole or streamed, in
-which nothing of that shows. Where something is in the way (a store that is down or slow, an upstream that does not take
-the second ask, a model that does not stop asking), the call is asked as its caller wrote it, with every text in it.
-"""
+"""One call whose model may ask for what was left out: asked, answered and asked again, for one reply."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 
-from ..call import Call, Step, Verdict
-from ..errors import BackendError, BadRequest, PennyweightError, StoreError, StreamCut
-from ..money import PicoUSD
-from ..protocols import Backend, Tokenizer
-from ..references import FACT, References, ReferenceSettings
-from ..request import Charge, Done, Operation, Reply, Request, Usage, get_header
-from ..text.excerpts import excerpt
-from ..wire import codec
-from ..wire.legs import Called, Said, Weaver, legs
-from ..wire.recall_tool import has_tool, wanted
-from ..wire.taps import loads
+from ...call import Call, Step, Verdict
+from ...errors import BadRequest, PennyweightError, StreamCut
+from ...money import PicoUSD
+from ...protocols import Backend
+from ...references import BROUGHT, UNCHANGED
+from ...request import Charge, Done, Reply, Request, Usage, get_header
+from ...wire import codec
+from ...wire.legs import Leg, Said, Weaver, legs
+from ...wire.taps import loads
+from .shelf import Shelf
 
-__all__ = ["Recall"]
+__all__ = ["Answering", "unsaved"]
 
 log = logging.getLogger(__name__)
 
-_IN_A_THREAD = 64_000  # characters; looking for lines in more would hold others up
-_MOST_REMEMBERED = 100_000  # names of stored texts
 
-GONE = "Nothing is kept under that name here (any more). If you need it, run the tool again that gave it."
-UNNAMED = 'Say which text: ref is a name as it stands where text was left out, such as "rabcdefghij".'
-UNREAD = "The text cannot be read just now. If you need it, run the tool again that gave it."
-
-
-class Recall:
-    """A Backend over `inner`. Calls from which nothing was left out it hands on at the cost of a comparison.
-
-    cost: what a charge comes to, so that the receipt counts what asking again costs against the saving.
-    """
-
-    def __init__(
-        self,
-        inner: Backend,
-        references: References,
-        tokenizer: Tokenizer,
-        *,
-        settings: ReferenceSettings,
-        cost: Callable[[Charge], PicoUSD | None],
-    ) -> None:
-        self._inner = inner
-        self._references = references
-        self._tokenizer = tokenizer
-        self._settings = settings
-        self._cost = cost
-        self._stored: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-
-    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
-        """Raises what `inner` raises."""
-        if not call.rewritten or call.request.operation is not Operation.GENERATE:
-            return self._inner.open(call)
-        texts = _mentioned(call)
-        ours = _ours(call)
-        return self._opened(call, texts, ours=ours) if texts or ours else self._inner.open(call)
-
-    async def _opened(self, call: Call, texts: dict[str, str], *, ours: bool) -> Reply:
-        why = "" if ours else "its client has no use for the tool that gives texts back"
-        if texts and not why:
-            why = await self._put(call, texts)
-        if why:
-            call.facts.pop("rewritten", None)  # what is not sent is no form to be kept
-            reply = await self._inner.open(call.sending(call.original))
-            reply.notes.insert(0, _unsaved(call, f"asked unchanged: {why}"))
-            return reply
-        return await _Answer(self, call).open()
-
-    async def _put(self, call: Call, texts: dict[str, str]) -> str:
-        """Keep these texts. Why that cannot be done in time; "" where it is done."""
-        tenant, session = call.identity.tenant, call.identity.session
-        new = {id: text for id, text in texts.items() if (tenant, session, id) not in self._stored}
-        if not session:
-            return "it belongs to no session"
-        if not new:
-            return ""
-        try:
-            async with asyncio.timeout(self._settings.store_s):
-                for id, text in new.items():
-                    await self._references.put(tenant, session, id, text)
-                await self._references.flush()
-        except (StoreError, TimeoutError) as error:
-            log.warning("left-out texts cannot be kept", extra={"error": type(error).__name__})
-            return "what it leaves out could not be kept"
-        for id in new:
-            self._stored[tenant, session, id] = None
-        while len(self._stored) > _MOST_REMEMBERED:
-            self._stored.popitem(last=False)
-        return ""
-
-    async def _result(self, call: Call, called: Called) -> str:
-        """What the model is shown."""
-        asked = wanted(called.arguments)
-        if not asked.ref:
-            return UNNAMED
-        try:
-            async with asyncio.timeout(self._settings.store_s):
-                text = await self._references.get(call.identity.tenant, call.identity.session, asked.ref)
-        except (StoreError, TimeoutError) as error:
-            log.warning("a left-out text cannot be read", extra={"error": type(error).__name__})
-            return UNREAD
-        if text is None:
-            return GONE
-
-        def show() -> str:
-            return excerpt(
-                text,
-                count=self._tokenizer.count,
-                most_tokens=self._settings.result_tokens,
-                first=asked.first,
-                last=asked.last,
-                query=asked.query,
-            )
-
-        return await asyncio.to_thread(show) if len(text) > _IN_A_THREAD else show()
-
-
-class _Answer:
+class Answering:
     """One call whose model may ask us. The caller gets one reply; `_current` is the upstream's that is open."""
 
-    def __init__(self, outer: Recall, call: Call) -> None:
-        self._outer = outer
+    def __init__(
+        self, call: Call, inner: Backend, shelf: Shelf, *, cost: Callable[[Charge], PicoUSD | None], loops: int
+    ) -> None:
+        """loops: how often it is asked again, at most."""
         self._call = call
+        self._inner = inner
+        self._shelf = shelf
+        self._cost = cost
+        self._loops = loops
         self._legs = legs(call.request.wire)
         self._request = call.request  # with what was asked and given so far
+        self._turns: list[Leg] = []  # the same, by legs
         self._reply: Reply | None = None
         self._current: Reply | None = None
         self._dones: list[Done] = []  # of the legs before
@@ -146,7 +49,8 @@ class _Answer:
         self._told = False
 
     async def open(self) -> Reply:
-        inner = await self._outer._inner.open(self._call.sending(_readable(self._call.request)))
+        await self._restore()
+        inner = await self._inner.open(self._call.sending(_readable(self._request)))
         self._current = inner
         if not inner.ok:
             return inner
@@ -161,6 +65,33 @@ class _Answer:
                 await self._current.aclose()
             raise
 
+    async def _restore(self) -> None:
+        """Put back into the request what its session's model was really told."""
+        kept = await self._shelf.turns.of(self._call)
+        if not kept:
+            return
+        try:
+            edits, used = self._legs.restored(self._request, kept)
+            self._request = self._request.edit(edits) if edits else self._request
+        except (BadRequest, ValueError, AttributeError, KeyError, TypeError) as error:
+            log.warning("an exchange cannot be put back", extra={"error": type(error).__name__})
+            return
+        self._call.facts[BROUGHT] = sum(exchange.tokens for exchange in used)
+
+    async def _remember(self, answer: dict[str, Any]) -> None:
+        """What the caller has only a part of. Of calls beside the client's own, the next request brings the results."""
+        if self._alone or self._why:
+            return
+        said = self._legs.said(answer)
+        if said.cut or not said.others or not (said.ours or self._turns):
+            return
+        results = [await self._shelf.result(self._call, called) for called in said.ours]
+        self._given += len(results)
+        exchange = self._legs.exchange((*self._turns, (answer, results)))
+        if exchange is not None:
+            tokens = self._shelf.tokens([result for _, given in self._turns for result in given] + results)
+            await self._shelf.turns.add(self._call, msgspec.structs.replace(exchange, tokens=tokens))
+
     # --- whole answers --------------------------------------------------------------------------------------
 
     async def _whole(self, inner: Reply) -> Reply:
@@ -174,6 +105,7 @@ class _Answer:
             if not said.asks:
                 if not answers[:-1] and not said.ours:
                     return inner
+                await self._remember(answers[-1])
                 content = msgspec.json.encode(self._legs.joined(answers))
                 return self._as_ours(inner, content=content)
             again = await self._again(said, answers[-1])
@@ -186,8 +118,9 @@ class _Answer:
         await self._leave()
         self._why = why
         self._alone = True
+        self._call.facts[UNCHANGED] = True
         try:
-            inner = self._current = await self._outer._inner.open(self._call.sending(_new(self._call.original)))
+            inner = self._current = await self._inner.open(self._call.sending(_new(self._call.original)))
         except PennyweightError as error:  # it says what it cost so far, which an exception could not
             content = codec(self._call.request.wire).error(error.status, error.kind, error.message, code=error.code)
             inner = Reply(error.status, _JSON, wire=self._call.request.wire, content=content, done=Done(complete=False))
@@ -200,16 +133,35 @@ class _Answer:
         weaver: Weaver = self._legs.weaver()
         while True:
             kept: list[bytes] = []
-            async for chunk in _chunks(inner):
-                kept.append(chunk)
-                if shown := weaver.feed(chunk):
-                    yield shown
-            if shown := weaver.close():
-                yield shown
+            held = b""  # the last that was said, where what is to be remembered must be so before it is told
+            try:
+                async for chunk in _chunks(inner):
+                    kept.append(chunk)
+                    if shown := weaver.feed(chunk):
+                        if held:
+                            yield held
+                        held = shown if self._turns or weaver.called else b""
+                        if not held:
+                            yield shown
+            except PennyweightError:
+                if held:
+                    yield held
+                raise
+            held += weaver.close()
             if not weaver.asks:
+                if self._turns or weaver.called:
+                    await self._remember_stream(inner, b"".join(kept))
+                if held:
+                    yield held
                 return
+            if held:
+                yield held
             ended, inner = inner, await self._next_leg(inner, b"".join(kept))
             weaver.next(ended.done.usage if ended.done is not None else None)
+
+    async def _remember_stream(self, inner: Reply, stream: bytes) -> None:
+        with contextlib.suppress(ValueError):  # a stream that was cut, or is odd
+            await self._remember(loads(codec(inner.wire).fold(stream)))
 
     async def _next_leg(self, inner: Reply, stream: bytes) -> Reply:
         """Raises StreamCut where nobody answers any more."""
@@ -224,8 +176,9 @@ class _Answer:
         if again is not None:
             return again
         await self._leave()
+        self._call.facts[UNCHANGED] = True
         try:
-            second = await self._outer._inner.open(self._call.sending(_new(self._call.original)))
+            second = await self._inner.open(self._call.sending(_new(self._call.original)))
         except PennyweightError as error:
             raise StreamCut(f"The upstream failed when it was asked on: {error}") from None
         self._current = second
@@ -237,16 +190,17 @@ class _Answer:
 
     async def _again(self, said: Said, answer: dict[str, Any]) -> Reply | None:
         """The next leg; None where there is none to be had, with `_why`."""
-        if len(self._dones) >= self._outer._settings.loops:
-            self._why = f"the model asked for left-out texts more than {self._outer._settings.loops} times"
+        if len(self._dones) >= self._loops:
+            self._why = f"the model asked for left-out texts more than {self._loops} times"
             return None
         await self._leave()
-        results = [await self._outer._result(self._call, called) for called in said.ours]
+        results = [await self._shelf.result(self._call, called) for called in said.ours]
         self._given += len(results)
+        self._turns.append((answer, results))
         try:
             self._request = self._request.edit(self._legs.turn(self._request, answer, results))
-            inner = await self._outer._inner.open(self._call.sending(_new(self._request)))
-        except (BackendError, BadRequest) as error:
+            inner = await self._inner.open(self._call.sending(_new(self._request)))
+        except PennyweightError as error:
             log.warning("a model could not be asked on", extra={"error": type(error).__name__})
             self._why = f"asking on failed: {type(error).__name__}"
             return None
@@ -304,10 +258,10 @@ class _Answer:
         self._told = True
         done = reply.done or Done()
         if self._why:
-            reply.notes.append(_unsaved(self._call, f"asked unchanged: {self._why}", self._extra(done)))
+            reply.notes.append(unsaved(self._call, f"asked unchanged: {self._why}", self._extra(done)))
             return
         gave, asked = _times(self._given, "left-out text"), _times(len(self._dones), "time")
-        why = f"gave {gave} back, asked {asked} more"
+        why = f"gave {gave} back, asked {asked} more" if self._dones else f"gives {gave} back with the next request"
         reply.notes.append(Step("recall", Verdict.ACCEPTED, saving=-self._extra(done), why=why))
 
     def _extra(self, done: Done) -> PicoUSD:
@@ -320,7 +274,7 @@ class _Answer:
         if not self._why:
             output = {"output_tokens": last.usage.output_tokens, "reasoning_tokens": last.usage.reasoning_tokens}
             once = Charge(first.provider, first.model, msgspec.structs.replace(first.usage, **output), first.at)
-        return sum(self._outer._cost(charge) or 0 for charge in done.charges) - (self._outer._cost(once) or 0)
+        return sum(self._cost(charge) or 0 for charge in done.charges) - (self._cost(once) or 0)
 
 
 def _times(number: int, what: str) -> str:
@@ -331,26 +285,7 @@ _JSON = (("content-type", "application/json"),)
 _UNREADABLE = "the answer cannot be read"
 
 
-def _mentioned(call: Call) -> dict[str, str]:
-    """The left-out texts for which the request really stands."""
-    texts = call.facts.get(FACT)
-    if not isinstance(texts, dict):
-        return {}
-    raw = call.request.raw
-    return {id: text for id, text in texts.items() if id.encode() in raw}
-
-
-def _ours(call: Call) -> bool:
-    """Whether the tool was put there by us: a caller that is such a gateway answers for itself."""
-    try:
-        if not call.identity.session or call.request.envelope.tools is call.original.envelope.tools:
-            return False
-        return has_tool(call.request) and not has_tool(call.original)
-    except BadRequest:
-        return False
-
-
-def _unsaved(call: Call, why: str, lost: PicoUSD = 0) -> Step:
+def unsaved(call: Call, why: str, lost: PicoUSD = 0) -> Step:
     """What the rewrites were to save is not saved, and `lost` beside."""
     claimed = sum(step.saving for step in call.trail if step.verdict is Verdict.ACCEPTED)
     return Step("recall", Verdict.ACCEPTED, saving=-claimed - lost, why=why)
