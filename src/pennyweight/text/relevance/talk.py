@@ -15,7 +15,7 @@ from .bm25 import Index
 from .spread import best_of_both, middles, smoothed, standard
 from .vectors import EMBED_TOKENS, Vectors, cut, dot, filled, size
 from .weights import Weights, weights
-from .words import asked, common, telling, words
+from .words import asked, common, telling, words, words_of
 
 __all__ = ["FEATURES", "FEATURES_WITH_VECTORS", "Talk"]
 
@@ -48,7 +48,7 @@ class Talk:
         self._places = middles(tokens)
         self._asked = asked(query)
         self._windows = _windows(tokens)
-        said = [words(text) for text in texts]
+        said = words_of(texts)
         self._said = [[word for text in said[first:last] for word in text] for first, last in self._windows]
         self._turns, self._index = Index(said), Index(self._said)
         self._named = _named(speakers, query, len(texts))

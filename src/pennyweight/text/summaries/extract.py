@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ..relevance import Embed, score, sentences
-from ..relevance.words import common, words
+from ..relevance.words import common, words_of
 from .checked import Source
 from .facts import facts
 from .pins import pinned
@@ -105,7 +105,7 @@ def _best(
     """Places of the sentences chosen, in order. Each word that is said once counts a quarter from then on."""
     most = max(counts.values(), default=1)
     weights = {word: math.log1p(times) / math.log1p(most) for word, times in counts.items()}
-    told = [frozenset(word for word in words(piece) if not common(word)) for piece in pieces]
+    told = [frozenset(word for word in said if not common(word)) for said in words_of(pieces)]
 
     def gain(at: int) -> float:
         # Divided by a root of the length: a mean favours the shortest sentences, a sum the longest.
@@ -135,8 +135,8 @@ def _best(
 
 def _counts(before: Mapping[str, int], fresh: Sequence[str]) -> dict[str, int]:
     counts = Counter(before)
-    for piece in fresh:
-        counts.update(word for word in words(piece) if not common(word))
+    for said in words_of(fresh):
+        counts.update(word for word in said if not common(word))
     return dict(counts.most_common(REMEMBERED_WORDS))
 
 
