@@ -108,6 +108,8 @@ def f1_of(found: Sequence[Sample], keeps: Callable[..., bool]) -> float:
     both = kept = needed = 0
     for at, sample in enumerate(found):
         for index, (word, need) in enumerate(zip(sample.words, sample.needed, strict=True)):
+            if not is_word(word):
+                continue
             keep = keeps(at, word, index)
             both += keep and need
             kept += keep
@@ -126,6 +128,8 @@ def row(found: Sequence[Sample], share: float, scorer: Any, scores: Sequence[Seq
         best = set(sorted(range(len(known)), key=lambda at: -known[at])[:count])
         drawn = set(rng.sample(range(len(known)), count))
         for at, (word, need) in enumerate(zip(sample.words, sample.needed, strict=True)):
+            if not is_word(word):
+                continue
             kinds = (
                 ["words"] + ["needed"] * need + ["numbers"] * is_number(word) + ["names"] * is_name(sample.words, at)
             )
@@ -155,6 +159,11 @@ _NUMBER_WORDS = (
     "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half dozen"
 )
 _NUMBERS = frozenset(_NUMBER_WORDS.split())
+
+
+def is_word(word: Word) -> bool:
+    """Not a mark by itself, as QMSum sets them."""
+    return any(map(str.isalnum, word.core))
 
 
 def is_number(word: Word) -> bool:

@@ -60,16 +60,20 @@ def _run(weights: Weights, batch: Batch, drop: Array | None) -> tuple[Array, lis
     h = np.maximum(x @ weights["in"] + weights["in_bias"], 0) * batch.real
     kept: list[Any] = [x, h]
     for at, step in enumerate(_STEPS):
-        made = np.zeros_like(h) + weights[f"conv{at}_bias"]
-        for tap in range(_REACH):
-            made += _shifted(h, (tap - _REACH // 2) * step) @ weights[f"conv{at}"][tap]
+        around = _around(h, step)
+        made = around @ weights[f"conv{at}"].reshape(-1, _HIDDEN) + weights[f"conv{at}_bias"]
         active = np.maximum(made, 0) * batch.real
         if drop is not None:
             active = active * drop[at]
         h = h + active
-        kept += [active, h]
+        kept += [active, around, h]
     logits = (h @ weights["out"])[:, 0] + weights["out_bias"]
     return 1 / (1 + np.exp(-np.clip(logits, -30, 30))), kept
+
+
+def _around(rows: Array, step: int) -> Array:
+    """Row i is the rows around i, `step` apart, side by side."""
+    return np.concatenate([_shifted(rows, (tap - _REACH // 2) * step) for tap in range(_REACH)], axis=1)
 
 
 def _shifted(rows: Array, by: int) -> Array:
@@ -120,23 +124,20 @@ class Network:
         made["out"], made["out_bias"] = h.T @ out[:, None], np.array([out.sum()])
         back = out[:, None] @ weights["out"].T
         for at in reversed(range(len(_STEPS))):
-            active, before = kept[2 + 2 * at], kept[1 + 2 * at]
+            active, around = kept[2 + 3 * at], kept[3 + 3 * at]
             inner = back * (active > 0) * drop[at] * batch.real
             made[f"conv{at}_bias"] = inner.sum(axis=0)
-            taps = []
+            made[f"conv{at}"] = (around.T @ inner).reshape(_REACH, _HIDDEN, _HIDDEN)
+            into = inner @ weights[f"conv{at}"].reshape(-1, _HIDDEN).T
             for tap in range(_REACH):
-                by = (tap - _REACH // 2) * _STEPS[at]
-                taps.append(_shifted(before, by).T @ inner)
-                back = back + _shifted(inner @ weights[f"conv{at}"][tap].T, -by)
-            made[f"conv{at}"] = np.stack(taps)
+                part = into[:, tap * _HIDDEN : (tap + 1) * _HIDDEN]
+                back = back + _shifted(part, (_REACH // 2 - tap) * _STEPS[at])
         inner = back * (kept[1] > 0)
         made["in"], made["in_bias"] = kept[0].T @ inner, inner.sum(axis=0)
         into = inner @ weights["in"].T
         begin = 0
         for at, (name, _, width) in enumerate(_TABLES):
-            slope = np.zeros_like(weights[name])
-            np.add.at(slope, batch.ids[:, at], into[:, begin : begin + width])
-            made[name] = slope
+            made[name] = _summed(batch.ids[:, at], into[:, begin : begin + width], len(weights[name]))
             begin += width
         return made
 
@@ -148,6 +149,15 @@ class Network:
             second += 0.001 * (slope * slope - second)
             by = first / (1 - 0.9**self._step) / (np.sqrt(second / (1 - 0.999**self._step)) + 1e-8)
             self.weights[name] -= (rate * (by + self._decay * self.weights[name])).astype(np.float32)
+
+
+def _summed(ids: Array, rows: Array, count: int) -> Array:
+    """(count, width): for each id the sum of its rows."""
+    order = np.argsort(ids, kind="stable")
+    found, starts = np.unique(ids[order], return_index=True)
+    made = np.zeros((count, rows.shape[1]), rows.dtype)
+    made[found] = np.add.reduceat(rows[order], starts, axis=0)
+    return made
 
 
 def batches(parts: Sequence[Batch], words: int, rng: np.random.Generator) -> Iterator[Batch]:

@@ -2,9 +2,10 @@
 
 Reads trajectories of tau-bench and SWE-agent (MIT), QMSum's meetings (MIT), API-Bank's dialogues (Apache-2.0) and
 GSM8K's questions (MIT), as bench/importance_data.py says; nothing else may be trained on. numpy alone; a seed gives the
-same weights on the same machine. Dialogues that are held out are not read. About two minutes.
+same weights on the same machine. Dialogues that are held out are not read. About two minutes on one core; with two
+threads it takes longer where anything else runs.
 
-    OPENBLAS_NUM_THREADS=2 python -m bench.importance_training --data FILE…
+    OPENBLAS_NUM_THREADS=1 python -m bench.importance_training --data FILE…
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .importance_data import Sample, digest, held_out, read, samples
 from .importance_network import GAP, Batch, Network, Weights, batches, forward, joined, onnx_file
 from .result import progress, report
 
-EPOCHS, WORDS, RATE = 14, 4096, 4e-3
+EPOCHS, WORDS, RATE = 12, 4096, 4e-3
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
+    "prompt_rules": "pennyweight.optimizers.prompt_rules:build",
     "prompts": "pennyweight.optimizers.prompts:build",
     "compression": "pennyweight.optimizers.compression:build",
     "templates": "pennyweight.optimizers.templates:build",

@@ -46,11 +46,20 @@ Part = tuple[Literal["same", "gone", "new"], str]
 @click.option("--query", default="", help="What the reader wants to know: what it names is kept.")
 @click.option("--arguments", default="", metavar="JSON", help="What the tool was called with: kept likewise.")
 @click.option("--room", type=click.IntRange(min=1), metavar="TOKENS", help="Leave parts out if it is still longer.")
+@click.option("--words", is_flag=True, help="With --room: at the last, leave lesser words of English prose out too.")
 @click.option("--diff", is_flag=True, help="Show what went and what came, in colour; as [-…-]{+…+} when piped.")
 @click.option("--unpack", is_flag=True, help="Give JSON or CSV back from the form that this command wrote.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    path: Path, kind: str, query: str, arguments: str, room: int | None, diff: bool, unpack: bool, as_json: bool
+    path: Path,
+    kind: str,
+    query: str,
+    arguments: str,
+    room: int | None,
+    words: bool,
+    diff: bool,
+    unpack: bool,
+    as_json: bool,
 ) -> None:
     """Shorten a text as a tool result on its way to a model would be.
 
@@ -70,6 +79,7 @@ def command(
         arguments=arguments,
         room_tokens=room,
         reference=None if str(path) == "-" else str(path),
+        words=words and room is not None,
     )
     if as_json:
         click.echo(json.dumps(as_object(made)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -68,6 +68,7 @@ class _Work(msgspec.Struct, frozen=True):
     count: Callable[[str], int]
     ask: Ask
     note: Note | None
+    codecs: Mapping[Kind, Codec]
 
 
 def compress(
@@ -79,13 +80,15 @@ def compress(
     room_tokens: int | None = None,
     reference: str | None = None,
     late: Callable[[], bool] | None = None,
+    codecs: Mapping[Kind, Codec] = CODECS,
 ) -> Compressed:
     """The shortest form of a text that keeps what `ask` is about.
 
     count: tokens of a text. room_tokens: what a form may take in which something is left out; None: nothing is left
     out. reference: the name by which the caller can have the whole text again; without one nothing is left out either.
-    late: whether the time for this is over. Whatever goes wrong, and when it is late, the text comes back as it was;
-    so does one that already holds a note of ours, whoever wrote it: two notes could not be told apart.
+    late: whether the time for this is over. codecs: others in place of the built-in ones, by kind. Whatever goes
+    wrong, and when it is late, the text comes back as it was; so does one that already holds a note of ours, whoever
+    wrote it: two notes could not be told apart.
     """
     before = count(text)
     if len(text) < SHORT_CHARS:
@@ -93,7 +96,7 @@ def compress(
     if late is not None:
         ask = msgspec.structs.replace(ask, late=late)
     lossy = reference is not None and room_tokens is not None and _OURS.search(text) is None
-    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None)
+    work = _Work(count, ask, (lambda what: note(reference or "", what)) if lossy else None, codecs)
     found = Found("prose", 0.0) if kind == "auto" else Found(kind, 1.0)
     try:
         around = unwrapped(text)
@@ -108,7 +111,7 @@ def compress(
     after = before if best is None else count(best.text)
     if best is None or after >= before:
         return Compressed(text, found.kind, before, before)
-    codec = CODECS.get(found.kind)
+    codec = codecs.get(found.kind)
     names = (reference,) if best.left_out and reference is not None else ()
     guarantees = codec.guarantees if codec is not None else ()
     return Compressed(best.text, found.kind, before, after, not best.left_out, names, best.left_out, guarantees)
@@ -145,7 +148,7 @@ def _opened(body: str, found: Found, kind: Asked, tokens: int, room: int, work: 
         return within
     lines = numbered(body.split("\n"))
     if lines is not None:
-        codec = CODECS.get(found.kind)
+        codec = work.codecs.get(found.kind)
         if codec is not None and codec.numbers:
             return _by_codec(body, found.kind, tokens, room, work)
         return _between_numbers(lines, found.kind, room, work)
@@ -157,7 +160,7 @@ def _opened(body: str, found: Found, kind: Asked, tokens: int, room: int, work: 
 
 
 def _by_codec(body: str, kind: Kind, tokens: int, room: int, work: _Work) -> _Form | None:
-    codec = CODECS.get(kind)
+    codec = work.codecs.get(kind)
     if codec is None or (len(body) > LONG_CHARS and not codec.streams):
         return None
     best = _lossless(codec, body, work)
@@ -188,7 +191,7 @@ def _in_envelope(envelope: Enveloped, tokens: int, room: int, work: _Work, deepe
 def _between_numbers(lines: Numbered, kind: Kind, room: int, work: _Work) -> _Form | None:
     """Numbered lines are shortened without their numbers, and the lines that are kept get theirs back."""
     plain = "\n".join(lines.lines)
-    codec = CODECS.get(kind)
+    codec = work.codecs.get(kind)
     if codec is None or work.note is None or work.count(plain) <= room:
         return None
     shorter = codec.reduced(plain, work.ask, room * CHARS_PER_TOKEN, work.note)

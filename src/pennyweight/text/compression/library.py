@@ -9,7 +9,9 @@ from typing import Literal
 
 from ..tokenizers import BpeTokenizer
 from . import compress as by_kind
+from .codecs import CODECS, prose
 from .compress import Compressed
+from .importance import open_scorer
 from .shape import Ask, Kind
 
 __all__ = ["Compressed", "compress"]
@@ -24,6 +26,7 @@ def compress(
     room_tokens: int | None = None,
     reference: str | None = None,
     count: Callable[[str], int] | None = None,
+    words: bool = False,
 ) -> Compressed:
     """The shortest form of a text, as a tool gave it, that says the same; never a longer one.
 
@@ -31,7 +34,9 @@ def compress(
     name is kept. room_tokens: where the lossless form is longer than this, parts are left out and a note says what and
     under which name the whole can be had; keep the text under `references` if you set it. None: nothing is left out.
     reference: that name; else one is made from the text. count: tokens of a text, o200k_base unless given; the first
-    use loads its table (0.15 s). Raises ValueError for a room that is no positive number.
+    use loads its table (0.15 s). words: where sentences of English prose that are asked about do not all fit, leave
+    their least important words out (docs/token-importance.md). Raises ValueError for a room that is no positive number;
+    with words, ConfigError for a missing library.
 
         made = pennyweight.compress(result, query="which orders are late?", room_tokens=2_000)
         if made.references:
@@ -46,6 +51,7 @@ def compress(
         ask=Ask(query, arguments),
         room_tokens=room_tokens,
         reference=None if room_tokens is None else reference or _name(text),
+        codecs={**CODECS, "prose": prose.codec(open_scorer())} if words else CODECS,
     )
 
 

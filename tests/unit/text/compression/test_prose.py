@@ -102,3 +102,17 @@ def test_prose_is_what_is_left() -> None:
     assert made.references == ("r1",)
     assert ASKED.strip() in made.text
     assert made.tokens_after < 2_000
+
+
+def test_a_program_asks_for_words_to_go() -> None:
+    import pennyweight
+
+    text = TEXT + "".join(ASKED.replace("1803", str(1803 + n)) for n in range(12)) + TEXT
+    query = "When was the bridge at Kelso opened to traffic, and the toll house built?"
+    whole = pennyweight.compress(text, query=query, room_tokens=300)
+    made = pennyweight.compress(text, query=query, room_tokens=300, words=True)
+    assert whole.kind == made.kind == "prose"
+    assert made.references == whole.references
+    assert "lesser words" in made.left_out
+    assert len(re.findall(r"\b18\d\d\b", made.text)) > len(re.findall(r"\b18\d\d\b", whole.text))
+    assert made.text.count("not opened to traffic") == len(re.findall(r"\b18\d\d\b", made.text))

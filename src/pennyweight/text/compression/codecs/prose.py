@@ -65,13 +65,16 @@ def _sniff(sample: Sample) -> float:
 def _reduced(text: str, ask: Ask, room: int, note: Note, scorer: Scorer | None) -> Shorter | None:
     if len(text) <= room:
         return None
+    ask.in_time()
     pieces = sentences(text)
+    ask.in_time()
     query = f"{ask.query}\n{ask.arguments}".strip()
     scores = score(pieces, query, shape="talk" if _is_talk(text) else "passages")
     budget = room - len(note(f"{len(pieces)} of {len(pieces)} sentences, and lesser words")) - 1
     costs = [len(piece) + len(GAP) + 1 for piece in pieces]
     kept = fill(scores, costs, budget)
     wanted = _wanted(scores)
+    ask.in_time()
     if scorer is not None and wanted and not set(wanted) <= set(kept):
         pieces, thinned = _thinned(pieces, wanted, budget, scorer, query)
         kept = fill(scores, [len(piece) + len(GAP) + 1 for piece in pieces], budget)

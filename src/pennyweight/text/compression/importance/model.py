@@ -1,4 +1,4 @@
-"""The learned word scorer on ONNX Runtime: 230 kB of weights in the package, nothing to download.
+"""The learned word scorer on ONNX Runtime: 280 kB of weights in the package, nothing to download.
 
 What it was trained on, and with what result: docs/token-importance.md. Needs pennyweight[semantic].
 """

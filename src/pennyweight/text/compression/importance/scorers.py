@@ -12,8 +12,8 @@ __all__ = ["Both", "LogProbs", "Scorer", "SelfInformation", "ranks"]
 
 LogProbs = Callable[[str], Sequence[tuple[int, int, float]]]
 """A text to its tokens: first character, the one after the last, and the natural logarithm of its probability given
-all before it (0.0 for the first). A local model's completion endpoint gives them (llama-server: `n_probs`, prompt
-log-probabilities), so does a table of how often words are used."""
+all before it (0.0 for the first). Servers that echo a prompt with its probabilities give them (vLLM's completions with
+`echo` and `logprobs`); llama-server has them of what it writes only. A table of how often words are used does too."""
 
 
 class Scorer(Protocol):
