@@ -28,6 +28,7 @@ from pennyweight.text.compression.codecs.logs import restored
 from pennyweight.text.compression.codecs.search import ungrouped
 from pennyweight.text.compression.records import NotExact, NotPacked
 from pennyweight.text.compression.repeats import Earlier, expanded, is_note
+from pennyweight.text.compression.wrappers import enveloped
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire.blocks import Reader
 
@@ -187,6 +188,9 @@ class _Check:
 
 def _can_be_read_back(original: str, sent: str) -> bool:
     """Whether a form without loss gives the text back: JSON value by value, the others letter by letter."""
+    outer, inner = enveloped(original), enveloped(sent)
+    if outer is not None and inner is not None and (outer.head, outer.tail) == (inner.head, inner.tail):
+        return outer.body == inner.body or _can_be_read_back(outer.body, inner.body)
     for back in (restored, ungrouped, unfoldered, columns_restored):
         try:
             if back(sent) == original:
