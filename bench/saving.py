@@ -85,7 +85,10 @@ async def play(name: str, calls: Sequence[Recorded], way: Way) -> Played:
         config = msgspec.structs.replace(
             base,
             optimize="max",
-            optimizers=(*(base.optimizers if way.beside else ()), OptimizerRule("compression", settings=way.settings)),
+            optimizers=(
+                *(base.optimizers if way.beside else ()),
+                OptimizerRule("compression", settings={"work_s": 10.0, **way.settings}),
+            ),
             pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),
         )
         clock = TapeClock()
