@@ -16,6 +16,7 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 
 __all__ = [
     "AT_LEISURE",
+    "CHARGED",
     "SAID",
     "Action",
     "Answer",
@@ -178,6 +179,10 @@ SAID = "said"
 AT_LEISURE = "at_leisure"
 """The key of `Call.facts` by which somebody who only wants to know says that optimizers may work out at once what they
 prepare between calls otherwise."""
+
+CHARGED = "charged"
+"""The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that
+never came to be has no end that could tell them."""
 
 
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
