@@ -47,10 +47,13 @@ _RANGES = re.compile(
     r"sed\s+-n\s+['\"]?(\d{1,7}),(\d{1,7})p"
     r"|\blines?[\s:#]{1,3}(\d{1,7})(?:\s?(?:-|–|to|bis|and)\s?(\d{1,7}))?"
     r"|\bL(\d{1,7})(?:-L?(\d{1,7}))?\b"
-    r"|\.\w{1,5}:(\d{1,7})(?:-(\d{1,7}))?",
+    r"|\.\w{1,5}(?::|\s{1,2})(\d{1,7})(?![\w>])(?:-(\d{1,7}))?"
+    r"|\b(?:edit|goto|set_cursors|view)\s(\d{1,7})(?:[:\s](\d{1,7}))?\b",
     re.IGNORECASE,
 )
 _PLAIN_WORDS = """
+all and any are but can did for get got had has her him his how its let may new not now off one our out own per put run
+say see set she the too try two use via was way who why yes yet you
 about after also because been before code could does done each else file files find first fix from have help
 here  how into json just like line lines list look make more most must need only open other over path please
 print  project python read return self should show some string test tests text than that their them then there
@@ -100,7 +103,8 @@ def wanted(ask: Ask) -> Wanted:
     query, arguments = ask.query[-READ_CHARS:], ask.arguments[:READ_CHARS]
     telling = set(_told(query)) | set(_told(arguments, quoted=False))
     ranges = list(_ranges(f"{query}\n{arguments}"))
-    narrow = any(0 <= last - first < NARROW_LINES for first, last in _ranges(arguments))
+    reads = not arguments.lstrip().startswith("edit")
+    narrow = reads and any(0 < last - first < NARROW_LINES for first, last in _ranges(arguments))
     fields = _fields(arguments)
     values = "\n".join(value for value in fields.values() if isinstance(value, str)) if fields else arguments
     plain = {word for word in words_in(f"{query}\n{values}") if _counts(word)}
@@ -108,7 +112,7 @@ def wanted(ask: Ask) -> Wanted:
         telling.update(_sought(fields))
         if (span := _span(fields)) is not None:
             ranges.append(span)
-            narrow = narrow or 0 <= span[1] - span[0] < NARROW_LINES
+            narrow = narrow or 0 < span[1] - span[0] < NARROW_LINES
     ranges = [(first, last) for first, last in ranges if 0 <= last - first < NARROW_LINES]
     telling -= _PLAIN
     return Wanted(frozenset(telling), frozenset(plain - telling - _PLAIN), tuple(ranges), narrow)

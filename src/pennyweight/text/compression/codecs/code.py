@@ -127,6 +127,7 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     if want.narrow:
         return None
     plan = outline(seen.bare)
+    ask.in_time()
     if not plan.parts:
         return None
     keep = _kept(seen, plan, want, room - 200 - min(DIGEST_CHARS, room // 8))

@@ -197,6 +197,7 @@ class _Reader:
 def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     lines = text.split("\n")
     files = _files(lines)
+    ask.in_time()
     hunks = [(file, hunk) for file in files for hunk in file.hunks]
     if len(hunks) < 2:
         return None

@@ -287,6 +287,7 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     if want.narrow or want.plain & _OF_MARKUP:
         return None
     form = page(text, want)
+    ask.in_time()
     if not form.strip():
         return None
     left = "markup, scripts and navigation of the page"

@@ -201,6 +201,7 @@ def _is_path(line: str) -> bool:
 
 def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     entries, others = _entries(text.split("\n"))
+    ask.in_time()
     if len(entries) < 12:
         return None
     want = wanted(ask)

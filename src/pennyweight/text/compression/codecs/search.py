@@ -175,6 +175,7 @@ def _matches(lines: Sequence[str]) -> list[Match | str]:
 
 def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     read = _matches(text.split("\n"))
+    ask.in_time()
     found = [line for line in read if isinstance(line, Match)]
     if len(found) < 4:
         return None
