@@ -15,6 +15,7 @@ from .money import PicoUSD
 from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 
 __all__ = [
+    "CHARGED",
     "SAID",
     "Action",
     "Answer",
@@ -172,6 +173,11 @@ class Call(msgspec.Struct, frozen=True, eq=False):
 
 SAID = "said"
 """The key of `Call.facts` under which optimizers that offer nothing leave the steps that say why, by their names."""
+
+
+CHARGED = "charged"
+"""The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that
+never came to be has no end that could tell them."""
 
 
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:

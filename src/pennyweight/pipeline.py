@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from .call import SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
+from .call import CHARGED, SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
 from .economy import Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
@@ -499,7 +499,8 @@ class _Watch:
         """Nothing was opened."""
         status = error.status if isinstance(error, PennyweightError) else 500
         self._error = type(error).__name__
-        self._send(status, (), Done(complete=False), abandoned=isinstance(error, asyncio.CancelledError))
+        done = Done(charges=self._call.facts.get(CHARGED, ()), complete=False)
+        self._send(status, (), done, abandoned=isinstance(error, asyncio.CancelledError))
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)

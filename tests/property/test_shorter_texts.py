@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pennyweight.text.compression import Ask, compress
+from pennyweight.text.compression.again import said_once, written_out
 from pennyweight.text.compression.codecs import CODECS
 from pennyweight.text.compression.codecs.logs import lossless, restored
 from pennyweight.text.compression.codecs.shell import collapsed, shown, uncollapsed
@@ -122,6 +123,8 @@ def test_lossless_forms_give_back_the_text(lines: list[str]) -> None:
     form = lossless(text)
     assert form is None or restored(form) == text
     assert uncollapsed(collapsed(text)) == text
+    again = said_once(text)
+    assert again is None or written_out(again) == text
 
 
 @QUICK

@@ -24,8 +24,11 @@ from tests.unit.backends.recall_house import (
 )
 
 from pennyweight.backends.budget import Budget
+from pennyweight.backends.fallback import Fallback
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
+from pennyweight.call import Outcome, Target
 from pennyweight.errors import StreamCut, Unreachable
+from pennyweight.pipeline import Pipeline
 from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
 from pennyweight.request import Edit, Reply, Wire
 from pennyweight.stores.memory import MemoryKV
@@ -383,3 +386,41 @@ def test_a_stream_that_breaks_off_is_told_with_what_was_said_and_billed(wire: Wi
     assert reply.done is not None
     assert not reply.done.complete
     assert len(reply.done.charges) == cut_in + 1
+
+
+def test_a_caller_that_leaves_between_the_asks_of_a_whole_answer_is_billed_the_first() -> None:
+    wire = Wire.OPENAI_CHAT
+    second = script(wire, answer(wire, text="ok", number=2), before_open=asyncio.Event())
+    house = House(script(wire, answer(wire, ("recall", {"ref": REF}))), second)
+    outcomes: list[Outcome] = []
+    pipeline = Pipeline((), house.recall, submit=outcomes.append, clock=house.clock)
+
+    async def work() -> None:
+        asking = asyncio.create_task(pipeline.open(shortened(wire)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(house.upstream.calls) == 2
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    house.run(work)
+    (outcome,) = outcomes
+    assert outcome.abandoned
+    assert [charge.usage.input_tokens for charge in outcome.done.charges] == [100]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_fallback_may_answer_the_second_ask(stream: bool) -> None:
+    wire = Wire.ANTHROPIC_MESSAGES
+    house = House(
+        script(wire, answer(wire, ("recall", {"ref": REF})), stream=stream),
+        Script(status=529, content=b'{"error":{"message":"busy"}}', usage=None),
+        script(wire, answer(wire, text="ok", number=2), stream=stream),
+    )
+    behind = Fallback(house.upstream, lambda _call: (Target("q", "m", wire),), house.clock)
+    house.recall = Recall(behind, house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost)
+    reply, body = house.ask(shortened(wire, stream=stream))
+    assert said(wire, told(wire, body, stream=stream)).text == "ok"
+    assert reply.done is not None
+    assert [charge.provider for charge in reply.done.charges] == ["p", "q"]
+    assert reply.notes[-1].why == "gave 1 left-out text back, asked 1 time more"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ...call import Call, Step, Verdict
+from ...call import CHARGED, Call, Step, Verdict
 from ...errors import BadRequest, PennyweightError, StreamCut
 from ...money import PicoUSD
 from ...protocols import Backend
@@ -216,6 +216,7 @@ class Answering:
         if current is not None:
             await current.aclose()
             self._dones.append(current.done or Done(complete=False))
+            self._call.facts[CHARGED] = tuple(charge for done in self._dones for charge in done.charges)
 
     def _as_ours(
         self, inner: Reply, *, content: bytes | None = None, chunks: AsyncIterator[bytes] | None = None

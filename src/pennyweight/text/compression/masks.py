@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["MANY_VALUES", "columns", "masked", "merged"]
 
@@ -129,16 +129,27 @@ def merged(templates: Iterable[str]) -> Mapping[str, str]:
     if len(under) > MOST_MERGED:
         return under
     for pattern, sign in _SOFT:
-        under = _by_mask(under, lambda template, pattern=pattern, sign=sign: pattern.sub(sign, template))  # type: ignore[misc]
+        under = _by_value(under, pattern, sign)
     return _by_place(_by_place(under))
 
 
-def _by_mask(under: Mapping[str, str], mask: Callable[[str], str]) -> dict[str, str]:
-    """Paths, values of keys and quoted words are masked where more than MANY_VALUES differ in nothing else."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for now in set(under.values()):
-        alike[mask(now)].add(now)
-    new = {now: soft for soft, nows in alike.items() if len(nows) >= MANY_VALUES for now in nows}
+def _by_value(under: Mapping[str, str], pattern: re.Pattern[str], sign: str) -> dict[str, str]:
+    """Paths, values of keys, quoted words: each is masked where MANY_VALUES or more stand in its place.
+
+    Place by place: of `msg="logged in" user=bob` the users are many, and what is said of them is not.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for now in dict.fromkeys(under.values()):
+        alike[pattern.sub(sign, now)].append(now)
+    new: dict[str, str] = {}
+    for soft, nows in alike.items():
+        if len(nows) < MANY_VALUES or soft == nows[0]:
+            continue
+        values = [pattern.findall(now) for now in nows]
+        many = [len(set(column)) >= MANY_VALUES for column in zip(*values, strict=False)]
+        for now in nows:
+            places = iter(many)
+            new[now] = pattern.sub(lambda found, places=places: sign if next(places, False) else found[0], now)  # type: ignore[misc]
     return {template: new.get(now, now) for template, now in under.items()}
 
 

@@ -33,6 +33,7 @@ mr mrs ms dr prof sr jr st vs etc eg ie e.g i.e cf al fig figs no nos vol pp p c
 corp dept gen col lt sgt capt rev hon gov sen rep pres approx est min max jan feb mar apr jun jul aug sep sept
 oct nov dec u.s u.k a.m p.m ph.d bzw ca usw z.b d.h u.a o.ä s.o vgl nr str hr fr dipl ing inkl exkl evtl ggf
 bspw bes abs art jh jhd mio mrd tel zzgl geb gest sog u.u i.d.r z.t z.zt dgl
+डॉ प्रो कु पं रु
 """
 _SHORT = frozenset(_ABBREVIATIONS.split())
 _LAST_WORD = re.compile(r"([^\s(\[{\"'\u201c\u201e\u00ab]+)\Z")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ..again import HEAD, said_once, written_out
 from ..lines import has_marks, lines_of, more
 from ..masks import columns, masked, merged
 from ..shape import Ask, Codec, Note, Sample, Shorter
@@ -35,7 +36,8 @@ _LEVEL = re.compile(
     r"trace|debug|info|notice|warn(?:ing)?|error|fatal|critical)(?![\w.])"
 )
 _JSON_LINE = re.compile(r'\{"(?:[\w@.]{1,40})":')
-_JSON_TIME = re.compile(r'"(?:@?timestamp|time|ts|datetime|date|t|asctime|level|lvl|severity|msg|message)":')
+_JSON_TIME = re.compile(r'"(?:[\w@.]{0,20}(?:[tT]ime|[tT]imestamp|[dD]ate|_at)|ts|t|asctime)":')
+_JSON_EVENT = re.compile(r'"(?:level|lvl|severity|msg|message|event\w{0,20}|logger|log|action|type|status|stream)":')
 _BAD = re.compile(
     r"(?<![a-z])(?:err(?:or)?|fatal|crit(?:ical)?|alert|emerg|severe|panic|exception|traceback|warn(?:ing)?|fail(?:ed|ure)?|"
     r"denied|refused|timed out|timeout|abort(?:ed)?|killed|corrupt(?:ed)?|unreachable|crash(?:ed)?)(?![a-z])"
@@ -181,19 +183,39 @@ _STAMP = re.compile(
     r"\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?: \d{4})?\]?[ \t]+"
 )
 _DITTO = '" '
+FEWEST_SPARED = 100  # characters
 
 
 def lossless(text: str) -> str | None:
-    """Equal times one below the other are written once. `restored` gives the text back."""
+    """The shorter of two forms: equal times one below the other written once, or what is said several times said
+    once. `restored` gives the text back."""
+    forms = [form for form in (_dittoed(text), said_once(text)) if form is not None]
+    return min(forms, key=len, default=None)
+
+
+def restored(form: str) -> str:
+    """The text that `lossless` was given."""
+    if form.startswith(HEAD):
+        return written_out(form)
+    stamp = ""
+    made: list[str] = []
+    for line in form.split("\n")[1:]:
+        if line.startswith(_DITTO):
+            made.append(stamp + line[len(_DITTO) :])
+            continue
+        found = _STAMP.match(line)
+        stamp = found[0] if found is not None else ""
+        made.append(line)
+    return "\n".join(made)
+
+
+def _dittoed(text: str) -> str | None:
     if has_marks(text) or text.startswith(_DITTO) or "\n" + _DITTO in text:
         return None
-    lines = text.split("\n")
-    if len(lines) < FEWEST_LINES:
-        return None
-    made: list[str] = []
+    made = ['[… a line beginning with " has the time of the line above]']
     above = ""
     spared = 0
-    for line in lines:
+    for line in lines_of(text):
         found = _STAMP.match(line)
         stamp = found[0] if found is not None else ""
         if stamp and stamp == above and len(stamp) < len(line):
@@ -202,24 +224,7 @@ def lossless(text: str) -> str | None:
         else:
             made.append(line)
         above = stamp
-    if spared <= 100:
-        return None
-    return "\n".join(['[… a line beginning with " has the time of the line above]', *made])
-
-
-def restored(form: str) -> str:
-    """The text that `lossless` was given."""
-    lines = form.split("\n")[1:]
-    stamp = ""
-    made: list[str] = []
-    for line in lines:
-        if line.startswith(_DITTO):
-            made.append(stamp + line[len(_DITTO) :])
-            continue
-        found = _STAMP.match(line)
-        stamp = found[0] if found is not None else ""
-        made.append(line)
-    return "\n".join(made)
+    return "\n".join(made) if spared > FEWEST_SPARED else None
 
 
 def _sniff(sample: Sample) -> float:
@@ -231,7 +236,7 @@ def _sniff(sample: Sample) -> float:
     if len(heads) < 0.3 * len(lines):
         return 0.0
     if sum(line.startswith("{") for line in heads) > 0.8 * len(heads):
-        like = sum(bool(_JSON_LINE.match(line) and len(_JSON_TIME.findall(line, 0, 1_000)) >= 2) for line in heads)
+        like = sum(map(_is_json_event, heads))
         return 0.95 if like >= 0.8 * len(heads) else 0.0
     timed = sum(_TIME.search(line, 0, 90) is not None for line in heads) / len(heads)
     levelled = sum(_LEVEL.search(line, 0, 120) is not None for line in heads) / len(heads)
@@ -247,6 +252,11 @@ def _sniff(sample: Sample) -> float:
     return 0.55 if timed + levelled < 0.1 and _repeating(heads) else 0.0
 
 
+def _is_json_event(line: str) -> bool:
+    head = line[:1_000]
+    return bool(_JSON_LINE.match(head) and _JSON_TIME.search(head) and _JSON_EVENT.search(head))
+
+
 def _tabular(lines: Sequence[str]) -> bool:
     """Whether all lines have the same number of commas, tabs or semicolons, several of them, as tables have."""
     for sign in ",\t;":
@@ -257,11 +267,16 @@ def _tabular(lines: Sequence[str]) -> bool:
 
 
 def _repeating(lines: Sequence[str]) -> bool:
-    """Whether many lines of words are few templates."""
+    """Whether many lines of words are few kinds of line, told by the words that are in many of them."""
     wordy = [line for line in lines if line[0] not in "<#-*|+@" and len(_WORDS.findall(line, 0, 400)) >= 3]
     if len(wordy) < 40 or len(wordy) < 0.9 * len(lines):
         return False
-    return len({masked(line[:400]) for line in wordy}) <= 0.15 * len(wordy)
+    words = [_WORDS.findall(line, 0, 400) for line in wordy]
+    seen = Counter(word for line in words for word in set(line))
+    common = {word for word, count in seen.items() if count >= 0.05 * len(wordy)}
+    shapes = Counter(tuple(word if word in common else "" for word in line) for line in words)
+    told = sum(count for shape, count in shapes.items() if any(shape))
+    return len(shapes) <= 0.15 * len(wordy) and told >= 0.9 * len(wordy)
 
 
 GUARANTEES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ..again import said_once
 from ..lines import has_marks, lines_of, more
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
@@ -41,10 +42,6 @@ _FAILED = re.compile(
     r"(?:FAIL|ERROR): \S+ \(|FAILED \S+::|_{5,80} .{1,200} _{5,80}|--- FAIL: |test .{1,300} \.\.\. FAILED|not ok \d+"
     r"|\[  FAILED  \]|\s{0,40}[✕✗×] \S|\s{0,8}● .{1,300} ›|\S+ \([\w.]+\)(?: \.\.\. |\.\.\.)(?:FAIL|ERROR)"
 )
-
-
-def lossless(text: str) -> str | None:
-    return None
 
 
 def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
@@ -121,9 +118,10 @@ def _sniff(sample: Sample) -> float:
 CODEC = Codec(
     kind="tests",
     sniff=_sniff,
-    lossless=lossless,
+    lossless=said_once,
     reduced=reduced,
     guarantees=(
+        "Where nothing is left out, lines that are not there again are named, and can be written out again.",
         "Every line that is not of a passed test is there, verbatim and in order.",
         "Passed tests are counted, and the counts add up.",
         "What the reader names is there, passed or not.",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ..again import said_once
 from ..lines import has_marks, lines_of, more
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
@@ -52,10 +53,6 @@ class _Unit(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     frame: bool = False
     library: bool = False
-
-
-def lossless(text: str) -> str | None:
-    return None
 
 
 def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
@@ -167,9 +164,10 @@ def _sniff(sample: Sample) -> float:
 CODEC = Codec(
     kind="trace",
     sniff=_sniff,
-    lossless=lossless,
+    lossless=said_once,
     reduced=reduced,
     guarantees=(
+        "Where nothing is left out, lines that are not there again are named, and can be written out again.",
         "Every line that is no frame of a library is there, verbatim: exceptions, messages, own frames.",
         "A run of library frames has its first and its last, and how many stood between.",
         "Frames that stood there before are told by the lines where they stand.",

@@ -15,7 +15,21 @@ from .forms import note
 SIZE = 40_000
 FLOOR_S = 0.25
 """Below this, a ratio says nothing: five times what the slowest of them takes."""
-KINDS = ("code", "diff", "html", "json", "listing", "markdown", "search", "shell", "table")
+KINDS = (
+    "blob",
+    "code",
+    "diff",
+    "html",
+    "json",
+    "listing",
+    "log",
+    "markdown",
+    "search",
+    "shell",
+    "table",
+    "tests",
+    "trace",
+)
 TRAPS = {
     "one line": "a" * SIZE,
     "one line of code": "function f(){return{a:[1,2]}};" * (SIZE // 31),

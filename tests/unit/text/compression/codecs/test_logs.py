@@ -132,6 +132,34 @@ def test_words_are_values_only_where_many_stand_in_one_place() -> None:
     assert len({under[masked(line)] for line in states}) == 4
 
 
+def test_of_two_values_only_the_one_that_is_many_is_masked() -> None:
+    users = [
+        f'level=info msg="user logged {how}" user={chr(97 + n)}{chr(122 - n)}x'
+        for n in range(25)
+        for how in ("in", "out")
+    ]
+    under = merged(masked(line) for line in users)
+    assert len(set(under.values())) == 2
+    paths = [f'"GET /{chr(97 + n)}{chr(97 + n)}/list HTTP/1.1" done' for n in range(25)]
+    assert len(set(merged(masked(line) for line in paths).values())) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[{n:5d}.123456] usb 1-{n}: new device number {n} using xhci_hcd",
+        "I, [2026-02-01T12:00:01.{n:06d} #{n}]  INFO -- : Completed 200 OK in {n}ms",
+        'web-1  | 10.0.0.{n} - - [01/Feb/2026 12:00:01] "GET /{n} HTTP/1.1" 200 -',
+        '{{"eventTime": "2026-02-01T00:00:01.{n:03d}Z", "eventName": "GetObject", "requestID": "a{n}"}}',
+        "20171223-22:15:29:{n:03d}|Step|30002312|onStandStepChanged {n}",
+        "the worker {n} has copied the file {n} to its place",
+        "nova-api.log.1.2017-05-16_13:53:08 2017-05-16 00:00:00.{n:03d} 25746 INFO nova.server [req-{n}] is up",
+    ],
+)
+def test_a_log_is_told_by_its_lines(row: str) -> None:
+    assert detect("\n".join(row.format(n=n) for n in range(400))) == "log"
+
+
 def test_json_lines_are_a_log_and_stay_json() -> None:
     lines = [
         f'{{"time":"2026-01-01T00:00:{i % 60:02d}Z","level":"info","msg":"request done","path":"/v1/{i}","ms":{i}}}'
