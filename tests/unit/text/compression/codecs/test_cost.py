@@ -65,6 +65,8 @@ TRAPS = {
     "a date and spaces": "05/09/2026  07:29 AM  12 a" + " " * SIZE + "b",
     "rights and spaces": "-rw-r--r-- 1 a b 12 Nov 20 21:27 " + "a " * (SIZE // 2),
     "a path and colons": "src/a.py:12:" + "x:1:" * (SIZE // 4),
+    "badges": "[![a](" + "badge.svg" * (SIZE // 9),
+    "many badges": "![a](b.svg) " * (SIZE // 12) + "x",
     "boxes": "│   " * (SIZE // 4),
     "nested JSON": '{"a":' * (SIZE // 5),
     "strings of JSON": '["' * (SIZE // 2),
