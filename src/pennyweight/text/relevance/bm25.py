@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 __all__ = ["Index"]
 
@@ -14,12 +14,14 @@ K1, B = 1.2, 0.75
 class Index:
     """Texts, given as their words, that are searched more than once. Building takes about 0.3 µs a word."""
 
-    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+    def __init__(self, texts: Sequence[Sequence[str]], *, only: Container[str] | None = None) -> None:
+        """only: the words that will be asked for; None: any."""
         self.lengths = [len(text) for text in texts]
         self._mean = max(sum(self.lengths) / max(len(texts), 1), 1.0)
         self._found: dict[str, list[tuple[int, int]]] = {}
         for at, text in enumerate(texts):
-            for word, times in Counter(text).items():
+            counted = Counter(text if only is None else [word for word in text if word in only])
+            for word, times in counted.items():
                 self._found.setdefault(word, []).append((at, times))
 
     def rarity(self, word: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .bm25 import Index
 from .spread import best_of_both, scaled
 from .vectors import EMBED_TOKENS, PIECE_CHARS, Vectors, dot, filled, size
-from .words import asked, words
+from .words import asked, words_of
 
 __all__ = ["Passages"]
 
@@ -40,16 +40,16 @@ class Passages:
         self._runs = _runs(groups) if groups is not None else _stretches(texts)
         self._of = [run for run, (first, last) in enumerate(self._runs) for _ in range(first, last)]
         names = [_title(titles, groups, first) for first, _ in self._runs]
-        said = [words(text) for text in texts]
-        heads = [words(name) for name in names]
+        said = words_of(texts)
+        heads = words_of(names)
         query_words = asked(query)
         bodies = [
             [*head, *(word for text in said[first:last] for word in text)]
             for head, (first, last) in zip(heads, self._runs, strict=True)
         ]
-        self._passage = scaled(Index(bodies).scores(query_words))
-        self._sentence = scaled(Index(said).scores(query_words))
-        self._title = scaled(Index(heads).scores(query_words))
+        self._passage = scaled(Index(bodies, only=query_words).scores(query_words))
+        self._sentence = scaled(Index(said, only=query_words).scores(query_words))
+        self._title = scaled(Index(heads, only=query_words).scores(query_words))
         self._texts, self._names, self._room = texts, names, embed_tokens
         self._pieces, self._first = self._likely(query)
 

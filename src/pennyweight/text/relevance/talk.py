@@ -15,7 +15,7 @@ from .bm25 import Index
 from .spread import best_of_both, middles, smoothed, standard
 from .vectors import EMBED_TOKENS, Vectors, cut, dot, filled, size
 from .weights import Weights, weights
-from .words import asked, common, telling, words
+from .words import asked, common, telling, words, words_of
 
 __all__ = ["FEATURES", "FEATURES_WITH_VECTORS", "Talk"]
 
@@ -48,7 +48,7 @@ class Talk:
         self._places = middles(tokens)
         self._asked = asked(query)
         self._windows = _windows(tokens)
-        said = [words(text) for text in texts]
+        said = words_of(texts)
         self._said = [[word for text in said[first:last] for word in text] for first, last in self._windows]
         self._turns, self._index = Index(said), Index(self._said)
         self._named = _named(speakers, query, len(texts))
@@ -103,7 +103,8 @@ class Talk:
         Pseudo-relevance feedback as in RM3 (Lavrenko and Croft 2001): here their rarest words, at half weight.
         """
         counted: Counter[str] = Counter()
-        for at in best_of_both(likely, self._matches)[:LENDING_WINDOWS]:
+        lenders = [at for at in best_of_both(likely, self._matches)[:LENDING_WINDOWS] if likely[at] > 0]
+        for at in lenders:
             counted.update(word for word in self._said[at] if _lends(word))
         weighed = {word: times * self._index.rarity(word) for word, times in counted.items()}
         best = sorted(weighed, key=lambda word: -weighed[word])[:LENT_WORDS]

@@ -27,19 +27,27 @@ PIECE_CHARS = 800
 async def gather(embedder: Embedder, texts: Sequence[str]) -> list[Any]:
     """The vectors of texts, one after the other; None for one that cannot be had.
 
-    A text longer than the model reads is halved until it can: its beginning stands for it.
+    A text longer than the model reads is halved once: its beginning stands for it. After two failures in a row, or one
+    at the first text, the embedder is taken to be down and asked no more.
     """
     out: list[Any] = []
+    failures = 0
     for text in texts:
-        vector = None
-        while text:
-            try:
-                vector = array("f", await embedder.embed(text))
-                break
-            except StoreError:
-                text = text[: len(text) // 2] if len(text) > PIECE_CHARS // 2 else ""
+        vector = await _embedded(embedder, text)
+        if vector is None and len(text) > PIECE_CHARS // 2:
+            vector = await _embedded(embedder, text[: PIECE_CHARS // 2])
         out.append(vector)
-    return out
+        failures = failures + 1 if vector is None else 0
+        if failures == 2 or out[0] is None:
+            break
+    return out + [None] * (len(texts) - len(out))
+
+
+async def _embedded(embedder: Embedder, text: str) -> Any:
+    try:
+        return array("f", await embedder.embed(text))
+    except StoreError:
+        return None
 
 
 def size(text: str) -> int:

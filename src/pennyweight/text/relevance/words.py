@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-__all__ = ["asked", "common", "telling", "words"]
+__all__ = ["asked", "common", "telling", "words", "words_of"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*")
 _BOUND = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -46,13 +46,17 @@ def common(word: str) -> bool:
     return word in _COMMON
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in their order, ready to be compared. Takes about 0.1 µs a character."""
+def words(text: str, known: dict[str, list[str]] | None = None) -> list[str]:
+    """The words of a text in their order, ready to be compared. Takes about 0.1 µs a character.
+
+    known: what was made of words before, for callers with many short texts.
+    """
     if text.isascii():
         found = _PLAIN.findall(text)
     else:
         found = _ANY.findall(unicodedata.normalize("NFKC", text))
-    known: dict[str, list[str]] = {}
+    if known is None:
+        known = {}
     out: list[str] = []
     for word in found:
         forms = known.get(word)
@@ -62,8 +66,16 @@ def words(text: str) -> list[str]:
     return out
 
 
+def words_of(texts: Iterable[str]) -> list[list[str]]:
+    """The words of each text."""
+    known: dict[str, list[str]] = {}
+    return [words(text, known) for text in texts]
+
+
 def _forms(word: str) -> list[str]:
     """The parts of a name and the name whole, or a plain word's stem."""
+    if word.islower() and word.isascii() and "_" not in word:
+        return [stem(word)]
     if not word.isascii() and _UNSPACED.search(word):
         return _pairs(word.casefold())
     plain = word.casefold()

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ..relevance import Embed, score, sentences
-from ..relevance.words import common, words
+from ..relevance.words import common, words_of
 from .checked import Source
-from .facts import facts
+from .facts import Fact, facts
 from .pins import pinned
 
 __all__ = ["Summary", "extend", "summarize"]
@@ -27,6 +27,9 @@ NAMED_SHARE = 0.2
 
 REMEMBERED_WORDS, REMEMBERED_FACTS = 2_000, 200
 """What is carried from summary to summary, so that a long session's stays small."""
+
+HANDY = 8
+"""A sentence longer than this part of the budget is worth less by as much as it is longer: two would be no summary."""
 
 _PIN, _FACT, _FIRST, _ASKED = 1.0, 0.15, 0.3, 2.0
 
@@ -105,13 +108,15 @@ def _best(
     """Places of the sentences chosen, in order. Each word that is said once counts a quarter from then on."""
     most = max(counts.values(), default=1)
     weights = {word: math.log1p(times) / math.log1p(most) for word, times in counts.items()}
-    told = [frozenset(word for word in words(piece) if not common(word)) for piece in pieces]
+    told = [frozenset(word for word in said if not common(word)) for said in words_of(pieces)]
 
     def gain(at: int) -> float:
         # Divided by a root of the length: a mean favours the shortest sentences, a sum the longest.
         said = sum(weights.get(word, 0.0) for word in told[at])
-        return said / math.sqrt(len(told[at]) + 4) + worth[at] if told[at] else 0.0
+        long = min(handy / max(sizes[at], 1), 1.0)
+        return (said / math.sqrt(len(told[at]) + 4) + worth[at]) * long if told[at] else 0.0
 
+    handy = max(budget_tokens / HANDY, 1.0)
     queue = [(-gain(at), at) for at in range(len(pieces))]
     heapq.heapify(queue)
     kept: list[int] = []
@@ -135,8 +140,8 @@ def _best(
 
 def _counts(before: Mapping[str, int], fresh: Sequence[str]) -> dict[str, int]:
     counts = Counter(before)
-    for piece in fresh:
-        counts.update(word for word in words(piece) if not common(word))
+    for said in words_of(fresh):
+        counts.update(word for word in said if not common(word))
     return dict(counts.most_common(REMEMBERED_WORDS))
 
 
@@ -144,10 +149,18 @@ def _named(before: Sequence[str], text: str) -> tuple[str, ...]:
     """What was named, with what the text names: what is named again is new again."""
     named = dict.fromkeys(before)
     for fact in facts(text):
-        if fact.kind in ("path", "identifier") or (fact.kind == "number" and len(fact.value) > 2):
-            named.pop(fact.value, None)
-            named[fact.value] = None
+        value = fact.value
+        if fact.kind == "path" or _tells(fact):
+            named.pop(value, None)
+            named[value] = None
     return tuple(named)[-REMEMBERED_FACTS:]
+
+
+def _tells(fact: Fact) -> bool:
+    """Whether a number is long enough to be looked for, or an identifier of letters is more than a word in capitals."""
+    if fact.kind == "number":
+        return len(fact.value) > 2
+    return fact.kind == "identifier" and not fact.value.isupper()
 
 
 def _list(named: Sequence[str], body: str, room_tokens: int, count: Callable[[str], int]) -> str:

@@ -44,7 +44,7 @@ _NAMED = (
     r"|\$\{?\w+\}?"
     r"|#\d+"
     r"|v\d+(?:\.\d+)*(?:-\w+)*"
-    r"|\w+(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(\))?"  # a.b.c()
+    r"|\w{2,}(?:(?:\.|::|->)[A-Za-z_]\w+)+(?:\(\))?"  # a.b.c()
     r"|\w++\(\)"
     r"|\w*[A-Za-z]_\w+|_+[A-Za-z]\w+"
     r"|[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*-?[0-9][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*"  # RE-2024-17, v2, a UUID
@@ -106,7 +106,9 @@ def _formal(match: re.Match[str]) -> Fact | None:
     match match.lastgroup:
         case "url" | "path" | "file":
             value = value.rstrip(".,;:!?")
-            return Fact("path", value) if any(c.isalnum() for c in value) and not _words_apart(value) else None
+            if value.lower() in ("e.g", "i.e") or not any(c.isalnum() for c in value) or _words_apart(value):
+                return None
+            return Fact("path", value)
         case "number" | "digits" | "chinese":
             return Fact("number", value)
         case _:
@@ -117,9 +119,9 @@ def _formal(match: re.Match[str]) -> Fact | None:
 
 
 def _words_apart(value: str) -> bool:
-    """Whether a slash sets plain words apart, as in "and/or", "Kunde/Kundin"."""
+    """Whether a slash sets plain words apart, as in "and/or", "n/a", "Kunde/Kundin"."""
     parts = value.split("/")
-    return len(parts) <= 3 and all(part.isalpha() and len(part) > 1 for part in parts) and not value.startswith("/")
+    return len(parts) <= 3 and all(part.isalpha() for part in parts) and not value.startswith("/")
 
 
 def _names(text: str, taken: list[tuple[int, int]]) -> Iterator[Fact]:
