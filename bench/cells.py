@@ -77,8 +77,8 @@ class Session(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
-    """An App with every built-in optimizer on, nothing learned, nobody held out."""
+async def opened(cell: Cell, *, rules: tuple[OptimizerRule, ...] | None = None) -> AsyncIterator[tuple[App, TapeClock]]:
+    """An App with every built-in optimizer on, or those of the rules, nothing learned, nobody held out."""
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
         base = load(
             None,
@@ -88,7 +88,7 @@ async def opened(cell: Cell) -> AsyncIterator[tuple[App, TapeClock]]:
         config: Config = msgspec.structs.replace(
             base,
             prices=cell.price.overrides(),
-            optimizers=tuple(rule for rule in _all_on(base) if rule.use not in cell.without),
+            optimizers=tuple(rule for rule in rules or _all_on(base) if rule.use not in cell.without),
             pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),  # a busy machine must not skip one
         )
         clock = TapeClock()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import peer_headroom
 from .material import default_data, files_in, label, recorded
 from .result import progress, report
 from .saving import PLAYS, Played, play
@@ -32,16 +33,25 @@ MAIN = "always"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.recordings", description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, metavar="PATH", help="recordings: files or folders")
+    parser.add_argument("--peer", choices=("headroom",), help="play the sessions through this, too")
     asked = parser.parse_args()
+    program = peer_headroom.found() if asked.peer else None
+    if asked.peer and program is None:
+        parser.error(f"{asked.peer} is not installed.\n{(peer_headroom.__doc__ or '').partition(chr(10))[2]}")
     paths = asked.data or default_data()
     rows: dict[str, list[Played]] = {}
+    peers: list[Played] = []
     for path in files_in(paths):
         calls = recorded(path)
         for name, way in PLAYS.items():
             played = asyncio.run(play(label(path), calls, way))
             rows.setdefault(name, []).append(played)
             progress(f"{label(path):48} {name:16} {1 - played.ratio:7.2%}  {played.told}")
-    found = figures(rows[MAIN])
+        if program is not None:
+            other = asyncio.run(peer_headroom.play(program, label(path), calls))
+            peers.append(other)
+            progress(f"{label(path):48} {asked.peer:16} {1 - other.ratio:7.2%}  {other.told}")
+    found = figures(rows[MAIN]) | figures(peers, "peer_")
     targets = {name: target for name, target in TARGETS.items() if name in found or not asked.data}
     return report(
         "recordings",
@@ -50,6 +60,7 @@ def main() -> int:
         targets=targets,
         rows={name: figures(played) for name, played in rows.items()},
         sessions={played.name: round(1 - played.ratio, 4) for played in rows[MAIN]},
+        peer_sessions={played.name: round(1 - played.ratio, 4) for played in peers},
         kinds=_kinds(rows[MAIN]),
     )
 

@@ -31,15 +31,25 @@ from pennyweight.text.compression.repeats import Earlier, expanded, is_note
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire.blocks import Reader
 
-__all__ = ["PLAYS", "Played", "play"]
+__all__ = ["PLAYS", "Played", "play", "priced"]
 
 PRICED_AS = {"fake-model": "gpt-5.5"}
-PLAYS: Mapping[str, dict[str, Any]] = {
-    "always": {"recall": "always"},
-    "never": {"recall": "never"},
-    "only notes": {"recall": "never", "codecs": False},
+
+
+class Way(msgspec.Struct, frozen=True):
+    """`settings` of the compression. `beside`: the optimizers of the default configuration are on, too."""
+
+    settings: dict[str, Any]
+    beside: bool = False
+
+
+PLAYS: Mapping[str, Way] = {
+    "always": Way({"recall": "always"}),
+    "never": Way({"recall": "never"}),
+    "only notes": Way({"recall": "never", "codecs": False}),
+    "with all others": Way({"recall": "always"}, beside=True),
 }
-"""Settings of the compression by the name of the row that they give."""
+"""By the name of the row that they give."""
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -67,15 +77,15 @@ class Played(msgspec.Struct, frozen=True):
         )
 
 
-async def play(name: str, calls: Sequence[Recorded], settings: Mapping[str, Any]) -> Played:
+async def play(name: str, calls: Sequence[Recorded], way: Way) -> Played:
     """One session, in an App that has learnt nothing yet."""
-    calls = [_priced(call, name) for call in calls]
+    calls = [priced(call, name) for call in calls]
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
         base = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder), "holdout": 0.0})
         config = msgspec.structs.replace(
             base,
             optimize="max",
-            optimizers=(OptimizerRule("compression", settings=dict(settings)),),
+            optimizers=(*(base.optimizers if way.beside else ()), OptimizerRule("compression", settings=way.settings)),
             pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),
         )
         clock = TapeClock()
@@ -112,10 +122,11 @@ async def _played(name: str, calls: Sequence[Recorded], app: App, clock: TapeClo
         output = app.accounts.cost(Charge(target.provider, target.model, said, calls[0].at)) or 0
         before += line.before - output
         after += line.after - output
-        accepted += sum(step.verdict == "accepted" and "first sent" not in step.why for step in line.steps)
+        ours = [step for step in line.steps if step.optimizer == "compression"]
+        accepted += sum(step.verdict == "accepted" and "first sent" not in step.why for step in ours)
         refused.update(
             f"{step.verdict}: {step.why.rpartition(': ')[2]}"
-            for step in line.steps
+            for step in ours
             if step.verdict not in ("accepted", "abstained")
         )
     return Played(
@@ -123,7 +134,8 @@ async def _played(name: str, calls: Sequence[Recorded], app: App, clock: TapeClo
     )
 
 
-def _priced(call: Recorded, name: str) -> Recorded:
+def priced(call: Recorded, name: str) -> Recorded:
+    """The call with the model that its own is priced as, and nothing of what was billed when it was recorded."""
     body = {**call.body, "model": PRICED_AS.get(call.body.get("model", ""), call.body.get("model"))}
     return msgspec.structs.replace(call, body=body, session=name, usage=None)
 

@@ -23,6 +23,10 @@ __all__ = ["Form", "Rules", "form_of"]
 How = Literal["repeat", "lossless", "reduced"]
 
 
+MOST_CHARS = 2_000_000
+"""Longer results would hold up other calls: they are sent as they are."""
+
+
 class Rules(msgspec.Struct, frozen=True):
     """What may be done. Sizes in tokens: results below `least` stay as they are; from `reduced_from` on something may
     be left out where it can be had by a reference; from `summary_from` on, more of it."""
@@ -58,11 +62,12 @@ def form_of(
     rules: Rules,
     count: Callable[[str], int],
     reference: str | None = None,
+    late: Callable[[], bool] | None = None,
 ) -> Form | None:
     """The shortest form; None: as it is. before: the results that stand before it. reference: the name under which the
-    whole can be had; None: nothing may be left out."""
+    whole can be had; None: nothing may be left out. late: whether the time for this is over."""
     text = result.original
-    if len(text) < rules.least or result.block.failed or is_note(text):
+    if not rules.least <= len(text) <= MOST_CHARS or result.block.failed or is_note(text) or (late and late()):
         return None
     tokens = count(text)
     if tokens < rules.least:
@@ -76,7 +81,8 @@ def form_of(
             found.append(Form(again, "repeat", "repeat", tokens, count(again)))
     if rules.codecs and (not found or found[0].after > _NEARLY_ALL * tokens):
         room = _room(text, tokens, rules) if reference is not None and not _tells_of_errors(text) else None
-        shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=reference if room else None)
+        known = reference if room else None
+        shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=known, late=late)
         if shorter.changed:
             if shorter.references:
                 reduced = _with_identifiers(text, shorter.text)

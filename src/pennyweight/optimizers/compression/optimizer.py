@@ -7,6 +7,7 @@ so, until nothing of the conversation is in the provider's cache any more: then 
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol
@@ -43,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `recall`: whether something may be left out that the model can have back by a tool of ours, which then stands in
     the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
     long enough. `reduced_from`: results from which that is done; `summary_from`: from which more is left out.
+
+    `work_s`: seconds for one call; results that are not done by then are sent as they came.
     """
 
     least: _Count = 60
@@ -52,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recall: Literal["auto", "always", "never"] = "auto"
     reduced_from: _Count = 500
     summary_from: _Count = 5_000
+    work_s: Annotated[float, msgspec.Meta(gt=0.0)] = 0.25
 
 
 class Parts(Protocol):
@@ -170,6 +174,11 @@ class Compression:
         session = f"{identity.tenant}\0{identity.session}"
         base = self._shelf.of(session, old, self._is_lossless) if old else None
         before = Standing(base)
+        end = time.monotonic() + self._settings.work_s
+
+        def late() -> bool:
+            return time.monotonic() > end
+
         found: list[tuple[Result, Form]] = []
         for result in known[len(old) :]:
             made = None
@@ -179,8 +188,8 @@ class Compression:
                 name = None
                 if able and not before.is_short(result.asked):
                     name = reference_id(identity.tenant, identity.session, result.original)
-                made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name)
-                if made is None and result.message < sent.new:
+                made = form_of(result, before, ask=ask, rules=self._rules, count=self._count, reference=name, late=late)
+                if made is None and result.message < sent.new and not late():
                     self._tried(tried)
                 if made is not None and only is not None and result.message < sent.new:
                     made = made if digest(result.original, made.text) in only else None
@@ -231,7 +240,8 @@ class Compression:
         saving = round(tokens * self._plain(call))
         if tool and not left:  # nothing to be had back yet: what it is for is still to come
             hoped = max(self._agents.pays(agent_of(call), _READ).saved, USUAL_TOKENS)
-            why = "the tool that gives left-out texts back" + (f"; {_why(made)}" if made else "")
+            why = f"{_why(made)} and " if made else ""
+            why += "the tool that gives left-out texts back"
             saving += round(hoped * self._plain(call))
             return Proposal(
                 Rewrite((*tool, *edits)), saving=saving, risk=risk, why=why, level="max", tokens=tokens, invests=True
@@ -279,7 +289,8 @@ class Compression:
         self._agents.saw(agent_of(call), first=first, reducible_tokens=reducible)
 
     def _is_news(self, step: Step) -> bool:
-        return step.optimizer == self.name and step.verdict is Verdict.ACCEPTED and step.spent == 0 and bool(step.risk)
+        """Whether it tells of a change that was made on this call, and not of one that is kept."""
+        return step.optimizer == self.name and step.verdict is Verdict.ACCEPTED and step.why.endswith(_MADE)
 
     async def _note(self, call: Call) -> None:
         identity = call.identity
@@ -317,6 +328,7 @@ def _key(result: Result) -> bytes:
     return xxh3_128_digest(f"{len(result.original)} {result.original}{result.sent}".encode("utf-8", "surrogatepass"))
 
 
+_MADE = (" tokens", "left-out texts back")
 _READ = 0.1  # of a token from the cache, relative to a plain one: about, and everywhere
 _RISK = {"repeat": 0.002, "lossless": 0.002, "reduced": 0.008}
 _MOST_RISK = 0.04

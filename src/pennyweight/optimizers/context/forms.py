@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ...text.compression import Ask, compress
+from ...text.compression.codecs.json_ import packed, unpacked
 from ...text.context import Level
 from ...text.relevance import select, sentences
 
-__all__ = ["Count", "Shape", "is_ours", "shapes"]
+__all__ = ["Count", "Shape", "is_json", "is_ours", "shapes", "unfolded"]
 
 Count = Callable[[str], int]
 
@@ -42,20 +43,32 @@ def is_ours(text: str) -> bool:
 
 
 def shapes(
-    text: str, *, count: Count, ask: Ask, reference: str, reversible: bool, lossy: bool, summary: str = ""
+    text: str,
+    *,
+    count: Count,
+    ask: Ask,
+    reference: str,
+    reversible: bool,
+    lossy: bool,
+    summary: str = "",
+    instead_of: str | None = None,
+    again: bool = False,
 ) -> list[Shape]:
     """The forms of a text that are shorter than it, longest first. The text itself is none of them.
 
     reference: the name of the text, told to the reader where `reversible`. lossy: also forms in which something is
-    missing. summary: made ahead by somebody else, in place of our own.
+    missing. summary: made ahead by somebody else, in place of our own. instead_of: what is sent of the text now, than
+    which forms must be shorter. again: also where that is a form of ours already.
     """
-    tokens = count(text)
-    if tokens < _LEAST_TOKENS or is_ours(text):
+    now = text if instead_of is None else instead_of
+    if (is_ours(now) and not again) or (sent := count(now)) < _LEAST_TOKENS:
         return []
+    text = _compact(text)
+    tokens = count(text)
     found: list[Shape] = []
 
     def offer(level: Level, form: str, *, lossless: bool = False) -> None:
-        if len(form) < len(text) and (size := count(form)) < min((shape.tokens for shape in found), default=tokens):
+        if len(form) < len(now) and (size := count(form)) < min((shape.tokens for shape in found), default=sent):
             found.append(Shape(level, form, size, lossless))
 
     name = reference if reversible else None
@@ -80,14 +93,14 @@ def _note(tokens: int, reference: str | None) -> str:
 
 def _written(text: str, note: str, kept: str, told: Sequence[str]) -> str:
     """The parts of a form, as JSON where the text was JSON."""
-    if _is_json(text):
+    if is_json(text):
         parts = {"note": note, "kept": kept, "names": list(told)}
         return msgspec.json.encode({key: value for key, value in parts.items() if value}).decode()
     names = f"names: {' '.join(told)}" if told else ""
     return "\n".join(part for part in (note, kept, names) if part)
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
     if text.lstrip()[:1] not in ("{", "["):
         return False
     try:
@@ -97,10 +110,30 @@ def _is_json(text: str) -> bool:
     return True
 
 
+def _compact(text: str) -> str:
+    """JSON without spaces, as it is read back from the shorter notation, so that both have the same forms."""
+    try:
+        form = packed(text) if is_json(text) else None
+        return unpacked(form) if form is not None else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def unfolded(text: str) -> str:
+    """JSON that stands in the shorter notation, as JSON; any other text as it is."""
+    if text[:1] in ("{", "[") and is_json(text):
+        return text
+    try:
+        whole = unpacked(text)
+        return whole if is_json(whole) and packed(whole) == text else text
+    except (ValueError, RecursionError):
+        return text
+
+
 def _summary(text: str, ask: Ask, room: int, count: Count) -> str:
     """The sentences and lines that matter most for what is asked, in their order."""
     pieces = sentences(text)
-    if len(pieces) < 2 or _is_json(text):
+    if len(pieces) < 2 or is_json(text):
         return ""
     fenced = [at for at, piece in enumerate(pieces) if piece.startswith("```")]  # an agent's command, most often
     chosen = select(pieces, f"{ask.query}\n{ask.arguments}", budget_tokens=room, count=count, always=fenced)

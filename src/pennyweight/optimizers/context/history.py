@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...prefix import items
+from ...prefix import items, role
 from ...request import Request
 from ...text.messages import Class, Classifier
 from ...wire.blocks import Conversation, Message, Reader
@@ -49,6 +49,7 @@ _ORDER: tuple[Class, ...] = (
     "confirmation",
     "obsolete",
 )
+_ROLES = frozenset(("user", "assistant", "tool", "function", "model"))
 _MAY_GO: frozenset[Class] = frozenset(("confirmation", "obsolete", "reasoning", "tool_output"))
 
 
@@ -61,13 +62,14 @@ def read(request: Request, reader: Reader, classifier: Classifier, *, keep_turns
     groups = _groups(messages)
     start, end = _bounds(messages, keep_turns)
     ages = _ages(messages)
-    newest = _newest_human(messages)
+    newest = _newest_human(messages, raws)
+    shaky = any(group.broken and _nameless(messages[at]) for group in groups for at in group.messages)
     parts = []
     for group in groups:
-        broken = group.broken or any(messages[at].role == "system" for at in group.messages)
-        firm = broken or group.messages[0] < start or group.messages[-1] >= end or newest in group.messages
+        broken = group.broken or any(_is_odd(raws[at], messages[at]) for at in group.messages)
+        firm = broken or group.messages[0] < start or group.messages[-1] >= end or not newest.isdisjoint(group.messages)
         marked = any(b'"cache_control"' in bytes(raws[at]) for at in group.messages)
-        kept = marked or any(_keeps(messages[at], kinds[at]) for at in group.messages)
+        kept = marked or shaky or any(_keeps(messages[at], kinds[at]) for at in group.messages)
         kind = min((kinds[at] for at in group.messages), key=_ORDER.index)
         parts.append(Part(group.messages, kind, firm, kept, ages[group.messages[-1]]))
     return History(conversation, kinds, tuple(parts), ages[0] if ages else 0, _query(conversation))
@@ -77,6 +79,21 @@ def _query(conversation: Conversation) -> str:
     """The newest human words and the newest arguments of calls."""
     calls = [block.text for message in conversation.messages[-6:] for block in message.blocks if block.kind == "call"]
     return "\n".join((conversation.last_user, *calls[-4:]))[:_QUERY_CHARS]
+
+
+def _is_odd(raw: bytes | msgspec.Raw, message: Message) -> bool:
+    """Instructions, and messages of which not everything was read: without a text, with a result that has none, or said
+    by nobody known."""
+    if message.role == "system" or not message.blocks:
+        return True
+    text = bytes(raw)
+    results = {block.call_id for block in message.blocks if block.kind == "result"}
+    return text.count(b'"tool_result"') > len(results) or (role(text) not in _ROLES and b'"type"' not in text)
+
+
+def _nameless(message: Message) -> bool:
+    """Whether its calls or results find each other by their order alone: where that is broken, no message may go."""
+    return any(block.kind in ("call", "result") and not block.call_id for block in message.blocks)
 
 
 def _keeps(message: Message, kind: Class) -> bool:
@@ -110,11 +127,13 @@ def _ages(messages: Sequence[Message]) -> list[int]:
     return ages[::-1]
 
 
-def _newest_human(messages: Sequence[Message]) -> int:
-    for at in range(len(messages) - 1, -1, -1):
-        if messages[at].role == "user" and any(block.kind in ("text", "other") for block in messages[at].blocks):
-            return at
-    return -1
+def _newest_human(messages: Sequence[Message], raws: Sequence[bytes | msgspec.Raw]) -> frozenset[int]:
+    """The newest message in the human's place with a text, and the newest with something else, such as a picture."""
+    found: dict[str, int] = {}
+    for at, message in enumerate(messages):
+        if message.role == "user" and role(raws[at]) == "user":
+            found.update({block.kind: at for block in message.blocks if block.kind in ("text", "other")})
+    return frozenset(found.values())
 
 
 class _Group(msgspec.Struct, frozen=True):
@@ -157,27 +176,36 @@ def _only_thought(message: Message) -> bool:
 
 def _pairs(messages: Sequence[Message]) -> list[tuple[int, int]]:
     """(message of the call, message of its result); -1: there is none. By ids, each call with the next result of its
-    id; where a protocol has none, by their order."""
+    id; where a protocol has none, results follow their calls, as many as there are."""
     pairs: list[tuple[int, int]] = []
     open_calls: dict[str, int] = {}
-    nameless: list[int] = []
+    run = _Run()
     for at, message in enumerate(messages):
-        ids: set[str] = set()
+        results = {block.call_id for block in message.blocks if block.kind == "result"}
+        if "" not in results:
+            pairs += run.pairs()
+            run = _Run()
         for block in message.blocks:
             if block.kind == "call" and block.call_id:
                 if block.call_id in open_calls:
                     pairs.append((open_calls[block.call_id], -1))
                 open_calls[block.call_id] = at
             elif block.kind == "call":
-                nameless.append(at)
-            elif block.kind == "result" and block.call_id:
-                if block.call_id in ids:
-                    continue  # one result in several texts
-                ids.add(block.call_id)
-                pairs.append((open_calls.pop(block.call_id, -1), at))
-            elif block.kind == "result":
-                pairs.append((nameless.pop(0) if nameless else -1, at))
-        if message.role in ("user", "assistant") and not any(b.kind in ("result", "call") for b in message.blocks):
-            pairs += [(call, -1) for call in nameless]
-            nameless.clear()
-    return [*pairs, *((call, -1) for call in (*open_calls.values(), *nameless))]
+                run.calls.append(at)
+        pairs += [(open_calls.pop(call_id, -1), at) for call_id in sorted(results) if call_id]
+        if "" in results:
+            run.results.append(at)
+    return [*pairs, *run.pairs(), *((call, -1) for call in open_calls.values())]
+
+
+class _Run:
+    """Calls without ids and the results that follow them."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.results: list[int] = []
+
+    def pairs(self) -> list[tuple[int, int]]:
+        if len(self.calls) == len(self.results):
+            return list(zip(self.calls, self.results, strict=True))
+        return [*((call, -1) for call in self.calls), *((-1, result) for result in self.results)]

@@ -14,6 +14,7 @@ from ...text.context import LEVELS, Level
 from ...text.messages import Classifier
 from ...text.tokenizers import BpeTokenizer
 from ...wire.blocks import Reader
+from .forms import is_json
 from .history import read
 from .rewriting import Rules, compaction
 
@@ -66,13 +67,15 @@ def compact(
     places = list(range(len(messages)))  # of the messages that are left, among those given
     levels: list[Level] = ["verbatim"] * len(messages)
     kept: dict[str, str] = {}
+    originals: dict[str, str] = {}  # what was JSON stays so through several steps
     before: int | None = None
     drop = "spent"
     while True:
         history = read(request, reader, classifier, keep_turns=keep_turns)
         if query:
             history = msgspec.structs.replace(history, query=query)
-        made = compaction(request, history, budget, Rules(counted, _name, references, True, drop))
+        rules = Rules(counted, _name, references, True, drop, originals=originals)
+        made = compaction(request, history, budget, rules)
         before = made.tokens_before if before is None else before
         if not made.edits:
             if made.tokens_after <= budget or drop == "any":
@@ -82,6 +85,7 @@ def compact(
         for place, level in zip(places, made.levels, strict=True):
             levels[place] = max(levels[place], level, key=LEVELS.index)
         kept |= made.references
+        originals |= {form: source for form, source in made.sources.items() if is_json(source)}
         places = [place for place, level in zip(places, made.levels, strict=True) if level != "dropped"]
         request = request.edit(made.edits)
     sent = request.body[_root(protocol)]

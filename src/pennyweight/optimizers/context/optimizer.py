@@ -155,7 +155,8 @@ class Context:
         self._judged(call, session)
         last = self._sizes.get(session, 0)
         same = last / _GROWN < size < last * _GROWN and session not in self._writing
-        if same or not near(self._settings, size_bytes=size, items=len(items(call.request))):
+        window = window_of(call.target.model, self._settings.windows)
+        if same or not near(self._settings, size_bytes=size, items=len(items(call.request)), window=window):
             return
         self._sizes[session] = size
         self._sizes.move_to_end(session)
@@ -188,7 +189,9 @@ class Context:
             return
         summaries = await self._summaries_of(call, session, history)
         tenant, name = call.identity.tenant, call.identity.session
-        found = await asyncio.to_thread(self._worker.prepared, call.request, history, tenant, name, summaries)
+        found = await asyncio.to_thread(
+            self._worker.prepared, call.request, call.original, history, tenant, name, summaries
+        )
         if found is None:
             self._prepared.pop(session, None)
         else:

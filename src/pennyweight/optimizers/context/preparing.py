@@ -15,7 +15,7 @@ from ...text.tokenizers import BpeTokenizer
 from ...wire.blocks import Message, Reader
 from ...wire.recall_tool import has_tool
 from .history import History, read
-from .rewriting import Compaction, Rules, compaction
+from .rewriting import Compaction, Rules, compaction, leans
 from .settings import Settings
 from .triggers import Trigger, trigger
 
@@ -67,11 +67,20 @@ class Worker:
         return found
 
     def prepared(
-        self, request: Request, history: History, tenant: str, session: str, summaries: Mapping[str, str]
+        self,
+        request: Request,
+        original: Request,
+        history: History,
+        tenant: str,
+        session: str,
+        summaries: Mapping[str, str],
     ) -> Prepared | None:
-        """None: nothing calls for a compaction, or it would save too little."""
+        """None: nothing calls for a compaction, or it would save too little. original: as the caller wrote it."""
         found = self._trigger(request, history)
         if found is None:
+            return None
+        originals = self._originals(history, original)
+        if originals is None:
             return None
         reversible = has_tool(request)
         rules = Rules(
@@ -80,12 +89,27 @@ class Worker:
             reversible,
             reversible or self._settings.lossy or found.forced,
             summaries=summaries,
+            originals=originals,
         )
         made = compaction(request, history, found.budget_tokens, rules)
         if made.tokens_before - made.tokens_after < self._settings.least_share * made.tokens_before:
             return None
-        touched = max(at for at, level in enumerate(made.levels) if level != "verbatim")
+        touched = max(at for edit in made.edits for at in edit.path[1:2] if isinstance(at, int))
         return Prepared(history.conversation.messages[: touched + 1], made, found, reversible)
+
+    def _originals(self, history: History, original: Request) -> dict[str, str] | None:
+        """Of texts that are sent in another form, by that form, as the caller wrote them. None where that cannot be
+        told and is needed, for a text that leans on another."""
+        sent = history.conversation.messages
+        written = self._reader.read(original).messages
+        found: dict[str, str] = {}
+        if len(sent) == len(written):
+            for now, was in zip(sent, written, strict=True):
+                if now is not was and len(now.blocks) == len(was.blocks):
+                    pairs = zip(now.blocks, was.blocks, strict=True)
+                    found.update({a.text: b.text for a, b in pairs if a.text != b.text and a.kind == b.kind})
+        leaning = (block.text for message in sent for block in message.blocks if leans(block.text))
+        return found if all(text in found for text in leaning) else None
 
     def _trigger(self, request: Request, history: History) -> Trigger | None:
         messages = history.conversation.messages

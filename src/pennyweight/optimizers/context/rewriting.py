@@ -9,13 +9,14 @@ import msgspec
 
 from ...request import DELETE, Edit, Request
 from ...text.compression import Ask
+from ...text.compression.repeats import is_note
 from ...text.context import LEVELS, RETAINED, Form, Level, plan, value
 from ...text.relevance import score
 from ...wire.blocks import Block
-from .forms import Count, Shape, shapes
+from .forms import Count, Shape, shapes, unfolded
 from .history import History, Part
 
-__all__ = ["Compaction", "Rules", "compaction"]
+__all__ = ["Compaction", "Rules", "compaction", "leans"]
 
 _READ_CHARS = 1_500  # of a message, from each end, in which its relevance is looked for
 
@@ -23,7 +24,8 @@ _READ_CHARS = 1_500  # of a message, from each end, in which its relevance is lo
 class Rules(msgspec.Struct, frozen=True):
     """name: the reference of a text. reversible: it can be had back by it. lossy: something may be missing. drop: what
     may be left out whole: "spent" (small talk, obsolete), or "any" result and thought where the budget wants it.
-    summaries: made ahead, by reference.
+    summaries: made ahead, by reference. originals: of texts that stand in a shorter form already; one of those that
+    names another result for what it does not repeat is sent in full, or in a form of its own, once anything changes.
     """
 
     count: Count
@@ -32,11 +34,13 @@ class Rules(msgspec.Struct, frozen=True):
     lossy: bool = True
     drop: str = "spent"
     summaries: Mapping[str, str] = {}
+    originals: Mapping[str, str] = {}
 
 
 class Compaction(msgspec.Struct, frozen=True):
     """`levels`: of each message. `references`: the whole texts of what is missing, by their names. tokens: of all
-    texts of the conversation. used: references whose summary, made ahead, is in it."""
+    texts of the conversation. used: references that are summarised. sources: by the texts that were put in, those
+    that they stand for."""
 
     edits: tuple[Edit, ...]
     levels: tuple[Level, ...]
@@ -44,6 +48,7 @@ class Compaction(msgspec.Struct, frozen=True):
     tokens_before: int
     tokens_after: int
     used: tuple[str, ...] = ()
+    sources: Mapping[str, str] = {}
 
     def counts(self) -> dict[Level, int]:
         """How many messages are sent in each form."""
@@ -56,6 +61,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
     message: int
     block: Block
+    source: str
     reference: str
     tokens: int
     shapes: tuple[Shape, ...]
@@ -69,12 +75,12 @@ def compaction(request: Request, history: History, budget_tokens: int, rules: Ru
     """
     count = rules.count
     messages = history.conversation.messages
-    sizes = [sum(count(block.text) for block in message.blocks) for message in messages]
-    total = sum(sizes)
+    total = sum(count(block.text) for message in messages for block in message.blocks)
     untouched: list[Level] = ["verbatim"] * len(messages)
     same = Compaction((), tuple(untouched), {}, total, total)
     if total <= budget_tokens:
         return same
+    sizes = [sum(count(_whole(block, rules)) for block in message.blocks) for message in messages]
     near = _relevance(history)
     pieces: list[tuple[_Piece, ...]] = []
     forms: list[tuple[Form, ...]] = []
@@ -86,7 +92,18 @@ def compaction(request: Request, history: History, budget_tokens: int, rules: Ru
         forms.append(tuple(_forms(part, own, whole, worth, rules)))
     chosen = plan(forms, budget_tokens)
     levels = [part[at].level for part, at in zip(forms, chosen.chosen, strict=True)]
-    return _made(history, pieces, levels, sizes, rules.name)
+    made = _made(history, pieces, levels, sizes, rules)
+    return msgspec.structs.replace(made, tokens_before=total) if made.tokens_after < total else same
+
+
+def _whole(block: Block, rules: Rules) -> str:
+    """The text to send of a block that keeps its words: the original of one that leans on other results."""
+    return rules.originals.get(block.text, block.text) if leans(block.text) else block.text
+
+
+def leans(text: str) -> bool:
+    """Whether notes stand in it for lines of other results."""
+    return is_note(text) and text.count("[again: ") > text.count(" of this result]")
 
 
 def _forms(part: Part, pieces: Sequence[_Piece], whole: int, worth: float, rules: Rules) -> list[Form]:
@@ -127,18 +144,22 @@ def _pieces(history: History, part: Part, rules: Rules) -> tuple[_Piece, ...]:
                 continue
             call = conversation.call_of(block) if block.kind == "result" else None
             ask = Ask(history.query, call.text if call is not None else "")
-            name = rules.name(block.text)
+            source = rules.originals.get(block.text) or unfolded(block.text)
+            sent = _whole(block, rules)
+            name = rules.name(source)
             own = shapes(
-                block.text,
+                source,
                 count=rules.count,
                 ask=ask,
                 reference=name,
                 reversible=rules.reversible,
                 lossy=rules.lossy or part.kind == "obsolete",
                 summary=rules.summaries.get(name, ""),
+                instead_of=sent,
+                again=source is not block.text,
             )
             if own:
-                found.append(_Piece(at, block, name, rules.count(block.text), tuple(own)))
+                found.append(_Piece(at, block, source, name, rules.count(sent), tuple(own)))
     return tuple(found)
 
 
@@ -147,7 +168,7 @@ def _made(
     pieces: Sequence[Sequence[_Piece]],
     chosen: Sequence[Level],
     sizes: Sequence[int],
-    name: Callable[[str], str],
+    rules: Rules,
 ) -> Compaction:
     messages = history.conversation.messages
     levels: list[Level] = ["verbatim"] * len(messages)
@@ -156,13 +177,14 @@ def _made(
     edits: list[Edit] = []
     dropped: list[int] = []
     used: list[str] = []
+    sources: dict[str, str] = {}
     for part, own, level in zip(history.parts, pieces, chosen, strict=True):
         if level == "dropped":
             for at in part.messages:
                 levels[at], after[at] = "dropped", 0
                 dropped.append(at)
                 if said := messages[at].text:
-                    references[name(said)] = said
+                    references[rules.name(said)] = said
             continue
         for piece in own if level != "verbatim" else ():
             shape = _at(piece, level)
@@ -172,11 +194,19 @@ def _made(
             after[piece.message] += shape.tokens - piece.tokens
             levels[piece.message] = max(levels[piece.message], shape.level, key=LEVELS.index)
             if not shape.lossless:
-                references[piece.reference] = piece.block.text
+                references[piece.reference] = piece.source
+            sources[shape.text] = piece.source
             if shape.level == "summarised":
                 used.append(piece.reference)
+    changed = {edit.path for edit in edits}
+    for at, message in enumerate(messages):
+        for block in message.blocks:
+            if leans(block.text) and block.place is not None and levels[at] != "dropped":
+                place = history.conversation.place(at, block)
+                if place not in changed and (whole := _whole(block, rules)) is not block.text:
+                    edits.append(Edit(place, whole))
     edits += [Edit((history.conversation.root, at), DELETE) for at in sorted(dropped, reverse=True)]
-    return Compaction(tuple(edits), tuple(levels), references, sum(sizes), sum(after), tuple(used))
+    return Compaction(tuple(edits), tuple(levels), references, sum(sizes), sum(after), tuple(used), sources)
 
 
 def _relevance(history: History) -> list[float]:

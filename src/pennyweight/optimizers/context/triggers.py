@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -45,12 +46,12 @@ def trigger(
     return None
 
 
-def near(settings: Settings, *, size_bytes: int, items: int) -> bool:
+def near(settings: Settings, *, size_bytes: int, items: int, window: int | None) -> bool:
     """Whether a body of that size may be near a trigger: a look that costs nothing. Bytes of JSON are at least one for
     each token, four as a rule."""
     if items > _NEAR * settings.turns:
         return True
-    least = min(settings.result_tokens, settings.session_tokens)
+    least = min(settings.result_tokens, settings.session_tokens, settings.window_share * (window or math.inf))
     return size_bytes > _NEAR * least * _BYTES
 
 

@@ -20,8 +20,8 @@ WEIGHTS: Mapping[Class, float] = {
     "fact": 0.7,
     "tool_output": 0.5,
     "reasoning": 0.3,
-    "confirmation": 0.05,
-    "obsolete": 0.02,
+    "confirmation": 0.0,  # nothing, so that a compaction drops them however small they are
+    "obsolete": 0.0,
 }
 
 RETAINED: Mapping[Level, float] = {

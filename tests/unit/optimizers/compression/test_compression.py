@@ -309,3 +309,16 @@ def test_what_a_human_writes_is_left_alone() -> None:
     body = {"model": "m", "messages": [said, answer, said, answer, said]}
     asked = make_call(msgspec.json.encode(body), session="s", optimize="max")
     assert asyncio.run(optimizer().propose(asked)) is None
+
+
+def test_what_takes_too_long_is_sent_as_it_is() -> None:
+    rig = rigged(work_s=1e-9)
+    rig.ask(call(steps(FILE)))
+    rig.ask(call(steps(FILE, EDITED)))
+    assert result(rig, 1) == EDITED
+
+
+def test_a_very_long_result_is_sent_as_it_is() -> None:
+    long = FILE * 250
+    asked = call(steps(long, long))
+    assert asyncio.run(optimizer().propose(asked)) is None

@@ -99,9 +99,11 @@ def messages(turns: int, *, size: int = 600) -> list[dict[str, Any]]:
     return found
 
 
-def asked(turns: int, *, size: int = 600, recall: bool = True, session: str = "s", **fields: Any) -> Call:
+def asked(
+    turns: int, *, size: int = 600, recall: bool = True, session: str = "s", headers: Any = (), **fields: Any
+) -> Call:
     tools = [READ, definition(Wire.ANTHROPIC_MESSAGES)] if recall else [READ]
     body = {"model": CLAUDE, "max_tokens": 100, "cache_control": {"type": "ephemeral"}, "tools": tools}
     body |= {"messages": messages(turns, size=size), **fields}
     raw = msgspec.json.encode(body)
-    return make_call(raw, wire=Wire.ANTHROPIC_MESSAGES, session=session, model=CLAUDE, optimize="max")
+    return make_call(raw, wire=Wire.ANTHROPIC_MESSAGES, session=session, model=CLAUDE, optimize="max", headers=headers)

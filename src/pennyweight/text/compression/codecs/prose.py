@@ -42,6 +42,8 @@ def codec(scorer: Scorer | None = None) -> Codec:
 
 def lossless(text: str) -> str | None:
     """Without blanks at the ends of lines and without more than one empty line; code blocks stay as they are."""
+    if not (_BLANKS.search(text) or _EMPTY.search(text)):
+        return None
     made: list[str] = []
     after = 0
     for start, end in (span for span in protected(text) if "\n" in text[slice(*span)]):
@@ -71,24 +73,30 @@ def _reduced(text: str, ask: Ask, room: int, note: Note, scorer: Scorer | None) 
     query = f"{ask.query}\n{ask.arguments}".strip()
     scores = score(pieces, query, shape="talk" if _is_talk(text) else "passages")
     budget = room - len(note(f"{len(pieces)} of {len(pieces)} sentences, and lesser words")) - 1
-    costs = [len(piece) + len(GAP) + 1 for piece in pieces]
-    kept = fill(scores, costs, budget)
-    wanted = _wanted(scores)
     ask.in_time()
-    if scorer is not None and wanted and not set(wanted) <= set(kept):
-        pieces, thinned = _thinned(pieces, wanted, budget, scorer, query)
-        kept = fill(scores, [len(piece) + len(GAP) + 1 for piece in pieces], budget)
-        thinned = thinned and any(at in wanted for at in kept)
-    else:
-        thinned = False
+    shown, kept = _chosen(pieces, scores, budget, scorer, query)
     if not kept:
         return None
     left_out = [f"{len(pieces) - len(kept)} of {len(pieces)} sentences"] if len(kept) < len(pieces) else []
-    left_out += ["lesser words"] if thinned else []
+    left_out += ["lesser words"] if any(shown[at] != pieces[at] for at in kept) else []
     if not left_out:
         return None
     told = ", and ".join(left_out)
-    return Shorter(f"{_joined(pieces, kept).rstrip()}\n{note(told)}", told)
+    return Shorter(f"{_joined(shown, kept).rstrip()}\n{note(told)}", told)
+
+
+def _chosen(
+    pieces: list[str], scores: Sequence[float], budget: int, scorer: Scorer | None, query: str
+) -> tuple[list[str], tuple[int, ...]]:
+    """The sentences, and the places of those that are kept. Without lesser words where the ones asked about do not fit
+    whole."""
+    costs = [len(piece) + len(GAP) + 1 for piece in pieces]
+    kept = fill(scores, costs, budget)
+    wanted = _wanted(scores, costs, budget) if scorer is not None else []
+    if scorer is None or set(wanted) <= set(kept):
+        return pieces, kept
+    thinned = _thinned(pieces, wanted, budget, scorer, query)
+    return thinned, fill(scores, [len(piece) + len(GAP) + 1 for piece in thinned], budget)
 
 
 def _is_talk(text: str) -> bool:
@@ -96,21 +104,28 @@ def _is_talk(text: str) -> bool:
     return len(_SPEAKER.findall(head)) >= max(3, 0.4 * (head.count("\n") + 1))
 
 
-def _wanted(scores: Sequence[float]) -> list[int]:
-    best = max(scores, default=0.0)
-    return [at for at, found in enumerate(scores) if found >= _WANTED * best] if best > 0 else []
+def _wanted(scores: Sequence[float], costs: Sequence[int], budget: int) -> list[int]:
+    """The sentences that are asked about, best first, as many as could fit without their lesser words."""
+    bound = _WANTED * max(scores, default=0.0)
+    made: list[int] = []
+    left = budget / _LEAST_SHARE
+    for at in sorted(range(len(scores)), key=lambda at: (-scores[at], at)):
+        if not scores[at] or scores[at] < bound:
+            break
+        if costs[at] <= left:
+            made.append(at)
+            left -= costs[at]
+    return made
 
 
-def _thinned(
-    pieces: list[str], wanted: Sequence[int], budget: int, scorer: Scorer, query: str
-) -> tuple[list[str], bool]:
-    """The sentences that are asked about without their lesser words, as many of those as must go."""
+def _thinned(pieces: Sequence[str], wanted: Sequence[int], budget: int, scorer: Scorer, query: str) -> list[str]:
+    """All sentences, those that are asked about without their lesser words, as many of these as must go."""
     total = sum(len(pieces[at]) + len(GAP) + 1 for at in wanted)
     share = max(budget / max(total, 1), _LEAST_SHARE)
     made = list(pieces)
     for at in wanted:
-        made[at] = thin(pieces[at], share=share, scorer=scorer, asked=query)
-    return made, made != pieces
+        made[at] = thin(pieces[at], share=min(share, 1.0), scorer=scorer, asked=query)
+    return made
 
 
 def _joined(pieces: Sequence[str], kept: Sequence[int]) -> str:

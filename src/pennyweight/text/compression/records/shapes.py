@@ -92,7 +92,8 @@ def table_of(value: Value) -> Rows | Map | None:
 def _found(values: Sequence[Value], depth: int) -> _Found:
     objects = sum(1 for value in values if isinstance(value, dict))
     lists = sum(1 for value in values if isinstance(value, list))
-    if depth > 32 or (objects + lists) * 5 < len(values) * 4:
+    nulls = sum(1 for value in values if value is None)
+    if depth > 32 or not objects + lists or (objects + lists) * 5 < (len(values) - nulls) * 4:
         return _NONE
     if objects >= lists:
         dicts = [value for value in values if isinstance(value, dict) and value]
