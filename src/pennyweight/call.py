@@ -15,6 +15,7 @@ from .money import PicoUSD
 from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 
 __all__ = [
+    "AT_LEISURE",
     "CHARGED",
     "SAID",
     "Action",
@@ -174,6 +175,10 @@ class Call(msgspec.Struct, frozen=True, eq=False):
 SAID = "said"
 """The key of `Call.facts` under which optimizers that offer nothing leave the steps that say why, by their names."""
 
+
+AT_LEISURE = "at_leisure"
+"""The key of `Call.facts` by which somebody who only wants to know says that optimizers may work out at once what they
+prepare between calls otherwise."""
 
 CHARGED = "charged"
 """The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that

@@ -25,6 +25,7 @@ _COMMANDS = {
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "doctor": ("Why prompts were not read from the provider's cache, and the fix.", "doctor"),
     "compress": ("Shorten a text as a tool result is, and show what became of its tokens.", "compress"),
+    "compact": ("Bring the messages of a request under a budget of tokens.", "compact"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),

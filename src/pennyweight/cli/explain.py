@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app import App, build
-from ..call import Call
+from ..call import AT_LEISURE, Call
 from ..capture.format import PATHS
 from ..config import Config, find, load
 from ..errors import BadRequest, ConfigError
@@ -107,7 +107,9 @@ async def _explain(request: Request, config: Config) -> Explained:
     async with _app(config) as app:
         target = app.resolve(request.model, request.wire)
         identity = app.identify(request, "local")
-        call = Call("explain", identity, request, request, target, time.time(), config.optimize)
+        call = Call(
+            "explain", identity, request, request, target, time.time(), config.optimize, facts={AT_LEISURE: True}
+        )
         call, answer = await app.pipeline.consult(call)
         return _estimate(app, call, call.trail[-1].optimizer if answer is not None else "")
 

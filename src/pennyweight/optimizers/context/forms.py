@@ -6,13 +6,13 @@ ends with words by which it is known again, and is never shortened a second time
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from ...text.compression import Ask, compress
 from ...text.compression.codecs.json_ import packed, unpacked
+from ...text.compression.digest import missing
 from ...text.context import Level
 from ...text.relevance import select, sentences
 
@@ -24,8 +24,6 @@ _OURS = "[compacted: "
 _ROOM = 0.45  # of a text that its compressed form may take
 _SUMMARY = 0.12  # and its summary
 _LEAST_TOKENS = 48
-_DIGEST_CHARS = 600
-_NAME_CHARS = 200
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -81,8 +79,8 @@ def shapes(
     note = _note(tokens, name)
     kept = summary or _summary(text, ask, max(int(tokens * _SUMMARY), _LEAST_TOKENS), count)
     if kept:
-        offer("summarised", _written(text, note, kept, digest(text, _DIGEST_CHARS, without=kept)))
-    offer("reference", _written(text, note, "", digest(text, _DIGEST_CHARS)))
+        offer("summarised", _written(text, note, kept, missing(text, kept)))
+    offer("reference", _written(text, note, "", missing(text, "")))
     return found
 
 
@@ -91,12 +89,12 @@ def _note(tokens: int, reference: str | None) -> str:
     return f"{_OURS}{tokens:,} tokens{back}]"
 
 
-def _written(text: str, note: str, kept: str, told: Sequence[str]) -> str:
+def _written(text: str, note: str, kept: str, told: str) -> str:
     """The parts of a form, as JSON where the text was JSON."""
     if is_json(text):
-        parts = {"note": note, "kept": kept, "names": list(told)}
+        parts = {"note": note, "kept": kept, "names": told}
         return msgspec.json.encode({key: value for key, value in parts.items() if value}).decode()
-    names = f"names: {' '.join(told)}" if told else ""
+    names = f"names: {told}" if told else ""
     return "\n".join(part for part in (note, kept, names) if part)
 
 
@@ -144,32 +142,3 @@ def _summary(text: str, ask: Ask, room: int, count: Count) -> str:
         out.append(pieces[at])
         last = at
     return "".join(out).strip()
-
-
-_IDENTIFIER = re.compile(
-    r"""(?x)
-    (?: https?://[^\s"'<>)\]]+ )
-    | (?: (?<![\w/]) [~.]{0,2}/? [\w.-]+ (?: /[\w.-]+ )+ )
-    | (?: \b [\w.+-]+@[\w-]+\.[\w.]+ )
-    | (?: \b [A-Za-z_][\w-]* (?: [_.-] \w+ )* _? \d [\w-]* )
-    | (?: \b [A-Za-z]\w* (?: _\w+ )+ )
-    | (?: \b \d+ (?: [.:-] \d+ )+ )
-    | (?: \b \d{2,} \b )
-    """
-)
-
-
-def digest(text: str, most_chars: int, *, without: str = "") -> list[str]:
-    """The identifiers, paths and numbers of a text, each once, the first of them, in at most so many characters; none
-    that stands in `without`."""
-    found: dict[str, None] = {}
-    room = most_chars
-    for match in _IDENTIFIER.finditer(text[:400_000]):
-        name = match[0].rstrip(".-:")
-        if name in found or len(name) > _NAME_CHARS or name in without:
-            continue
-        room -= len(name) + 1
-        if room < 0:
-            break
-        found[name] = None
-    return list(found)

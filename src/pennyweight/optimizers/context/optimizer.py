@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from ...call import Call, Outcome, Proposal, Rewrite, Verdict, abstain
+from ...call import AT_LEISURE, Call, Outcome, Proposal, Rewrite, Verdict, abstain
 from ...economy import Foreseen
 from ...money import PicoUSD
 from ...prefix import items
@@ -108,9 +108,11 @@ class Context:
 
     async def propose(self, call: Call) -> Proposal | None:
         """Raises BadRequest for a body that cannot be read."""
-        if not _concerned(call):
+        if not _concerned(call) and AT_LEISURE not in call.facts:
             return None
         prepared = self._prepared.get(_session(call))
+        if prepared is None and AT_LEISURE in call.facts:
+            prepared = self._worker.at_once(call.request, call.original, call.identity.tenant, call.identity.session)
         if prepared is None:
             return None
         begins = self._here.read(call.request).messages[: len(prepared.messages)]

@@ -54,6 +54,11 @@ class Worker:
         except BadRequest:
             return None
 
+    def at_once(self, request: Request, original: Request, tenant: str, session: str) -> Prepared | None:
+        """What would be prepared after such a call, for whoever has the time to wait for it."""
+        history = self.read(request)
+        return None if history is None else self.prepared(request, original, history, tenant, session, {})
+
     def long_texts(self, history: History) -> list[str]:
         """The old results that are worth a summary by a model."""
         found = []

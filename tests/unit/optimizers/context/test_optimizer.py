@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 from tests.unit.gate_rig import verdicts
 from tests.unit.optimizers.context.rig import SETTINGS, Gateway, Summary, asked
 
+from pennyweight.call import AT_LEISURE
 from pennyweight.errors import ConfigError
 from pennyweight.optimizers.context.preparing import Worker
 from pennyweight.optimizers.context.settings import Settings, checked
@@ -182,3 +185,11 @@ def test_a_result_that_leans_on_another_is_sent_whole_once_that_one_changes() ->
     now = request.edit(found.made.edits).body["messages"][22]["content"][0]["content"]
     assert now == body["messages"][22]["content"][0]["content"]
     assert worker.prepared(request, request, history, "local", "s", {}) is None
+
+
+def test_explain_sees_what_would_be_done_without_a_session() -> None:
+    gateway = Gateway()
+    call = msgspec.structs.replace(asked(14, session=""), facts={AT_LEISURE: True})
+    told, _ = asyncio.run(gateway.pipeline.consult(call))
+    assert " tokens (tokens): " in told.trail[0].why
+    assert " verbatim, " in told.trail[0].why
