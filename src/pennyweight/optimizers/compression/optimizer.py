@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recall: Literal["auto", "always", "never"] = "auto"
     reduced_from: _Count = 500
     summary_from: _Count = 5_000
-    work_s: Annotated[float, msgspec.Meta(gt=0.0)] = 0.25
+    work_s: Annotated[float, msgspec.Meta(gt=0.0)] = 0.05
 
 
 class Parts(Protocol):
