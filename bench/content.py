@@ -2,6 +2,7 @@
 
 JSON (.json, .jsonl, also trajectories and recorded sessions, whose tool results are measured one by one) and tables
 (.csv, .tsv) must come back exactly; of logs (any other file) every event type must still be there. Any may be gzip.
+The table `by_kind` holds what becomes of the results of sessions, of any kind, as `bench.content_kinds` measures it.
 
   python -m bench.content --data results.json.gz trajectories.jsonl.gz app.log
 """
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from .content_json import json_figures
+from .content_kinds import of_sessions
 from .content_logs import log_figures
 from .result import report
 
@@ -40,6 +42,7 @@ def main() -> int:
         figures=figures,
         targets={name: target for name, target in TARGETS.items() if name in figures},
         data=[str(path) for path in options.data],
+        by_kind=of_sessions(options.data),
         **{name: table for part in parts for name, table in part.tables.items()},
     )
 

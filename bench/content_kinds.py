@@ -30,7 +30,7 @@ from pennyweight.text.tokenizers import BpeTokenizer
 from .recorded import files, load
 from .result import progress, report
 
-__all__ = ["Given", "by_kind", "given"]
+__all__ = ["Given", "by_kind", "given", "of_sessions"]
 
 ROOMS = (500, 1_000, 2_000)
 LEAST_TOKENS = 200
@@ -61,6 +61,12 @@ def given(paths: Sequence[Path]) -> list[Given]:
         for session in _sessions(path):
             found += _results(session)
     return found
+
+
+def of_sessions(paths: Sequence[Path], rooms: Sequence[int] = (1_000,)) -> list[dict[str, Any]]:
+    """The rows of `by_kind` for those of the files that hold sessions; none where no file does."""
+    sessions = [path for path in files(paths) if _holds_sessions(path)]
+    return by_kind(given(sessions), BpeTokenizer().count, rooms) if sessions else []
 
 
 def by_kind(
@@ -155,22 +161,39 @@ def _others(text: str, size: int, rng: random.Random) -> dict[str, str]:
     }
 
 
+def _holds_sessions(path: Path) -> bool:
+    if not path.name.removesuffix(".gz").endswith(".jsonl"):
+        return False
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        try:
+            first = json.loads(lines.readline() or "{}")
+        except ValueError:
+            return False
+    return isinstance(first, dict) and ("messages" in first or "body" in first or "delta" in first)
+
+
 def _sessions(path: Path) -> Iterator[list[_Turn]]:
-    """The turns of each session of a file."""
+    """The turns of each session of a file; a file that holds none is one result, or one a line or an item."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = raw.decode("utf-8-sig", "replace")
     name = path.name.removesuffix(".gz")
-    if name.endswith(".jsonl"):
-        lines = [line for line in text.split("\n") if line.strip()]
-        first = json.loads(lines[0]) if lines else {}
-        if "messages" in first and "headers" not in first and "base" not in first:
-            yield from (list(_turns(json.loads(line))) for line in lines)
-        else:
-            yield list(_recorded(path))
-    elif name.endswith(".json") and isinstance(listed := json.loads(text), list) and listed and "content" in listed[0]:
-        yield from ([_Turn("result", item["content"])] for item in listed)
+    lines = [line for line in text.split("\n") if line.strip()] if name.endswith(".jsonl") else []
+    if _holds_sessions(path) and "messages" in json.loads(lines[0]):
+        yield from (list(_turns(json.loads(line))) for line in lines)
+    elif _holds_sessions(path):
+        yield list(_recorded(path))
+    elif lines:
+        yield from ([_Turn("result", line)] for line in lines)
+    elif name.endswith(".json") and (items := _contents(text)):
+        yield from ([_Turn("result", item)] for item in items)
     else:
         yield [_Turn("result", text)]
+
+
+def _contents(text: str) -> list[str]:
+    listed = json.loads(text)
+    items = listed if isinstance(listed, list) else []
+    return [item["content"] for item in items if isinstance(item, dict) and isinstance(item.get("content"), str)]
 
 
 def _recorded(path: Path) -> Iterator[_Turn]:

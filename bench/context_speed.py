@@ -26,10 +26,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pennyweight.app import OPTIMIZERS, build
-from pennyweight.config import load
-from pennyweight.request import Wire
-from pennyweight.testing.backend import make_call
+from pennyweight.call import Call, Proposal
+from pennyweight.client.inprocess import entrance
+from pennyweight.config import OptimizerRule, load
+from pennyweight.request import Usage, Wire
+from pennyweight.testing import shapes
+from pennyweight.testing.http import Exchange, LoopbackServer
 from pennyweight.testing.provider import provider_keys
 from pennyweight.text.compression import Ask, compress
 from pennyweight.text.tokenizers import BpeTokenizer
@@ -128,35 +133,60 @@ def with_model(seed: int, runs: int) -> float:
 # --- a turn with nothing new ------------------------------------------------------------------------------------
 
 
-async def idle_turn(runs: int) -> float:
-    """The sum of both optimizers' medians, over turns of a session of 60 results, about 80,000 tokens."""
+async def idle_turn(turns: int) -> float:
+    """The sum of both optimizers' medians, over turns of a session of 60 results, about 80,000 tokens. Every turn goes
+    the whole way to a provider on loopback, so that the session is known; what the two propose is timed."""
     uses = [name for name in ("compression", "context") if name in OPTIMIZERS]
-    rules = "".join(f'[[optimizers]]\nuse = "{name}"\n' for name in uses)
-    with tempfile.TemporaryDirectory(prefix="pennyweight-bench-") as folder:
-        file = Path(folder) / "pennyweight.toml"
-        file.write_text(rules, encoding="utf-8")
-        config = load(file, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder), "holdout": 0.0})
-        async with build(config) as app:
-            total = 0.0
-            for name in uses:
-                optimizer = next(one for one, _ in app.pipeline._optimizers if one.name == name)
-                spent = []
-                for turn in range(runs):
-                    call = make_call(_session(turn), wire=Wire.OPENAI_CHAT, session="long", optimize="max")
-                    _ = call.request.body
-                    began = time.thread_time_ns()
-                    await optimizer.propose(call)
-                    spent.append(time.thread_time_ns() - began)
-                middle = statistics.median(spent[2:]) / 1e6
-                progress(f"a turn with nothing new, {name}: {middle:.3f} ms")
-                total += middle
-    return round(total, 4)
+    spent: dict[str, list[int]] = {name: [] for name in uses}
+    usage = Usage(input_tokens=90_000, cache_read_tokens=80_000, output_tokens=20)
+
+    async def answer(exchange: Exchange) -> None:
+        whole = shapes.body_of(Wire.OPENAI_CHAT, shapes.Turn("It is the disk, I think."), model="gpt-5.5")
+        done = shapes.finish(Wire.OPENAI_CHAT, whole, usage, model="gpt-5.5")
+        await exchange.send(200, json.dumps(done).encode(), headers={"content-type": "application/json"})
+
+    async with LoopbackServer(answer) as server:
+        with tempfile.TemporaryDirectory(prefix="pennyweight-bench-") as folder:
+            base = load(None, provider_keys(server.url), {"data_dir": Path(folder), "holdout": 0.0})
+            rules = tuple(OptimizerRule(name, mode="on") for name in uses)
+            config = msgspec.structs.replace(base, optimize="max", optimizers=rules)
+            async with build(config) as app, entrance(app) as gateway:
+                for optimizer in (one for one, _ in app.pipeline._optimizers if one.name in uses):
+                    _time(optimizer, spent[optimizer.name])
+                for turn in range(turns):
+                    status, _, body = await gateway.respond("POST", "/v1/chat/completions", "", HEADERS, _session(turn))
+                    if status != 200:
+                        raise RuntimeError(f"turn {turn} was answered with {status}: {body!r}")
+    middles = {name: round(statistics.median(each[4:]) / 1e6, 4) for name, each in spent.items()}
+    progress(f"a turn with nothing new, ms: {middles}")
+    return round(sum(middles.values()), 4)
+
+
+HEADERS = (
+    ("content-type", "application/json"),
+    ("authorization", "Bearer sk-bench"),
+    ("x-pennyweight-session", "long"),
+)
+
+
+def _time(optimizer: Any, spent: list[int]) -> None:
+    """Have every look of this optimizer timed, by the CPU of its thread."""
+    propose = optimizer.propose
+
+    async def timed(call: Call) -> Proposal | None:
+        _ = call.request.body
+        began = time.thread_time_ns()
+        made: Proposal | None = await propose(call)
+        spent.append(time.thread_time_ns() - began)
+        return made
+
+    optimizer.propose = timed
 
 
 def _session(turns: int) -> bytes:
-    """A tool loop, and after it so many short exchanges of words."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": "Find out why orders are lost."}]
-    for number in range(60):
+    """The task; from the second turn on a tool loop, and after it so many short exchanges of words."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Find out why orders are lost. " * 100}]
+    for number in range(60 if turns else 0):
         use = {"id": f"c{number}", "type": "function", "function": {"name": "read", "arguments": '{"path": "a.py"}'}}
         text = "".join(f"{number} line {row} says {row * number}\n" for row in range(300))
         messages.append({"role": "assistant", "content": None, "tool_calls": [use]})

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +35,7 @@ from .saving import Played, priced
 __all__ = ["found", "play"]
 
 _HASH = re.compile(r"hash=([0-9a-f]{12,64})")
-_START_S = 90.0
+_START_S = 300.0
 _ANSWERS: dict[Wire, Any] = {
     Wire.OPENAI_CHAT: {
         "id": "c",
@@ -73,9 +73,11 @@ def found() -> Path | None:
     return Path(named) if named else None
 
 
-async def play(program: Path, name: str, calls: Sequence[Recorded]) -> Played:
-    """One session through a proxy of its own that has seen nothing yet."""
-    calls = [priced(call, name) for call in calls]
+async def play(
+    program: Path, sessions: Mapping[str, Sequence[Recorded]], told: Callable[[Played], None]
+) -> list[Played]:
+    """Sessions by their names, one after another, through one proxy: it takes half a minute to start. `told` hears of
+    each as it ends."""
     arrived: list[bytes] = []
 
     async def answer(exchange: Exchange) -> None:
@@ -83,6 +85,7 @@ async def play(program: Path, name: str, calls: Sequence[Recorded]) -> Played:
         wire = next((wire for wire, path in _PATHS.items() if exchange.path.endswith(path)), Wire.OPENAI_CHAT)
         await exchange.send(200, msgspec.json.encode(_ANSWERS[wire]), headers={"content-type": "application/json"})
 
+    found: list[Played] = []
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
         config = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder) / "own", "holdout": 0.0})
         async with (
@@ -90,7 +93,10 @@ async def play(program: Path, name: str, calls: Sequence[Recorded]) -> Played:
             _proxy(program, upstream.url, Path(folder)) as url,
             build(config) as app,
         ):
-            return await _played(name, calls, url, arrived, app)
+            for name, calls in sessions.items():
+                found.append(await _played(name, [priced(call, name) for call in calls], url, arrived, app))
+                told(found[-1])
+    return found
 
 
 _PATHS = {

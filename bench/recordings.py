@@ -46,11 +46,10 @@ def main() -> int:
         for name, way in PLAYS.items():
             played = asyncio.run(play(label(path), calls, way))
             rows.setdefault(name, []).append(played)
-            progress(f"{label(path):48} {name:16} {1 - played.ratio:7.2%}  {played.told}")
-        if program is not None:
-            other = asyncio.run(peer_headroom.play(program, label(path), calls))
-            peers.append(other)
-            progress(f"{label(path):48} {asked.peer:16} {1 - other.ratio:7.2%}  {other.told}")
+            _tell(played, name)
+    if program is not None:
+        sessions = {label(path): recorded(path) for path in files_in(paths)}
+        peers = asyncio.run(peer_headroom.play(program, sessions, lambda one: _tell(one, asked.peer)))
     found = figures(rows[MAIN]) | figures(peers, "peer_")
     targets = {name: target for name, target in TARGETS.items() if name in found or not asked.data}
     return report(
@@ -63,6 +62,10 @@ def main() -> int:
         peer_sessions={played.name: round(1 - played.ratio, 4) for played in peers},
         kinds=_kinds(rows[MAIN]),
     )
+
+
+def _tell(played: Played, row: str) -> None:
+    progress(f"{played.name:48} {row:16} {1 - played.ratio:7.2%}  {played.told}")
 
 
 def figures(sessions: Sequence[Played], prefix: str = "") -> dict[str, float]:

@@ -46,7 +46,10 @@ def main() -> int:
     for name, policy in POLICIES.items():
         rows[name] = _by_class([judged(session, policy, asked.seed) for session in sessions], classes)
         progress(f"{name:24} {rows[name]}")
-    curve = {str(room): _by_class(asyncio.run(ours(sessions, {"reduced_from": room})), classes) for room in ROOMS}
+    curve = {
+        str(room): _by_class(asyncio.run(ours(sessions, {"recall": "always", "reduced_from": room})), classes)
+        for room in ROOMS
+    }
     targets = {name: target for name, target in TARGETS.items() if name in found}
     data = [str(path) for path in asked.data]
     return report(

@@ -116,7 +116,7 @@ async def ours(sessions: Sequence[Session], settings: Mapping[str, Any]) -> list
         config = msgspec.structs.replace(
             base,
             optimize="max",
-            optimizers=(OptimizerRule("compression", settings=dict(settings)),),
+            optimizers=(OptimizerRule("compression", settings={"work_s": 10.0, **settings}),),
             pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),
         )
         clock = TapeClock(START)

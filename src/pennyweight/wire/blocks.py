@@ -119,13 +119,13 @@ class Reader:
         """Raises BadRequest for a body that cannot be read at all."""
         envelope = request.envelope
         root = "messages" if envelope.messages is not None else "input"
-        wire = request.wire
-        messages = tuple(self._message(wire, bytes(raw)) for raw in items(request))
+        wire, mark = request.wire, request.wire.value[:8].encode()
+        messages = tuple(self._message(wire, mark, bytes(raw)) for raw in items(request))
         system = (*_system(envelope.system, "system"), *_system(envelope.instructions, "instructions"))
         return Conversation(root, messages, system)
 
-    def _message(self, wire: Wire, raw: bytes) -> Message:
-        key = xxh3_128_digest(raw) + wire.value[:8].encode()
+    def _message(self, wire: Wire, mark: bytes, raw: bytes) -> Message:
+        key = xxh3_128_digest(raw) + mark
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)

@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
     long enough. `reduced_from`: results from which that is done; `summary_from`: from which more is left out.
 
-    `work_s`: seconds for one call; results that are not done by then are sent as they came.
+    `work_s`: seconds of computing for one call; results that are not done by then are sent as they came.
     """
 
     least: _Count = 60
@@ -122,7 +122,10 @@ class Compression:
         able = has_tool(call.request)
         tool = self._tool(call, begins=begins) if (begins or cold) and not able else ()
         if cold:
-            everything = self._proposal(call, sent, self._forms(call, sent, known, 0, able=able or bool(tool)), tool)
+            made = self._forms(call, sent, known, 0, able=able or bool(tool))
+            if not any(form.reference for _, form in made):
+                tool = ()  # it would be paid for on every call to come, for nothing yet
+            everything = self._proposal(call, sent, made, tool)
             if everything is not None and self._pays(call, everything):
                 return everything
             tool = ()
@@ -174,10 +177,10 @@ class Compression:
         session = f"{identity.tenant}\0{identity.session}"
         base = self._shelf.of(session, old, self._is_lossless) if old else None
         before = Standing(base)
-        end = time.monotonic() + self._settings.work_s
+        end = time.thread_time() + self._settings.work_s
 
         def late() -> bool:
-            return time.monotonic() > end
+            return time.thread_time() > end
 
         found: list[tuple[Result, Form]] = []
         for result in known[len(old) :]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-__all__ = ["has_marks", "lines_of", "more", "with_gaps"]
+__all__ = ["has_marks", "lines_of", "more"]
 
 WINDOW_CHARS = 1_000_000
 
-_MARK = re.compile(r"(?m)^\[(?:\+\d|= line above|… )")
+_MARK = re.compile(r"(?m)^\[(?:\+\d|… )")
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -34,17 +34,3 @@ def has_marks(text: str) -> bool:
 def more(count: int, of: str = "") -> str:
     """The marker for lines left out after the line above; `of`: what they are, in a reader's words."""
     return f"[+{count}{' ' + of if of else ''}]"
-
-
-def with_gaps(lines: Iterable[tuple[int, str]], total: int) -> list[str]:
-    """Kept lines by number (from 0, rising) with a marker wherever some between them are left out, and at the end."""
-    made: list[str] = []
-    next_one = 0
-    for number, line in lines:
-        if number > next_one:
-            made.append(more(number - next_one, "lines"))
-        made.append(line)
-        next_one = number + 1
-    if total > next_one:
-        made.append(more(total - next_one, "lines"))
-    return made

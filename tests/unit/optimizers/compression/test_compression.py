@@ -322,3 +322,11 @@ def test_a_very_long_result_is_sent_as_it_is() -> None:
     long = FILE * 250
     asked = call(steps(long, long))
     assert asyncio.run(optimizer().propose(asked)) is None
+
+
+def test_a_cold_moment_alone_is_no_reason_for_the_tool() -> None:
+    tools = [{"name": "read", "description": "Read a file", "input_schema": {"type": "object"}}]
+    rig = rigged()
+    for turn in range(3):
+        rig.ask(call(steps(*("a short result", "and another one")[:turn]), tools=tools), after_s=4_000.0)
+    assert [len(sent.body["tools"]) for sent in rig.provider.sent] == [1, 1, 1]

@@ -100,6 +100,24 @@ def test_a_title_stands_for_what_sentences_call_it() -> None:
     assert best(scores) == 2
 
 
+def test_a_title_that_matches_lifts_its_passage() -> None:
+    texts = ["Near Bremen harbour it rains.", "Near this harbour it rains."]
+    scores = score(texts, "Bremen", groups=[0, 1], titles=["Lübeck", "Bremen"])
+    assert scores[1] > scores[0]
+
+
+def test_a_sentence_counts_by_its_passage() -> None:
+    texts = ["The battery lasts hours.", "Ann made it.", "The town is far.", "Ann made it."]
+    scores = score(texts, "What about power?", embed=embed, groups=[0, 0, 1, 1])
+    assert scores[1] > scores[3]
+
+
+def test_an_embedder_that_is_down_is_not_asked_for_every_text() -> None:
+    embedder = Embeds(down=True)
+    assert asyncio.run(gather(embedder, ["one", "two", "three"])) == [None, None, None]
+    assert len(embedder.asked) == 1
+
+
 def test_no_more_is_embedded_than_was_allowed() -> None:
     for shape in ("talk", "passages"):
         asked: list[str] = []

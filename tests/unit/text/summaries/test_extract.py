@@ -32,6 +32,14 @@ def test_decisions_and_duties_are_kept(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", SAID)
+def test_a_decision_counts_for_itself(language: str) -> None:
+    """Long sentences of frequent words beside a short one that decides: in each language."""
+    decided = sentences(SAID[language])[0]
+    text = decided + " ".join(f"{FILLER[language].strip()[:-1]} Postgres {word}. " for word in ("one", "two", "three"))
+    assert decided.strip() in summarize(text[::1], budget_tokens=count(decided) * 3, count=count).text
+
+
+@pytest.mark.parametrize("language", SAID)
 def test_a_summary_says_nothing_new(language: str) -> None:
     text = FILLER[language] * 4 + SAID[language]
     for budget in (10, 30, 60):
@@ -47,6 +55,14 @@ def test_a_text_that_fits_comes_back_whole() -> None:
 def test_the_same_is_said_once() -> None:
     found = summarize("The server is down again today. " * 20, budget_tokens=30, count=count)
     assert found.text.count("server is down") == 1
+
+
+def test_what_was_said_makes_room_for_what_was_not() -> None:
+    about = " ".join(f"The server ran out of memory at {when}." for when in ("night", "noon", "dawn"))
+    other = "Lunch was cold and the soup had gone."
+    found = summarize(f"{about} {other}", budget_tokens=20, count=count)
+    assert other in found.text
+    assert found.text.count("server") == 1
 
 
 def test_what_is_asked_comes_first() -> None:

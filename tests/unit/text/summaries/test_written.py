@@ -51,6 +51,11 @@ def test_a_summary_that_fails_is_replaced_by_the_texts_own_sentences() -> None:
     assert found.tokens <= 20
 
 
+def test_one_true_sentence_does_not_save_a_summary_that_is_wrong() -> None:
+    model = Says("Nobody noticed. Bob moved it all to MySQL in 54 minutes, and 99 tables of it were lost for ever.")
+    assert asyncio.run(written(model, SOURCE, budget_tokens=30, count=count)).by == "extract"
+
+
 def test_a_model_that_fails_costs_nothing_but_its_words() -> None:
     for model in (Fails(), Says("")):
         found = asyncio.run(written(model, SOURCE, budget_tokens=20, count=count))

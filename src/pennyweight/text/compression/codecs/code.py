@@ -1,7 +1,7 @@
 """Source code: what it declares stays, what was asked about stays whole, other bodies are left out by their lines.
 
-Nothing is chosen by relevance within a body: a body is there or it is not. No character of a line is changed: an
-editing tool compares exact text, blanks at the ends of lines included.
+No line is chosen by relevance alone: a body is there or it is not, a long one by its paragraphs. No character of a line
+is changed: an editing tool compares exact text, blanks at the ends of lines included.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ...relevance.bm25 import Index
+from ...relevance.words import asked, words
 from ..asked import Wanted, wanted
 from ..gaps import mark, render
 from ..outlines import BODY, DETAIL, FACT, HEAD, Outline, Part, outline
@@ -44,6 +46,10 @@ WORTH = 0.85
 """A shorter form of more than this part of the text is not worth a question that it makes a reader ask."""
 DIGEST_CHARS = 600
 """Of the names that stand in lines left out only."""
+ABOUT_SHARE = 0.7
+"""Of the room that declarations at the top leave, for what the question is about, before those within classes."""
+LONG_LINES = 30
+QUERY_CHARS = 2_000
 MARK_CHARS = 24
 NAMES_CHARS = 600
 """Of the names in one mark: a name that is there can be asked for."""
@@ -130,7 +136,7 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     ask.in_time()
     if not plan.parts:
         return None
-    keep = _kept(seen, plan, want, room - 200 - min(DIGEST_CHARS, room // 8))
+    keep = _kept(seen, plan, ask, want, room - 200 - min(DIGEST_CHARS, room // 8))
     form, missing = render(seen.lines, keep, _label(seen, plan))
     ask.in_time()
     if digest := _digest(seen, keep, want):
@@ -144,26 +150,71 @@ def _reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     return Shorter(f"{form}\n{said}", left)
 
 
-def _kept(seen: Source, plan: Outline, want: Wanted, room: int) -> list[bool]:
-    """Which lines stay: what is asked about first, then declarations, then what there is room for."""
-    asked = [_asked(part, seen, want) for part in plan.parts]
+def _kept(seen: Source, plan: Outline, ask: Ask, want: Wanted, room: int) -> list[bool]:
+    """Which lines stay: what is asked about by name or number, declarations, what the question is about, the rest.
+
+    What the question is about decides which bodies are there, and which paragraphs of one too long for that.
+    """
     keep = [_outer(seen, at) or (want.about(number) and number > 0) for at, number in enumerate(seen.numbers)]
-    for part, weight in zip(plan.parts, asked, strict=True):
-        if weight >= 3:
+    for part in plan.parts:
+        if _asked(part, seen, want):
             keep[max(part.first, 0) : part.last + 1] = [True] * (part.last + 1 - max(part.first, 0))
     room -= sum(len(line) + 1 for line, kept in zip(seen.lines, keep, strict=True) if kept)
-    room = _heads(seen, plan, keep, room)
-    order = sorted(range(len(plan.parts)), key=lambda at: (-asked[at], plan.parts[at].last - plan.parts[at].head, at))
-    for small in (True, False):
-        for at in order:
-            part = plan.parts[at]
-            if (part.last - part.head <= SMALL_LINES) is small:
-                room = _add(seen, keep, range(part.head + 1, part.last + 1), room)
-    for run in _details(seen, plan):
-        room = _add(seen, keep, run, room)
+    about = _about(seen, plan, ask.query)
+    room = _heads(seen, plan, keep, room, deep=False)
+    share = int(room * ABOUT_SHARE)
+    room -= share
+    for unit in about:
+        share = _add(seen, keep, unit, share)
+    room = _heads(seen, plan, keep, room + share, deep=True)
+    small = [range(part.head + 1, part.last + 1) for part in plan.parts if part.last - part.head <= SMALL_LINES]
+    rest = sorted((range(part.head + 1, part.last + 1) for part in plan.parts), key=len)
+    for unit in (*small, *about, *rest, *_details(seen, plan)):
+        room = _add(seen, keep, unit, room)
     for at in range(1, len(keep) - 1):
         keep[at] = keep[at] or (keep[at - 1] and not seen.bare[at].strip() and plan.ranks[at] != BODY)
     return keep
+
+
+def _about(seen: Source, plan: Outline, query: str) -> list[range]:
+    """Parts with the comments before them, and runs of other lines, that a question is about; most so first."""
+    words_asked = asked(query[-QUERY_CHARS:])
+    if not words_asked:
+        return []
+    units = _units(seen, plan)
+    scores = Index([words("\n".join(seen.bare[unit.start : unit.stop])) for unit in units]).scores(words_asked)
+    ranked = sorted(range(len(units)), key=lambda at: -scores[at])
+    return [units[at] for at in ranked if scores[at] > 0]
+
+
+def _units(seen: Source, plan: Outline) -> list[range]:
+    """The lines as parts, each with what stands right above it, and as runs between blank lines where no part is.
+
+    A body too long to be there or not is cut between its paragraphs.
+    """
+    units: list[range] = []
+    first = 0
+    for part in plan.parts:
+        begins = max(part.first, 0)
+        *runs, above = _runs(seen, first, begins)
+        units += runs
+        if part.last - part.head <= LONG_LINES:
+            units.append(range(above.start, part.last + 1))
+        else:
+            head, *paragraphs = _runs(seen, part.head + 1, part.last + 1)
+            units += [range(above.start, head.stop), *paragraphs]
+        first = part.last + 1
+    return [unit for unit in (*units, *_runs(seen, first, len(seen.bare))) if unit]
+
+
+def _runs(seen: Source, first: int, end: int) -> list[range]:
+    """The lines from one to another between blank ones; the last run goes up to the end, and may be empty."""
+    runs: list[range] = []
+    for at in range(first, end):
+        if not seen.bare[at].strip():
+            runs.append(range(first, at))
+            first = at + 1
+    return [*(run for run in runs if run), range(first, end)]
 
 
 def _details(seen: Source, plan: Outline) -> Iterator[range]:
@@ -182,34 +233,27 @@ def _outer(seen: Source, at: int) -> bool:
     return seen.numbered and not seen.numbers[at]
 
 
-def _asked(part: Part, seen: Source, want: Wanted) -> int:
-    """3 or more: by name or by line. Less: by a plain word that is its name, or that stands in its declaration."""
-    name = part.name.lower().rpartition(".")[2]
-    if name and name in want.telling:
-        return 4
+def _asked(part: Part, seen: Source, want: Wanted) -> bool:
+    """Whether a part is asked about by its name or by its lines."""
+    if (name := part.name.lower().rpartition(".")[2]) and name in want.telling:
+        return True
     first, last = seen.numbers[max(part.first, 0)], seen.numbers[min(part.last, len(seen.numbers) - 1)]
-    if any(low <= last and high >= first for low, high in want.ranges):
-        return 3
-    if name and name in want.plain:
-        return 2
-    return min(want.weight("\n".join(seen.bare[max(part.first, 0) : part.head + 1])), 1)
+    return any(low <= last and high >= first for low, high in want.ranges)
 
 
-def _heads(seen: Source, plan: Outline, keep: list[bool], room: int) -> int:
-    """Declarations by how deep they are, then facts, and a mark for each part; gives the room that is left."""
+def _heads(seen: Source, plan: Outline, keep: list[bool], room: int, *, deep: bool) -> int:
+    """Declarations, each with its mark: at the top, or within classes and then facts; gives the room that is left."""
     heads = [range(max(part.first, 0), part.head + 1) for part in plan.parts]
     inside = {at for head in heads for at in head}
-    levels = max((part.level for part in plan.parts), default=0)
-    for at, rank in enumerate(plan.ranks):
-        if rank == HEAD and at not in inside:
-            room = _add(seen, keep, range(at, at + 1), room)
-    for level in range(levels + 1):
-        for part, head in zip(plan.parts, heads, strict=True):
-            if part.level == level and head:
-                room = _add(seen, keep, head, room - MARK_CHARS) + (0 if keep[head[0]] else MARK_CHARS)
-    for at, rank in enumerate(plan.ranks):
-        if rank == FACT:
-            room = _add(seen, keep, range(at, at + 1), room)
+    rank = FACT if deep else HEAD
+    lines = [range(at, at + 1) for at, its in enumerate(plan.ranks) if its == rank and at not in inside]
+    for line in () if deep else lines:
+        room = _add(seen, keep, line, room)
+    for part, head in zip(plan.parts, heads, strict=True):
+        if (part.level > 0) is deep and head:
+            room = _add(seen, keep, head, room - MARK_CHARS) + (0 if keep[head[0]] else MARK_CHARS)
+    for line in lines if deep else ():
+        room = _add(seen, keep, line, room)
     return room
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ..records import NotExact, NotPacked, Value, compact, named, parse, parse_all, read, spelled, write
 from ..records.pruning import Limits, Pruner
 from ..records.sizes import about_tokens
+from ..records.truncated import cut
 from ..records.values import MAX_CHARS, exactly_equal, scan
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
@@ -22,10 +24,18 @@ LINES = "jsonl"
 LEAST_GAIN = 0.05
 """What the packed form must save over JSON without spaces, which every reader knows."""
 
+_MEMBER = re.compile(r'"\s*:\s*["\d\[{tfn-]')
+MEMBER_CHARS = 200
+"""A text that breaks off is JSON where members come as close as this."""
+
+LEAST_BROKEN_CHARS = 400
+
 SURE_SHARE = 0.7
 """A form with so few of the characters is not counted: it has fewer tokens."""
 
-_INSIDE = re.compile(r"^\[json (\d+)\]\n", re.MULTILINE)
+_INSIDE = re.compile(r"^\[json (\d+)( [\]}]+)?\]\n", re.MULTILINE)
+"""Before a packed form with something around it: its lines, and the brackets that the text broke off without."""
+
 _BEGIN = re.compile(
     r'\s*(?:[\[{]\s*)++(?:"(?:[^"\\]|\\.)*"\s*[:,\]]|[\]}]|-?\d[\d.eE+-]*\s*[,\]]|(?:true|false|null)\s*[,\]])'
 )
@@ -45,14 +55,11 @@ def packed(text: str) -> str | None:
     nested deeper than Python can follow.
     """
     try:
-        parts = _parts(text)
-        if parts is None:
-            return None
-        before, body, after = parts
+        before, body, shut, after = _parts(text)
         form = _form(_values(body))
     except (NotExact, NotPacked, RecursionError):
         return None
-    whole = form if not before and not after.strip() else _inside(before, form, after)
+    whole = form if not before and not shut and not after.strip() else _inside(before, form, shut, after)
     return whole if whole is not None and len(whole) < len(text) else None
 
 
@@ -61,9 +68,10 @@ def unpacked(text: str) -> str:
     found = _INSIDE.search(text)
     if found is not None:
         lines = text[found.end() :].split("\n")
-        size = int(found[1])
-        whole = unpacked("\n".join(lines[:size])) + "\n" + "\n".join(lines[size:])
-        return text[: found.start()] + (whole if len(lines) > size else whole[:-1])
+        size, shut = int(found[1]), (found[2] or "").strip()
+        whole = unpacked("\n".join(lines[:size])).removesuffix(shut)
+        after = "\n".join(["", *lines[size:]])
+        return text[: found.start()] + whole + (after.removeprefix("\n") if shut else after)
     values = _as_json(text)
     return "\n".join(map(compact, values if values is not None else _read(text)))
 
@@ -98,17 +106,18 @@ def _as_json(text: str) -> list[Value] | None:
         return None
 
 
-def _parts(text: str) -> tuple[str, str, str] | None:
-    """What stands before a JSON text, the text, and what stands after it."""
+def _parts(text: str) -> tuple[str, str, str, str]:
+    """What stands before a JSON text, the text, the brackets that it broke off without, and what stands after it.
+
+    Raises NotExact.
+    """
     if len(text) > MAX_CHARS:
-        return None
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            _, end = scan(text, len(text) - len(text.lstrip()))
-        except NotExact:
-            end = 0
-        if end and not text[end:].strip():
-            return "", text, ""
+        raise NotExact(f"{len(text)} characters")
+    try:
+        parse_all(text)
+        return "", text, "", ""
+    except NotExact as error:
+        broken_off = error
     for found in _bodies(text):
         try:
             value, end = scan(text, found)
@@ -116,14 +125,16 @@ def _parts(text: str) -> tuple[str, str, str] | None:
             continue
         most = text[end : end + 1] in ("", "\n") and (end - found) * 2 > len(text)
         if most and value and isinstance(value, dict | list):
-            return text[:found], text[found:end], text[end:]
-    return ("", text, "") if text.lstrip()[:1] in ("{", "[") else None
+            return text[:found], text[found:end], "", text[end:]
+    part = cut(text) if len(text) >= LEAST_BROKEN_CHARS and _BEGIN.match(text) else None
+    if part is None or len(part.rest) > len(part.whole):
+        raise broken_off
+    return "", part.whole, part.shut, part.rest
 
 
 def _bodies(text: str) -> Iterator[int]:
-    for number, found in enumerate(_BODY.finditer(text, 0, WRAPPER_CHARS)):
-        if number < 4 and found.start():
-            yield found.start()
+    """Where a JSON text may begin."""
+    return (found.start() for found in islice(_BODY.finditer(text, 0, WRAPPER_CHARS), 4))
 
 
 def _values(text: str) -> list[Value]:
@@ -151,19 +162,19 @@ def _pays(form: str, short: str) -> bool:
     return about_tokens(form) <= about_tokens(short) * (1 - LEAST_GAIN)
 
 
-def _inside(before: str, form: str, after: str) -> str | None:
-    if _INSIDE.search(before) or (after and not after.startswith("\n")):
+def _inside(before: str, form: str, shut: str, after: str) -> str | None:
+    if _INSIDE.search(before):
         return None
-    return f"{before}[json {form.count(chr(10)) + 1}]\n{form}{after}"
+    size = form.count("\n") + 1
+    if shut:
+        return f"{before}[json {size} {shut}]\n{form}\n{after}"
+    return f"{before}[json {size}]\n{form}{after}" if not after or after.startswith("\n") else None
 
 
 def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
     """The gentlest cut that fits the room; the hardest where none does."""
     try:
-        parts = _parts(text)
-        if parts is None:
-            return None
-        before, body, after = parts
+        before, body, shut, after = _parts(text)
         values = _values(body)
         whole: Value = values[0] if len(values) == 1 else list(values)
         pruner = Pruner(whole, ask)
@@ -176,7 +187,8 @@ def reduced(text: str, ask: Ask, room: int, note: Note) -> Shorter | None:
             if len(short) > 2 * room and limits is not LIMITS[-1]:  # the packed form is at best half as long
                 continue
             form = _form([_noted(pruned.value, note(pruned.left_out))])
-            made = Shorter(f"{before}{form}{after}", pruned.left_out)
+            rest = f"\n{after}" if shut else after
+            made = Shorter(f"{before}{form}{rest}", pruned.left_out)
             if len(made.text) <= room:
                 break
     except (NotExact, RecursionError):
@@ -201,15 +213,20 @@ def _sniff(sample: Sample) -> float:
     if _BEGIN.match(head):
         if sample.length <= len(head):
             try:
-                return 0.95 if _values(head) else 0.0
+                return 0.95 if _values(_parts(head)[1]) else 0.0
             except (NotExact, RecursionError):
                 return 0.0
-        return 0.9 if sample.tail.rstrip()[-1:] in ("}", "]") else 0.0
+        if sample.tail.rstrip()[-1:] in ("}", "]"):
+            return 0.9
+        return 0.7 if len(_MEMBER.findall(head)) * MEMBER_CHARS > len(head) else 0.0
     for at in _bodies(head):
-        if _BEGIN.match(head, at) and re.search(r"[}\]]\s*$", sample.tail, re.MULTILINE):
+        if at and _BEGIN.match(head, at) and re.search(r"[}\]]\s*$", sample.tail, re.MULTILINE):
             if sample.length > len(head):
                 return 0.6
-            return 0.8 if _parts(head) is not None else 0.0
+            try:
+                return 0.8 if _parts(head)[0] else 0.0
+            except (NotExact, RecursionError):
+                return 0.0
     return 0.0
 
 

@@ -22,12 +22,20 @@ _LONG = re.compile(
     r" +([A-Z][a-z]{2} [ \d]\d|\d{4}-\d\d-\d\d) +(\d\d:\d\d(?::\d\d\.\d+ [+\-]\d{4})?|\d{4}) (.+)"
 )
 _COLUMNS = ("mode", "links", "owner", "group", "size", "day", "clock")
+_DOS = re.compile(
+    r"(?:\d\d[/.\-]\d\d[/.\-]\d{4}|\d{4}-\d\d-\d\d) +\d\d:\d\d(?: [AP]M)? +"
+    r"(<(?:DIR|JUNCTION|SYMLINKD?)>|[\d,.\xa0]+) +(\S[^\r]*)\r?"
+)
+_DOS_FOLDER = re.compile(r" Directory of (\S[^\r]*)\r?")
 _TREE = re.compile("(?P<drawn>(?:│\\s{3}|\\s{4}|\\|   )*)(?:├──|└──|\\|--|`--)[ \xa0](?P<name>.*)")
 _TOTAL = re.compile(r"total [\d.,]+[KMGTP]?")
 _HEAD = re.compile(r"\[every entry: (.*)\]")
 _STATUS = re.compile(r"(?:(?:[MADRCU?!][ MADRCU?!]| [MADRCU?!]) |\t(?:modified|new file|deleted|renamed): +)\S")
 _NAME = re.compile(r"[\w@+~.\-]{1,255}")
 _EXTENSION = re.compile(r"\.([A-Za-z][\w+\-]{0,11})$")
+_LETTER = re.compile(r"[^\W\d_]")
+BARE_NAMES = 12
+"""Lines of one name each, with neither folder nor extension, from which they are taken for a list of files."""
 RARE = 3
 """Files of one extension in a folder, at or below which each is named however little room there is."""
 
@@ -186,8 +194,14 @@ def _sniff(sample: Sample) -> float:
     tree = sum(_TREE.fullmatch(line) is not None for line in lines)
     status = sum(_STATUS.match(line) is not None for line in lines)
     paths = sum(_is_path(line) for line in lines)
-    share = max(long, tree, status, paths) / total
-    return 0.6 + 0.36 * share if share >= 0.7 else 0.0
+    dos = sum(_DOS.fullmatch(line) is not None for line in lines)
+    share = max(long, tree, status, paths, dos) / total
+    if share >= 0.7:
+        return 0.6 + 0.36 * share
+    names = sum(
+        len(line) <= 48 and _NAME.fullmatch(line) is not None and _LETTER.search(line) is not None for line in lines
+    )
+    return 0.6 if total >= BARE_NAMES and names >= 0.95 * total and len(set(lines)) > 0.9 * total else 0.0
 
 
 def _is_path(line: str) -> bool:
@@ -235,6 +249,11 @@ def _entries(lines: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
         if (long := _LONG.fullmatch(line)) is not None:
             if long[8] not in {".", ".."}:
                 entries.append((inside, long[8] + ("/" if long[1][0] == "d" else "")))
+        elif (dos := _DOS.fullmatch(line)) is not None:
+            if (name := dos[2].rstrip()) not in {".", ".."}:
+                entries.append((inside, name + ("\\" if dos[1].startswith("<") else "")))
+        elif (folder_of := _DOS_FOLDER.fullmatch(line)) is not None:
+            inside = folder_of[1].rstrip(" \\") + "\\"
         elif (tree := _TREE.fullmatch(line)) is not None:
             depth = len(tree["drawn"]) // 4
             stack[depth:] = [tree["name"]]
@@ -251,7 +270,7 @@ def _entries(lines: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def _extension(name: str) -> str:
-    if name.endswith("/"):
+    if name.endswith(("/", "\\")):
         return "/"
     found = _EXTENSION.search(name)
     return found[1].lower() if found is not None else ""

@@ -21,7 +21,7 @@ MOST_TEMPLATES = 50_000
 """A text with more of them is no log that templates shorten; the bound is also one on memory (about 60 MB)."""
 LONGEST_LINE = 4_000
 """Of longer lines only the beginning is masked; the rest counts as it is."""
-MORE_SHARE, FEWEST_MORE = 0.015, 400
+MORE_SHARE, FEWEST_MORE = 0.01, 400
 """Of the text, in characters: what lines may take that are neither a template's first nor asked for."""
 ASKED_SHARE = 0.2
 """What the reader names stands out only if it is in fewer of the lines."""
@@ -232,7 +232,8 @@ def _sniff(sample: Sample) -> float:
     lines = [line for line in sample.lines[:-1] or sample.lines if line and not line.isspace()][:200]
     if len(lines) < FEWEST_LINES:
         return 0.0
-    heads = [line for line in lines if not line[0].isspace()]
+    indent = min(len(line) - len(line.lstrip()) for line in lines)
+    heads = [line[indent:] for line in lines if not line[indent].isspace()]
     if len(heads) < 0.3 * len(lines):
         return 0.0
     if sum(line.startswith("{") for line in heads) > 0.8 * len(heads):

@@ -25,7 +25,8 @@ _RULE = re.compile(r"\s*\|[\s:|\-]+\|\s*$")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+")
 _CONTENTS = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+\[[^\]]*\]\(#[^)]*\)\s*$")
 _BADGE = re.compile(
-    r"\s*(?:\[?!\[[^\]]*\]\([^)\s]*(?:badge|shields\.io|/workflows/|\.svg)[^)]*\)\]?(?:\([^)]*\))?\s*)+$"
+    r"\s{0,8}(?:\[?!\[[^\]]{0,200}\]\([^)\s]{0,300}?(?:badge|shields\.io|/workflows/|\.svg)[^)]{0,300}\)\]?"
+    r"(?:\([^)]{0,300}\))?\s{0,8})+$"
 )
 _DEFINES = re.compile(r"\s{0,3}\[[^\]^][^\]]*\]:\s+\S+")
 _LINK = re.compile(r"\[[^\]\n]{1,200}\]\([^)\s]{1,500}\)")

@@ -165,6 +165,18 @@ def test_lines_that_are_asked_about_by_number_stay_with_their_function() -> None
     assert "".join(body).rstrip("\n") in form
 
 
+def test_of_a_body_too_long_to_keep_the_paragraphs_asked_about_stay() -> None:
+    paragraphs = "\n\n".join(
+        f"    # step {n}: {'retry a refused connection' if n == 13 else 'go on'}\n    value_{n} = {n}\n    total += {n}"
+        for n in range(30)
+    )
+    text = f"def run(total):\n{paragraphs}\n    return total\n\n\n" + PYTHON
+    form = shorter(text, Ask("what happens when a connection is refused?"), room=1_400)
+    assert "    # step 13: retry a refused connection\n    value_13 = 13\n    total += 13" in form
+    assert "    # step 14: go on" not in form
+    assert filled(form, text) == text
+
+
 def test_names_that_stand_in_lines_left_out_only_are_listed() -> None:
     form = shorter(RUST * 3, room=900)
     listed = form.split("[... named there: ")[1].split("]")[0].split(", ")

@@ -107,6 +107,22 @@ def test_texts_of_several_lines_stand_as_they_are() -> None:
     assert code in form
 
 
+@pytest.mark.parametrize("end", ["", "...", "\n[output truncated]\n"])
+@pytest.mark.parametrize("wrap", [FLIGHTS, {"page": 1, "items": FLIGHTS, "more": True}])
+def test_json_that_breaks_off_is_packed_as_far_as_it_goes(wrap: Any, end: str) -> None:
+    whole = compact(parse(json.dumps(wrap)))
+    for at in range(len(whole) - 300, len(whole) - 200, 7):
+        text = whole[:at] + end
+        assert detect(text) == "json"
+        form = packed(text)
+        assert form is not None
+        assert len(form) < len(text) / 2
+        assert unpacked(form) == text
+        made = reduced(text, Ask(), 500, note)
+        assert made is not None
+        assert made.text[-2:] == text[-2:]
+
+
 def test_what_stands_around_json_stays() -> None:
     text = f"exit code 0\n{json.dumps(FLIGHTS, indent=1)}\n\n12 tokens left\n"
     form = packed(text)
@@ -123,6 +139,14 @@ def test_what_stands_around_json_stays() -> None:
 def test_what_is_no_json_or_would_not_come_back_is_left_alone(text: str) -> None:
     assert packed(text) is None
     assert reduced(text, Ask(), 10, note) is None
+
+
+def test_json_with_words_after_it_is_packed_and_the_words_stay() -> None:
+    text = json.dumps(FLIGHTS) + "\n40 rows in 0.1 s\n"
+    form = packed(text)
+    assert form is not None
+    assert form.startswith("[json 41]\n[] flight")
+    assert unpacked(form) == compact(parse(json.dumps(FLIGHTS))) + "\n40 rows in 0.1 s\n"
 
 
 def test_adversarial_nesting_and_repetition_take_bounded_time() -> None:

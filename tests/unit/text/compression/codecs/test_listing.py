@@ -93,6 +93,29 @@ def test_far_too_many_folders_are_counted() -> None:
     assert len(shorter.text) < 2_200
 
 
+def test_a_list_of_dos_is_read_too() -> None:
+    rows = "".join(f"05/09/2026  07:{n % 60:02} AM    {n * 37:>14,} module_{n}.cs\r\n" for n in range(90))
+    folder = "05/09/2026  07:29 AM    <DIR>          bin"
+    text = f" Volume in drive C has no label.\r\n\r\n Directory of C:\\work\\src\r\n\r\n{folder}\r\n{rows}"
+    assert detect(text) == "listing"
+    made = CODEC.reduced(text, Ask("open module_77.cs"), 500, note)
+    assert made is not None
+    lines = made.text.split("\n")
+    assert "C:\\work\\src\\" in lines
+    assert " module_77.cs" in lines
+    assert " bin\\" in lines
+    shown = sum(line.startswith(" module_") for line in lines)
+    assert f"[... {90 - shown} more .cs]" in lines
+
+
+def test_names_alone_are_a_list_if_they_are_many() -> None:
+    names = "\n".join(f"tool-{word}" for word in "abcdefghijklmnopqrstuvwxyz")
+    assert detect(names) == "listing"
+    assert sure(CODEC, "one\ntwo\nthree\nfour\n") == 0.0
+    assert sure(CODEC, "\n".join(str(n) for n in range(99))) == 0.0
+    assert sure(CODEC, "same\n" * 40) == 0.0
+
+
 def test_lists_are_told_by_their_lines_and_sentences_are_not_lists() -> None:
     for text in (FIND, LONG, TREE, "src/a.py\nsrc/b.py\nsrc/c.py\nsrc/d.py"):
         assert detect(text) == "listing"

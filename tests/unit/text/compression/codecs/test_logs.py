@@ -152,6 +152,8 @@ def test_of_two_values_only_the_one_that_is_many_is_masked() -> None:
         'web-1  | 10.0.0.{n} - - [01/Feb/2026 12:00:01] "GET /{n} HTTP/1.1" 200 -',
         '{{"eventTime": "2026-02-01T00:00:01.{n:03d}Z", "eventName": "GetObject", "requestID": "a{n}"}}',
         "20171223-22:15:29:{n:03d}|Step|30002312|onStandStepChanged {n}",
+        "     2026-02-01 12:00:01 INFO indented by whoever quoted it: {n}",
+        "2026-02-01 12:00:01 INFO of Windows: {n}\r",
         "the worker {n} has copied the file {n} to its place",
         "nova-api.log.1.2017-05-16_13:53:08 2017-05-16 00:00:00.{n:03d} 25746 INFO nova.server [req-{n}] is up",
     ],
