@@ -44,7 +44,6 @@ from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from ..stores.standings import SQLiteStandings
 from ..stores.vectors.lazy import open_vectors
 from ..stores.virtual_keys import KeyStore
-from ..text.context import holds
 from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
@@ -112,7 +111,7 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
-        summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost, holds=holds)
+        summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
         parts = Parts(
             tiers.kv,

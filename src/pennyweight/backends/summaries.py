@@ -20,6 +20,7 @@ from ..kept import entry_key, unwrapped, wrapped
 from ..money import PicoUSD
 from ..protocols import KV, Backend, Clock
 from ..request import Charge, Request, Wire
+from ..text.summaries import checked
 
 __all__ = ["Summaries", "Summary"]
 
@@ -68,15 +69,12 @@ class Summaries:
         clock: Clock,
         *,
         cost: Callable[[Charge], PicoUSD | None],
-        holds: Callable[[str, str], bool],
     ) -> None:
-        """holds: whether a summary says nothing that its text does not: (summary, text)."""
         self._backend = backend
         self._resolve = resolve
         self._kv = kv
         self._clock = clock
         self._cost = cost
-        self._holds = holds
         self._waiting: OrderedDict[str, _Asked] = OrderedDict()
         self._without: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +146,7 @@ class Summaries:
         charges: Iterable[Charge] = reply.done.charges if reply.done is not None else ()
         spent = sum(self._cost(charge) or 0 for charge in charges)
         short = 0 < len(said) < len(asked.text) // 2
-        return Summary(said, spent) if short and self._holds(said, asked.text) else None
+        return Summary(said, spent) if short and not checked(said, asked.text) else None
 
     def _call(self, asked: _Asked) -> Call:
         target = self._resolve(asked.model, Wire.OPENAI_CHAT)

@@ -10,7 +10,6 @@ from pennyweight.request import Charge, Wire
 from pennyweight.stores.memory import MemoryKV
 from pennyweight.testing.backend import Script, ScriptedBackend
 from pennyweight.testing.clock import FakeClock
-from pennyweight.text.context import holds
 
 TEXT = "The server listens on port 8080 in src/app.py. " * 40
 
@@ -29,7 +28,7 @@ def summaries(backend: ScriptedBackend) -> Summaries:
     def cost(charge: Charge) -> int:
         return charge.usage.output_tokens * 1_000
 
-    return Summaries(lambda: backend, resolve, MemoryKV(clock=clock), clock, cost=cost, holds=holds)
+    return Summaries(lambda: backend, resolve, MemoryKV(clock=clock), clock, cost=cost)
 
 
 def asked(backend: ScriptedBackend, *, times: int = 1, model: str = "small") -> tuple[list[bool], Any, Any]:

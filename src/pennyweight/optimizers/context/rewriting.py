@@ -156,7 +156,7 @@ def _pieces(history: History, part: Part, rules: Rules) -> tuple[_Piece, ...]:
                 lossy=rules.lossy or part.kind == "obsolete",
                 summary=rules.summaries.get(name, ""),
                 instead_of=sent,
-                again=source is not block.text,
+                again=block.text in rules.originals,
             )
             if own:
                 found.append(_Piece(at, block, source, name, rules.count(sent), tuple(own)))
