@@ -164,7 +164,7 @@ def _made(seen: Seen, request: Request, tokenizer: BpeTokenizer, budget: int) ->
     """The optimizer's proposal for that request, and what became of the parts that the session needed."""
     economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=_no_price)
     parts: Parts = _Parts(economy, MemoryKV(clock=FakeClock()))
-    prompts = build(Settings(budget_tokens=budget), parts)
+    prompts = build(Settings(budget_tokens=budget, wait_s=10.0), parts)
     call = make_call(request.raw, wire=request.wire, path=request.path, session="s", optimize="max")
     prompts._tokenizer.count("loaded")
     started = time.perf_counter()

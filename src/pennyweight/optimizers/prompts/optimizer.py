@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
@@ -26,6 +27,8 @@ from ...text.tokenizers import BpeTokenizer
 from ...wire import codec
 from ...wire.blocks import Block, Conversation, Place, Reader
 
+log = logging.getLogger(__name__)
+
 __all__ = ["RISK", "Parts", "Prompts", "Settings", "build"]
 
 RISK = 0.02
@@ -34,13 +37,15 @@ RISK = 0.02
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """budget_tokens: for the system prompt of a session; 0: `share` of what it has, and at most `most_tokens`.
-    least_tokens: shorter prompts are left alone. usage: count what sessions use, for `pennyweight prompts lint`."""
+    least_tokens: shorter prompts are left alone. usage: count what sessions use, for `pennyweight prompts lint`.
+    wait_s: for the parts of a prompt that was not seen before."""
 
     budget_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.5
     most_tokens: Annotated[int, msgspec.Meta(gt=0)] = 7_800
     least_tokens: Annotated[int, msgspec.Meta(ge=200)] = 2_000
     usage: bool = True
+    wait_s: Annotated[float, msgspec.Meta(gt=0.0)] = 0.03
 
 
 class Parts(Protocol):
@@ -89,8 +94,16 @@ class Prompts:
             abstain(call, self.name, "nothing is asked yet by which parts could be chosen")
             return None
         session = Session(query, offered, identity.agent, request.model)
-        # Tens of milliseconds for a prompt that was not seen before: past the deadline this session goes without.
-        return await asyncio.to_thread(self._alone, call, conversation, session)
+        # Tens of milliseconds for a prompt that was not seen before: then this session goes without, and its parts are
+        # known for the next.
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(None, self._alone, call, conversation, session)
+        done, _ = await asyncio.wait((work,), timeout=self._settings.wait_s)
+        if not done:
+            work.add_done_callback(_seen)
+            abstain(call, self.name, "the parts of this prompt are being read, for the sessions to come")
+            return None
+        return work.result()
 
     def _alone(self, call: Call, conversation: Conversation, session: Session) -> Proposal | None:
         with self._working:
@@ -162,6 +175,12 @@ class Prompts:
 _LEAST_CHARS_PER_TOKEN = 2
 _PROMPTS, _SESSIONS, _NAMES = 64, 5_000, 400
 _KEEP_S = 90 * 86_400.0
+
+
+def _seen(work: asyncio.Future[Proposal | None]) -> None:
+    """Take what came of work that nobody waits for any more."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.warning("a prompt could not be taken apart", extra={"error": type(error).__name__})
 
 
 def _instructions(conversation: Conversation) -> Sequence[tuple[Place, Block]]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pennyweight.app import build as build_app
-from pennyweight.call import Call, Outcome, Proposal, Rewrite
+from pennyweight.call import SAID, Call, Outcome, Proposal, Rewrite
 from pennyweight.config import load
 from pennyweight.economy import Economy
 from pennyweight.money import Price
@@ -44,7 +44,7 @@ def _prompts(**settings: Any) -> tuple[Prompts, MemoryKV]:
     tokenizer = BpeTokenizer()
     kv = MemoryKV(clock=FakeClock())
     economy = Economy(blocks=Blocks(count=tokenizer.count), caches=CacheBook(), prices=_none)
-    return build(Settings(**settings), _Parts(economy, kv)), kv
+    return build(Settings(**{"wait_s": 10.0, **settings}), _Parts(economy, kv)), kv
 
 
 def _call(body: Any, wire: Wire = Wire.OPENAI_CHAT, session: str = "s") -> Call:
@@ -84,6 +84,19 @@ def test_later_calls_short_prompts_and_chores_are_left_alone() -> None:
     assert _propose(prompts, _call(_body(system="Be brief."))) is None
     assert _propose(prompts, _call(_body(), session="")) is None
     assert _propose(prompts, _call({"messages": "odd"})) is None
+
+
+def test_a_session_does_not_wait_for_a_prompt_that_is_new() -> None:
+    prompts, _ = _prompts(least_tokens=500, wait_s=1e-9)
+    call = _call(_body())
+
+    async def asked() -> Proposal | None:
+        return await prompts.propose(call)
+
+    assert asyncio.run(asked()) is None
+    assert "being read" in call.facts[SAID]["prompts"].why
+    patient, _ = _prompts(least_tokens=500)
+    assert _propose(patient, call) is not None
 
 
 def test_every_protocol_has_its_system_prompt_changed_where_it_stands() -> None:
@@ -131,7 +144,8 @@ def test_the_form_of_the_first_call_is_sent_again_whatever_is_asked_then(tmp_pat
     path = tmp_path / "pennyweight.toml"
     path.write_text(
         'optimize = "max"\n[experiments]\nholdout = 0.0\n'
-        '[[optimizers]]\nuse = "prompts"\n[optimizers.settings]\nleast_tokens = 500\n'
+        '[[optimizers]]\nuse = "prompts"\n[optimizers.settings]\nleast_tokens = 500\nwait_s = 10.0\n'
+        "[pipeline]\npropose_s = 10.0\n"
     )
     config = load(path, {"OPENAI_API_KEY": "k"}, {"data_dir": tmp_path / "data"})
 
