@@ -87,11 +87,12 @@ def test_later_calls_short_prompts_and_chores_are_left_alone() -> None:
 
 
 def test_a_session_does_not_wait_for_a_prompt_that_is_new() -> None:
-    prompts, _ = _prompts(least_tokens=500, wait_s=1e-9)
+    prompts, _ = _prompts(least_tokens=500, wait_s=0.001)
     call = _call(_body())
 
     async def asked() -> Proposal | None:
-        return await prompts.propose(call)
+        with prompts._working:  # so that the work cannot be done in time
+            return await prompts.propose(call)
 
     assert asyncio.run(asked()) is None
     assert "being read" in call.facts[SAID]["prompts"].why
