@@ -33,18 +33,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.content", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="*", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--data", nargs="*", type=Path, default=[], metavar="PATH", help="files or folders")
     options = parser.parse_args()
-    parts = [json_figures(options.data), log_figures(options.data)]
+    paths = [path for given in options.data for path in _files(given)]
+    parts = [json_figures(paths), log_figures(paths)]
     figures = {name: value for part in parts for name, value in part.figures.items()}
     return report(
         "content",
         figures=figures,
         targets={name: target for name, target in TARGETS.items() if name in figures},
         data=[str(path) for path in options.data],
-        by_kind=of_sessions(options.data),
+        by_kind=of_sessions(paths),
         **{name: table for part in parts for name, table in part.tables.items()},
     )
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or all files in the folder but its notes."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".md")
 
 
 if __name__ == "__main__":
