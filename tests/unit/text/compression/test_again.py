@@ -47,6 +47,6 @@ def test_the_text_comes_back(lines: list[str]) -> None:
 @pytest.mark.parametrize("piece", ["a", "ab\n", FRAMES + "\n", "\n", "[#"])
 def test_it_costs_no_more_than_its_length(piece: str) -> None:
     text = piece * (400_000 // len(piece))
-    began = time.process_time()
+    began = time.thread_time()
     said_once(text)
-    assert time.process_time() - began < 3.0
+    assert time.thread_time() - began < 3.0

@@ -106,8 +106,8 @@ def test_numbers_that_do_not_count_up_are_text() -> None:
 @pytest.mark.parametrize("piece", ["<system-reminder>", "```\n", "Output:\n", '"\\', "</output>\n", " \n", "1: \n"])
 def test_many_of_the_same_cost_no_more_than_their_length(piece: str) -> None:
     text = piece * (400_000 // len(piece))
-    began = time.process_time()
+    began = time.thread_time()
     unwrapped(text)
     enveloped("{" + text + "\\n" * 50)
     numbered(text.split("\n"))
-    assert time.process_time() - began < 2.0
+    assert time.thread_time() - began < 2.0

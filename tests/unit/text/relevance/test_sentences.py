@@ -41,6 +41,6 @@ def test_nothing_is_lost_of_a_text_without_an_end() -> None:
 @pytest.mark.parametrize("piece", [" ", ".", "\n", " \n", "```\n", '."', ".[1]", "。", "`", "a_"])
 def test_no_text_is_a_trap(piece: str) -> None:
     text = "\n" + piece * (200_000 // len(piece))
-    started = time.process_time()
+    started = time.thread_time()
     assert "".join(sentences(text)) == text
-    assert time.process_time() - started < 3.0
+    assert time.thread_time() - started < 3.0

@@ -97,6 +97,6 @@ def test_kinds_of_facts() -> None:
     "piece", ["a.", "a-", "a/", "1.", "1_", "a_", "aB", "अ", "अ ", "王说", "a@", "C:\\a ", "《a", "A "]
 )
 def test_no_text_is_a_trap(piece: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     facts(piece * (50_000 // len(piece)))
-    assert time.process_time() - started < 3.0
+    assert time.thread_time() - started < 3.0

@@ -77,7 +77,7 @@ def test_what_is_no_code_of_bytes_stays(text: str) -> None:
 @pytest.mark.parametrize("piece", ["A1b", "/", "=", "a \n", "0f ", "aB3=", "A1b" * 20 + "\n", "{"])
 def test_hostile_texts_cost_no_more_than_their_length(piece: str) -> None:
     text = piece * (300_000 // len(piece))
-    began = time.process_time()
+    began = time.thread_time()
     detect(text)
     reduced(text, Ask(query="a" * 30 + " A1b"), 10, str)
-    assert time.process_time() - began < 3.0
+    assert time.thread_time() - began < 3.0

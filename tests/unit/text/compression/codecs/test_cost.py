@@ -85,13 +85,14 @@ def test_no_text_is_a_trap(kind: str, name: str) -> None:
     """Four times the text takes about four times as long, or no time at all."""
     text = TRAPS[name]
     small = cost_s(kind, text[: len(text) // 4])
-    assert cost_s(kind, text) < max(8 * small, FLOOR_S)
+    bound_s = max(8 * small, FLOOR_S)  # a trap is one each time; a collection of garbage or another's turn is not
+    assert any(cost_s(kind, text) < bound_s for _ in range(3))
 
 
 def cost_s(kind: str, text: str) -> float:
     codec = CODECS[kind]  # type: ignore[index]
-    began = time.process_time()
+    began = time.thread_time()
     codec.sniff(sample(text))
     codec.lossless(text)
     codec.reduced(text, Ask("why does parse_args fail in a.py:12?"), 2_000, note)
-    return time.process_time() - began
+    return time.thread_time() - began

@@ -86,8 +86,8 @@ def test_a_log_that_imitates_our_notes_gets_none() -> None:
 )
 def test_hostile_texts_cost_no_more_than_their_length(piece: str) -> None:
     text = "\n".join([piece * 100_000] * 3)
-    began = time.process_time()
+    began = time.thread_time()
     lossless(text)
     reduced(text, Ask(), 100, str)
     detect(text)
-    assert time.process_time() - began < 3.0
+    assert time.thread_time() - began < 3.0

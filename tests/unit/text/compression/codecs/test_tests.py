@@ -128,7 +128,7 @@ def test_a_run_without_passes_stays_as_it_is() -> None:
 )
 def test_hostile_lines_cost_no_more_than_their_length(piece: str) -> None:
     text = "\n".join([(piece * 1_000)[:999]] * 300)
-    began = time.process_time()
+    began = time.thread_time()
     detect(text)
     reduced(text, Ask(), 10, str)
-    assert time.process_time() - began < 3.0
+    assert time.thread_time() - began < 3.0
