@@ -361,7 +361,7 @@ def test_threads_at_once_run_it_once(world: World) -> None:
     @keep(world)
     def slow(n: int) -> list[int]:
         runs.append(n)
-        gate.wait(5)
+        gate.wait(60)
         return [n]
 
     with ThreadPoolExecutor(8) as threads:
@@ -469,7 +469,7 @@ def test_replicas_at_once_run_it_once_by_a_lease(world: World) -> None:
 
     def slow(n: int) -> int:
         runs.append(n)
-        gate.wait(5)
+        gate.wait(60)
         return n
 
     first, second = (pennyweight.cached(cache=world.again(), version=1)(slow) for _ in range(2))
@@ -495,7 +495,7 @@ def test_a_stale_result_is_served_at_once_while_one_new_one_is_made(world: World
     def slow() -> int:
         runs.append(1)
         if len(runs) == 2:
-            gate.wait(5)
+            gate.wait(60)
         return len(runs)
 
     assert slow() == 1
@@ -577,7 +577,7 @@ def test_what_is_invalidated_while_it_is_made_is_not_kept(world: World) -> None:
     def read() -> str:
         found = value[0]
         began.set()
-        gate.wait(5)
+        gate.wait(60)
         return found
 
     with ThreadPoolExecutor(1) as threads:
