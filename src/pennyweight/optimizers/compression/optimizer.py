@@ -41,9 +41,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes in tokens. `least`: results below it stay as they are. `repeats`: notes in place of what stands in the
     request already. `codecs`: forms by kind of text. `cold`: older results, too, once the provider has forgotten them.
 
-    `recall`: whether something may be left out that the model can have back by a tool of ours, which then stands in
-    the tool list from the session's first request on. "auto": for agents whose sessions have brought results that are
-    long enough. `reduced_from`: results from which that is done; `summary_from`: from which more is left out.
+    `recall`: whether something may be left out that the model can have back by a tool of ours. "always": the tool is
+    in the list from a session's first request on; "learned": for agents whose sessions have brought results that are
+    long enough; "auto": only from a moment on at which the provider has forgotten the conversation, with what pays for
+    it at once. `reduced_from`: results from which something is left out; `summary_from`: from which more is.
 
     `work_s`: seconds of computing for one call; results that are not done by then are sent as they came.
     """
@@ -52,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repeats: bool = True
     codecs: bool = True
     cold: bool = True
-    recall: Literal["auto", "always", "never"] = "auto"
+    recall: Literal["auto", "learned", "always", "never"] = "auto"
     reduced_from: _Count = 500
     summary_from: _Count = 5_000
     work_s: Annotated[float, msgspec.Meta(gt=0.0)] = 0.05
@@ -135,7 +136,9 @@ class Compression:
         """The edits that put the tool into the list; none where it has no place or no use."""
         if self._settings.recall == "never":
             return ()
-        if begins and self._settings.recall == "auto" and not self._agents.pays(agent_of(call), _READ).yes:
+        if begins and self._settings.recall == "auto":
+            return ()  # whether this session will bring what pays for it nobody knows, and some are dearer with it
+        if begins and self._settings.recall == "learned" and not self._agents.pays(agent_of(call), _READ).yes:
             return ()
         return with_tool(call.request) or ()
 
@@ -275,7 +278,7 @@ class Compression:
         call = outcome.call
         if 200 <= outcome.status < 300 and call.rewritten and any(self._is_news(step) for step in call.trail):
             await self._note(call)
-        if self._settings.recall != "auto" or not 200 <= outcome.status < 300 or not call.identity.session:
+        if self._settings.recall != "learned" or not 200 <= outcome.status < 300 or not call.identity.session:
             return
         if call.request.operation is not Operation.GENERATE or call.identity.housekeeping is not None:
             return

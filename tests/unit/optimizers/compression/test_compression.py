@@ -264,7 +264,7 @@ def test_the_tool_stands_in_the_list_from_the_first_request_on_or_not_at_all() -
 
 def test_an_agent_whose_sessions_bring_long_results_gets_the_tool() -> None:
     tools = [{"name": "read", "description": "Read a file", "input_schema": {"type": "object"}}]
-    rig = rigged()
+    rig = rigged(recall="learned")
     long = "\n".join(words(9, f"w{n}-") for n in range(400))
     for session in ("a", "b", "c"):
         for turn in range(4):
