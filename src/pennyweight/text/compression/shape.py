@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -27,22 +27,7 @@ Kind = Literal[
     "tests",
     "trace",
 ]
-KINDS: tuple[Kind, ...] = (
-    "blob",
-    "code",
-    "diff",
-    "html",
-    "json",
-    "listing",
-    "log",
-    "markdown",
-    "prose",
-    "search",
-    "shell",
-    "table",
-    "tests",
-    "trace",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Note = Callable[[str], str]
 """Says what is missing and where it can be had: `note("1,204 of 1,260 lines")`. A codec places what it gives as a line
