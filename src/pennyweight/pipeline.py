@@ -180,7 +180,7 @@ class Pipeline:
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = self.keeps(call)
-        observed = any(observer.wants(call) for observer in self._observers)
+        observed = self._observed(call)
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
             reply = await self._backend.open(call)
@@ -198,10 +198,6 @@ class Pipeline:
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
-
-    def _learnt(self, call: Call) -> bool:
-        """Whether an optimizer wants to see the answer."""
-        return call.optimize != "off" and any(o.wants_response(call) for o, _ in self._optimizers)
 
     def _observed(self, call: Call) -> bool:
         return any(observer.wants(call) for observer in self._observers)
