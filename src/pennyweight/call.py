@@ -31,6 +31,7 @@ __all__ = [
     "Receipt",
     "Rewrite",
     "Route",
+    "Rungs",
     "Step",
     "Target",
     "Verdict",
@@ -84,9 +85,23 @@ class Rewrite(msgspec.Struct, frozen=True, tag="rewrite"):
     edits: tuple[Edit, ...]
 
 
+class Rungs(msgspec.Struct, frozen=True):
+    """What a cascade does after the target of a call has answered: ask a peer, and go up where the answer is doubtful.
+
+    strong: the targets to go up to, in order. peer: one of about the first target's strength, whose agreement counts.
+    """
+
+    strong: tuple[Target, ...]
+    peer: Target | None = None
+    task: str = ""
+
+
 class Route(msgspec.Struct, frozen=True, tag="route"):
+    """To another target, with other parameters, and with what may be asked after it."""
+
     target: Target
     params: tuple[Edit, ...] = ()
+    rungs: Rungs | None = None
 
 
 Action = Answer | Rewrite | Route
@@ -147,6 +162,7 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     risk_left: float = 0.05
     credential: Credential | None = None
     arrived: float | None = None  # when the request was here whole, on the monotonic clock
+    rungs: Rungs | None = None  # of the cascade that its route asked for
     facts: dict[str, Any] = {}  # what one seam tells a later one (e.g. the arm of an experiment); never prompts
 
     @property
@@ -165,9 +181,9 @@ class Call(msgspec.Struct, frozen=True, eq=False):
         match action:
             case Rewrite(edits=edits):
                 return msgspec.structs.replace(self, request=self.request.edit(edits))
-            case Route(target=target, params=params):
+            case Route(target=target, params=params, rungs=rungs):
                 request = self.request.edit(params) if params else self.request
-                return msgspec.structs.replace(self, request=request, target=target)
+                return msgspec.structs.replace(self, request=request, target=target, rungs=rungs)
             case Answer():
                 return self
 

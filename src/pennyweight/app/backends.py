@@ -48,7 +48,7 @@ def compose(
     if at_once:
         backend = Limits(backend, at_once)
     backend = Crossing(backend, tokenizer)
-    chained = any(rule.fallbacks for rule in config.routes)
+    chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
 
     def chain(call: Call) -> tuple[Target, ...]:
         return resolver.full(call.original.model, call.original.wire).fallbacks

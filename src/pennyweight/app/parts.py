@@ -17,6 +17,7 @@ from ..hits import CacheRule
 from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
+from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
 from ..stores.vectors.lazy import LazyVectors
 from ..text.embedders.lazy import Embeddings
@@ -54,6 +55,9 @@ class Parts(msgspec.Struct, frozen=True):
     embeddings: Embeddings
     summaries: Summaries  # of long texts by a model, written ahead of need
     standings: Standings  # what caches that answer by likeness have learnt
+    virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
+    lookout: Lookout = lambda _target: Live()  # how targets are now
+    pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -126,6 +126,7 @@ async def build(
             embeddings,
             summaries,
             standings,
+            virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))

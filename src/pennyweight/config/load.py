@@ -41,8 +41,11 @@ from .settings import (
     RouteRule,
     Secret,
     Server,
+    TargetTable,
+    TierTable,
     ToolRule,
     VectorSettings,
+    VirtualTable,
 )
 from .toml import Problem
 
@@ -63,7 +66,14 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "vectors": VectorSettings,
     "cache": CacheSettings,
 }
-_LISTS: Mapping[str, type[msgspec.Struct]] = {"routes": RouteRule, "optimizers": OptimizerRule, "tools": ToolRule}
+_LISTS: Mapping[str, type[msgspec.Struct]] = {
+    "routes": RouteRule,
+    "optimizers": OptimizerRule,
+    "tools": ToolRule,
+    "tiers": TierTable,
+    "targets": TargetTable,
+    "virtual": VirtualTable,
+}
 _TOP = [
     "adaptive",
     "advice",
@@ -83,8 +93,11 @@ _TOP = [
     "references",
     "routes",
     "server",
+    "targets",
+    "tiers",
     "tools",
     "vectors",
+    "virtual",
 ]
 
 

@@ -14,6 +14,8 @@ from ..backends.coalesce import Fuse
 from ..call import Target
 from ..hits import CacheRule
 from ..request import Wire
+from ..routing.settings import TargetTable, VirtualTable
+from ..routing.virtual import Candidate, Virtual
 from .settings import Config, Provider, RouteRule
 
 __all__ = ["Resolved", "Resolver", "resolve"]
@@ -51,6 +53,7 @@ class Resolved(msgspec.Struct, frozen=True):
     why: str = ""
     cache: CacheRule = CacheRule("")
     fuse: Fuse | None = None  # what the rule says of sharing answers in flight
+    virtual: Virtual | None = None  # the choice that the model's name stands for
 
 
 class Resolver:
@@ -81,6 +84,9 @@ def resolve(config: Config, model: str, wire: Wire) -> Resolved:
     for rule in config.routes:
         if _matches(rule.model, model):
             return _by_rule(config.providers, rule, model, wire)
+    for table in config.virtual:
+        if table.name == model:
+            return _by_choice(config, table, wire)
     provider, name, why = _choose(config.providers, model, wire)
     return Resolved(_target(provider, name, wire), why=why)
 
@@ -121,6 +127,38 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
     kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
     return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
+
+
+def _by_choice(config: Config, table: VirtualTable, wire: Wire) -> Resolved:
+    """A virtual model: its reference is where the call goes, unless it is routed; the others stand in for it, the
+    strongest first."""
+    known = {facts.target: facts for facts in config.targets}
+    tiers = [tier for tier in config.tiers if not table.tiers or tier.name in table.tiers]
+    candidates = tuple(
+        Candidate(_named(config.providers, name, wire), tier.name, rank, known.get(name) or TargetTable(name))
+        for rank, tier in enumerate(tiers)
+        for name in tier.targets
+    )
+    reference = _named(config.providers, table.reference or tiers[-1].targets[0], wire)
+    others = sorted(candidates, key=lambda candidate: -candidate.rank)
+    virtual = Virtual(
+        table.name,
+        table.aim,
+        candidates,
+        reference,
+        bar=table.bar,
+        task=table.task,
+        cascade=table.cascade,
+        peer=_named(config.providers, table.peer, wire) if table.peer else None,
+        shares=tuple((tier.name, tier.share) for tier in tiers if tier.share is not None),
+    )
+    fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != reference))
+    return Resolved(reference, fallbacks, f"virtual model {table.name!r}", CacheRule(table.name), virtual=virtual)
+
+
+def _named(providers: Mapping[str, Provider], name: str, wire: Wire) -> Target:
+    provider, _, model = name.partition("/")
+    return _target(providers[provider], model, wire)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:

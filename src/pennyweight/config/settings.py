@@ -17,6 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -42,9 +43,12 @@ __all__ = [
     "RouteRule",
     "Secret",
     "Server",
+    "TargetTable",
+    "TierTable",
     "Timeouts",
     "ToolRule",
     "VectorSettings",
+    "VirtualTable",
 ]
 
 Auth = Literal["bearer", "x-api-key", "none"]
@@ -273,6 +277,9 @@ class Config(msgspec.Struct, frozen=True):
     server: Server = Server()
     optimize: Optimize = "safe"
     routes: tuple[RouteRule, ...] = ()
+    tiers: tuple[TierTable, ...] = ()
+    targets: tuple[TargetTable, ...] = ()
+    virtual: tuple[VirtualTable, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),

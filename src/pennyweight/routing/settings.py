@@ -1,0 +1,60 @@
+"""What a configuration says of tiers, targets and virtual models: the shapes of [[tiers]], [[targets]], [[virtual]]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Aim", "TargetTable", "TierTable", "VirtualTable"]
+
+Aim = Literal["balanced", "cheap", "quality", "fast", "local"]
+"""What a virtual model is for. balanced: the cheapest target whose chance of success clears the bar; cheap: the same
+with a lower bar; quality: the target most likely to succeed; fast: the one that answers first; local: none on other
+machines."""
+
+
+class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[tiers]], the cheapest first. `targets`: "provider/model", in the order of preference.
+
+    share: of calls that are routed, in [0, 1], a soft goal that is steered to and reported; None: no goal.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    share: float | None = None
+
+
+class TargetTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[targets]]: what is so of a target beside its price. None: as is known of that model, else not limited."""
+
+    target: str
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    json_schema: bool | None = None
+    reasoning: bool | None = None
+    per_minute: int | None = None  # requests, of a free tier's quota
+    per_day: int | None = None
+    memory_mb: int | None = None  # that the model takes when it is loaded; None: measured
+    success: float | None = None  # the chance that its answer is good, before anything was learnt
+
+
+class VirtualTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[virtual]]: a model name that stands for a choice among tiers.
+
+    tiers: () for all. reference: "provider/model" that the call would go to without routing, by which savings are
+    reckoned; None: the first target of the last tier. bar: the chance of success that a cheaper target must clear;
+    None: as the aim says. task: its calls are of this type; "": told from each call. peer: "provider/model" of about
+    the first target's strength, whose agreement is asked for in a cascade; None: no cascade by agreement.
+    """
+
+    name: str
+    tiers: tuple[str, ...] = ()
+    aim: Aim = "balanced"
+    bar: float | None = None
+    reference: str | None = None
+    task: str = ""
+    cascade: bool = False
+    peer: str | None = None
