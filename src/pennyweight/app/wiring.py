@@ -48,7 +48,7 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .parts import Parts, optimizer
 from .running import App, Watcher
@@ -139,6 +139,7 @@ async def build(
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
         backend = compose(config, upstreams, resolver, tokenizer, time)
+        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None

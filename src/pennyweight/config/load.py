@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import cache, toml
+from . import cache, cascade, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -27,6 +27,7 @@ from .settings import (
     AdviceSettings,
     CacheSettings,
     Capture,
+    CascadeTable,
     Config,
     EmbeddingSettings,
     Experiments,
@@ -65,6 +66,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "references": ReferenceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
+    "cascade": CascadeTable,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteRule,
@@ -78,6 +80,7 @@ _TOP = [
     "adaptive",
     "advice",
     "cache",
+    "cascade",
     "capture",
     "data_dir",
     "embeddings",
@@ -275,6 +278,8 @@ class _Reading:
     def _check(self, config: Config, known: list[str]) -> None:
         """What types cannot say: ranges, names that must exist, addresses that are doubtful."""
         self._check_ranges(config)
+        for name, message, remedy in cascade.wrong(config.cascade):
+            self.report(("cascade", name), message, remedy)
         names = sorted({*known, *known_providers.ALWAYS})
         for index, rule in enumerate(config.routes):
             for name in (rule.provider, *(fallback.partition("/")[0] for fallback in rule.fallbacks)):

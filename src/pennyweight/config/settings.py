@@ -17,7 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
-from ..routing.settings import TargetTable, TierTable, VirtualTable
+from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -29,6 +29,7 @@ __all__ = [
     "Auth",
     "CacheSettings",
     "Capture",
+    "CascadeTable",
     "Config",
     "EmbeddingSettings",
     "Experiments",
@@ -280,6 +281,7 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    cascade: CascadeTable = CascadeTable()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
