@@ -1,7 +1,7 @@
 """Outcomes and raw answers of many models on the same questions, as cascades read them.
 
-Files: `{meta, models}` first, then `{id, prompt, functions, correct: "0101…", out_tok}` (outcomes), `{id, calls: […]}` (raw
-tool calls by model) or `{id, answers: […]}` (short answers by model). Files are told apart by what their lines hold.
+Files: `{meta, models}` first, then `{id, prompt, functions, correct: "0101…", out_tok}` (outcomes), `{id, calls: […]}`
+(raw tool calls by model) or `{id, answers: […]}` (short answers by model). Their lines tell them apart.
 """
 
 from __future__ import annotations

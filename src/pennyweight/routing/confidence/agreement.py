@@ -18,7 +18,7 @@ import msgspec
 from .said import Asked, Said, ToolUse
 from .schema import kind_of, resolved
 
-__all__ = ["Agreement", "agree", "parts_alike", "same_call", "same_text", "same_value"]
+__all__ = ["Agreement", "agree", "parts_alike", "repeats", "same_call", "same_text", "same_value"]
 
 _MOST_CALLS = 32
 _SHORT_WORDS = 12
@@ -75,6 +75,11 @@ def parts_alike(a: Sequence[ToolUse], b: Sequence[ToolUse], asked: Asked) -> flo
 
 def same_call(a: ToolUse, b: ToolUse, schema: Any = None) -> bool:
     return _call_share(a, b, schema) == 1.0
+
+
+def repeats(calls: Sequence[ToolUse], asked: Asked) -> bool:
+    """Whether two of the calls are the same: what is done twice may be done once too often."""
+    return len(calls) <= _MOST_CALLS and len(_once(calls, asked)) < len(calls)
 
 
 def _once(calls: Sequence[ToolUse], asked: Asked) -> list[ToolUse]:

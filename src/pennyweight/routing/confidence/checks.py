@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from .agreement import is_json, json_in
+from .agreement import is_json, json_in, repeats
 from .said import Asked, Said, ToolUse
 from .schema import wrong
 
@@ -40,6 +40,8 @@ def _complaints(said: Said, asked: Asked) -> Iterator[str]:
     for call in said.calls:
         yield from _call(call, asked)
     if said.calls:
+        if repeats(said.calls, asked):
+            yield "it makes the same call twice"
         return
     if asked.must_call:
         yield "it calls no tool, and must"
