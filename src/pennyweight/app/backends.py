@@ -51,6 +51,9 @@ def compose(
     chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
 
     def chain(call: Call) -> tuple[Target, ...]:
+        routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
+        if routed is not None:
+            return routed
         return resolver.full(call.original.model, call.original.wire).fallbacks
 
     backend = Retry(

@@ -135,7 +135,13 @@ def _by_choice(config: Config, table: VirtualTable, wire: Wire) -> Resolved:
     known = {facts.target: facts for facts in config.targets}
     tiers = [tier for tier in config.tiers if not table.tiers or tier.name in table.tiers]
     candidates = tuple(
-        Candidate(_named(config.providers, name, wire), tier.name, rank, known.get(name) or TargetTable(name))
+        Candidate(
+            _named(config.providers, name, wire),
+            tier.name,
+            rank,
+            known.get(name) or TargetTable(name),
+            keyed=config.providers[name.partition("/")[0]].configured,
+        )
         for rank, tier in enumerate(tiers)
         for name in tier.targets
     )

@@ -282,6 +282,7 @@ class Config(msgspec.Struct, frozen=True):
     virtual: tuple[VirtualTable, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
+        OptimizerRule("routing"),
         OptimizerRule("billing_header"),
         OptimizerRule("heartbeat"),
         OptimizerRule("prompt_cache"),
