@@ -19,6 +19,7 @@ from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
 from ..call import Call, Target
 from ..config import Config, Resolver
+from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts
 from ..money import PicoUSD
@@ -48,7 +49,7 @@ def compose(
     if at_once:
         backend = Limits(backend, at_once)
     backend = Crossing(backend, tokenizer)
-    chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
+    chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
         routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call

@@ -61,8 +61,8 @@ class Parts(msgspec.Struct, frozen=True):
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
-    agents: Agents = Agents()  # noqa: RUF009 - rules that never change; what it remembers is of names alone
-    chances: Chances = Priors()  # noqa: RUF009 - knows nothing of its own
+    agents: Agents = msgspec.field(default_factory=Agents)
+    chances: Chances = msgspec.field(default_factory=Priors)
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -36,6 +36,7 @@ from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
+from ..routing.agents import Agents
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -94,6 +95,7 @@ async def build(
         vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
+        agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
@@ -127,6 +129,7 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            agents=agents,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))

@@ -17,6 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.agents import AgentRule
 from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -26,6 +27,7 @@ __all__ = [
     "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
+    "AgentRule",
     "Auth",
     "CacheSettings",
     "Capture",
@@ -175,12 +177,14 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
+    `to`: a virtual model, in place of a provider.
     `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
     never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
-    provider: str
+    provider: str = ""
+    to: str | None = None
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
     volatile: bool = False
@@ -280,9 +284,9 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    agents: tuple[AgentRule, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
-        OptimizerRule("routing"),
         OptimizerRule("billing_header"),
         OptimizerRule("heartbeat"),
         OptimizerRule("prompt_cache"),

@@ -28,12 +28,13 @@ _HOPELESS = 0.3  # a cascade begins with no target that is less likely to be rig
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What kind of call it is. complexity: in [0, 1]. output_tokens: that its answer will probably have."""
+    """What kind of call it is. complexity: in [0, 1]. output_tokens: that its answer will probably have. text: the
+    human's words that this was read off."""
 
     task: str = "general"
     complexity: float = 0.5
     output_tokens: float = 400.0
-    why: str = ""
+    text: str = ""
 
 
 class Chance(msgspec.Struct, frozen=True):
@@ -73,8 +74,8 @@ def _prior(asked: Asked, candidate: Candidate, most: int) -> Chance:
 
 class Option(msgspec.Struct, frozen=True):
     """A candidate as the call finds it. cost: of the call and of what it loses of caches, in pico-dollars; None: no
-    price is known. seconds: to a whole answer. excluded: why it cannot be taken, "" if it can. rests: only its state
-    of the moment is against it."""
+    price is known. guessed: that cost, by what is known of others. seconds: to a whole answer. excluded: why it cannot
+    be taken, "" if it can. rests: only its state of the moment is against it."""
 
     candidate: Candidate
     success: float = 0.0
@@ -83,6 +84,7 @@ class Option(msgspec.Struct, frozen=True):
     excluded: str = ""
     rests: bool = False
     seen: float = 0.0
+    guessed: bool = False
 
     @property
     def target(self) -> Target:
@@ -214,6 +216,7 @@ def with_costs(options: Sequence[Option]) -> list[Option]:
         else msgspec.structs.replace(
             option,
             cost=max((o.cost or 0.0 for o in options if o.candidate.rank <= option.candidate.rank), default=0.0),
+            guessed=True,
         )
         for option in options
     ]

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ...call import Call, Outcome, Proposal, Route, Rungs, Target, abstain
+from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
 from ...request import Charge, Operation, Usage
@@ -22,6 +23,7 @@ from ...routing.constraints import Needs, excluded, known, needs
 from ...routing.settings import TargetTable
 from ...routing.shares import Shares
 from ...routing.speeds import Speeds
+from ...routing.tasks import Tasks
 from ...routing.virtual import Candidate, Lookout, Virtual
 
 __all__ = ["Parts", "Routing", "Settings", "build"]
@@ -70,14 +72,14 @@ class Routing:
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
         self._parts = parts
-        self._virtual = parts.virtual
+        self._tasks = Tasks()
         self._shares = Shares()
         self._speeds = Speeds()
         self._facts: dict[Candidate, TargetTable] = {}
 
     async def propose(self, call: Call) -> Proposal | None:
         virtual = self._virtual(call)
-        if virtual is None or call.original.operation is not Operation.GENERATE:
+        if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
             return None
         asked_for = needs(call.original)
         if asked_for is None:
@@ -130,16 +132,24 @@ class Routing:
     def wants_response(self, call: Call) -> bool:
         return False
 
+    def _virtual(self, call: Call) -> Virtual | None:
+        try:
+            return self._parts.virtual(call)
+        except BadRequest:  # the upstream's to refuse
+            return None
+
     # --- what the choice is made of ---------------------------------------------------------------------------
 
     def _asked(self, call: Call, virtual: Virtual, asked_for: Needs) -> Asked:
+        """Of the type that the virtual model or the agent has, else as the call tells; a side call is always one."""
         rule = self._parts.agents.of(call.identity.agent)
-        task = virtual.task or (rule.task if rule is not None else "")
-        if call.identity.housekeeping is not None:
-            task = "side"
+        task, text = self._tasks.told(call.original, housekeeping=call.identity.housekeeping)
+        kind: str = task.type
+        if kind != "side":
+            kind = virtual.task or (rule.task if rule is not None else "") or kind
+        output = float(task.expected_output_tokens or _USUAL_OUTPUT_TOKENS)
         most = asked_for.output_tokens
-        output = _OUTPUT_TOKENS.get(task, _USUAL_OUTPUT_TOKENS)
-        return Asked(task or "general", output_tokens=output if most is None else min(output, most))
+        return Asked(kind, task.complexity, output if most is None else min(output, most), text)
 
     def _options(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked) -> list[Option]:
         chances = self._parts.chances.of(call, asked, virtual.candidates)
@@ -193,19 +203,20 @@ class Routing:
 
     def _proposal(self, call: Call, virtual: Virtual, asked: Asked, choice: Choice, option: Option) -> Proposal:
         reference = next((o for o in choice.options if o.target == call.target), None)
-        before = reference.cost if reference is not None else None
         unable = reference is not None and bool(reference.excluded)
-        saving = 0 if before is None or option.cost is None else max(round(before - option.cost), 0)
+        saving = None
+        if reference is not None and not (reference.guessed or option.guessed or unable):
+            saving = max(round((reference.cost or 0.0) - (option.cost or 0.0)), 0)
         rungs = None
         if virtual.cascade and (strong := strong_after(choice)):
             peer = virtual.peer if virtual.peer != option.target else None
             rungs = Rungs(strong, peer, asked.task)
         return Proposal(
             Route(option.target, rungs=rungs),
-            saving=saving,
+            saving=saving or 0,
             why=choice.why,
             level="safe",  # the caller named no model, but left the choice to us
-            forced=unable or not choice.money or before is None or option.cost is None,
+            forced=not choice.money or saving is None,
         )
 
 
@@ -217,17 +228,6 @@ FALLBACKS = "fallbacks"
 
 _REMEMBERED = 4_096
 _USUAL_OUTPUT_TOKENS = 400.0
-_OUTPUT_TOKENS = {  # medians of recorded agent sessions, rounded; only the order of costs hangs on them
-    "side": 60.0,
-    "classification": 20.0,
-    "extraction": 250.0,
-    "tools": 150.0,
-    "question": 300.0,
-    "summary": 400.0,
-    "code": 800.0,
-    "reasoning": 1_200.0,
-    "creative": 900.0,
-}
 
 
 def _next(choice: Choice, option: Option) -> tuple[Target, ...]:
