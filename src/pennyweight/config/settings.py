@@ -17,6 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.resources import ResourceSettings
 from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -40,6 +41,7 @@ __all__ = [
     "Provider",
     "ProviderTable",
     "Proxies",
+    "ResourceSettings",
     "RouteRule",
     "Secret",
     "Server",
@@ -298,6 +300,7 @@ class Config(msgspec.Struct, frozen=True):
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     references: ReferenceSettings = ReferenceSettings()
+    resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()
