@@ -14,12 +14,14 @@ from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
+from ..backends.local import Machine, Room
 from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
 from ..call import Call, Outcome, Target
 from ..config import Config, Resolver
+from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts, counted
 from ..money import PicoUSD
@@ -38,7 +40,12 @@ __all__ = ["across_replicas", "budgeted", "cascaded", "compose", "fuse_rule", "r
 
 
 def compose(
-    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+    config: Config,
+    upstreams: Mapping[str, Backend],
+    resolver: Resolver,
+    tokenizer: Tokenizer,
+    clock: Clock,
+    machine: Machine,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
@@ -47,15 +54,20 @@ def compose(
         if Wire.OLLAMA in provider.urls:
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
     if _cascades(config):
         backend = AskLogprobs(backend)
     if at_once:
-        backend = Limits(backend, at_once)
+        backend = limits = Limits(backend, at_once)
+        machine.waiting = limits.waiting
     backend = Crossing(backend, tokenizer)
-    chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
+    chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
+        routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
+        if routed is not None:
+            return routed
         return resolver.full(call.original.model, call.original.wire).fallbacks
 
     backend = Retry(
@@ -83,7 +95,7 @@ def cascaded(
 
 
 def _cascades(config: Config) -> bool:
-    return any(table.cascade for table in config.virtual)
+    return any(table.cascade for table in choices(config).values())
 
 
 def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:

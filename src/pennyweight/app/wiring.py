@@ -36,6 +36,7 @@ from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
+from ..routing.agents import Agents
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -50,6 +51,7 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .local import machine_of
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -94,6 +96,7 @@ async def build(
         vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
+        agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
@@ -113,6 +116,8 @@ async def build(
         standings = SQLiteStandings(database)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        machine = machine_of(config, time)
+        stack.push_async_callback(machine.aclose)
         parts = Parts(
             tiers.kv,
             time,
@@ -127,6 +132,8 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            agents=agents,
+            lookout=machine.live,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -138,8 +145,9 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time)
+        backend = compose(config, upstreams, resolver, tokenizer, time, machine)
         backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
+        machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -239,6 +247,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            machine=machine,
         )
 
 
