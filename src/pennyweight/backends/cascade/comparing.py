@@ -72,8 +72,9 @@ class Compared:
 
     async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
         reply = self._cheap.kept()
+        earlier = tuple(self._call.facts.pop(CHARGED, ()))  # of strong targets that failed
         spent = await self._stop(others)
-        earlier = tuple(self._call.facts.pop(CHARGED, ()))
+        self._call.facts.pop(CHARGED, None)
         reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
         add_charges(reply, (*earlier, *spent))
         return reply
