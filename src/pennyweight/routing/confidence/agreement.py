@@ -22,6 +22,7 @@ __all__ = ["Agreement", "agree", "parts_alike", "repeats", "same_call", "same_te
 
 _MOST_CALLS = 32
 _SHORT_WORDS = 12
+_FEW_WORDS = 5
 _SHORT_CHARS = 200
 
 
@@ -179,7 +180,7 @@ def same_value(a: Any, b: Any, schema: Any = None, root: Any = None) -> bool:
     if isinstance(a, str) and isinstance(b, str):
         if isinstance(schema, Mapping) and isinstance(schema.get("enum"), list):
             return a.strip() == b.strip()
-        return a.strip() == b.strip() or (not _literal(a) and not _literal(b) and words(a) == words(b))
+        return a.strip() == b.strip() or _same_words(a, b)
     return bool(a == b)
 
 
@@ -219,6 +220,16 @@ def _literal(text: str) -> bool:
     return _LITERAL.search(text) is not None
 
 
+def _same_words(a: str, b: str) -> bool:
+    """Whether two texts differ in case, spaces and punctuation alone; signs such as % or € are no punctuation."""
+    if _literal(a) or _literal(b) or _SIGN.findall(a) != _SIGN.findall(b):
+        return False
+    return words(a) == words(b) != []
+
+
+_SIGN = re.compile(r"[^\w\s.,;:!?'\"’‘“”()\-–—…]")
+
+
 def words(text: str) -> list[str]:
     """Words and numbers of a text without case, spaces and punctuation; a minus before a number stays."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
@@ -241,13 +252,15 @@ def same_text(a: str, b: str) -> Agreement:
     if _as_number(x) is not None and _as_number(y) is not None:
         same = _same_number(x, y)
         return Agreement(same, "number", float(same))
-    same = x == y or (not _literal(x) and not _literal(y) and words(x) == words(y) != [])
-    return Agreement(same, "short", float(same))
+    if x == y or _same_words(x, y):
+        return Agreement(True, "short", 1.0)
+    sentence = max(len(x.split()), len(y.split())) > _FEW_WORDS  # which can be put in many ways
+    return Agreement(None if sentence else False, "short")
 
 
 _CHOICE = re.compile(r"[(\[]?[A-Za-z][)\].]?")
 _MARKED = re.compile(
-    r"(?:####|\\boxed\{|(?:final\s+)?answer\s*(?:is)?\s*[:=]|(?:the\s+)?(?:final\s+)?answer\s+is)\s*(.+)", re.IGNORECASE
+    r"\\boxed\{([^{}]*)\}|(?:####|(?:final\s+)?answer\s*(?:is)?\s*[:=]|(?:final\s+)?answer\s+is)\s*(.+)", re.IGNORECASE
 )
 
 
@@ -258,16 +271,16 @@ def _final(text: str) -> str | None:
         return None
     if len(stripped) <= _SHORT_CHARS and "\n" not in stripped and len(stripped.split()) <= _SHORT_WORDS:
         marked = list(_MARKED.finditer(stripped))
-        return _trimmed(marked[-1][1]) if marked else _trimmed(stripped)
+        return _trimmed(marked[-1][1] or marked[-1][2] or "") if marked else _trimmed(stripped)
     marked = list(_MARKED.finditer(stripped[-2_000:]))
     if not marked:
         return None
-    said = _trimmed(marked[-1][1].splitlines()[0])
+    said = _trimmed((marked[-1][1] or marked[-1][2] or "").partition("\n")[0])
     return said if said and len(said.split()) <= _SHORT_WORDS else None
 
 
 def _trimmed(text: str) -> str:
-    return text.strip().strip("*`_ ").removesuffix("}").rstrip(".").strip("*`_ ")
+    return text.strip().strip("*`_ ").rstrip(".").strip("*`_ ")
 
 
 # --- JSON -------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def decide(
         return Decision(not doubted, _told(both) if both else "nothing wrong was found", score, signs)
     if standing.learnt:
         keep = standing.threshold is not None and score > standing.threshold
-        bar = "nothing is kept" if standing.threshold is None else f"the bar is {standing.threshold:.3f}"
+        bar = "nothing is kept" if standing.threshold is None else f"the bar is {max(standing.threshold, 0.0):.3f}"
         return Decision(keep, f"score {score:.3f}, {bar}, by {standing.pairs} comparisons", score, signs)
     if both is None:
         return Decision(False, "no peer was asked, and nothing was learnt yet", score, signs)
