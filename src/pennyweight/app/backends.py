@@ -13,6 +13,7 @@ from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
+from ..backends.local import Machine, Room
 from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
@@ -36,7 +37,12 @@ __all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
-    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+    config: Config,
+    upstreams: Mapping[str, Backend],
+    resolver: Resolver,
+    tokenizer: Tokenizer,
+    clock: Clock,
+    machine: Machine,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
@@ -45,9 +51,11 @@ def compose(
         if Wire.OLLAMA in provider.urls:
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
-        backend = Limits(backend, at_once)
+        backend = limits = Limits(backend, at_once)
+        machine.waiting = limits.waiting
     backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from ..backends.budget import Budget
+from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
 from ..config import Config, Resolver
@@ -77,6 +78,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        machine: Machine,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -103,6 +105,7 @@ class App:
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
+        self.machine = machine  # what local servers have loaded
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver

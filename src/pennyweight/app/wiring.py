@@ -51,6 +51,7 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .local import machine_of
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -115,6 +116,8 @@ async def build(
         standings = SQLiteStandings(database)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        machine = machine_of(config, time)
+        stack.push_async_callback(machine.aclose)
         parts = Parts(
             tiers.kv,
             time,
@@ -130,6 +133,7 @@ async def build(
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
             agents=agents,
+            lookout=machine.live,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -141,7 +145,8 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time)
+        backend = compose(config, upstreams, resolver, tokenizer, time, machine)
+        machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -241,6 +246,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            machine=machine,
         )
 
 

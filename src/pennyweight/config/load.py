@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import agents, cache, tier_checks, toml
+from . import agents, cache, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -39,6 +39,7 @@ from .settings import (
     Provider,
     ProviderTable,
     Proxies,
+    ResourceSettings,
     RouteRule,
     Secret,
     Server,
@@ -65,6 +66,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
     "references": ReferenceSettings,
+    "resources": ResourceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
 }
@@ -94,6 +96,7 @@ _TOP = [
     "prices",
     "providers",
     "references",
+    "resources",
     "routes",
     "server",
     "targets",
@@ -377,6 +380,8 @@ class _Reading:
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
         self._check_tools(config.tools)
+        for place, message, remedy, severity in local.problems(config):
+            self.report(place, message, remedy, severity)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:

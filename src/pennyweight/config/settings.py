@@ -18,6 +18,7 @@ from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
 from ..routing.agents import AgentRule
+from ..routing.resources import ResourceSettings
 from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -42,6 +43,7 @@ __all__ = [
     "Provider",
     "ProviderTable",
     "Proxies",
+    "ResourceSettings",
     "RouteRule",
     "Secret",
     "Server",
@@ -303,6 +305,7 @@ class Config(msgspec.Struct, frozen=True):
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     references: ReferenceSettings = ReferenceSettings()
+    resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()
