@@ -111,7 +111,7 @@ class Routing:
         if option.target == call.target:
             abstain(call, self.name, choice.why)
             return None
-        return self._proposal(call, virtual, asked, choice, option)
+        return self._proposal(call, virtual, asked_for, asked, choice, option)
 
     def needs(self, call: Call, at: float) -> Needs | None:
         """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
@@ -258,7 +258,20 @@ class Routing:
         usage = Usage(input_tokens=asked_for.prompt_tokens, output_tokens=round(asked.output_tokens), counted=True)
         return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
 
-    def _proposal(self, call: Call, virtual: Virtual, asked: Asked, choice: Choice, option: Option) -> Proposal:
+    def _peer(self, virtual: Virtual, choice: Choice, asked_for: Needs) -> Target | None:
+        """The one whose agreement is asked for, where it can take the call now and is not the one who answers."""
+        peer, option = virtual.peer, choice.option
+        if peer is None or (option is not None and option.target == peer):
+            return None
+        listed = next((o for o in choice.options if o.target == peer), None)
+        if listed is not None:
+            return None if listed.excluded else peer
+        beside = Candidate(peer, "", 0, TargetTable(f"{peer.provider}/{peer.model}"))
+        return None if excluded(asked_for, beside, known(beside)) or self._not_now(peer) else peer
+
+    def _proposal(
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, choice: Choice, option: Option
+    ) -> Proposal:
         reference = next((o for o in choice.options if o.target == call.target), None)
         unable = reference is not None and bool(reference.excluded)
         saving = None
@@ -266,8 +279,7 @@ class Routing:
             saving = max(round((reference.cost or 0.0) - (option.cost or 0.0)), 0)
         rungs = None
         if virtual.cascade and (strong := strong_after(choice)):
-            peer = virtual.peer if virtual.peer != option.target else None
-            rungs = Rungs(strong, peer, asked.task)
+            rungs = Rungs(strong, self._peer(virtual, choice, asked_for), asked.task)
         return Proposal(
             Route(option.target, rungs=rungs),
             saving=saving or 0,
