@@ -394,7 +394,9 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 def _fell_back(reply: Reply) -> bool:
     """Whether another target than the call's own answered it."""
-    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+    return bool(reply.notes) and any(
+        s.optimizer in ("fallback", "escalated") and s.verdict is Verdict.ACCEPTED for s in reply.notes
+    )
 
 
 def _shares(reply: Reply) -> bool:

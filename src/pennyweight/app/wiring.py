@@ -52,7 +52,7 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
@@ -161,6 +161,7 @@ async def build(
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
             cooldown=cooldown,
         )
+        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
         machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
