@@ -35,9 +35,18 @@ __all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
-    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+    config: Config,
+    upstreams: Mapping[str, Backend],
+    resolver: Resolver,
+    tokenizer: Tokenizer,
+    clock: Clock,
+    *,
+    lanes: Callable[[Backend], Backend] = lambda backend: backend,
 ) -> Backend:
-    """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
+    """The backends around the providers, innermost first, without wrappers that this configuration needs not.
+
+    lanes: what holds calls back for a cheaper way, put where they are in their provider's own protocol.
+    """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
@@ -47,7 +56,7 @@ def compose(
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
         backend = Limits(backend, at_once)
-    backend = Crossing(backend, tokenizer)
+    backend = Crossing(lanes(backend), tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
 
     def chain(call: Call) -> tuple[Target, ...]:

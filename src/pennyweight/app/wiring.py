@@ -50,6 +50,7 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .lanes import Lanes
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -138,7 +139,16 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time)
+        lanes = Lanes(
+            config,
+            resolver,
+            database,
+            time,
+            accounts=accounts,
+            economy=economy,
+            submit=lambda outcome: clerk.submit(outcome),
+        )
+        backend = compose(config, upstreams, resolver, tokenizer, time, lanes=lanes.around)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -197,6 +207,8 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
+        await lanes.start()
+        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)

@@ -14,6 +14,7 @@ from ..backends.coalesce import Fuse
 from ..call import Target
 from ..hits import CacheRule
 from ..request import Wire
+from ..routing.background import Lane
 from ..routing.settings import TargetTable, VirtualTable
 from ..routing.virtual import Candidate, Virtual
 from .settings import Config, Provider, RouteRule
@@ -54,6 +55,7 @@ class Resolved(msgspec.Struct, frozen=True):
     cache: CacheRule = CacheRule("")
     fuse: Fuse | None = None  # what the rule says of sharing answers in flight
     virtual: Virtual | None = None  # the choice that the model's name stands for
+    lane: Lane | None = None  # whether the rule lets calls wait
 
 
 class Resolver:
@@ -126,7 +128,7 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
         name, _, renamed = fallback.partition("/")
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
     kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
-    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse, lane=rule.lane)
 
 
 def _by_choice(config: Config, table: VirtualTable, wire: Wire) -> Resolved:
@@ -153,7 +155,9 @@ def _by_choice(config: Config, table: VirtualTable, wire: Wire) -> Resolved:
         shares=tuple((tier.name, tier.share) for tier in tiers if tier.share is not None),
     )
     fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != reference))
-    return Resolved(reference, fallbacks, f"virtual model {table.name!r}", CacheRule(table.name), virtual=virtual)
+    return Resolved(
+        reference, fallbacks, f"virtual model {table.name!r}", CacheRule(table.name), virtual=virtual, lane=table.lane
+    )
 
 
 def _named(providers: Mapping[str, Provider], name: str, wire: Wire) -> Target:

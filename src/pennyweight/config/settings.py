@@ -17,6 +17,7 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.background import Lane, LaneSettings
 from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -33,6 +34,7 @@ __all__ = [
     "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
+    "LaneSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -186,6 +188,7 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -297,6 +300,7 @@ class Config(msgspec.Struct, frozen=True):
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
