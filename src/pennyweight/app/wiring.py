@@ -128,6 +128,8 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            background=lambda call: lanes.decide(call),
+            lane_target=config.lanes.target,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
