@@ -13,12 +13,14 @@ from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
+from ..backends.local import Machine, Room
 from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
 from ..call import Call, Target
 from ..config import Config, Resolver
+from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts
 from ..money import PicoUSD
@@ -40,6 +42,7 @@ def compose(
     resolver: Resolver,
     tokenizer: Tokenizer,
     clock: Clock,
+    machine: Machine,
     *,
     lanes: Callable[[Backend], Backend] = lambda backend: backend,
 ) -> Backend:
@@ -53,13 +56,18 @@ def compose(
         if Wire.OLLAMA in provider.urls:
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
-        backend = Limits(backend, at_once)
+        backend = limits = Limits(backend, at_once)
+        machine.waiting = limits.waiting
     backend = Crossing(lanes(backend), tokenizer)
-    chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
+    chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
+        routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
+        if routed is not None:
+            return routed
         return resolver.full(call.original.model, call.original.wire).fallbacks
 
     backend = Retry(

@@ -36,6 +36,7 @@ from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
+from ..routing.agents import Agents
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -51,6 +52,7 @@ from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .lanes import Lanes
+from .local import machine_of
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -95,6 +97,7 @@ async def build(
         vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
+        agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
@@ -114,6 +117,8 @@ async def build(
         standings = SQLiteStandings(database)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        machine = machine_of(config, time)
+        stack.push_async_callback(machine.aclose)
         parts = Parts(
             tiers.kv,
             time,
@@ -130,6 +135,8 @@ async def build(
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
+            agents=agents,
+            lookout=machine.live,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -150,7 +157,8 @@ async def build(
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
-        backend = compose(config, upstreams, resolver, tokenizer, time, lanes=lanes.around)
+        backend = compose(config, upstreams, resolver, tokenizer, time, machine, lanes=lanes.around)
+        machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -252,6 +260,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            machine=machine,
         )
 
 

@@ -18,6 +18,9 @@ __all__ = ["Fallback"]
 
 _MOST_SESSIONS = 10_000
 
+ANSWERED = "answered"
+"""The key of `Call.facts` under which the target stands that took the call in the end."""
+
 
 class Fallback:
     """A Backend over the targets that `chain` names for a call, after the call's own.
@@ -54,6 +57,7 @@ class Fallback:
             for target in self._order(call, targets):
                 if await self._answered(call, target, tries):
                     self._stay(call, target)
+                    call.facts[ANSWERED] = target
                     break
             return tries.result()
         finally:
