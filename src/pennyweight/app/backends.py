@@ -48,11 +48,13 @@ def compose(
     machine: Machine,
     *,
     meter: Callable[[Backend], Backend] = lambda inner: inner,
+    lanes: Callable[[Backend], Backend] = lambda inner: inner,
     cooldown: Cooldown[Target] | None = None,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not.
 
-    meter: puts a count of quotas around one. cooldown: of targets that fail.
+    meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
+    their provider's own protocol. cooldown: of targets that fail.
     """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
@@ -67,7 +69,7 @@ def compose(
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
-    backend = Crossing(meter(backend), tokenizer)
+    backend = Crossing(lanes(meter(backend)), tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:

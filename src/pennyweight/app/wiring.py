@@ -54,6 +54,7 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
@@ -137,6 +138,8 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            background=lambda call: lanes.decide(call),
+            lane_target=config.lanes.target,
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
         )
@@ -150,6 +153,15 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
+        lanes = Lanes(
+            config,
+            resolver,
+            database,
+            time,
+            accounts=accounts,
+            economy=economy,
+            submit=lambda outcome: clerk.submit(outcome),
+        )
         await restore(quotas, stored, time)
         backend = compose(
             config,
@@ -159,6 +171,7 @@ async def build(
             time,
             machine,
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
+            lanes=lanes.around,
             cooldown=cooldown,
         )
         backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
@@ -221,6 +234,8 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
+        await lanes.start()
+        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
