@@ -46,8 +46,16 @@ def compose(
     tokenizer: Tokenizer,
     clock: Clock,
     machine: Machine,
+    *,
+    meter: Callable[[Backend], Backend] = lambda inner: inner,
+    lanes: Callable[[Backend], Backend] = lambda inner: inner,
+    cooldown: Cooldown[Target] | None = None,
 ) -> Backend:
-    """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
+    """The backends around the providers, innermost first, without wrappers that this configuration needs not.
+
+    meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
+    their provider's own protocol. cooldown: of targets that fail.
+    """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
@@ -61,7 +69,7 @@ def compose(
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
-    backend = Crossing(backend, tokenizer)
+    backend = Crossing(lanes(meter(backend)), tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
@@ -74,7 +82,7 @@ def compose(
         backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
     )
     if chained:
-        backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
+        backend = Fallback(backend, chain, clock, cooldown=cooldown or Cooldown(clock))
     return backend
 
 

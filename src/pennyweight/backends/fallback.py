@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ..call import Call, Step, Target, Verdict
-from ..errors import BackendError, ContextTooLong
+from ..errors import BackendError, ContextTooLong, QuotaSpent
 from ..protocols import Backend, Clock
 from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
@@ -71,6 +71,10 @@ class Fallback:
         except ContextTooLong:
             self._cooldown.left(target)
             raise
+        except QuotaSpent as error:  # it is well, and was not asked
+            self._cooldown.left(target)
+            tries.failed(target, error)
+            return False
         except BackendError as error:
             self._cooldown.failed(target, retry_after_s=error.retry_after_s)
             tries.failed(target, error)

@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import agents, cache, cascade, local, tier_checks, toml
+from . import agents, cache, cascade, lanes, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -33,6 +33,7 @@ from .settings import (
     EmbeddingSettings,
     Experiments,
     FusingSettings,
+    LaneSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -66,6 +67,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "adaptive": AdaptiveSettings,
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
+    "lanes": LaneSettings,
     "references": ReferenceSettings,
     "resources": ResourceSettings,
     "vectors": VectorSettings,
@@ -91,6 +93,7 @@ _TOP = [
     "embeddings",
     "experiments",
     "fusing",
+    "lanes",
     "ledger",
     "optimize",
     "optimizers",
@@ -382,6 +385,9 @@ class _Reading:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)
         self._check_fusing(config)
+        any_lane = "background" in [*(rule.lane for rule in config.routes), *(table.lane for table in config.virtual)]
+        for path, message, remedy in lanes.problems(config.lanes, config.providers, any_lane=any_lane):
+            self.report(("lanes", *path), message, remedy, "error" if path else "warning")
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
         self._check_tools(config.tools)

@@ -18,6 +18,7 @@ from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
 from ..routing.agents import AgentRule
+from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
 from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
@@ -37,6 +38,7 @@ __all__ = [
     "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
+    "LaneSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -193,6 +195,7 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -306,6 +309,7 @@ class Config(msgspec.Struct, frozen=True):
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
     resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()

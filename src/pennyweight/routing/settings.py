@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from .background import Lane
+
 __all__ = ["Aim", "CascadeTable", "TargetTable", "TierTable", "VirtualTable"]
 
 Aim = Literal["balanced", "cheap", "quality", "fast", "local"]
@@ -58,6 +60,7 @@ class VirtualTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: str = ""
     cascade: bool = False
     peer: str | None = None
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class CascadeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
