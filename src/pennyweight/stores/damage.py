@@ -41,7 +41,7 @@ class Damage(msgspec.Struct, frozen=True):
 
     @property
     def counters_in_doubt(self) -> bool:
-        return "kv" in self.broken
+        return "kv" in self.broken or "budget_counters" in self.broken
 
 
 def notes(path: Path) -> tuple[Damage, ...]:

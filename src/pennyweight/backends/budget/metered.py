@@ -1,0 +1,46 @@
+"""The backend next to the providers: every request that leaves for one has taken its budget first.
+
+It stands below retries, fallbacks, cascades and whatever else asks more than once, so that each request counts, and
+below what shares answers, so that an answer is paid for once.
+"""
+
+from __future__ import annotations
+
+from ...call import Call
+from ...errors import AuthFailed, ContextTooLong, NotConnected, Overloaded, RateLimited
+from ...protocols import Backend
+from ...request import Operation, Reply
+from .budgets import Budgets
+
+__all__ = ["Metered"]
+
+_FREE = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+class Metered:
+    """A Backend. Raises LimitReached, BadRequest for a model without a price, StoreError when the store is down."""
+
+    def __init__(self, inner: Backend, budgets: Budgets) -> None:
+        self._inner = inner
+        self._budgets = budgets
+
+    async def open(self, call: Call) -> Reply:
+        if call.request.operation is Operation.OTHER and call.request.method in _FREE:
+            return await self._inner.open(call)
+        hold = await self._budgets.reserve(call)
+        if hold is None:
+            return await self._inner.open(call)
+        try:
+            reply = await self._inner.open(call)
+        except (NotConnected, AuthFailed, RateLimited, Overloaded, ContextTooLong):
+            await self._budgets.unsent(hold)
+            raise
+        except Exception:
+            await self._budgets.lost(hold)  # it was sent: it may have been answered, and billed
+            raise
+        except BaseException:
+            # The caller left: what it cost is not known. Not awaited, as this task is being stopped.
+            self._budgets.left(hold)
+            raise
+        reply.on_end.append(lambda ended: self._budgets.ended(hold, ended))
+        return reply
