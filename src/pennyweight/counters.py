@@ -29,8 +29,8 @@ class Counter(msgspec.Struct, frozen=True):
 
 
 class Take(msgspec.Struct, frozen=True):
-    """Hold `amount` at `key`, if the total is then at most `limit`. begins, ends: of its window, in unix seconds; `ends`
-    None: it has none."""
+    """Hold `amount` at `key`, if the total is then at most `limit`. begins, ends: of its window, in unix seconds; None:
+    it has no end."""
 
     key: str
     amount: int

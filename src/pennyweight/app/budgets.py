@@ -8,8 +8,8 @@ from typing import Any
 
 from ..backends.budget import Budgets
 from ..backends.budget.budgets import Event
-from ..backends.budget.limits import Lines, by_type, compiled
-from ..backends.budget.session_type import type_of
+from ..backends.budget.limits import Limit, Lines, by_type, compiled, of_agent
+from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
 from ..call import Call, Outcome
 from ..config import Config
@@ -17,7 +17,9 @@ from ..counters import Counters
 from ..ledger.accounts import Accounts, counted
 from ..protocols import Clock, Tokenizer
 from ..request import Charge, Done, Reply
+from ..routing.agents import Agents
 from ..stores.assembly import Servers
+from ..stores.damage import Doubts
 from ..stores.database import Database
 from ..stores.virtual_keys import KeyStore
 from .backends import bounds_of
@@ -34,12 +36,29 @@ def budgets_of(
     clock: Clock,
     *,
     keys: KeyStore,
+    agents: Agents,
     accounts: Accounts,
     tokenizer: Tokenizer,
     event: Callable[[Event], None],
 ) -> Budgets:
     """Raises ConfigError for a budget that cannot be kept."""
-    lines = Lines(limits_of(config), type_of=type_of, daily=keys.daily_limit)
+    own = {rule.name: tuple(of_agent(rule)) for rule in agents.rules}
+
+    def of_its_own(agent: str) -> Sequence[Limit]:
+        rule = agents.of(agent)
+        return own[rule.name] if rule is not None else ()
+
+    def type_by_rule(agent: str) -> SessionType | None:
+        rule = agents.of(agent)
+        return rule.session_type if rule is not None else None
+
+    lines = Lines(
+        limits_of(config),
+        type_of=SessionTypes(type_by_rule).of,
+        daily=keys.daily_limit,
+        own=of_its_own,
+        owned=[limit for limits in own.values() for limit in limits],
+    )
 
     def count(call: Call, reply: Reply) -> Sequence[Charge]:
         done = reply.done or Done(complete=False)
@@ -62,7 +81,7 @@ def budgets_of(
     )
 
 
-def limits_of(config: Config) -> list[Any]:
+def limits_of(config: Config) -> list[Limit]:
     """The file's own, and those of session types. Raises ConfigError."""
     limits = compiled(config.budgets)
     settings = config.budgeting
@@ -101,7 +120,7 @@ async def counters_of(
         case "sqlite":
             from ..stores.counters.sqlite import SQLiteCounters
 
-            return SQLiteCounters(database, now=now, doubts=Doubts(config, clock).notes)
+            return SQLiteCounters(database, now=now, doubts=Doubts(database.path).notes)
 
 
 def _steady(clock: Clock) -> Callable[[], float]:

@@ -58,6 +58,9 @@ class Parts(msgspec.Struct, frozen=True):
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
+    forced: Callable[[Call], bool] = lambda _call: (
+        False
+    )  # a budget of the call's is at its share for forced compression
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budget
+from ..backends.budget import Budgets
 from ..call import Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
 from ..config import Config, Resolver
@@ -58,7 +58,7 @@ class App:
         accounts: Accounts,
         prices: PriceBook,
         keys: KeyStore,
-        budget: Budget,
+        budgets: Budgets,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -86,7 +86,7 @@ class App:
         self.accounts = accounts
         self.prices = prices
         self.keys = keys
-        self.budget = budget
+        self.budgets = budgets  # what may be spent, and how it stands
         self.database = database
         self.kv = kv
         self.leases = leases

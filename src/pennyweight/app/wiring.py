@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
@@ -36,11 +37,11 @@ from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
+from ..routing.agents import Agents
 from ..stores.assembly import Servers, Tiers, open_tiers
-from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
 from ..stores.rollups import Rollups
-from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
+from ..stores.sqlite import Database, SQLiteLedger
 from ..stores.standings import SQLiteStandings
 from ..stores.vectors.lazy import open_vectors
 from ..stores.virtual_keys import KeyStore
@@ -48,7 +49,8 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .backends import across_replicas, compose, fuse_rule, relay_of
+from .budgets import budgets_of, counters_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .parts import Parts, optimizer
 from .running import App, Watcher
@@ -79,7 +81,6 @@ async def build(
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
-        stored = SQLiteKV(database, clock=time)
         servers = Servers(config.cache)
         stack.push_async_callback(servers.close)
         tiers = _tiers(config, database, servers, time)
@@ -111,6 +112,11 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
+        counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
+        budgets = budgets_of(
+            config, counters, time, keys=keys, agents=Agents(), accounts=accounts, tokenizer=tokenizer, event=_say
+        )
+        stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
         parts = Parts(
@@ -127,6 +133,8 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            pressure=budgets.pressure,
+            forced=budgets.forced,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -138,7 +146,7 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time)
+        backend = compose(config, upstreams, resolver, tokenizer, time, budgets)
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -156,9 +164,6 @@ async def build(
         if across is not None:
             stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
-        limits = Doubted(stored, database.path, time)
-        budget = budgeted(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
-        stack.push_async_callback(budget.aclose)
         references = References(
             tiers.kv,
             time,
@@ -166,7 +171,7 @@ async def build(
             max_bytes=config.references.max_bytes,
             written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
-        recall = Recall(budget, references, tokenizer, settings=config.references, cost=accounts.cost)
+        recall = Recall(guarded, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -220,7 +225,7 @@ async def build(
             accounts=accounts,
             prices=prices,
             keys=keys,
-            budget=budget,
+            budgets=budgets,
             database=database,
             kv=tiers.kv,
             leases=tiers.leases,
@@ -295,3 +300,7 @@ def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome],
         return made
 
     return receipt
+
+
+def _say(event: Event) -> None:
+    log.warning("a budget is nearly spent", extra={"budget": event.text, "level": event.level})

@@ -18,13 +18,15 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import cache, toml
+from . import budgets, cache, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
     SHADOW_FIRST,
     AdaptiveSettings,
     AdviceSettings,
+    Budgeting,
+    BudgetRule,
     CacheSettings,
     Capture,
     Config,
@@ -59,6 +61,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "experiments": Experiments,
     "otel": Otel,
     "advice": AdviceSettings,
+    "budgeting": Budgeting,
     "adaptive": AdaptiveSettings,
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
@@ -69,6 +72,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 _LISTS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteRule,
     "optimizers": OptimizerRule,
+    "budgets": BudgetRule,
     "tools": ToolRule,
     "tiers": TierTable,
     "targets": TargetTable,
@@ -77,6 +81,8 @@ _LISTS: Mapping[str, type[msgspec.Struct]] = {
 _TOP = [
     "adaptive",
     "advice",
+    "budgeting",
+    "budgets",
     "cache",
     "capture",
     "data_dir",
@@ -332,6 +338,8 @@ class _Reading:
         self._check_fusing(config)
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
+        for place, message, remedy, severity in budgets.problems(config):
+            self.report(place, message, remedy, severity)
         self._check_tools(config.tools)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):

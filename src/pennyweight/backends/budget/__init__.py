@@ -6,6 +6,6 @@ provider, and `Guarded` says at the top what a refusal means for the session.
 
 from .budgets import Budgets, Event, Hold, State
 from .metered import Metered
-from .settings import BudgetRule, Budgeting
+from .settings import Budgeting, BudgetRule
 
 __all__ = ["BudgetRule", "Budgeting", "Budgets", "Event", "Hold", "Metered", "State"]

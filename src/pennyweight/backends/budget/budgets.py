@@ -126,16 +126,15 @@ class Budgets:
 
     # --- before a call is sent ------------------------------------------------------------------------------
 
-    async def reserve(self, call: Call) -> Hold | None:
-        """Take what the call may come to. None: no budget applies to it, or it costs nothing.
+    def lines(self, call: Call) -> list[Line]:
+        """The budgets that the call takes from. Raises StoreError when the limits of keys cannot be read."""
+        return self._lines.of(call, self._clock.now())
+
+    async def reserve(self, call: Call, lines: Sequence[Line]) -> Hold:
+        """Take what the call may come to of all of them.
 
         Raises LimitReached, BadRequest for a model without a price that a budget in dollars needs, StoreError.
         """
-        if call.request.operation is Operation.COUNT:
-            return None
-        lines = self._lines.of(call, self._clock.now())
-        if not lines:
-            return None
         bounds = self._bounds(call)
         amounts = [self._needed(call, line.limit, bounds) for line in lines]
         counted = [(line, amount) for line, amount in zip(lines, amounts, strict=True) if line.limit.scope != "call"]
@@ -146,7 +145,8 @@ class Budgets:
                 await self.aclose()
                 taken = await self._take(counted)
             if taken.refused and self._may_finish(call, [counted[at][0] for at in taken.refused]):
-                taken = await self._take(counted, grace=call)
+                last = await self._take(counted, grace=call)
+                taken = taken if last.refused else last
             pairs = [(line, counter) for (line, _), counter in zip(counted, taken.counters, strict=False)]
             self._note(call, pairs)
             if taken.refused:
@@ -205,11 +205,7 @@ class Budgets:
             self._later(self._move([Move(take.key, take.amount, 0) for take in wanted]))
 
     def _may_finish(self, call: Call, refused: Sequence[Line]) -> bool:
-        return (
-            self._finish_loop > 0
-            and all(line.limit.scope == "session" for line in refused)
-            and self._in_loop(call)
-        )
+        return self._finish_loop > 0 and all(line.limit.scope == "session" for line in refused) and self._in_loop(call)
 
     # --- afterwards -----------------------------------------------------------------------------------------
 
@@ -387,9 +383,7 @@ class Budgets:
             self._levels[line.key] = level
             name = ("", "warn", "force", "halt")[level]
             text = header(line, counter)
-            self._event(
-                Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now())
-            )
+            self._event(Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now()))
         while len(self._levels) > _SEEN:
             self._levels.popitem(last=False)
 
@@ -435,4 +429,3 @@ def _by_plan(call: Call) -> bool:
 
 def _named(limit: Limit, call: Call) -> str:
     return f"Key {call.identity.tenant}" if limit.scope in ("key", "tenant") else f"The {limit.scope}"
-

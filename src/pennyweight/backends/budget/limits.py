@@ -16,11 +16,12 @@ import msgspec
 from ...call import Call, Identity
 from ...errors import ConfigError
 from ...money import PicoUSD, parse_usd
+from ...routing.agents import AgentRule
 from .amounts import TOKEN
 from .settings import BudgetRule, Hold, Scope, SessionType
 from .windows import Per, Window, window, zone
 
-__all__ = ["Limit", "Line", "Lines", "compiled", "key_parts"]
+__all__ = ["DAILY", "Limit", "Line", "Lines", "by_type", "compiled", "key_parts", "of_agent", "wrong"]
 
 Unit = Literal["usd", "tokens"]
 
@@ -212,6 +213,26 @@ def by_type(rule: BudgetRule) -> Limit:
     return _limit(msgspec.structs.replace(rule, name=f"{_BY_TYPE}{rule.type}"), "tokens", (rule.tokens or 0) * TOKEN)
 
 
+def of_agent(agent: AgentRule) -> list[Limit]:
+    """What an agent's own rule says of its sessions and of its days. Raises ConfigError for what is no amount."""
+    found = []
+    rules = (
+        BudgetRule("session", tokens=agent.budget_tokens),
+        BudgetRule("session", usd=agent.budget_usd),
+        BudgetRule("agent", per="day", usd=agent.day_usd),
+    )
+    for rule in rules:
+        if rule.usd is None and rule.tokens is None:
+            continue
+        for _field, message, remedy in wrong(rule):
+            raise ConfigError(f"agents: {agent.name!r}: {message} {remedy}")
+        unit: Unit = "usd" if rule.usd is not None else "tokens"
+        amount = int(parse_usd(rule.usd)) if rule.usd is not None else (rule.tokens or 0) * TOKEN
+        name = " ".join(part for part in ("agent", agent.name, rule.scope, rule.per or "", unit) if part)
+        found.append(_limit(msgspec.structs.replace(rule, name=name), unit, amount))
+    return found
+
+
 def _limit(rule: BudgetRule, unit: Unit, amount: int) -> Limit:
     hold: Hold = rule.hold or ("worst" if unit == "usd" else "least")
     return Limit(rule.name or _name(rule, unit), rule, unit, amount, hold, zone(rule.time_zone), _matcher(rule))
@@ -228,13 +249,18 @@ def _name(rule: BudgetRule, unit: Unit) -> str:
 
 def _matcher(rule: BudgetRule) -> Callable[[Identity, SessionType | None], bool]:
     key, tenant, agent, session = (_pattern(p) for p in (rule.key, rule.tenant, rule.agent, rule.session))
-    if key is tenant is agent is session is rule.type is None:
+    if key is None and tenant is None and agent is None and session is None and rule.type is None:
         return lambda _identity, _kind: True
 
     def matches(identity: Identity, kind: SessionType | None) -> bool:
         if rule.type is not None and kind != rule.type:
             return False
-        pairs = ((key, identity.tenant), (tenant, identity.tenant), (agent, identity.agent), (session, identity.session))
+        pairs = (
+            (key, identity.tenant),
+            (tenant, identity.tenant),
+            (agent, identity.agent),
+            (session, identity.session),
+        )
         return all(pattern is None or pattern.fullmatch(name) is not None for pattern, name in pairs)
 
     return matches

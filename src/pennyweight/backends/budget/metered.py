@@ -6,11 +6,15 @@ below what shares answers, so that an answer is paid for once.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
 from ...call import Call
 from ...errors import AuthFailed, ContextTooLong, NotConnected, Overloaded, RateLimited
 from ...protocols import Backend
 from ...request import Operation, Reply
 from .budgets import Budgets
+from .limits import Line
 
 __all__ = ["Metered"]
 
@@ -24,12 +28,15 @@ class Metered:
         self._inner = inner
         self._budgets = budgets
 
-    async def open(self, call: Call) -> Reply:
-        if call.request.operation is Operation.OTHER and call.request.method in _FREE:
-            return await self._inner.open(call)
-        hold = await self._budgets.reserve(call)
-        if hold is None:
-            return await self._inner.open(call)
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
+        request = call.request
+        if request.operation is Operation.COUNT or (request.operation is Operation.OTHER and request.method in _FREE):
+            return self._inner.open(call)
+        lines = self._budgets.lines(call)
+        return self._metered(call, lines) if lines else self._inner.open(call)
+
+    async def _metered(self, call: Call, lines: Sequence[Line]) -> Reply:
+        hold = await self._budgets.reserve(call, lines)
         try:
             reply = await self._inner.open(call)
         except (NotConnected, AuthFailed, RateLimited, Overloaded, ContextTooLong):

@@ -22,9 +22,9 @@ Store = Literal["sqlite", "memory", "redis", "postgres"]
 class BudgetRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One [[budgets]]: of calls that match, each `scope` may spend `usd` or `tokens` per hour, day or month.
 
-    per: None: as long as it lives. key, tenant, agent, session: patterns, `*` standing for any run of characters; a call
-    must match all. type: only sessions of that type. time_zone: of days and months. plain: count all tokens alike; else
-    prompt tokens count by their price relative to plain input. warn, force, halt: shares of the amount.
+    per: None: as long as it lives. key, tenant, agent, session: patterns, `*` standing for any run of characters; a
+    call must match all. type: only sessions of that type. time_zone: of days and months. plain: count all tokens
+    alike; else prompt tokens count by their price relative to plain input. warn, force, halt: shares of the amount.
 
     hold: what is taken before a call is sent. "worst": all that it can come to, so that the amount is never passed;
     "least": its prompt read from the cache, so that it is passed by what is under way and no call is refused for an
@@ -68,8 +68,8 @@ class Budgeting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal in the data folder; "redis", "postgres": the servers of [cache], for all replicas together.
 
     session_types: whether sessions are limited by how they came about, to so many price-weighted tokens. finish_loop:
-    calls that a session which is in the midst of a tool loop may still make when its budget is spent. summary_ttl_s: for
-    how long the summary of a halted session is kept; 0: none is made.
+    calls that a session which is in the midst of a tool loop may still make when its budget is spent. summary_ttl_s:
+    for how long the summary of a halted session is kept; 0: none is made.
 
     loops: what to do about a session that asks the same again and again, or has a tool called with the same arguments,
     `repeats` times in a row. heartbeats: the same for `idle` heartbeats in a row with nothing between them.

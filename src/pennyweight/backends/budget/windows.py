@@ -6,6 +6,7 @@ begins at a midnight that there is not begins when the clocks were set, and a da
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -37,8 +38,9 @@ def window(per: Per, at: float, where: tzinfo) -> Window:
     if per == "hour":
         # By the offset of the moment: where clocks go back by half an hour, the hour begins anew.
         offset = now.utcoffset() or timedelta()
-        begins = at - (at + offset.total_seconds()) % _HOUR_S
-        return Window(begins, begins + _HOUR_S)
+        second = math.floor(at)
+        begins = second - (second + int(offset.total_seconds())) % _HOUR_S
+        return Window(float(begins), float(begins + _HOUR_S))
     today = now.date()
     if per == "day":
         around = [today + timedelta(days=days) for days in (-1, 0, 1, 2)]

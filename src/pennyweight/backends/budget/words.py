@@ -41,7 +41,9 @@ def header(line: Line, counter: Counter) -> str:
     limit = line.limit
     share = int(100 * counter.spent / limit.amount)
     level = "halt" if share >= 100 * limit.rule.halt else ""
-    level = level or ("force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok")
+    level = level or (
+        "force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok"
+    )
     text = f"{level}; {share}% of {amount(limit, limit.amount)} {_every(limit)}spent by {_whose(line)}"
     return _UNPRINTABLE.sub("?", text)[:300]
 
@@ -50,7 +52,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def spent_of(limit: Limit, counter: Counter) -> str:
-    """"$1.00 of $5.00 spent": never more than was spent, so that what is left is not told too small."""
+    """ "$1.00 of $5.00 spent": never more than was spent, so that what is left is not told too small."""
     of = amount(limit, limit.amount)
     if limit.unit == "usd":
         return f"{amount(limit, counter.spent)} of {of} spent"
@@ -78,7 +80,7 @@ def _whose(line: Line) -> str:
 
 
 def _until(line: Line, now: float) -> str:
-    """"tomorrow 00:00 UTC": when the window ends, by the clock of its time zone."""
+    """ "tomorrow 00:00 UTC": when the window ends, by the clock of its time zone."""
     assert line.window is not None
     where = line.limit.where
     end, today = (datetime.fromtimestamp(at, UTC).astimezone(where) for at in (line.window.ends, now))

@@ -1,4 +1,4 @@
-"""Counters in the table `budget_counters` of a Postgres database, shared by all replicas. Needs the extra `postgres`."""
+"""Counters in a table of a Postgres database, shared by all replicas. Needs the extra `postgres`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .memory import KEEP_S
 
 __all__ = ["PostgresCounters"]
 
-_AT_ONCE = 3  # of the pool's connections: caches and leases want some, and the rows are taken one after the other anyway
+_AT_ONCE = (
+    3  # of the pool's connections: caches and leases want some, and the rows are taken one after the other anyway
+)
 _SWEEP_EVERY = 4_096
 
 _TAKE = "SELECT refused, spent_now, held_now FROM budget_take(%s::bytea[], %s::numeric[], %s::numeric[], %s::float8[])"

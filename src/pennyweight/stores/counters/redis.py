@@ -36,7 +36,7 @@ end
 for i, key in ipairs(KEYS) do
   if #refused > 0 then
     local less = ARGV[3 * i - 2]
-    if string.sub(less, 1, 1) == '-' then less = string.sub(less, 2) else less = '-' .. less end
+    if string.sub(less, 1, 1) == '-' then less = string.sub(less, 2) elseif less ~= '0' then less = '-' .. less end
     redis.call('HINCRBY', key, 't', less)
     if redis.call('HGET', key, 't') == '0' and not redis.call('HGET', key, 's') then redis.call('DEL', key) end
   else
