@@ -51,7 +51,7 @@ class Credential:
     def __init__(self, header: str, secret: str, *, subscription: bool = False) -> None:
         self.header = header  # "authorization" or "x-api-key": as it came, so it goes out
         self.secret = secret  # the whole header value
-        self.subscription = subscription  # an OAuth token of a plan: metered in tokens, not dollars
+        self.subscription = subscription  # an OAuth token of a plan: budgeted in tokens, not dollars
 
     def __repr__(self) -> str:
         return f"Credential({self.header}: …)"

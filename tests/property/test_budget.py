@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.backends.budget.rig import CENT, House
 
-from pennyweight.backends.budget import BudgetRule, Metered
+from pennyweight.backends.budget import Budgeted, BudgetRule
 from pennyweight.call import Identity
 from pennyweight.errors import LimitReached, NotConnected
 from pennyweight.request import Reply, Usage
@@ -53,7 +53,7 @@ def test_no_limit_is_passed(plan: list[tuple[int, int, int, str, str, str]]) -> 
             used = min(part, worst)
             script = Script(error=NotConnected("x")) if fate == 0 else Script(usage=Usage(input_tokens=used), chunks=())
             house.worst = worst
-            backend = Metered(ScriptedBackend(script), house.budgets)
+            backend = Budgeted(ScriptedBackend(script), house.budgets)
             call = msgspec.structs.replace(make_call(), identity=Identity(tenant, session, agent), facts={})
             keys = [f"all//{''}", f"agent/{tenant}/{agent}", f"session/{tenant}/{session}", f"key/{tenant}/{tenant}"]
             fits = all(spent.get(k, 0) + held.get(k, 0) + worst <= LIMITS[k.partition("/")[0]] for k in keys)

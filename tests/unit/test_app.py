@@ -51,12 +51,12 @@ def chain(app: App) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (UNLIMITED, ["Retry", "Crossing", "Metered", "AskUsage", "Dispatch"]),
-        ("", ["Retry", "Crossing", "Limits", "Metered", "AskUsage", "Dispatch"]),
-        (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "Metered", "AskUsage", "Dispatch"]),
+        (UNLIMITED, ["Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
+        ("", ["Retry", "Crossing", "Limits", "Budgeted", "AskUsage", "Dispatch"]),
+        (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
         (
             ROUTES + '[providers.lab]\nbase_url = "https://lab.example/v1"\nmax_concurrency = 3\n',
-            ["Fallback", "Retry", "Crossing", "Limits", "Metered", "AskUsage", "Dispatch"],
+            ["Fallback", "Retry", "Crossing", "Limits", "Budgeted", "AskUsage", "Dispatch"],
         ),
     ],
 )

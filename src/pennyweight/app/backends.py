@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..backends.ask_usage import AskUsage
-from ..backends.budget import Budgets, Metered
+from ..backends.budget import Budgeted, Budgets
 from ..backends.budget.amounts import Bounds
 from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
@@ -48,7 +48,7 @@ def compose(
         if Wire.OLLAMA in provider.urls:
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
-    backend: Backend = Metered(AskUsage(Dispatch(by_name)), budgets)
+    backend: Backend = Budgeted(AskUsage(Dispatch(by_name)), budgets)
     if at_once:
         backend = Limits(backend, at_once)
     backend = Crossing(backend, tokenizer)

@@ -6,7 +6,7 @@ baseline  what the same call would have cost without us:
           rewritten: its usage as foreseen for the call as the caller sent it, with the cache that it would have
           met, moved by what the forecast of the sent call was off, `computed`
           routed: the bill plus the savings that accepted optimizers named, `estimated`
-None      money that nobody can name: no price, no usage, or a subscription, which is metered in tokens
+None      money that nobody can name: no price, no usage, or a subscription, which is budgeted in tokens
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from tests.unit.backends.recall_house import (
     told,
 )
 
-from pennyweight.backends.budget import Budgets, Metered
+from pennyweight.backends.budget import Budgeted, Budgets
 from pennyweight.backends.budget.amounts import Bounds
 from pennyweight.backends.budget.limits import Lines
 from pennyweight.backends.fallback import Fallback
@@ -344,7 +344,7 @@ def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told()
             cost=cost,
         )
         house.recall = Recall(
-            Metered(house.upstream, budgets), house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost
+            Budgeted(house.upstream, budgets), house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost
         )
         if stream:
             with pytest.raises(StreamCut, match="Daily limit"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.backends.budget import BudgetRule, Budgets, Event, Metered
+from pennyweight.backends.budget import Budgeted, BudgetRule, Budgets, Event
 from pennyweight.backends.budget.amounts import Bounds
 from pennyweight.backends.budget.limits import Limit, Lines, compiled
 from pennyweight.backends.budget.settings import SessionType
@@ -93,7 +93,7 @@ class House:
             event=self.events.append,
             **more,
         )
-        self.backend = Metered(self.provider, self.budgets)
+        self.backend = Budgeted(self.provider, self.budgets)
 
     def _bounds(self, call: Call) -> Bounds:
         worst, least = Usage(output_tokens=self.worst or 0), Usage(output_tokens=self.least)

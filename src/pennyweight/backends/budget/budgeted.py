@@ -16,12 +16,12 @@ from ...request import Operation, Reply
 from .budgets import Budgets
 from .limits import Line
 
-__all__ = ["Metered"]
+__all__ = ["Budgeted"]
 
 _FREE = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
-class Metered:
+class Budgeted:
     """A Backend. Raises LimitReached, BadRequest for a model without a price, StoreError when the store is down."""
 
     def __init__(self, inner: Backend, budgets: Budgets) -> None:
@@ -33,9 +33,9 @@ class Metered:
         if request.operation is Operation.COUNT or (request.operation is Operation.OTHER and request.method in _FREE):
             return self._inner.open(call)
         lines = self._budgets.lines(call)
-        return self._metered(call, lines) if lines else self._inner.open(call)
+        return self._budgeted(call, lines) if lines else self._inner.open(call)
 
-    async def _metered(self, call: Call, lines: Sequence[Line]) -> Reply:
+    async def _budgeted(self, call: Call, lines: Sequence[Line]) -> Reply:
         hold = await self._budgets.reserve(call, lines)
         try:
             reply = await self._inner.open(call)
