@@ -52,11 +52,11 @@ def chain(app: App) -> list[str]:
     ("text", "expected"),
     [
         (UNLIMITED, ["Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
-        ("", ["Retry", "Crossing", "Limits", "Budgeted", "AskUsage", "Dispatch"]),
+        ("", ["Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"]),
         (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
         (
             ROUTES + '[providers.lab]\nbase_url = "https://lab.example/v1"\nmax_concurrency = 3\n',
-            ["Fallback", "Retry", "Crossing", "Limits", "Budgeted", "AskUsage", "Dispatch"],
+            ["Fallback", "Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"],
         ),
     ],
 )

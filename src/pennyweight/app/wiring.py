@@ -10,12 +10,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
+from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
+from ..backends.quotas import Metered, restore
 from ..backends.recall import Recall
 from ..backends.summaries import Summaries
-from ..call import Call, Outcome, Receipt
+from ..call import Call, Outcome, Receipt, Target
 from ..capture import Recorder, Rule
 from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
@@ -38,10 +40,11 @@ from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
 from ..routing.agents import Agents
+from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.purge import PurgeWatch
 from ..stores.rollups import Rollups
-from ..stores.sqlite import Database, SQLiteLedger
+from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from ..stores.standings import SQLiteStandings
 from ..stores.vectors.lazy import open_vectors
 from ..stores.virtual_keys import KeyStore
@@ -49,9 +52,12 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, compose, fuse_rule, relay_of
+from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
 from .budgets import budgets_of, counters_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .lanes import Lanes
+from .local import machine_of
+from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -81,6 +87,7 @@ async def build(
         with contextlib.suppress(StoreError):  # made now, so that the first readers find it; if it cannot be, later
             await database.write(lambda _connection: None)
         ledger = SQLiteLedger(database)
+        stored = SQLiteKV(database, clock=time)
         servers = Servers(config.cache)
         stack.push_async_callback(servers.close)
         tiers = _tiers(config, database, servers, time)
@@ -95,6 +102,7 @@ async def build(
         vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
+        agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
@@ -114,11 +122,14 @@ async def build(
         standings = SQLiteStandings(database)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
         budgets = budgets_of(
-            config, counters, time, keys=keys, agents=Agents(), accounts=accounts, tokenizer=tokenizer, event=_say
+            config, counters, time, keys=keys, agents=agents, accounts=accounts, tokenizer=tokenizer, event=_say
         )
         stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
+        machine = machine_of(config, time)
+        stack.push_async_callback(machine.aclose)
         parts = Parts(
             tiers.kv,
             time,
@@ -135,6 +146,10 @@ async def build(
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
             pressure=budgets.pressure,
             forced=budgets.forced,
+            background=lambda call: lanes.decide(call),
+            lane_target=config.lanes.target,
+            agents=agents,
+            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -146,7 +161,30 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time, budgets)
+        lanes = Lanes(
+            config,
+            resolver,
+            database,
+            time,
+            accounts=accounts,
+            economy=economy,
+            submit=lambda outcome: clerk.submit(outcome),
+        )
+        await restore(quotas, stored, time)
+        backend = compose(
+            config,
+            upstreams,
+            resolver,
+            tokenizer,
+            time,
+            machine,
+            budgets,
+            meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
+            lanes=lanes.around,
+            cooldown=cooldown,
+        )
+        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
+        machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -202,6 +240,8 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
+        await lanes.start()
+        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -243,6 +283,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            machine=machine,
         )
 
 

@@ -52,7 +52,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False):
     cache_key: str = ""  # prompt_cache_key
     retention: str = ""  # prompt_cache_retention
     took_s: float = 0.0  # until the answer began: what was sent meanwhile could not read this prompt
-    subscription: bool = False  # a plan: budgeted in tokens, not in dollars
+    subscription: bool = False  # a plan: metered in tokens, not in dollars
     request: Request | None = None
 
     @property
