@@ -66,6 +66,7 @@ class Parts(msgspec.Struct, frozen=True):
     lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
     agents: Agents = msgspec.field(default_factory=Agents)
     chances: Chances = msgspec.field(default_factory=Priors)
+    forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budget
+from ..backends.budget import Budgets
 from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
@@ -60,7 +60,7 @@ class App:
         accounts: Accounts,
         prices: PriceBook,
         keys: KeyStore,
-        budget: Budget,
+        budgets: Budgets,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -89,7 +89,7 @@ class App:
         self.accounts = accounts
         self.prices = prices
         self.keys = keys
-        self.budget = budget
+        self.budgets = budgets  # what may be spent, and how it stands
         self.database = database
         self.kv = kv
         self.leases = leases
