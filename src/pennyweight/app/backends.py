@@ -11,6 +11,7 @@ from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
 from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
+from ..backends.fitting import Fitting
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
 from ..backends.local import Machine, Room
@@ -55,6 +56,8 @@ def compose(
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
+    if config.virtual or config.tiers:
+        backend = Fitting(backend, lambda call: _chosen(resolver, call))
     backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
 
@@ -67,6 +70,12 @@ def compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
     return backend
+
+
+def _chosen(resolver: Resolver, call: Call) -> bool:
+    """Whether the call goes where its caller did not send it."""
+    named = resolver.full(call.original.model, call.original.wire)
+    return named.virtual is not None or named.target != call.target
 
 
 def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:

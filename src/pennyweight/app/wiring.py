@@ -130,6 +130,7 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            resolve=resolver,
             lookout=machine.live,
         )
         optimizers = [
