@@ -18,6 +18,9 @@ from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
 from ..request import Wire
+from ..routing.agents import Agents
+from ..routing.background import Background
+from ..routing.choose import Chances, Priors
 from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
 from ..stores.vectors.lazy import LazyVectors
@@ -27,6 +30,7 @@ __all__ = ["OPTIMIZERS", "Parts", "optimizer"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
+    "routing": "pennyweight.optimizers.routing:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
@@ -61,6 +65,10 @@ class Parts(msgspec.Struct, frozen=True):
     resolve: Callable[[str, Wire], Target] = lambda model, wire: Target("", model, wire)  # where a model's name leads
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
+    background: Callable[[Call], Background | None] = lambda _call: None  # whether a call can wait, and until when
+    lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
+    agents: Agents = msgspec.field(default_factory=Agents)
+    chances: Chances = msgspec.field(default_factory=Priors)
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

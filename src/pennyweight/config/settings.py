@@ -17,8 +17,10 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.agents import AgentRule
+from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
-from ..routing.settings import TargetTable, TierTable, VirtualTable
+from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -27,13 +29,16 @@ __all__ = [
     "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
+    "AgentRule",
     "Auth",
     "CacheSettings",
     "Capture",
+    "CascadeTable",
     "Config",
     "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
+    "LaneSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -177,17 +182,20 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
+    `to`: a virtual model, in place of a provider.
     `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
     never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
-    provider: str
+    provider: str = ""
+    to: str | None = None
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -282,6 +290,8 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    cascade: CascadeTable = CascadeTable()
+    agents: tuple[AgentRule, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
@@ -299,6 +309,7 @@ class Config(msgspec.Struct, frozen=True):
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
     resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
