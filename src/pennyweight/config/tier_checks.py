@@ -98,7 +98,7 @@ def _targets(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
         if table.success is not None and not 0 <= table.success <= 1:
             message = f"targets[{index}].success {table.success!r} is no probability."
             yield Wrong((*where, "success"), message, "Use 0 to 1; 0.9 is nine answers of ten.")
-        if table.target not in used:
+        if not any(matches(table.target, name) for name in used):
             message = f"targets[{index}] is about {table.target!r}, which is in no tier."
             yield Wrong((*where, "target"), message, "Name it in [[tiers]], or take it out.", "warning")
 
