@@ -287,6 +287,7 @@ class Config(msgspec.Struct, frozen=True):
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
     agents: tuple[AgentRule, ...] = ()
+    agents_path: Path | None = None  # the file they were read from
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
