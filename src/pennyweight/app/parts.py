@@ -18,6 +18,7 @@ from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
 from ..routing.agents import Agents
+from ..routing.background import Background
 from ..routing.choose import Chances, Priors
 from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
@@ -62,8 +63,11 @@ class Parts(msgspec.Struct, frozen=True):
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
+    background: Callable[[Call], Background | None] = lambda _call: None  # whether a call can wait, and until when
+    lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
     agents: Agents = msgspec.field(default_factory=Agents)
     chances: Chances = msgspec.field(default_factory=Priors)
+    forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:
