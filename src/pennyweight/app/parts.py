@@ -31,6 +31,7 @@ __all__ = ["OPTIMIZERS", "Parts", "optimizer"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "routing": "pennyweight.optimizers.routing:build",
+    "agent_tiers": "pennyweight.optimizers.agent_tiers:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
