@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from ..backends.summaries import Summaries
-from ..call import Call
+from ..call import Call, Target
 from ..economy import Economy
 from ..errors import ConfigError, PennyweightError
 from ..hits import CacheRule
 from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
+from ..request import Wire
 from ..routing.agents import Agents
 from ..routing.background import Background
 from ..routing.choose import Chances, Priors
@@ -67,6 +68,7 @@ class Parts(msgspec.Struct, frozen=True):
     lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
     agents: Agents = msgspec.field(default_factory=Agents)
     chances: Chances = msgspec.field(default_factory=Priors)
+    aimed: Callable[[str, Wire], Target | None] = lambda _name, _wire: None  # "provider/model" as a target
     forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
 
 
