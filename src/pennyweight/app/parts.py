@@ -35,6 +35,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "parameters": "pennyweight.optimizers.parameters:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
     "prompt_rules": "pennyweight.optimizers.prompt_rules:build",
     "prompts": "pennyweight.optimizers.prompts:build",
@@ -62,6 +63,7 @@ class Parts(msgspec.Struct, frozen=True):
     summaries: Summaries  # of long texts by a model, written ahead of need
     standings: Standings  # what caches that answer by likeness have learnt
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
+    resolve: Callable[[str, Wire], Target] = lambda model, wire: Target("", model, wire)  # where a model's name leads
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
     background: Callable[[Call], Background | None] = lambda _call: None  # whether a call can wait, and until when

@@ -128,7 +128,7 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.full(call.original.model, call.original.wire).virtual
+        return self._resolver.of(call).virtual
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

@@ -31,6 +31,7 @@ _COMMANDS = {
     "agents": ("Agents on tiers: import, list, profile by outcomes, try another tier.", "agents"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
+    "local": ("What local servers have loaded, what fits, what a lower precision costs.", "local"),
     "prices": ("The price book: show, look up, update.", "prices"),
 }
 
