@@ -15,6 +15,7 @@ from ..protocols import Backend, Clock
 from ..request import Charge, Usage
 from ..routing.background import Background, background
 from ..stores.lanes import SQLiteShelf
+from ..stores.owners import Owner
 from ..stores.sealed import Codec, read_keys
 from ..stores.sqlite import Database
 
@@ -45,7 +46,8 @@ class Lanes:
         self._submit = submit
         key = config.cache_key.reveal() if config.cache_key else ""
         self.codec = Codec(read_keys(key) if key else (), limit_bytes=_ANSWER_BYTES)
-        self._shelf = SQLiteShelf(database, self.codec)
+        self._database = database
+        self._owner: Owner | None = None
         self.batches: BatchLane | None = None
 
     def decide(self, call: Call) -> Background | None:
@@ -59,7 +61,7 @@ class Lanes:
         if settings.batch:
             backend = self.batches = BatchLane(
                 backend,
-                self._shelf,
+                SQLiteShelf(self._database, self.codec, self.owner),
                 self._clock,
                 settings=settings,
                 decide=self.decide,
@@ -69,6 +71,13 @@ class Lanes:
             )
         return backend
 
+    @property
+    def owner(self) -> Owner:
+        """Made when it is first asked for. Raises StoreError."""
+        if self._owner is None:
+            self._owner = Owner(self._config.data_dir / "lanes")
+        return self._owner
+
     async def start(self) -> None:
         if self.batches is not None:
             await self.batches.start()
@@ -76,6 +85,8 @@ class Lanes:
     async def aclose(self) -> None:
         if self.batches is not None:
             await self.batches.aclose()
+        if self._owner is not None:
+            self._owner.close()
 
     def _foreseen(self, call: Call) -> tuple[PicoUSD, PicoUSD] | None:
         """What its prompt costs at once, with what its provider has of it in its cache, and in a batch, which finds

@@ -94,7 +94,9 @@ class Shelf(Protocol):
         """All of it or nothing. gone: ids of items."""
         ...
 
-    async def load(self) -> tuple[Sequence[Batch], Sequence[Item]]: ...
+    async def load(self) -> tuple[Sequence[Batch], Sequence[Item]]:
+        """What is there that nobody goes on with any more; it is this one's from now on. Ended batches too."""
+        ...
 
     async def forget(self, before: float) -> None:
         """Drop batches that ended before that moment."""
