@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from ..backends.lanes.batching import BatchLane
+from ..backends.lanes.later import Later
+from ..backends.transport import Http1, origin
 from ..call import Call, Outcome
 from ..config import Config, Resolver
 from ..economy import Economy
@@ -12,8 +15,9 @@ from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import BATCH, PicoUSD
 from ..protocols import Backend, Clock
-from ..request import Charge, Usage
+from ..request import Charge, Headers, Usage
 from ..routing.background import Background, background
+from ..stores.deferred import SQLiteDeferred
 from ..stores.lanes import SQLiteShelf
 from ..stores.owners import Owner
 from ..stores.sealed import Codec, read_keys
@@ -49,6 +53,8 @@ class Lanes:
         self._database = database
         self._owner: Owner | None = None
         self.batches: BatchLane | None = None
+        self.later: Later | None = None
+        self._transport: Http1 | None = None
 
     def decide(self, call: Call) -> Background | None:
         """Whether the call can wait, and until when."""
@@ -71,6 +77,46 @@ class Lanes:
             )
         return backend
 
+    def entrance(self, pipeline: Backend) -> Backend:
+        """The pipeline with those before it who answer later."""
+        if not self._config.lanes.marked:
+            return pipeline
+        self.later = Later(
+            pipeline,
+            self.deferred,
+            self._clock,
+            settings=self._config.lanes,
+            resolve=lambda model, wire: self._resolver.full(model, wire).target,
+            cost=self._accounts.cost,
+            post=self._post,
+            secret=self._config.webhook_secret.reveal() if self._config.webhook_secret else "",
+        )
+        return self.later
+
+    @property
+    def deferred(self) -> SQLiteDeferred:
+        """The calls that are answered later."""
+        return SQLiteDeferred(self._database, self.codec, self.owner)
+
+    async def _post(self, address: str, headers: Headers, body: bytes) -> int:
+        """What a webhook answered. No redirect is followed."""
+        if self._transport is None:
+            proxies = self._config.proxies
+            self._transport = Http1(
+                connect_timeout_s=10.0,
+                read_timeout_s=30.0,
+                chunk_timeout_s=30.0,
+                proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
+                no_proxy=proxies.direct,
+            )
+        parts = urlsplit(address)
+        where = origin(f"{parts.scheme}://{parts.netloc}")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        opened = await self._transport.send(where, "POST", target, headers, body)
+        if opened.close is not None:
+            await opened.close()
+        return opened.status
+
     @property
     def owner(self) -> Owner:
         """Made when it is first asked for. Raises StoreError."""
@@ -79,12 +125,19 @@ class Lanes:
         return self._owner
 
     async def start(self) -> None:
+        """Go on with what earlier processes left."""
         if self.batches is not None:
             await self.batches.start()
+        if self.later is not None:
+            await self.later.start()
 
     async def aclose(self) -> None:
+        if self.later is not None:
+            await self.later.aclose()
         if self.batches is not None:
             await self.batches.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
         if self._owner is not None:
             self._owner.close()
 

@@ -217,8 +217,6 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
-        await lanes.start()
-        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -232,7 +230,7 @@ async def build(
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
-        yield App(
+        app = App(
             config,
             clock=time,
             pipeline=pipeline,
@@ -261,7 +259,11 @@ async def build(
             standings=standings,
             references=references,
             machine=machine,
+            lanes=lanes,
         )
+        stack.push_async_callback(lanes.aclose)
+        await lanes.start()
+        yield app
 
 
 def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:

@@ -7,7 +7,6 @@ it dies, so that others see at once whose work has nobody any more.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +20,8 @@ class Owner:
     """`id` names it. Raises StoreError where the folder cannot be written."""
 
     def __init__(self, folder: Path) -> None:
+        import fcntl  # not on Windows; nothing else needs it there
+
         self.id = uuid4().hex
         self._folder = folder
         try:
@@ -32,6 +33,8 @@ class Owner:
 
     def lives(self, id: str) -> bool:
         """Whether the one of that name still holds its lock. The file of one that does not is taken away."""
+        import fcntl
+
         path = self._path(id)
         try:
             file = os.open(path, os.O_RDWR)
