@@ -397,7 +397,7 @@ def _fell_back(reply: Reply) -> bool:
     return bool(reply.notes) and any(s.optimizer in _ELSEWHERE and s.verdict is Verdict.ACCEPTED for s in reply.notes)
 
 
-_ELSEWHERE = ("fallback", "lanes")
+_ELSEWHERE = ("fallback", "escalated", "lanes")
 
 
 def _shares(reply: Reply) -> bool:

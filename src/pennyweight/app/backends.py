@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.ask_usage import AskUsage
 from ..backends.budget import Budget
+from ..backends.cascade import AskLogprobs, Cascade
 from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
 from ..backends.crossing import Crossing
@@ -18,22 +19,24 @@ from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
-from ..call import Call, Target
+from ..call import Call, Outcome, Target
 from ..config import Config, Resolver
 from ..config.tiers import choices
 from ..errors import ConfigError
-from ..ledger.accounts import Accounts
+from ..ledger.accounts import Accounts, counted
 from ..money import PicoUSD
 from ..protocols import KV, Backend, Clock, Tokenizer
-from ..request import Charge, Usage, Wire
+from ..request import Charge, Done, Reply, Usage, Wire
+from ..stores.comparisons import SQLiteComparisons
 from ..stores.sealed import Codec, read_keys
+from ..stores.sqlite import Database
 from ..stores.virtual_keys import KeyStore
 from ..wire import codec
 
 if TYPE_CHECKING:
     from ..stores.relay import RedisRelay
 
-__all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
+__all__ = ["across_replicas", "budgeted", "cascaded", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
@@ -44,11 +47,14 @@ def compose(
     clock: Clock,
     machine: Machine,
     *,
-    lanes: Callable[[Backend], Backend] = lambda backend: backend,
+    meter: Callable[[Backend], Backend] = lambda inner: inner,
+    lanes: Callable[[Backend], Backend] = lambda inner: inner,
+    cooldown: Cooldown[Target] | None = None,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not.
 
-    lanes: what holds calls back for a cheaper way, put where they are in their provider's own protocol.
+    meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
+    their provider's own protocol. cooldown: of targets that fail.
     """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
@@ -58,10 +64,12 @@ def compose(
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
+    if _cascades(config):
+        backend = AskLogprobs(backend)
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
-    backend = Crossing(lanes(backend), tokenizer)
+    backend = Crossing(lanes(meter(backend)), tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
@@ -74,8 +82,28 @@ def compose(
         backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
     )
     if chained:
-        backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
+        backend = Fallback(backend, chain, clock, cooldown=cooldown or Cooldown(clock))
     return backend
+
+
+def cascaded(
+    config: Config, inner: Backend, clock: Clock, *, database: Database, accounts: Accounts, tokenizer: Tokenizer
+) -> Backend:
+    """Above what retries and translates, so that all targets' replies are in the caller's protocol."""
+    if not _cascades(config):
+        return inner
+
+    def charges(call: Call, reply: Reply) -> tuple[Charge, ...]:
+        done = reply.done or Done(complete=False)
+        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
+        return counted(outcome, tokenizer).done.charges
+
+    store = SQLiteComparisons(database)
+    return Cascade(inner, clock, settings=config.cascade, store=store, cost=accounts.cost, charges=charges)
+
+
+def _cascades(config: Config) -> bool:
+    return any(table.cascade for table in choices(config).values())
 
 
 def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..backends.coalesce import Coalesce
+from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
+from ..backends.quotas import Metered, restore
 from ..backends.recall import Recall
 from ..backends.summaries import Summaries
-from ..call import Call, Outcome, Receipt
+from ..call import Call, Outcome, Receipt, Target
 from ..capture import Recorder, Rule
 from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
@@ -37,6 +39,7 @@ from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
 from ..routing.agents import Agents
+from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -49,10 +52,11 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .lanes import Lanes
 from .local import machine_of
+from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -117,6 +121,7 @@ async def build(
         standings = SQLiteStandings(database)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
         parts = Parts(
@@ -136,7 +141,7 @@ async def build(
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
             agents=agents,
-            lookout=machine.live,
+            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -157,7 +162,19 @@ async def build(
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
-        backend = compose(config, upstreams, resolver, tokenizer, time, machine, lanes=lanes.around)
+        await restore(quotas, stored, time)
+        backend = compose(
+            config,
+            upstreams,
+            resolver,
+            tokenizer,
+            time,
+            machine,
+            meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
+            lanes=lanes.around,
+            cooldown=cooldown,
+        )
+        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
         machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start

@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import agents, cache, lanes, local, tier_checks, toml
+from . import agents, cache, cascade, lanes, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -28,6 +28,7 @@ from .settings import (
     AgentRule,
     CacheSettings,
     Capture,
+    CascadeTable,
     Config,
     EmbeddingSettings,
     Experiments,
@@ -71,6 +72,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "resources": ResourceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
+    "cascade": CascadeTable,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteRule,
@@ -85,6 +87,7 @@ _TOP = [
     "advice",
     "agents",
     "cache",
+    "cascade",
     "capture",
     "data_dir",
     "embeddings",
@@ -322,6 +325,8 @@ class _Reading:
     def _check(self, config: Config, known: list[str]) -> None:
         """What types cannot say: ranges, names that must exist, addresses that are doubtful."""
         self._check_ranges(config)
+        for name, message, remedy in cascade.wrong(config.cascade):
+            self.report(("cascade", name), message, remedy)
         names = sorted({*known, *known_providers.ALWAYS})
         for wrong in tier_checks.problems(config, names, listed="optimizers" in self.tree):
             self._report_both(wrong)

@@ -20,7 +20,7 @@ from ..request import Wire
 from ..routing.agents import AgentRule
 from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
-from ..routing.settings import TargetTable, TierTable, VirtualTable
+from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -33,6 +33,7 @@ __all__ = [
     "Auth",
     "CacheSettings",
     "Capture",
+    "CascadeTable",
     "Config",
     "EmbeddingSettings",
     "Experiments",
@@ -289,6 +290,7 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    cascade: CascadeTable = CascadeTable()
     agents: tuple[AgentRule, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),

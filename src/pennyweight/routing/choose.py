@@ -131,7 +131,7 @@ def choose(
     kind = f"{asked.task}, {_level(asked.complexity)} complexity"
     if held is not None and (stays := [option for option in live if option.target == held]):
         return Choice(stays[0], f"{kind}: stays with {_name(stays[0])}, {held_why}", options=every)
-    money, note = virtual.aim in ("balanced", "cheap"), ""
+    money, note = held is None and virtual.aim in ("balanced", "cheap"), ""
     wanted = [option for option in live if option.candidate.tier == tier]
     if tier and wanted:
         found, why = _pick(virtual, wanted, shares=None)

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ...call import Call, Outcome, Proposal, Route, Rungs, Target, abstain
+from ...economy import Foreseen, Held, Worth
 from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
@@ -41,6 +42,18 @@ class Book(Protocol):
     def cost(self, charge: Charge) -> PicoUSD | None: ...
 
 
+class Economy(Protocol):
+    """What this optimizer needs of the economy: where a conversation is, and what its caches make of another target."""
+
+    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None: ...
+
+    def held(self, call: Call, *, at: float) -> Held | None: ...
+
+    def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None: ...
+
+    def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None: ...
+
+
 class Parts(Protocol):
     """What this optimizer needs of the App."""
 
@@ -56,6 +69,8 @@ class Parts(Protocol):
     def agents(self) -> Agents: ...
     @property
     def book(self) -> Book: ...
+    @property
+    def economy(self) -> Economy: ...
     @property
     def clock(self) -> Clock: ...
 
@@ -81,11 +96,12 @@ class Routing:
         virtual = self._virtual(call)
         if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
             return None
-        asked_for = needs(call.original)
+        at = self._parts.clock.monotonic()
+        asked_for = self.needs(call, at)
         if asked_for is None:
             return None
         asked = self._asked(call, virtual, asked_for)
-        choice = self.choose(call, virtual, asked_for, asked)
+        choice = self.choose(call, virtual, asked_for, asked, at)
         call.facts[ROUTING] = choice
         option = choice.option
         if option is None:
@@ -95,19 +111,56 @@ class Routing:
         if option.target == call.target:
             abstain(call, self.name, choice.why)
             return None
-        return self._proposal(call, virtual, asked, choice, option)
+        return self._proposal(call, virtual, asked_for, asked, choice, option)
 
-    def choose(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked) -> Choice:
-        """Which target the call goes to, with all that were looked at."""
-        rule = self._parts.agents.of(call.identity.agent)
-        return choose(
-            virtual,
-            asked,
-            self._options(call, virtual, asked_for, asked),
-            tier=rule.tier if rule is not None else "",
-            pressure=self._parts.pressure(call),
-            shares=self._shares.of(virtual.name) if virtual.shares else None,
+    def needs(self, call: Call, at: float) -> Needs | None:
+        """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
+        found = needs(call.original)
+        if found is None or found.images:
+            return found
+        try:
+            seen = self._parts.economy.look(call, at=at, small=True)
+        except BadRequest:
+            return None
+        return (
+            found if seen is None else msgspec.structs.replace(found, prompt_tokens=round(seen.forecast.prompt_tokens))
         )
+
+    def choose(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> Choice:
+        """Which target the call goes to, with all that were looked at. What a switch would lose of the conversation's
+        caches rules a target out as long as only its price speaks for it."""
+        held = self._parts.economy.held(call, at=at)
+        locked = held if held is not None and held.locked else None
+        rule = self._parts.agents.of(call.identity.agent)
+        options = self._options(call, virtual, asked_for, asked, at)
+        pressure = self._parts.pressure(call)
+        shares = self._shares.of(virtual.name) if virtual.shares else None
+        refused: set[Target] = set()
+        while True:
+            choice = choose(
+                virtual,
+                asked,
+                options,
+                tier=rule.tier if rule is not None else "",
+                pressure=pressure,
+                shares=shares,
+                held=locked.target if locked is not None else None,
+                held_why=locked.why if locked is not None else "",
+            )
+            option = choice.option
+            if option is None or not choice.money or option.target == call.target:
+                return choice
+            if option.target in refused:  # nothing else can take the call
+                return msgspec.structs.replace(choice, money=False)
+            worth = self._parts.economy.reroute(call, option.target, at=at)
+            if worth is None or (not worth.refused and worth.total > 0):
+                return choice
+            why = worth.refused or "it would cost more than it saves"
+            refused.add(option.target)
+            options = [
+                msgspec.structs.replace(o, excluded=why, rests=True) if o.target == option.target else o
+                for o in options
+            ]
 
     async def settle(self, outcome: Outcome) -> None:
         call = outcome.call
@@ -151,7 +204,7 @@ class Routing:
         most = asked_for.output_tokens
         return Asked(kind, task.complexity, output if most is None else min(output, most), text)
 
-    def _options(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked) -> list[Option]:
+    def _options(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> list[Option]:
         chances = self._parts.chances.of(call, asked, virtual.candidates)
         options = []
         for candidate, chance in zip(virtual.candidates, chances, strict=True):
@@ -166,7 +219,7 @@ class Routing:
                 Option(
                     candidate,
                     chance.success,
-                    None if why else self._cost(call, candidate.target, asked_for.prompt_tokens, asked.output_tokens),
+                    None if why else self._cost(call, candidate.target, asked_for, asked, at),
                     0.0 if why else self._seconds(candidate.target, asked.output_tokens),
                     why or now,
                     rests=bool(now),
@@ -197,11 +250,28 @@ class Routing:
         live = self._parts.lookout(target)
         return live.wait_s + live.load_s + self._speeds.seconds(target, output_tokens)
 
-    def _cost(self, call: Call, target: Target, prompt_tokens: int, output_tokens: float) -> float | None:
-        usage = Usage(input_tokens=prompt_tokens, output_tokens=round(output_tokens), counted=True)
+    def _cost(self, call: Call, target: Target, asked_for: Needs, asked: Asked, at: float) -> float | None:
+        """With what is in the target's cache now, and the calls that will follow; else by the price alone."""
+        found = self._parts.economy.cost_at(call, target, at=at, output_tokens=asked.output_tokens)
+        if found is not None:
+            return found
+        usage = Usage(input_tokens=asked_for.prompt_tokens, output_tokens=round(asked.output_tokens), counted=True)
         return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
 
-    def _proposal(self, call: Call, virtual: Virtual, asked: Asked, choice: Choice, option: Option) -> Proposal:
+    def _peer(self, virtual: Virtual, choice: Choice, asked_for: Needs) -> Target | None:
+        """The one whose agreement is asked for, where it can take the call now and is not the one who answers."""
+        peer, option = virtual.peer, choice.option
+        if peer is None or (option is not None and option.target == peer):
+            return None
+        listed = next((o for o in choice.options if o.target == peer), None)
+        if listed is not None:
+            return None if listed.excluded else peer
+        beside = Candidate(peer, "", 0, TargetTable(f"{peer.provider}/{peer.model}"))
+        return None if excluded(asked_for, beside, known(beside)) or self._not_now(peer) else peer
+
+    def _proposal(
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, choice: Choice, option: Option
+    ) -> Proposal:
         reference = next((o for o in choice.options if o.target == call.target), None)
         unable = reference is not None and bool(reference.excluded)
         saving = None
@@ -209,8 +279,7 @@ class Routing:
             saving = max(round((reference.cost or 0.0) - (option.cost or 0.0)), 0)
         rungs = None
         if virtual.cascade and (strong := strong_after(choice)):
-            peer = virtual.peer if virtual.peer != option.target else None
-            rungs = Rungs(strong, peer, asked.task)
+            rungs = Rungs(strong, self._peer(virtual, choice, asked_for), asked.task)
         return Proposal(
             Route(option.target, rungs=rungs),
             saving=saving or 0,
