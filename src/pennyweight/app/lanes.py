@@ -6,7 +6,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ..backends.lanes.batching import BatchLane
+from ..backends.lanes.combining import Combine
+from ..backends.lanes.embedding import EmbedTogether
 from ..backends.lanes.later import Later
+from ..backends.lanes.together import Together
 from ..backends.transport import Http1, origin
 from ..call import Call, Outcome
 from ..config import Config, Resolver
@@ -14,7 +17,7 @@ from ..economy import Economy
 from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import BATCH, PicoUSD
-from ..protocols import Backend, Clock
+from ..protocols import Backend, Clock, Tokenizer
 from ..request import Charge, Headers, Usage
 from ..routing.background import Background, background
 from ..stores.deferred import SQLiteDeferred
@@ -39,6 +42,7 @@ class Lanes:
         clock: Clock,
         *,
         accounts: Accounts,
+        tokenizer: Tokenizer,
         economy: Economy,
         submit: Callable[[Outcome], None],
     ) -> None:
@@ -46,6 +50,7 @@ class Lanes:
         self._resolver = resolver
         self._clock = clock
         self._accounts = accounts
+        self._tokenizer = tokenizer
         self._economy = economy
         self._submit = submit
         key = config.cache_key.reveal() if config.cache_key else ""
@@ -54,6 +59,7 @@ class Lanes:
         self._owner: Owner | None = None
         self.batches: BatchLane | None = None
         self.later: Later | None = None
+        self._gathering: list[EmbedTogether | Combine] = []
         self._transport: Http1 | None = None
 
     def decide(self, call: Call) -> Background | None:
@@ -64,6 +70,14 @@ class Lanes:
     def around(self, backend: Backend) -> Backend:
         """The backend with lanes before it."""
         settings = self._config.lanes
+        if settings.together:
+            backend = Together(backend, settings)
+        if settings.embed:
+            backend = embed = EmbedTogether(backend, self._tokenizer, settings)
+            self._gathering.append(embed)
+        if settings.combine:
+            backend = combine = Combine(backend, self._tokenizer, settings, cost=self._accounts.cost)
+            self._gathering.append(combine)
         if settings.batch:
             backend = self.batches = BatchLane(
                 backend,
@@ -136,6 +150,8 @@ class Lanes:
             await self.later.aclose()
         if self.batches is not None:
             await self.batches.aclose()
+        for gathering in self._gathering:
+            await gathering.aclose()
         if self._transport is not None:
             await self._transport.aclose()
         if self._owner is not None:

@@ -159,6 +159,7 @@ async def build(
             database,
             time,
             accounts=accounts,
+            tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )

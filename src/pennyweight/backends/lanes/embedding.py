@@ -6,6 +6,7 @@ each is asked alone, so that the one whom it meant is the only one to hear it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +19,7 @@ from ...protocols import Backend, Tokenizer
 from ...request import Charge, Done, Edit, Headers, Operation, Reply, Request, Usage, Wire
 from ...routing.background import LaneSettings
 from ...wire.sameness import origin
+from ..refusals import add_charges
 from .apart import charges, usages
 from .gathering import Gatherer, Member
 
@@ -71,20 +73,28 @@ class EmbedTogether:
         if reply.status in _TOGETHER:
             return await self._alone(members)
         if not reply.ok:
+            refused = Done(complete=False)
             for member in members:
-XX            return None
+                await member.give(Reply(reply.status, reply.headers, wire=reply.wire, content=content, done=refused))
+            return None
         bodies = _split(reply.wire, content, [len(inputs) for inputs in asked])
         if bodies is None:
-            return await self._alone(members)
+            return await self._alone(members, reply.done.charges if reply.done is not None else ())
         await self._share(members, reply, bodies)
         return None
 
-    async def _alone(self, members: Sequence[Member]) -> None:
-        for member in members:
+    async def _alone(self, members: Sequence[Member], billed: Sequence[Charge] = ()) -> None:
+        """billed: what asking for all together has cost in vain, which the first of them carries."""
+
+        async def ask(member: Member, earlier: Sequence[Charge]) -> None:
             try:
-                await member.give(await self._inner.open(member.call))
+                reply = await self._inner.open(member.call)
+                add_charges(reply, earlier)
+                await member.give(reply)
             except Exception as error:  # noqa: BLE001 - its own, and nobody else's
                 member.fail(error)
+
+        await asyncio.gather(*(ask(member, () if number else billed) for number, member in enumerate(members)))
 
     async def _share(self, members: Sequence[Member], reply: Reply, bodies: Sequence[_Body]) -> None:
         """Those who have left meanwhile leave their share of the bill to the others."""
