@@ -291,7 +291,7 @@ class Machine:
         return [self.model(state) for state in self._states.values() if state.loaded]
 
     def _fell_silent(self, place: Place) -> None:
-        if not place.silent:
+        if place.asked and not place.silent:
             log.warning("a local server does not answer", extra={"provider": place.name})
         place.silent = place.asked = True
         place.ask_at = self._clock.monotonic() + _SILENT_S
