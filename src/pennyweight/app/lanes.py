@@ -139,7 +139,8 @@ class Lanes:
         return self._owner
 
     async def start(self) -> None:
-        """Go on with what earlier processes left."""
+        """Go on with what earlier processes left. Without this, the first call that waits does so: a program that only
+        looks at what is stored must not begin calls that it will not see the end of."""
         if self.batches is not None:
             await self.batches.start()
         if self.later is not None:

@@ -287,7 +287,6 @@ async def build(
             lanes=lanes,
         )
         stack.push_async_callback(lanes.aclose)
-        await lanes.start()
         yield app
 
 

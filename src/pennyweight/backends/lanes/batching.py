@@ -74,6 +74,7 @@ class BatchLane:
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._orphans: dict[str, list[str]] = {}  # by share: items that nobody waits for
         self._before: dict[str, str] = {}  # by call: items that an earlier process had begun
+        self._started = False
         self._handed: dict[str, float] = {}  # items whose answer was given, and when
         self._gathering: dict[Group, _Gathering] = {}
         self._carrying: dict[str, Carrying] = {}
@@ -99,6 +100,7 @@ class BatchLane:
         return Background(item.until, "before") if item is not None else None
 
     async def _considered(self, call: Call, found: Background, group: Group, body: bytes) -> Reply:
+        await self.start()
         share = _share(call, body)
         item = self._adopted(call, share, found)
         if item is None:
@@ -371,7 +373,10 @@ class BatchLane:
     # --- from one process to the next -----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Go on with what processes that are no more have left, now and later. Never raises."""
+        """Go on with what processes that are no more have left, now and later. Never raises; safe to call again."""
+        if self._started:
+            return
+        self._started = True
         await self._take_over()
         self._soon(self._tidy())
 

@@ -73,6 +73,7 @@ class Later:
 
     async def _deferred(self, call: Call, asked: str) -> Reply:
         webhook = self._webhook(call, asked)
+        await self.start()
         if len(self._tasks) >= self._most:
             raise Overloaded(f"{self._most} calls wait already, the most there may be. Try again.", retry_after_s=60.0)
         request = _marked(call.original)
@@ -193,9 +194,11 @@ class Later:
     # --- from one process to the next --------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Go on with what processes that are no more have left, now and later. Never raises."""
-        await self._take_over()
+        """Go on with what processes that are no more have left, now and later. Never raises; safe to call again."""
+        if "" in self._tasks:
+            return
         self._tasks[""] = asyncio.create_task(self._tidy())
+        await self._take_over()
 
     async def _take_over(self) -> None:
         try:
