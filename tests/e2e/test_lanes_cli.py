@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.e2e.batch_rig import CONFIG, Threaded, chat, gateway, until
 from tests.e2e.rig import SOURCE
 
-
 EMBEDDING = {"model": "text-embedding-3-small", "input": "xy"}
 
 

@@ -34,13 +34,13 @@ class Words:
         return len(text.split())
 
 
-Spoil = Callable[[list[dict[str, Any]]], Any]
+Spoil = Callable[[dict[str, Any]], Any]
 
 
 class Classifier:
     """An upstream that answers what the input's last word says."""
 
-    def __init__(self, spoil: Spoil = lambda entries: {"answers": entries}) -> None:
+    def __init__(self, spoil: Spoil = lambda entries: entries) -> None:
         self.asked: list[dict[str, Any]] = []
         self.status = 200
         self.error: Exception | None = None
@@ -50,20 +50,20 @@ class Classifier:
         body = call.request.body
         self.asked.append(body)
         await asyncio.sleep(0)
-        together = "JSON list of inputs" in body["messages"][0]["content"]
+        together = "JSON object of inputs" in body["messages"][0]["content"]
         if self.error is not None and together:
             raise self.error
         if self.status != 200 and together:
             return Reply(self.status, (), wire=call.request.wire, content=b"{}", done=Done(complete=False))
         user = body["messages"][1]["content"]
         if together:
-            one = body["response_format"]["json_schema"]["schema"]["properties"]["answers"]["items"]
-            plain = one["properties"]["answer"]["type"] == "string"
-            entries = [
-                {"id": one["id"], "answer": _label(one["input"]) if plain else {"mood": _label(one["input"])}}
-                for one in msgspec.json.decode(user)
-            ]
-            text = msgspec.json.encode(self._spoil(entries)).decode()
+            form = body["response_format"]["json_schema"]["schema"]
+            plain = form["properties"]["1"]["type"] == "string"
+            inputs = msgspec.json.decode(user)
+            assert list(inputs) == form["required"]
+            entries = {name: _label(one) if plain else {"mood": _label(one)} for name, one in inputs.items()}
+            spoilt = self._spoil(entries)
+            text = spoilt if isinstance(spoilt, str) else msgspec.json.encode(spoilt).decode()
         else:
             text = _label(user)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -139,13 +139,14 @@ async def test_answers_by_a_schema_of_the_callers_own() -> None:
 @pytest.mark.parametrize(
     ("spoil", "again"),
     [
-        (lambda entries: {"answers": entries[:-1]}, 1),  # one is missing
-        (lambda entries: {"answers": [*entries, entries[0]]}, 1),  # one is there twice
-        (lambda entries: {"answers": [{**entries[0], "answer": "angry"}, *entries[1:]]}, 1),  # no such label
-        (lambda entries: {"answers": [{**entries[0], "id": 99}, *entries[1:]]}, 1),
-        (lambda entries: {"answers": [{**entry, "id": "1"} for entry in entries]}, 4),
-        (lambda entries: {"answers": "none"}, 4),
-        (lambda entries: ["?"], 4),
+        (lambda entries: {name: one for name, one in entries.items() if name != "2"}, 1),  # one is missing
+        (lambda entries: '{"1":"praise","2":"praise","3":"question","4":"complaint","1":"complaint"}', 1),  # twice
+        (lambda entries: {**entries, "1": "angry"}, 1),  # no such label
+        (lambda entries: {**entries, "4": None}, 1),
+        (lambda entries: {**entries, "5": "praise"}, 0),  # nobody asked
+        (lambda entries: {"answers": entries}, 4),
+        (lambda entries: list(entries.values()), 4),
+        (lambda entries: '{"1":"complaint","2":"pra', 4),  # cut
     ],
 )
 @looped
@@ -187,7 +188,7 @@ async def test_tenants_agents_and_instructions_are_never_mixed() -> None:
     ]
     await asyncio.gather(*(ask(backend, one) for one in [call("y praise"), *odd]))
     assert len(upstream.asked) == 5
-    assert all("JSON list of inputs" not in body["messages"][0]["content"] for body in upstream.asked)
+    assert all("JSON object of inputs" not in body["messages"][0]["content"] for body in upstream.asked)
 
 
 @looped
