@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..call import Call, Target
+from ..call import Call, Outcome, Target
 from .settings import Aim
 from .virtual import Candidate, Virtual
 
@@ -46,10 +46,18 @@ class Chance(msgspec.Struct, frozen=True):
 
 
 class Chances(Protocol):
-    """Knows how likely targets succeed. Never waits, writes nothing, and never raises."""
+    """Knows how likely targets succeed."""
 
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
-        """One for each candidate, in their order."""
+        """One for each candidate, in their order. Never waits, writes nothing, and never raises."""
+        ...
+
+    def wants_response(self, call: Call) -> bool:
+        """Whether `settle` needs the whole answer."""
+        ...
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        """Learn from a finished call to a virtual model, whoever answered it."""
         ...
 
 
@@ -59,6 +67,12 @@ class Priors:
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
         most = max((candidate.rank for candidate in candidates), default=0)
         return [_prior(asked, candidate, most) for candidate in candidates]
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        return None
 
 
 def _prior(asked: Asked, candidate: Candidate, most: int) -> Chance:
