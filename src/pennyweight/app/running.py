@@ -130,7 +130,8 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.of(call).virtual
+        found = self._resolver.of(call).virtual
+        return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""
