@@ -19,6 +19,7 @@ _COMMANDS = {
     "audit": ("Compare the ledger with a provider's usage or cost export.", "audit"),
     "advice": ("What should be changed, what it costs, and the exact setting.", "advice"),
     "cache": ("What caches did and keep: stats, inspect, purge, warm.", "cache"),
+    "cascade": ("What cascades keep of cheap answers, and by what: show, train.", "cascade"),
     "references": ("Texts that were left out of requests: show one.", "references"),
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),

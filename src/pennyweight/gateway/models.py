@@ -1,5 +1,5 @@
-"""`GET /v1/models`, `/v1/models/<id>` and Ollama's `/api/tags` where the answer is not one provider's: a list of all that
-are configured."""
+"""`GET /v1/models`, `/v1/models/<id>` and Ollama's `/api/tags` where the answer is not one provider's: all that are
+configured."""
 
 from __future__ import annotations
 
