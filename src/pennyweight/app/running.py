@@ -28,7 +28,7 @@ from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
-from ..routing.virtual import Virtual
+from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -79,6 +79,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        lookout: Lookout = lambda _target: Live(),
         machine: Machine,
         lanes: Lanes,
     ) -> None:
@@ -110,6 +111,7 @@ class App:
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
+        self.lookout = lookout  # how targets are now
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -132,7 +134,8 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.of(call).virtual
+        found = self._resolver.of(call).virtual
+        return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

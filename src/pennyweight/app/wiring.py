@@ -131,6 +131,7 @@ async def build(
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
+        look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
         parts = Parts(
             tiers.kv,
             time,
@@ -151,7 +152,7 @@ async def build(
             lane_target=config.lanes.target,
             aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
-            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            lookout=look,
             resolve=resolver,
         )
         optimizers = [
@@ -285,6 +286,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            lookout=look,
             machine=machine,
             lanes=lanes,
         )

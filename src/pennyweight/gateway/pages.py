@@ -31,6 +31,7 @@ from .lane_pages import LanePages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .tier_pages import TierPages
 from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
@@ -56,6 +57,7 @@ class Pages:
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
+        self._tiers = TierPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -80,7 +82,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        of_others = (self._tiers, self._advice, self._dashboard, self._clawrouter, self._models)
         return page or next((found for pages in of_others if (found := pages.find(request))), None)
 
     def _offers(self, path: str) -> bool:
