@@ -25,6 +25,8 @@ class _Models:
         self.most_bytes = 0  # that were loaded at once
         self.hold = False
         self.load_s = 0.0
+        self.unload_s = 0.0  # from the answer until the memory is free
+        self.stubborn = False  # it says yes and keeps the model
         self._go = asyncio.Event()
 
     def release(self) -> None:
@@ -32,6 +34,14 @@ class _Models:
         self._go.set()
 
     def drop(self, model: str) -> None:
+        if self.stubborn:
+            return
+        if self.unload_s and model in self.loaded:
+            asyncio.get_running_loop().call_later(self.unload_s, self._drop, model)
+        else:
+            self._drop(model)
+
+    def _drop(self, model: str) -> None:
         if model in self.loaded:
             self.loaded.remove(model)
             self.unloaded.append(model)

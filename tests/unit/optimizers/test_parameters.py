@@ -14,7 +14,7 @@ import pytest
 from pennyweight.app import build as build_app
 from pennyweight.backends.fitting import Fitting
 from pennyweight.call import SAID, Call, Identity, Proposal, Rewrite, Route, Rungs, Target, Verdict
-from pennyweight.config import load
+from pennyweight.config import inspect, load
 from pennyweight.errors import ConfigError
 from pennyweight.optimizers.parameters import Parameters, Settings, build
 from pennyweight.pipeline import judge
@@ -215,6 +215,7 @@ def test_what_a_cascade_may_ask_is_kept() -> None:
         ('[[optimizers.settings.rules]]\ntemplate = "tabel"', "`template` 'tabel' is not there: code, json, list"),
         ("[[optimizers.settings.rules]]\ntemprature = 1.0", "temprature"),
         ('[optimizers.settings.templates.x.schema]\ntype = "nope"', "schema.type is 'nope'"),
+        ('[[optimizers.settings.ladders]]\nrungs = ["olama/a", "olama/b"]', "there is no provider 'olama'"),
         ('[[optimizers.settings.ladders]]\nrungs = ["a/b"]', "two models or more"),
         ('[[optimizers.settings.ladders]]\nrungs = ["a/b", "a/c"]\ntasks = ["sides"]', "`tasks` has 'sides'"),
     ],
@@ -256,3 +257,11 @@ def test_only_a_model_that_the_caller_did_not_name_has_its_request_fitted() -> N
 def test_it_is_one_of_the_built_in_ones() -> None:
     assert isinstance(build(Settings(), Parts()), Parameters)
     assert not isinstance(look(settings(), make_call()), Rewrite)
+
+
+def test_standing_before_routing_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "pennyweight.toml"
+    for uses, told in ((("parameters", "routing"), True), (("routing", "parameters"), False)):
+        file.write_text("".join(f'[[optimizers]]\nuse = "{use}"\n' for use in uses))
+        _, problems = inspect(file, {})
+        assert any("stands before `routing`" in problem.message for problem in problems) is told

@@ -13,6 +13,7 @@ from typing import Protocol, get_args
 import msgspec
 
 from ...call import Call, Outcome, Proposal, Rewrite, Route, Target, abstain
+from ...errors import ConfigError
 from ...request import Edit, Operation, Wire
 from ...routing.ladders import Down, Ladder, down
 from ...routing.parameters import Given, Wanted, given, reasons_always, setting
@@ -107,6 +108,13 @@ class Parts(Protocol):
 
 
 def build(settings: Settings, parts: Parts) -> Parameters:
+    """Raises ConfigError for a rung that leads elsewhere than it says."""
+    for ladder in settings.ladders:
+        for rung in ladder.rungs:
+            found = parts.resolve(rung, Wire.OPENAI_CHAT)
+            if f"{found.provider}/{found.model}" != rung:
+                provider = rung.partition("/")[0]
+                raise ConfigError(f"optimizers: `rungs` has {rung!r}, but there is no provider {provider!r}.")
     return Parameters(settings, parts)
 
 

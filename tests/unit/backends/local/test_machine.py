@@ -112,6 +112,51 @@ def test_a_call_has_room_made_for_it(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_call_goes_out_when_the_memory_is_free_and_not_before(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.unload_s = 0.1
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            assert (await backend.open(chat("code:7b"))).status == 200
+            assert ollama.most_bytes == 3500 * MB
+
+    asyncio.run(run())
+
+
+def test_a_server_that_does_not_unload_is_not_asked_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pennyweight.backends.local.machine._UNLOAD_S", 0.1)
+
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.stubborn = True
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            for _ in range(3):
+                assert (await backend.open(chat("code:7b"))).status == 200
+                ollama.loaded = ["chat:4b"]
+                await machine.look()
+            assert ollama.asked.count("/api/generate") == 1
+            assert "what must stay loaded" in machine.plan(state(machine, "code:7b")).why
+
+    asyncio.run(run())
+
+
+def test_sizes_that_cannot_be_are_not_believed(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer({"a:1b": -5 * MB, "b:1b": 100 * MB})
+        ollama.loaded = ["a:1b", "b:1b"]
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, _):
+            assert state(machine, "a:1b").size_bytes is None
+            assert machine.live(target("a:1b")).fits
+
+    asyncio.run(run())
+
+
 def test_what_runs_is_waited_for(tmp_path: Path) -> None:
     async def run() -> None:
         ollama = OllamaServer(SIZES)
