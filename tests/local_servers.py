@@ -21,6 +21,7 @@ class _Models:
         self.loaded: list[str] = []
         self.asked: list[str] = []  # paths, in the order they came
         self.unloaded: list[str] = []
+        self.bodies: list[dict[str, Any]] = []  # of calls
         self.running = 0
         self.most_bytes = 0  # that were loaded at once
         self.hold = False
@@ -83,6 +84,7 @@ class OllamaServer(_Models):
                 self.drop(body["model"])
                 await _json(exchange, {"model": body["model"], "response": "", "done": True, "done_reason": "unload"})
             case "/api/chat" if body.get("model") in self.sizes:
+                self.bodies.append(body)
                 fresh = body["model"] not in self.loaded
                 await self.work(body["model"])
                 await _json(exchange, _chat(body["model"], fresh))
@@ -152,6 +154,7 @@ class SwapServer(_Models):
                 self.drop(name)
             await exchange.send(200, b"OK")
         elif exchange.path == "/v1/chat/completions":
+            self.bodies.append(body)
             await self.work(body["model"])
             choice = {"index": 0, "message": {"role": "assistant", "content": "word"}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}

@@ -234,6 +234,35 @@ def test_the_constraint_says_what_fits_and_how_long_it_loads(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_a_model_that_is_removed_is_forgotten(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(dict(SIZES))
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, _):
+            del ollama.sizes["small:1b"]
+            await machine.look()
+            assert [each.key[1] for each in machine.states()] == ["chat:4b", "code:7b", "huge:70b"]
+            assert not machine.live(target("small:1b")).fits
+
+    asyncio.run(run())
+
+
+def test_a_call_for_a_model_that_is_leaving_waits_until_it_is_gone(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.unload_s = 0.1
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            first = asyncio.create_task(backend.open(chat("code:7b")))
+            await until(lambda: state(machine, "chat:4b").leaving)
+            second = asyncio.create_task(backend.open(chat("chat:4b")))
+            assert ((await first).status, (await second).status) == (200, 200)
+            assert ollama.unloaded == ["chat:4b", "code:7b"]  # the second had its room made anew
+            assert ollama.most_bytes == 3500 * MB
+
+    asyncio.run(run())
+
+
 def test_a_name_without_a_tag_is_the_latest(tmp_path: Path) -> None:
     async def run() -> None:
         ollama = OllamaServer({"qwen3:latest": 100 * MB})
