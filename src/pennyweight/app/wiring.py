@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -22,6 +23,7 @@ from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
 from ..clock import SystemClock
 from ..config import Config, Provider, Resolver
+from ..config.tiers import aimed
 from ..economy import Economy
 from ..errors import StoreError
 from ..hits import CacheRule
@@ -41,7 +43,6 @@ from ..references import References
 from ..routing.agents import Agents
 from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
-from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
 from ..stores.rollups import Rollups
 from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
@@ -52,7 +53,8 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, cascaded, compose, fuse_rule, relay_of
+from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
+from .budgets import budgets_of, counters_of
 from .chores import adaptive_loop, check, experiments_of, forget
 from .lanes import Lanes
 from .local import machine_of
@@ -104,7 +106,7 @@ async def build(
         agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
-            return resolver.full(call.original.model, call.original.wire).cache
+            return resolver.of(call).cache
 
         if tiers.memory is not None:
             purges = PurgeWatch(tiers.kv, tiers.memory)
@@ -119,6 +121,11 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
+        counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
+        budgets = budgets_of(
+            config, counters, time, keys=keys, agents=agents, accounts=accounts, tokenizer=tokenizer, event=_say
+        )
+        stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
@@ -137,9 +144,12 @@ async def build(
             embeddings,
             summaries,
             standings,
-            virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            virtual=lambda call: resolver.of(call).virtual,
+            pressure=budgets.pressure,
+            forced=budgets.forced,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
+            aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
             resolve=resolver,
@@ -171,6 +181,7 @@ async def build(
             tokenizer,
             time,
             machine,
+            budgets,
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
             lanes=lanes.around,
             cooldown=cooldown,
@@ -194,9 +205,6 @@ async def build(
         if across is not None:
             stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
-        limits = Doubted(stored, database.path, time)
-        budget = budgeted(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
-        stack.push_async_callback(budget.aclose)
         references = References(
             tiers.kv,
             time,
@@ -204,7 +212,7 @@ async def build(
             max_bytes=config.references.max_bytes,
             written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
-        recall = Recall(budget, references, tokenizer, settings=config.references, cost=accounts.cost)
+        recall = Recall(guarded, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -260,7 +268,7 @@ async def build(
             accounts=accounts,
             prices=prices,
             keys=keys,
-            budget=budget,
+            budgets=budgets,
             database=database,
             kv=tiers.kv,
             leases=tiers.leases,
@@ -336,3 +344,7 @@ def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome],
         return made
 
     return receipt
+
+
+def _say(event: Event) -> None:
+    log.warning("a budget is nearly spent", extra={"budget": event.text, "level": event.level})

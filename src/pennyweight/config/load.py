@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import agents, cache, cascade, lanes, local, tier_checks, toml
+from . import agents, budgets, cache, cascade, lanes, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -26,6 +26,8 @@ from .settings import (
     AdaptiveSettings,
     AdviceSettings,
     AgentRule,
+    Budgeting,
+    BudgetRule,
     CacheSettings,
     Capture,
     CascadeTable,
@@ -64,6 +66,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "experiments": Experiments,
     "otel": Otel,
     "advice": AdviceSettings,
+    "budgeting": Budgeting,
     "adaptive": AdaptiveSettings,
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
@@ -77,6 +80,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 _LISTS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteRule,
     "optimizers": OptimizerRule,
+    "budgets": BudgetRule,
     "tools": ToolRule,
     "tiers": TierTable,
     "targets": TargetTable,
@@ -86,6 +90,8 @@ _TOP = [
     "adaptive",
     "advice",
     "agents",
+    "budgeting",
+    "budgets",
     "cache",
     "cascade",
     "capture",
@@ -251,7 +257,7 @@ class _Reading:
             values["cache_key"] = Secret(key)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
-        config = Config(source=self.path, **usable)
+        config = Config(source=self.path, agents_path=self.agents.path if self.agents else None, **usable)
         self._check(config, known=[*providers, *tree.get("providers", ())])
         if "optimizers" not in tree:
             config = msgspec.structs.replace(config, optimizers=with_routing(config))
@@ -390,6 +396,8 @@ class _Reading:
             self.report(("lanes", *path), message, remedy, "error" if path else "warning")
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
+        for place, message, remedy, severity in budgets.problems(config):
+            self.report(place, message, remedy, severity)
         self._check_tools(config.tools)
         for place, message, remedy, severity in local.problems(config):
             self.report(place, message, remedy, severity)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.budget.settings import Budgeting, BudgetRule
 from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
@@ -31,6 +32,8 @@ __all__ = [
     "AdviceSettings",
     "AgentRule",
     "Auth",
+    "BudgetRule",
+    "Budgeting",
     "CacheSettings",
     "Capture",
     "CascadeTable",
@@ -292,6 +295,7 @@ class Config(msgspec.Struct, frozen=True):
     virtual: tuple[VirtualTable, ...] = ()
     cascade: CascadeTable = CascadeTable()
     agents: tuple[AgentRule, ...] = ()
+    agents_path: Path | None = None  # the file they were read from
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
@@ -304,6 +308,8 @@ class Config(msgspec.Struct, frozen=True):
     capture: Capture = Capture()
     experiments: Experiments = Experiments()
     otel: Otel = Otel()
+    budgets: tuple[BudgetRule, ...] = ()
+    budgeting: Budgeting = Budgeting()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     tools: tuple[ToolRule, ...] = ()
