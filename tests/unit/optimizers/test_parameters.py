@@ -141,6 +141,14 @@ def test_a_name_that_is_not_there_is_told() -> None:
     assert call.facts[SAID]["parameters"].why == "no template 'tabel': known are code, json, list"
 
 
+def test_a_rule_forms_no_call_with_tools() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function"}]}'
+    call = make_call(body)
+    assert look(settings(rules=[{"template": "list"}]), call) is None
+    assert "the call has tools" in call.facts[SAID]["parameters"].why
+    assert "response_format" in sent(settings(), asking("list", body=body))  # its caller knows what it asks for
+
+
 def test_forms_of_ones_own() -> None:
     schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
     schema["additionalProperties"] = False

@@ -1,8 +1,8 @@
 """What Ollama, llama-swap and llama-server tell of their models, in one shape, and how each is told to unload one.
 
-Sources: docs.ollama.com/api (ps, tags, generate); llama-swap's README and routes (/running, /api/models/unload/{model},
-/unload); the README of llama.cpp's tools/server (/health, /props, /slots, /v1/models, and /models with a status for
-each, /models/unload, of its router).
+Sources: docs.ollama.com/api (ps, tags, generate); llama-swap's README and routes (/running, /unload, and
+/api/models/unload/{model}); the README of llama.cpp's tools/server (/health, /props, /slots, /models; as a router,
+/models with a status for each, and /models/unload).
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class LlamaServer:
         return self._only or model
 
     async def tell(self) -> Told:
-        models = await self._ask.get("/v1/models", _Models)
+        models = await self._ask.get("/models", _Models)
         if models is None or not models.data:
             return Told((), complete=False)
         if any(model.status is not None for model in models.data):

@@ -162,8 +162,12 @@ class Parameters:
             wanted = msgspec.structs.replace(wanted, max_tokens=floor)
         edits, words = setting(body, target, wanted, call.request.wire)
         told = [", ".join(words)] if words else []
-        name = call.request.header(HEADER) or (rule.template if rule is not None else None)
+        asked = call.request.header(HEADER)
+        name = asked or (rule.template if rule is not None else None)
         if name is None:
+            return edits, told
+        if asked is None and call.request.envelope.tools:
+            abstain(call, self.name, f"no template {name!r}: the call has tools, which a form would keep it from")
             return edits, told
         template = self._templates.get(name)
         formed = (

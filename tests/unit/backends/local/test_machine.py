@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local_servers import OllamaServer, SwapServer
+from tests.local_servers import OllamaServer, RouterServer, SwapServer
 
 from pennyweight.app.local import machine_of, watched
 from pennyweight.backends.local import Machine, Room, State
@@ -400,6 +400,26 @@ def test_the_size_of_a_llama_swap_process_is_measured(tmp_path: Path) -> None:
             sizes = {each.key[1]: (each.size_bytes, each.known) for each in machine.states()}
             # c runs on another machine
             assert sizes == {"a": (700 * MB, "process"), "b": (5000, "file"), "c": (None, "")}
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_llama_server_that_routes_has_its_models_unloaded(tmp_path: Path) -> None:
+    async def run() -> None:
+        router = RouterServer({"a": 3000 * MB, "b": 2500 * MB})
+        async with router.server() as server:
+            told = swap_config(server.url, tmp_path)
+            machine = machine_of(told, SystemClock())
+            await machine.look()
+            assert machine.live(target("b", "swap")).fits
+            assert not machine.live(target("c", "swap")).fits  # its list is whole
+            backend = room(told, machine, "swap")
+            for model in ("b", "a"):  # once each, and their sizes are known
+                assert (await backend.open(swap_chat(model))).status == 200
+                await machine.look()
+            assert (router.loaded, router.unloaded) == (["a"], ["b"])
+            assert (state(machine, "b").size_bytes, state(machine, "b").known) == (2500 * MB, "parameters")
             await machine.aclose()
 
     asyncio.run(run())
