@@ -15,6 +15,7 @@ import msgspec
 
 from .. import __version__
 from ..app import App
+from ..backends.local.told import told
 from ..errors import Forbidden, NotFound
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
@@ -64,6 +65,7 @@ class Pages:
             "/readyz": self._ready,
             "/metrics": self._metrics_page,
             "/pennyweight/summary": self._summary_json,
+            "/pennyweight/local": self._local,
         }
 
     def find(self, request: HttpRequest) -> Page | None:
@@ -117,6 +119,10 @@ class Pages:
         }
         text = self._metrics.text(gauges, self._app.kv.stats()).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
+
+    async def _local(self, request: HttpRequest) -> HttpResponse:
+        self._operator(request)
+        return _json(told(self._app.machine))
 
     async def _call(self, request: HttpRequest) -> HttpResponse:
         """One receipt. It is written within 200 ms of the answer's end, so a very young one is waited for."""
