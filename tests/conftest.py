@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import engines
+from tests import engines, llama
 from tests.engines import Engine
+from tests.llama import Llama
 
 from pennyweight.errors import PennyweightError
 
@@ -29,6 +30,24 @@ def valkey_server() -> Iterator[Engine]:
 def postgres_server() -> Iterator[Engine]:
     """Postgres 18 with pgvector; `engines.schema_url` gives a test a schema of its own."""
     yield from _running(engines.postgres())
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[Llama]:
+    """A real llama-server with the tiny target model and two slots; what it can is in `llama.py`."""
+    yield from llama.own("tiny-target-f16.gguf", model="tiny-target")
+
+
+@pytest.fixture(scope="session")
+def llama_draft_server() -> Iterator[Llama]:
+    """A second one with the tiny draft model: cheaper and weaker, the same tokens."""
+    yield from llama.own("tiny-draft-f16.gguf", model="tiny-draft")
+
+
+@pytest.fixture(scope="session")
+def llama_embedding_server() -> Iterator[Llama]:
+    """A third one that gives vectors of 128 numbers."""
+    yield from llama.own("tiny-draft-f16.gguf", model="tiny-embedding", embedding=True)
 
 
 @pytest.fixture(scope="session")

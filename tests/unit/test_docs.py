@@ -36,6 +36,7 @@ FEATURES = [
     "gate",
     "identity",
     "keys",
+    "lanes",
     "ledger",
     "output-limit",
     "plugins",

@@ -30,6 +30,7 @@ _COMMANDS = {
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
+    "local": ("What local servers have loaded, what fits, what a lower precision costs.", "local"),
     "prices": ("The price book: show, look up, update.", "prices"),
 }
 

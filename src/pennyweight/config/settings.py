@@ -11,13 +11,17 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.budget.settings import Budgeting, BudgetRule
 from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
-from ..routing.settings import TargetTable, TierTable, VirtualTable
+from ..routing.agents import AgentRule
+from ..routing.background import Lane, LaneSettings
+from ..routing.resources import ResourceSettings
+from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -26,13 +30,18 @@ __all__ = [
     "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
+    "AgentRule",
     "Auth",
+    "BudgetRule",
+    "Budgeting",
     "CacheSettings",
     "Capture",
+    "CascadeTable",
     "Config",
     "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
+    "LaneSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -40,6 +49,7 @@ __all__ = [
     "Provider",
     "ProviderTable",
     "Proxies",
+    "ResourceSettings",
     "RouteRule",
     "Secret",
     "Server",
@@ -175,17 +185,20 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
+    `to`: a virtual model, in place of a provider.
     `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
     never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
-    provider: str
+    provider: str = ""
+    to: str | None = None
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -280,6 +293,8 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    cascade: CascadeTable = CascadeTable()
+    agents: tuple[AgentRule, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
@@ -292,12 +307,16 @@ class Config(msgspec.Struct, frozen=True):
     capture: Capture = Capture()
     experiments: Experiments = Experiments()
     otel: Otel = Otel()
+    budgets: tuple[BudgetRule, ...] = ()
+    budgeting: Budgeting = Budgeting()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
+    resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()

@@ -84,7 +84,7 @@ class Front:
             reply = await (app.backend.open(call) if direct else app.pipeline.open(call))
         except PennyweightError as error:
             response = error_response(endpoint.wire, error)
-            response.headers += (("x-pennyweight-call", call.id),)
+            response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
         if wants_cost(request.fields, native=endpoint.native) and reply.ok:
             reply = with_cost(reply, call, app.accounts)
@@ -161,14 +161,29 @@ class Front:
         raise BadRequest(f"x-pennyweight-optimize {asked[:40]!r} is not known. Use off, safe or max.")
 
     def _answer(self, reply: Reply, call: Call) -> HttpResponse:
-        headers = (*reply.headers, ("x-pennyweight-call", call.id))
+        headers = (*reply.headers, ("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
         if call.facts.get("arm") == HOLDOUT:
             headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
+        if reply.ok and reply.asked_at is not None and (chosen := self._chosen(call, reply)):
+            headers += chosen
         if reply.content is not None:
             headers += self._told(reply)
             return HttpResponse(reply.status, headers, reply.content, reply.aclose)
         assert reply.chunks is not None
         return HttpResponse(reply.status, headers, reply.chunks, reply.aclose)
+
+    def _chosen(self, call: Call, reply: Reply) -> Headers:
+        """Which model answers, and of which tier, where the caller named a choice."""
+        virtual = self.app.virtual(call)
+        if virtual is None:
+            return ()
+        target = call.facts.get("answered")
+        if target is None:
+            routed = any(s.optimizer == "routing" and s.verdict is Verdict.ACCEPTED for s in reply.trail)
+            target = call.facts["routing"].option.target if routed else call.target
+        tier = next((c.tier for c in virtual.candidates if c.target == target), "")
+        told: Headers = (("x-pennyweight-model", f"{target.provider}/{target.model}"),)
+        return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
     def _told(self, reply: Reply) -> Headers:
         """Cost, saving and trail of a whole answer."""
