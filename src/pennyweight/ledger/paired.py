@@ -2,17 +2,16 @@
 
 A pair tells far more than two strangers: what makes a task hard is the same for both, so only the tasks count on which
 they differ. We bet that the old way did better. With a stake of the share `bet` the wealth is multiplied by 1 + bet *
-(old - new): whatever the outcomes are, if the new way is on average no worse then nobody can expect to win, the wealth is a
-nonnegative supermartingale that starts at 1, and it ever reaches 1/alpha with a probability of at most alpha, however
-often it is looked at (Ville's inequality). For outcomes of 0 and 1 it is the sequential sign test on the discordant
-pairs, with a grid in place of the beta prior of the beta-binomial mixture (Robbins 1970; Waudby-Smith and Ramdas 2024
-for outcomes between 0 and 1).
+(old - new): whatever the outcomes are, if the new way is on average no worse then nobody can expect to win, the wealth
+is a nonnegative supermartingale that starts at 1, and it ever reaches 1/alpha with a probability of at most alpha,
+however often it is looked at (Ville's inequality). For outcomes of 0 and 1 it is the sequential sign test on the
+discordant pairs, with a grid in place of the beta prior of the beta-binomial mixture (Robbins 1970; Waudby-Smith and
+Ramdas 2024 for outcomes between 0 and 1).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 
@@ -97,11 +96,3 @@ class PairedTest(msgspec.Struct):
             self.log_scale += math.log(held)
             self.cash /= held
             self.wealth = [had / held for had in self.wealth]
-
-
-def tested(pairs: Sequence[tuple[float, float]]) -> PairedTest:
-    """The test of pairs of (new, old), in their order."""
-    test = PairedTest()
-    for new, old in pairs:
-        test.add(new, old)
-    return test

@@ -97,7 +97,9 @@ class Shadows:
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                while await self.step():
+                more = True
+                while more:
+                    more = await self.step()
                     await asyncio.sleep(0.05)  # behind: calls go first
                 self._trouble = ""
             except Exception as error:  # noqa: BLE001 - tests may stand still, the gateway may not

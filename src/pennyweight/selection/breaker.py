@@ -19,8 +19,8 @@ class Broken(msgspec.Struct):
 
 
 class Breaker(msgspec.Struct):
-    """`failures` in a row, of whatever type, and it rests for `rest` tasks; then it may try one, and rests again if
-    that fails. `tasks`: how many were told of."""
+    """`failures` in a row, of whatever type, and it rests for `rest` tasks; then it may try one, and rests half as long
+    again if that fails. `tasks`: how many were told of."""
 
     failures: int = 6
     rest: int = 50
@@ -38,6 +38,11 @@ class Breaker(msgspec.Struct):
         found = self.broken.get(name)
         return found is not None and found.until > self.tasks
 
+    def may_try(self, name: str) -> bool:
+        """Whether it failed so often that it rested, and has not been tried since."""
+        found = self.broken.get(name)
+        return found is not None and found.failures >= self.failures and found.until <= self.tasks
+
     def tell(self, name: str, success: float) -> None:
         """A success below one half is a failure."""
         self.tasks += 1
@@ -47,4 +52,9 @@ class Breaker(msgspec.Struct):
         found = self.broken.setdefault(name, Broken())
         found.failures += 1
         if found.failures >= self.failures:
-            found.until = self.rested = self.tasks + self.rest
+            again = min(found.failures - self.failures, _LONGEST)
+            found.until = self.tasks + int(self.rest * 1.5**again)
+            self.rested = max(self.rested, found.until)
+
+
+_LONGEST = 6  # times that a rest grows: to eleven times the first

@@ -34,6 +34,8 @@ class _Cell(msgspec.Struct):
     """One candidate in one type. `at`: the type's tasks when it was last told of."""
 
     likelihood: list[float] = msgspec.field(default_factory=lambda: list(FLAT))
+    former: list[float] = []  # what it was before it began to fail all the time
+    failures: int = 0  # in a row
     at: int = 0
     tried: int = 0
     success: float = 0.0  # sums
@@ -76,6 +78,7 @@ class _Type(msgspec.Struct):
 
 class _State(msgspec.Struct):
     version: int = 1
+    rule: str = "posterior"
     types: dict[str, _Type] = {}
     agents: dict[str, _Agent] = {}
     models: dict[str, _Sum] = {}
@@ -118,8 +121,9 @@ class Posterior:
     def select(self, task_type: str, candidates: Sequence[Candidate]) -> Choice:
         if not candidates:
             raise BadRequest("There is nobody to choose from: give at least one candidate.")
-        admitted = self._state.breaker.admitted(candidates)
-        kind = self._state.types.get(task_type) or _Type()
+        state = self._state
+        admitted = state.breaker.admitted(candidates)
+        kind = state.types.get(task_type) or _Type()
         views = self._views.setdefault(task_type, {})
         optimism = self._optimism_among(len(candidates))
         tasks, best, score, equals = kind.tasks, admitted[0], -1.0, 1
@@ -134,6 +138,8 @@ class Posterior:
                 equals += 1
                 if self._random.random() * equals < 1.0:
                     best = candidate
+        if state.breaker.broken and (probe := self._probe(kind, admitted, views[best.name].expected)) is not None:
+            best, score = probe, views[probe.name].score
         cell = kind.cells.get(best.name)
         tried = cell.tried if cell is not None else 0
         why = f"tried {tried} times here" if tried else "never tried here"
@@ -155,7 +161,7 @@ class Posterior:
             by_kin, by_type = mean(list(map(mul, kin, before))), mean(list(map(mul, alone, before)))
             told = value * math.log(by_kin / by_type) + (1.0 - value) * math.log((1.0 - by_kin) / (1.0 - by_type))
             kind.akin = min(max(kind.akin + told, -_AKIN), _AKIN)
-        cell.likelihood = observed(before, value)
+        cell.likelihood = observed(self._recalled(cell, before, success), value)
         cell.at = kind.tasks
         cell.tried += 1
         cell.success += success
@@ -163,6 +169,31 @@ class Posterior:
         cell.latency_s += latency_s
         state.breaker.tell(choice.name, success)
         self._pass_on(kind, candidate, cell, value)
+
+    # --- breaking down and coming back ----------------------------------------------------------------------
+
+    def _probe(self, kind: _Type, admitted: Sequence[Candidate], expected: float) -> Candidate | None:
+        """One that broke down, has rested, and was better than what is expected now: worth one try."""
+        for candidate in admitted:
+            cell = kind.cells.get(candidate.name)
+            if cell is None or not cell.former or not self._state.breaker.may_try(candidate.name):
+                continue
+            if mean(cell.former) > expected:
+                return candidate
+        return None
+
+    def _recalled(self, cell: _Cell, before: list[float], success: float) -> list[float]:
+        """The likelihood of a cell, where a success after a breakdown may mean that it is what it was."""
+        if success < 0.5:
+            if not cell.failures:
+                cell.former = before
+            cell.failures += 1
+            return before
+        former, failures = cell.former, cell.failures
+        cell.former, cell.failures = [], 0
+        if failures < self._breaker.failures:
+            return before
+        return [(was + now) / 2.0 for was, now in zip(former, before, strict=True)]
 
     # --- what kin know --------------------------------------------------------------------------------------
 
@@ -230,7 +261,7 @@ class Posterior:
 
         Kin is the model without the candidate, and the candidate without this type.
         """
-        alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), _TYPE_SAYS)
+        alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), self._said(_TYPE_SAYS))
         agent, model = self._state.agents.get(candidate.name), self._state.models.get(candidate.kind)
         siblings, elsewhere = _Sum(), _Sum()
         if model is not None:
@@ -243,11 +274,15 @@ class Posterior:
                 elsewhere.add(cell.level, -cell.weight)
         if siblings.weight < 0.1 and elsewhere.weight < 0.1 and len(self._state.types) < 2:
             return None, alone
-        siblings.add(self._pool_rate(), _POOL_SAYS)
+        siblings.add(self._pool_rate(), self._said(_POOL_SAYS))
         weight = _in_series(siblings.weight, _AGENT)
         elsewhere.add(siblings.total / siblings.weight, weight)
         rate = elsewhere.total / elsewhere.weight + kind.ease
         return self._beta(rate, _in_series(elsewhere.weight, _CELL)), alone
+
+    def _said(self, most: float) -> float:
+        """What all candidates tell of one more, in observations: how much they differ is known once many were seen."""
+        return min(2.0 + len(self._state.agents) / _PER, most)
 
     def _beta(self, centre: float, weight: float) -> list[float]:
         """In steps of half a percent and of a sixteenth of the weight: priors are many, and few that differ."""
@@ -311,8 +346,8 @@ class Posterior:
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"this is no state of a posterior: {error}") from None
         cells = [cell for kind in found.types.values() for cell in kind.cells.values()]
-        if found.version != 1 or any(len(cell.likelihood) != BINS for cell in cells):
-            raise ValueError("this is the state of another version")
+        if (found.version, found.rule) != (1, "posterior") or any(len(cell.likelihood) != BINS for cell in cells):
+            raise ValueError(f"this is a state of {found.rule!r}, version {found.version}, not of this posterior")
         found.breaker.failures, found.breaker.rest = self._breaker.failures, self._breaker.rest
         self._state = found
         self._views = {}
@@ -324,9 +359,10 @@ class Posterior:
 _CELL = 60.0  # how many observations of a type at most a candidate's record elsewhere is worth
 _AGENT = 20.0  # and the record of others of its model
 _SAY = 8.0  # and what any one says of all
-_POOL = 10.0  # observations of a half that stand before the first
-_POOL_SAYS = 10.0  # what is known of all is worth to one of them, by kin
+_POOL = 4.0  # observations of a half that stand before the first
+_POOL_SAYS = 10.0  # what is known of many is worth to one more at most, by kin
 _TYPE_SAYS = 8.0  # and by the type alone
+_PER = 8.0  # candidates seen, for each observation of these
 _AKIN = 1.5  # the logarithm of the odds, at most, that kin tells something, or that it does not
 
 
