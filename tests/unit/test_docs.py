@@ -48,6 +48,7 @@ FEATURES = [
     "replay",
     "tool-results",
     "vectors",
+    "selection",
     "semantic-cache",
     "templates",
 ]

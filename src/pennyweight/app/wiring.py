@@ -54,12 +54,13 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
 from .budgets import budgets_of, counters_of
-from .chores import adaptive_loop, check, experiments_of, forget
+from .chores import adaptive_loop, check, experiments_of, forget, shadows_of
 from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
+from .selecting import selection_of
 from .upstreams import upstream
 
 __all__ = ["build"]
@@ -130,6 +131,7 @@ async def build(
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
+        selection = selection_of(config, database=database, servers=servers, clock=time)
         parts = Parts(
             tiers.kv,
             time,
@@ -151,6 +153,8 @@ async def build(
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
             resolve=resolver,
+            selection=selection,
+            pairs=lambda optimizer, new, old, route="": shadows.tell(optimizer, new=new, old=old, route=route),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -158,6 +162,8 @@ async def build(
         ]
         optimizers += [(optimizer, Flag()) for optimizer in extra]
         policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
+
+        shadows = shadows_of(config, database, policy, time)
 
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
@@ -253,6 +259,8 @@ async def build(
             stack.callback(adaptive.cancel)
         experiments.start()
         stack.push_async_callback(experiments.close)
+        shadows.start()
+        stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
@@ -285,6 +293,8 @@ async def build(
             standings=standings,
             references=references,
             machine=machine,
+            shadows=shadows,
+            selection=selection,
         )
 
 

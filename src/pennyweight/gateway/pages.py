@@ -30,6 +30,7 @@ from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .selection_pages import SelectionPages
 from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
@@ -54,6 +55,7 @@ class Pages:
         self._caches = CachePages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
+        self._selection = SelectionPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -68,6 +70,8 @@ class Pages:
         if (page := self._tools.find(request)) is not None:
             return page
         if (page := self._caches.find(request)) is not None:
+            return page
+        if (page := self._selection.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)

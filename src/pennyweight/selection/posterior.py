@@ -79,6 +79,7 @@ class _Type(msgspec.Struct):
 class _State(msgspec.Struct):
     version: int = 1
     rule: str = "posterior"
+    akin: float = 1.0  # the logarithm of the odds that candidates of one model do alike
     types: dict[str, _Type] = {}
     agents: dict[str, _Agent] = {}
     models: dict[str, _Sum] = {}
@@ -204,6 +205,8 @@ class Posterior:
         if agent is None or agent.model != candidate.kind:
             agent = self._moved(candidate, agent)
         own, model = agent.sum, state.models.setdefault(agent.model, _Sum())
+        if own.weight < _YOUNG:
+            self._learn_models(_siblings(candidate, agent, model), value - kind.ease)
         usual = (own.total + _AGENT * self._pool_rate()) / (own.weight + _AGENT)
         kind.ease += (value - usual - kind.ease) / (min(kind.tasks, 500) + 20.0)
         own.add(cell.level, -cell.weight)
@@ -221,6 +224,17 @@ class Posterior:
         state.pool.add(before[0], -before[1])
         state.pool.add(agent.rate, min(agent.weight, _SAY))
         self._outdate(agent.model)
+
+    def _learn_models(self, siblings: _Sum, level: float) -> None:
+        """Would others of its model have foretold what a young candidate did, better than all do?"""
+        if siblings.weight < 1.0:
+            return
+        value = min(max(level, 0.0), 1.0)
+        alone = min(max(self._pool_rate(), 0.02), 0.98)
+        siblings.add(alone, self._said(_POOL_SAYS))
+        kin = min(max(siblings.total / siblings.weight, 0.02), 0.98)
+        told = value * math.log(kin / alone) + (1.0 - value) * math.log((1.0 - kin) / (1.0 - alone))
+        self._state.akin = min(max(self._state.akin + told, -_MODELS), _MODELS)
 
     def _outdate(self, model: str) -> None:
         """What candidates of that model are worth has changed; others follow the pool in their own time."""
@@ -263,20 +277,18 @@ class Posterior:
         """
         alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), self._said(_TYPE_SAYS))
         agent, model = self._state.agents.get(candidate.name), self._state.models.get(candidate.kind)
-        siblings, elsewhere = _Sum(), _Sum()
-        if model is not None:
-            siblings = _Sum(model.total, model.weight)
-            if agent is not None and agent.model == candidate.kind:
-                siblings.add(agent.rate, -agent.weight)
+        siblings, elsewhere = _siblings(candidate, agent, model), _Sum()
         if agent is not None:
             elsewhere = _Sum(agent.sum.total, agent.sum.weight)
             if cell is not None:
                 elsewhere.add(cell.level, -cell.weight)
         if siblings.weight < 0.1 and elsewhere.weight < 0.1 and len(self._state.types) < 2:
             return None, alone
-        siblings.add(self._pool_rate(), self._said(_POOL_SAYS))
-        weight = _in_series(siblings.weight, _AGENT)
-        elsewhere.add(siblings.total / siblings.weight, weight)
+        elsewhere.add(self._pool_rate(), self._said(_POOL_SAYS))
+        if siblings.weight > 0.1:
+            elsewhere.add(
+                siblings.total / siblings.weight, _in_series(siblings.weight, _MODEL) * _share(self._state.akin)
+            )
         rate = elsewhere.total / elsewhere.weight + kind.ease
         return self._beta(rate, _in_series(elsewhere.weight, _CELL)), alone
 
@@ -358,6 +370,9 @@ class Posterior:
 
 _CELL = 60.0  # how many observations of a type at most a candidate's record elsewhere is worth
 _AGENT = 20.0  # and the record of others of its model
+_MODEL = 12.0  # all others of its model together
+_YOUNG = 5.0  # observations, up to which a candidate tells whether its model does
+_MODELS = 3.0  # so sure at most that models tell something, or that they do not
 _SAY = 8.0  # and what any one says of all
 _POOL = 4.0  # observations of a half that stand before the first
 _POOL_SAYS = 10.0  # what is known of many is worth to one more at most, by kin
@@ -374,6 +389,21 @@ def _in_series(one: float, other: float) -> float:
 def _mixed(kind: _Type, kin: list[float] | None, alone: list[float]) -> list[float]:
     if kin is None:
         return alone
-    share = 1.0 / (1.0 + math.exp(-kind.akin))
+    share = _share(kind.akin)
     rest = 1.0 - share
     return [share * by_kin + rest * by_type for by_kin, by_type in zip(kin, alone, strict=True)]
+
+
+def _share(odds: float) -> float:
+    """The probability that has these odds, of which the logarithm is given."""
+    return 1.0 / (1.0 + math.exp(-odds))
+
+
+def _siblings(candidate: Candidate, agent: _Agent | None, model: _Sum | None) -> _Sum:
+    """What others of its model came to."""
+    if model is None:
+        return _Sum()
+    found = _Sum(model.total, model.weight)
+    if agent is not None and agent.model == candidate.kind:
+        found.add(agent.rate, -agent.weight)
+    return found

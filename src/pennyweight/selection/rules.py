@@ -13,17 +13,25 @@ from .posterior import Posterior
 from .thompson import Thompson
 from .ucb import Ucb
 
-__all__ = ["NAMES", "Name", "Rule", "selector"]
+__all__ = ["NAMES", "Name", "Rule", "Store", "selector"]
 
 Name = Literal["posterior", "pheromone", "ucb", "thompson"]
 
 NAMES: tuple[str, ...] = get_args(Name)
 
 
+Store = Literal["sqlite", "memory", "redis", "postgres"]
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rule chooses, and what an outcome is worth to it (see `Utility`)."""
+    """[selection]: which rule chooses, what an outcome is worth to it (see `Utility`), and where that is kept.
+
+    store: "sqlite" is this machine's, for all its processes; "redis" and "postgres" are those of [cache], for all
+    machines; "memory" is forgotten when the process ends.
+    """
 
     rule: Name = "posterior"
+    store: Store = "sqlite"
     token_weight: float = 0.0
     half_tokens: float = 10_000.0
     latency_weight: float = 0.0

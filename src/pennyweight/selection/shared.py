@@ -105,7 +105,8 @@ class _Tenant:
     """One tenant's selector, and how far it has followed the log."""
 
     def __init__(self, prefix: str, rule: Rule, kv: KV, clock: Clock, make: Callable[[], Selector]) -> None:
-        how = blake2b(msgspec.json.encode(rule), digest_size=6).hexdigest()
+        anywhere = msgspec.structs.replace(rule, store="sqlite")
+        how = blake2b(msgspec.json.encode(anywhere), digest_size=6).hexdigest()
         self._log = f"{prefix}told"
         self._kept = f"{prefix}state/{how}"
         self._kv = kv
