@@ -19,6 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
+    "agents",
     "billing-header",
     "cache-accounting",
     "cache-tiers",
@@ -34,10 +35,12 @@ FEATURES = [
     "experiments",
     "fusing",
     "gate",
+    "generation",
     "identity",
     "keys",
     "lanes",
     "ledger",
+    "local-models",
     "output-limit",
     "plugins",
     "prices",
@@ -46,6 +49,7 @@ FEATURES = [
     "references",
     "reliability",
     "replay",
+    "routing",
     "tool-results",
     "vectors",
     "selection",

@@ -61,7 +61,9 @@ def compose(
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
         if Wire.OLLAMA in provider.urls:
-            settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
+            settings = OllamaSettings(
+                num_ctx=provider.num_ctx, keep_alive=provider.keep_alive, keep=machine.kept(provider.name)
+            )
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))

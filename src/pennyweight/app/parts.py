@@ -32,6 +32,7 @@ __all__ = ["OPTIMIZERS", "Parts", "optimizer"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "routing": "pennyweight.optimizers.routing:build",
+    "agent_tiers": "pennyweight.optimizers.agent_tiers:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
@@ -70,6 +71,7 @@ class Parts(msgspec.Struct, frozen=True):
     lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
     agents: Agents = msgspec.field(default_factory=Agents)
     chances: Chances = msgspec.field(default_factory=Priors)
+    aimed: Callable[[str, Wire], Target | None] = lambda _name, _wire: None  # "provider/model" as a target
     forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
     selection: Selection | None = None  # which of several, learnt from outcomes
     pairs: Callable[..., None] = lambda *_told, **_named: None  # one task done both ways: `ledger.shadows.Shadows.tell`

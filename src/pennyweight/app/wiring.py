@@ -23,6 +23,7 @@ from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
 from ..clock import SystemClock
 from ..config import Config, Provider, Resolver
+from ..config.tiers import aimed
 from ..economy import Economy
 from ..errors import StoreError
 from ..hits import CacheRule
@@ -150,6 +151,7 @@ async def build(
             forced=budgets.forced,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
+            aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
             resolve=resolver,

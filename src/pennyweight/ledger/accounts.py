@@ -75,7 +75,8 @@ class Accounts:
         if account is None or account.usd_per_hour is None or receipt.pricing != "local" or not outcome.done.charges:
             return receipt
         rent = hourly_cost(account.usd_per_hour, outcome.latency_s)
-        return msgspec.structs.replace(receipt, cost=rent + receipt.spent, baseline=rent)
+        elsewhere = receipt.spent if receipt.cost is None else receipt.cost  # a cascade's peer may be billed
+        return msgspec.structs.replace(receipt, cost=rent + elsewhere, baseline=rent)
 
     def counted(self, call: Call, reply: Reply) -> PicoUSD | None:
         """What an answer came to whose usage nobody told, by its texts; None when nothing can be counted."""

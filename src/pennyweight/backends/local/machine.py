@@ -104,6 +104,12 @@ class Machine:
         for place in self.places.values():
             await place.ask.aclose()
 
+    def kept(self, provider: str) -> frozenset[str]:
+        """The models of that provider which are never unloaded, as its server lists them."""
+        return frozenset(
+            model for place, _, model in (name.partition("/") for name in self.settings.keep) if place == provider
+        )
+
     def states(self) -> list[State]:
         return sorted(self._states.values(), key=lambda state: state.key)
 
