@@ -19,6 +19,7 @@ from ..ledger.doctor.live import Rounds
 from ..ledger.hits import HitBook, Served
 from ..ledger.loop import Loop
 from ..ledger.reading import receipt
+from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals
 from ..money import PicoUSD
 from ..pipeline import Pipeline
@@ -29,6 +30,7 @@ from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
 from ..routing.virtual import Live, Lookout, Virtual
+from ..selection import Selection
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -80,6 +82,8 @@ class App:
         standings: Standings,
         references: References,
         lookout: Lookout = lambda _target: Live(),
+        shadows: Shadows,
+        selection: Selection,
         machine: Machine,
         lanes: Lanes,
     ) -> None:
@@ -112,6 +116,8 @@ class App:
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
         self.lookout = lookout  # how targets are now
+        self.shadows = shadows  # tasks that were done with an optimizer and without
+        self.selection = selection  # which of several, learnt from outcomes
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver

@@ -24,6 +24,7 @@ _COMMANDS = {
     "cascade": ("What cascades keep of cheap answers, and by what: show, train.", "cascade"),
     "references": ("Texts that were left out of requests: show one.", "references"),
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),
+    "selection": ("Which of several does a task best, learnt from how tasks went.", "selection"),
     "explain": ("What each optimizer would do with a request, and why.", "explain"),
     "replay": ("Run recorded traffic through the pipeline: cost before and after.", "replay"),
     "doctor": ("Why prompts were not read from the provider's cache, and the fix.", "doctor"),

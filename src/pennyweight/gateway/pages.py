@@ -32,6 +32,7 @@ from .lane_pages import LanePages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .selection_pages import SelectionPages
 from .tier_pages import TierPages
 from .tool_pages import ToolPages
 
@@ -59,6 +60,7 @@ class Pages:
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
         self._tiers = TierPages(app, gate)
+        self._selection = SelectionPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -76,6 +78,8 @@ class Pages:
         if (page := self._lanes.find(request)) is not None:
             return page
         if (page := self._caches.find(request)) is not None:
+            return page
+        if (page := self._selection.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
