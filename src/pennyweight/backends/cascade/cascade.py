@@ -19,7 +19,7 @@ from ...protocols import Backend, Clock
 from ...request import Charge, Reply
 from ...routing.confidence.comparisons import Comparisons, NoComparisons
 from ...routing.confidence.decision import hopeless
-from ...routing.confidence.said import Asked, acts_at_provider, read_request
+from ...routing.confidence.said import read_request, unjudgeable
 from ...routing.ladder import climb
 from ...routing.settings import CascadeTable
 from .book import Book, kind_of
@@ -67,10 +67,9 @@ class Cascade:
         return self._cascade(call)
 
     async def _cascade(self, call: Call) -> Reply:
-        asked = read_request(call.request)
-        why_not = _why_not(call, asked)
+        why_not, asked = unjudgeable(call.request), read_request(call.request)
         if asked is None or why_not:
-            return await self._straight(call, why_not or "its answer could not be judged")
+            return await self._straight(call, why_not or "it is no request for an answer, or cannot be read")
         kind = kind_of(call, climb(call)[0])
         standing = await self.book.standing(kind)
         rule = self.settings
@@ -93,17 +92,6 @@ class Cascade:
         claimed = sum(s.saving for s in call.trail if s.verdict is Verdict.ACCEPTED and s.optimizer == "routing")
         lost = sum(self.cost(charge) or 0 for charge in dropped)
         return Step("escalated", Verdict.ACCEPTED, saving=-claimed - lost, why=why)
-
-
-def _why_not(call: Call, asked: Asked | None) -> str:
-    """Why no answer to this call could be judged; "" where it can."""
-    if asked is None:
-        return "it is no request for an answer, or cannot be read"
-    if b'"n"' in call.request.raw and call.request.body.get("n") not in (None, 1):
-        return "it asks for several answers"
-    if acts_at_provider(call.request):
-        return "its provider acts by itself, which is to be done once"
-    return ""
 
 
 def _peer(call: Call) -> Target | None:
