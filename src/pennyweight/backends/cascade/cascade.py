@@ -19,6 +19,7 @@ from ...protocols import Backend, Clock
 from ...request import Charge, Reply
 from ...routing.confidence.comparisons import Comparisons, NoComparisons
 from ...routing.confidence.decision import hopeless
+from ...routing.confidence.features import Familiar
 from ...routing.confidence.said import read_request, unjudgeable
 from ...routing.ladder import climb
 from ...routing.settings import CascadeTable
@@ -36,7 +37,8 @@ class Cascade:
 
     cost: what one bill came to. charges: what a reply that has ended was billed. tell: of a call that asked all
     targets, whether the answer that the cascade would have given, and the strongest target's, are well formed (1.0,
-    else 0.0). uniform: a number drawn from [0, 1), which decides the calls that ask all targets.
+    else 0.0). familiar: how likely prompts are to a model on this machine. uniform: a number drawn from [0, 1), which
+    decides the calls that ask all targets.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Cascade:
         cost: Callable[[Charge], PicoUSD | None] = lambda _charge: 0,
         charges: Charges = lambda _call, reply: reply.done.charges if reply.done else (),
         tell: Callable[[Call, float, float], None] = lambda _call, _new, _old: None,
+        familiar: Familiar = lambda _call: 0.0,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.inner = inner
@@ -58,6 +61,7 @@ class Cascade:
         self.cost = cost
         self.charges = charges
         self.tell = tell
+        self.familiar = familiar
         self._uniform = uniform
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
