@@ -50,9 +50,12 @@ class SQLiteComparisons:
 
     async def of(self, kind: Kind) -> Sequence[Comparison]:
         sql = f"SELECT id, at, task, features, keepable, same FROM cascade_comparisons WHERE {_OF} ORDER BY id"
-        rows = await self._database.read(lambda connection: connection.execute(sql, _of(kind)).fetchall())
-        found = (_comparison(kind, row) for row in rows)
-        return [comparison for comparison in found if comparison is not None]
+
+        def work(connection: sqlite3.Connection) -> list[Comparison]:
+            found = (_comparison(kind, row) for row in connection.execute(sql, _of(kind)))
+            return [comparison for comparison in found if comparison is not None]
+
+        return await self._database.read(work)
 
     async def kinds(self) -> Sequence[tuple[Kind, int]]:
         sql = (

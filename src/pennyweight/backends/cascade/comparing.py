@@ -131,7 +131,10 @@ class Compared:
         if done.complete:
             await asyncio.wait(set(others), timeout=_WAIT_S)
             if inner.ok:
-                await self._compare(inner)
+                try:
+                    await self._compare(inner)
+                except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
+                    log.warning("a comparison could not be made", extra={"error": type(error).__name__})
         spent = await self._stop(others)
         self._call.facts.pop(CHARGED, None)
         lost = sum(self._outer.cost(charge) or 0 for charge in spent)
@@ -174,10 +177,7 @@ class Compared:
         old = not complaints(strong, self._asked)
         self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
         comparison = Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
-        try:
-            await self._outer.book.add(comparison)
-        except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
-            log.warning("a comparison could not be made", extra={"error": type(error).__name__})
+        await self._outer.book.add(comparison)
 
 
 async def _seen(chunks: AsyncIterator[bytes], see: Callable[[bytes], None]) -> AsyncIterator[bytes]:
