@@ -126,6 +126,23 @@ def test_when_asking_the_cheap_target_is_money_for_nothing() -> None:
     assert not hopeless(learnt(None), peer=False, mode="verify")
 
 
+def test_what_keeps_less_than_it_costs_is_not_asked() -> None:
+    dear = [Comparison(c.at, c.kind, c.features, c.keepable, c.same, c.id, first=30, last=100) for c in mixed(0.2)]
+    cheap = [Comparison(c.at, c.kind, c.features, c.keepable, c.same, c.id, first=10, last=100) for c in mixed(0.2)]
+    assert of(dear).price == pytest.approx(0.3)
+    assert "asking it first costs 30%" in hopeless(of(dear), peer=True, mode="bound")
+    assert not hopeless(of(cheap), peer=True, mode="bound")
+    assert not hopeless(of(mixed(0.2)), peer=True, mode="bound"), "nothing is known of what it costs"
+
+
+def mixed(share: float) -> list[Comparison]:
+    """Of 500 the given share tell themselves as good; among the rest every second one is lost."""
+    good = int(500 * share)
+    rest = 500 - good
+    bad = [pairs(1, same=i % 2 == 0, sure=-1.0, first=1_000 + i)[0] for i in range(rest)]
+    return pairs(good, same=True) + bad
+
+
 def test_features_are_as_many_as_their_names_and_small() -> None:
     found = features(OSLO, ASKED, peer=BERGEN, sure=Sureness(0.1, 0.9, 5))
     assert len(found) == len(FEATURES)
