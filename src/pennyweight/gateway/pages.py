@@ -22,6 +22,7 @@ from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .advice_pages import AdvicePages
+from .budget_pages import BudgetPages
 from .cache_pages import CachePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
@@ -52,6 +53,7 @@ class Pages:
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
         self._caches = CachePages(app, gate)
+        self._budgets = BudgetPages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
@@ -68,6 +70,8 @@ class Pages:
         if (page := self._tools.find(request)) is not None:
             return page
         if (page := self._caches.find(request)) is not None:
+            return page
+        if (page := self._budgets.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
