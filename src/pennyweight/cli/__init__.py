@@ -28,6 +28,8 @@ _COMMANDS = {
     "compact": ("Bring the messages of a request under a budget of tokens.", "compact"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
+    "budgets": ("What may be spent: how budgets stand, begin one anew.", "budgets"),
+    "sessions": ("Sessions that a budget has halted: what they were about.", "sessions"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
     "prices": ("The price book: show, look up, update.", "prices"),
