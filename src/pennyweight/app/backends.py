@@ -14,6 +14,7 @@ from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
 from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
+from ..backends.fitting import Fitting
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
 from ..backends.local import Machine, Room
@@ -61,7 +62,9 @@ def compose(
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
         if Wire.OLLAMA in provider.urls:
-            settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
+            settings = OllamaSettings(
+                num_ctx=provider.num_ctx, keep_alive=provider.keep_alive, keep=machine.kept(provider.name)
+            )
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
@@ -70,14 +73,17 @@ def compose(
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
-    backend = Crossing(Budgeted(lanes(meter(backend)), budgets), tokenizer)
+    backend = Budgeted(lanes(meter(backend)), budgets)
+    if config.tiers:
+        backend = Fitting(backend, lambda call: _chosen(resolver, call))
+    backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
         routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
         if routed is not None:
             return routed
-        return resolver.full(call.original.model, call.original.wire).fallbacks
+        return resolver.of(call).fallbacks
 
     backend = Retry(
         backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
@@ -85,6 +91,12 @@ def compose(
     if chained:
         backend = Fallback(backend, chain, clock, cooldown=cooldown or Cooldown(clock))
     return backend
+
+
+def _chosen(resolver: Resolver, call: Call) -> bool:
+    """Whether the call goes where its caller did not send it."""
+    named = resolver.of(call)
+    return named.virtual is not None or named.target != call.target
 
 
 def cascaded(
@@ -114,7 +126,7 @@ def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return lambda _call: always
 
     def fuse(call: Call) -> Fuse:
-        return resolver.full(call.original.model, call.original.wire).fuse or always
+        return resolver.of(call).fuse or always
 
     return fuse
 

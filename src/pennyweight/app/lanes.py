@@ -50,7 +50,7 @@ class Lanes:
 
     def decide(self, call: Call) -> Background | None:
         """Whether the call can wait, and until when."""
-        lane = self._resolver.full(call.original.model, call.original.wire).lane
+        lane = self._resolver.of(call).lane
         return background(call, self._config.lanes, lane=lane)
 
     def around(self, backend: Backend) -> Backend:

@@ -132,8 +132,9 @@ class App:
 
     def virtual(self, call: Call) -> Virtual | None:
         """The choice that the call's model stands for, where that is where it was to go."""
-        found = self._resolver.full(call.original.model, call.original.wire).virtual
-        return found if found is not None and call.original.operation is Operation.GENERATE else None
+        if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
+            return None
+        return self._resolver.of(call).virtual
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

@@ -105,7 +105,7 @@ async def build(
         agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
-            return resolver.full(call.original.model, call.original.wire).cache
+            return resolver.of(call).cache
 
         if tiers.memory is not None:
             purges = PurgeWatch(tiers.kv, tiers.memory)
@@ -153,13 +153,14 @@ async def build(
             embeddings,
             summaries,
             standings,
-            virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            virtual=lambda call: resolver.of(call).virtual,
             pressure=budgets.pressure,
             forced=budgets.forced,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            resolve=resolver,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))

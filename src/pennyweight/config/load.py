@@ -257,7 +257,7 @@ class _Reading:
             values["cache_key"] = Secret(key)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
-        config = Config(source=self.path, **usable)
+        config = Config(source=self.path, agents_path=self.agents.path if self.agents else None, **usable)
         self._check(config, known=[*providers, *tree.get("providers", ())])
         if "optimizers" not in tree:
             config = msgspec.structs.replace(config, optimizers=with_routing(config))

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import msgspec
 
 from ..backends.coalesce import Fuse
-from ..call import Target
+from ..call import Call, Target
 from ..hits import CacheRule
-from ..request import Wire
+from ..request import Operation, Wire
 from ..routing.background import Lane
 from ..routing.settings import VirtualTable
 from ..routing.virtual import Virtual
@@ -71,6 +71,11 @@ class Resolver:
 
     def __call__(self, model: str, wire: Wire) -> Target:
         return self.full(model, wire).target
+
+    def of(self, call: Call) -> Resolved:
+        """For a call as it came. One that is merely passed on may have no body, and so names no model."""
+        original = call.original
+        return self.full("" if original.operation is Operation.OTHER else original.model, original.wire)
 
     def full(self, model: str, wire: Wire) -> Resolved:
         found = self._memo.get((model, wire))

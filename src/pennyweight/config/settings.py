@@ -295,6 +295,7 @@ class Config(msgspec.Struct, frozen=True):
     virtual: tuple[VirtualTable, ...] = ()
     cascade: CascadeTable = CascadeTable()
     agents: tuple[AgentRule, ...] = ()
+    agents_path: Path | None = None  # the file they were read from
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),

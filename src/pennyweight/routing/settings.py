@@ -28,7 +28,11 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TargetTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One [[targets]]: what is so of a target beside its price. None: as is known of that model, else not limited."""
+    """One [[targets]]: what is so of a target beside its price. None: as is known of that model, else not limited.
+
+    target: "provider/model", `*` standing for any run of characters. A quota of a pattern is one for all that fit it
+    together, as free tiers have it for an account.
+    """
 
     target: str
     context_tokens: int | None = None
