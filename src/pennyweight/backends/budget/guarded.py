@@ -68,12 +68,10 @@ class Guarded:
             return fingerprint
         what = _what(seen)
         identity = call.identity
-        if seen.times == most or act == "halt":
-            kind = "idle" if beats else "loop"
-            told = f"{kind}; session {identity.session} {what}"
-            share = seen.times / most
-            event = Event(kind, kind, "session", identity.session, identity.tenant, share, told, self._now())
-            self._budgets.warn(call, event, again=seen.times > most)
+        kind = "idle" if beats else "loop"
+        told = f"{kind}; session {identity.session} {what}"
+        event = Event(kind, kind, "session", identity.session, identity.tenant, seen.times / most, told, self._now())
+        self._budgets.warn(call, event, again=seen.times > most)
         if act == "halt" and seen.times > most:
             raise LimitReached(
                 f"Usage limit reached for session {identity.session}: it {what}. Try again with something else, or in "
