@@ -19,6 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
+    "budgets",
     "billing-header",
     "cache-accounting",
     "cache-tiers",
