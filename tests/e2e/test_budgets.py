@@ -268,7 +268,7 @@ def test_usage_beyond_all_reason_stops_spending_and_nothing_else(tmp_path: Path)
 
 def test_at_nine_tenths_prompts_are_compressed_also_where_all_is_safe(tmp_path: Path, upstream: Upstream) -> None:
     """Tool results that repeat are sent shorter, once the budget is nearly spent and not before."""
-    rows = [{"id": n, "name": f"part-{n}", "state": "in stock", "place": "shelf", "price": 10 + n} for n in range(300)]
+    rows = [{"id": n, "name": f"part-{n}", "state": "in stock", "place": "shelf", "price": 10 + n} for n in range(80)]
     result = json.dumps(rows, indent=2)
 
     def loop(number: int) -> dict[str, Any]:
@@ -287,18 +287,18 @@ def test_at_nine_tenths_prompts_are_compressed_also_where_all_is_safe(tmp_path: 
         f'[[budgets]]\nscope = "agent"\nper = "day"\nusd = 1_000\nforce = 0.5\nwarn = 0.1\nhold = "least"\n{PRICES}'
     )
     with gateway(tmp_path, upstream, config=config) as process:
-        sizes = []
-        for number in range(3):
-            headers = session(f"s{number}") | {"x-pennyweight-agent": "clerk"}
-            before = len(upstream.seen)
-            assert process.ask(CHAT.path, loop(number), headers).status == 200
-            sizes.append(len(upstream.seen[before].body))
-            if number == 0:
-                spend = conversation(CHAT, "dearly")
-                assert process.ask(CHAT.path, spend, {"x-pennyweight-agent": "clerk"}).status == 200
-        assert sizes[0] > len(result), "before, all is sent as it came"
-        assert min(sizes[1:]) < 0.8 * sizes[0]  # not each: on a busy machine its time may be up
-        trails = [row["trail"] for row in process.receipts(6)]
+        clerk = {"x-pennyweight-agent": "clerk"}
+        assert process.ask(CHAT.path, loop(0), session("s0") | clerk).status == 200
+        before = len(upstream.seen[-1].body)
+        assert before > len(result), "all is sent as it came"
+        assert process.ask(CHAT.path, conversation(CHAT, "dearly"), clerk).status == 200
+        for number in range(1, 10):  # on a busy machine an optimizer's time may be up: then it goes as it came
+            assert process.ask(CHAT.path, loop(number), session(f"s{number}") | clerk).status == 200
+            if len(upstream.seen[-1].body) < 0.8 * before:
+                break
+        else:
+            raise AssertionError("nothing was ever compressed")
+        trails = [row["trail"] for row in process.receipts(number + 2)]
         assert any('"compression","verdict":"accepted"' in trail.replace(" ", "") for trail in trails)
 
 

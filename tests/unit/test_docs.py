@@ -19,6 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
+    "agents",
     "budgets",
     "billing-header",
     "cache-accounting",
@@ -49,6 +50,7 @@ FEATURES = [
     "references",
     "reliability",
     "replay",
+    "routing",
     "tool-results",
     "vectors",
     "semantic-cache",
