@@ -268,7 +268,7 @@ def test_usage_beyond_all_reason_stops_spending_and_nothing_else(tmp_path: Path)
 
 def test_at_nine_tenths_prompts_are_compressed_also_where_all_is_safe(tmp_path: Path, upstream: Upstream) -> None:
     """Tool results that repeat are sent shorter, once the budget is nearly spent and not before."""
-    rows = [{"id": n, "name": f"part-{n}", "state": "in stock", "place": "shelf", "price": 10 + n} for n in range(80)]
+    rows = [{"id": n, "name": f"part-{n}", "state": "in stock", "place": "shelf", "price": 10 + n} for n in range(200)]
     result = json.dumps(rows, indent=2)
 
     def loop(number: int) -> dict[str, Any]:
