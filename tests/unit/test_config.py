@@ -382,6 +382,7 @@ def test_the_commented_examples_work_too(tmp_path: Path) -> None:
         bare = line.removeprefix("# ")
         is_setting = bare.startswith("[") or (" = " in bare and bare.split(" = ")[0].replace("_", "").isalnum())
         lines.append(bare if is_setting else line)
+    (tmp_path / "agents.toml").write_text('[[agents]]\nname = "writer"\ntier = "cheap"\n')
     config = load(
         written(tmp_path, "\n".join(lines)), dict.fromkeys(("MY_OPENAI_KEY", "LAB_KEY", "OPENROUTER_API_KEY"), KEY)
     )
