@@ -43,9 +43,9 @@ NAME = "lanes"
 
 
 class BatchLane:
-    """decide: which calls can wait, and until when. cost: of one bill, None without a price. cheap_now(call): what the
-    call costs when it is asked at once, as far as that is foreseen, and as a batch; None where nobody knows.
-    submit: takes the outcomes of calls that were billed after their callers had gone.
+    """decide: which calls can wait, and until when. cost: of one bill, None without a price. submit: takes the outcomes
+    of calls that were billed after their callers had gone; bill: counts those in budgets whose callers were answered
+    otherwise. foreseen(call): what it costs when it is asked at once, and as a batch; None where nobody knows.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class BatchLane:
         decide: Callable[[Call], Background | None],
         cost: Callable[[Charge], PicoUSD | None],
         submit: Callable[[Outcome], None],
+        bill: Callable[[Call, Sequence[Charge]], Coroutine[Any, Any, None]] | None = None,
         foreseen: Callable[[Call], tuple[PicoUSD, PicoUSD] | None] = lambda _call: None,
         pace: Pace | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class BatchLane:
         self._decide = decide
         self._cost = cost
         self._submit = submit
+        self._bill = bill
         self._foreseen = foreseen
         self._pace = pace or Pace(settings.poll_s, settings.most_poll_s, quiet_s=2 * settings.poll_s)
         self._items: dict[str, Item] = {}
@@ -350,6 +352,9 @@ class BatchLane:
         outcome = Outcome(call.note(step), done, item.status, call.target.provider, abandoned=True)
         self._submit(outcome)
         self._items[name] = msgspec.structs.replace(item, told=True)
+        if item.late and not item.until and self._bill is not None:
+            # One that left is counted in full by whoever held its budget; this one's was settled by another answer.
+            self._begin(self._bill(call, done.charges), self._writing)
 
     def _of(self, batch: str) -> list[Item]:
         return [item for item in self._items.values() if item.batch == batch]
