@@ -147,3 +147,17 @@ def spent(process: Process) -> int:
     """What all budgets have counted, in pico-dollars."""
     with closing(sqlite3.connect(process.data / "pennyweight.db", timeout=5)) as connection:
         return int(connection.execute("SELECT coalesce(sum(spent), 0) FROM budget_counters").fetchone()[0])
+
+
+def test_a_client_that_gives_up_and_tries_again_finds_its_call(tmp_path: Path) -> None:
+    with Threaded(60.0) as provider, gateway(tmp_path, provider) as process:
+        with pytest.raises(TimeoutError):
+            process.ask("/v1/chat/completions", chat("patience"), MARK, timeout_s=1.0)
+        again = Asking(process, "/v1/chat/completions", chat("patience"))
+        provider.finish()
+        assert b"answer to: patience" in again.result().body
+        assert len(provider.jobs) == 1
+        rows = process.receipts(2)
+        assert sorted((row["abandoned"], row["input_tokens"] or 0) for row in rows)[1] == (1, 0)
+        assert sum(row["cost_pico"] or 0 for row in rows if not row["abandoned"]) > 0
+        assert sum(row["input_tokens"] or 0 for row in rows) == sum(tokens for *_, tokens in provider.billed)
