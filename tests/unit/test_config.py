@@ -387,7 +387,7 @@ def test_the_commented_examples_work_too(tmp_path: Path) -> None:
         written(tmp_path, "\n".join(lines)), dict.fromkeys(("MY_OPENAI_KEY", "LAB_KEY", "OPENROUTER_API_KEY"), KEY)
     )
     assert config.providers["lab"].timeouts.connect_s == 10.0
-    assert [rule.model for rule in config.routes] == ["claude-*", "fast"]
+    assert [rule.model for rule in config.routes] == ["claude-*", "fast", "gpt-4o"]
     assert config.prices[0]["model"] == "our-model*"
     assert config.providers["ollama"].num_ctx == 32768
     assert not config.providers["openai"].moved
