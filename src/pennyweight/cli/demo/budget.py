@@ -81,7 +81,7 @@ class Call(msgspec.Struct, frozen=True):
     session: int
     number: int
     status: int
-    event: str  # ok, warn, force or halt
+    event: str  # ok, warn, force; halt: this call would have passed the limit
     spent: float  # of the limit, in [0, 1], after this call
     model: str = ""
     tier: str = ""
@@ -180,7 +180,7 @@ def _told(
     spent = int(share[1]) / 100 if share else 0.0
     if status != 200:
         body = msgspec.json.decode(answer)
-        return Call(session, number, status, event or "halt", spent, said=str(body["error"]["message"]))
+        return Call(session, number, status, "halt", spent, said=str(body["error"]["message"]))
     steps = receipt.trail if receipt is not None else ()
     compressed = any(s.optimizer in ("compression", "context") and s.verdict is Verdict.ACCEPTED for s in steps)
     model, tier = headers.get("x-pennyweight-model", ""), headers.get("x-pennyweight-tier", "")
@@ -241,7 +241,7 @@ def show(ended: Ended) -> None:
             f"{first.number}-{last.number}" if len(calls) > 1 else str(first.number),
             f"{first.spent:.0%}-{last.spent:.0%}" if first.spent != last.spent else f"{first.spent:.0%}",
             _event(calls),
-            f"{first.tier}: {first.model.partition('/')[2]}" if first.status == 200 else "nobody",
+            f"{first.tier}: {first.model.partition('/')[2]}" if first.status == 200 else f"nobody: {first.status}",
             format_usd(sum(call.cost for call in calls)),
         )
     console.print(table)
@@ -255,7 +255,7 @@ def show(ended: Ended) -> None:
 def _event(calls: Sequence[Call]) -> str:
     first = calls[0]
     if first.status != 200:
-        return f"{first.status}: halted"
+        return "halted"
     compressed = sum(call.compressed for call in calls)
     said = f", {compressed} compressed" if compressed else ""
     return {"ok": "", "warn": "warned", "force": "saving"}.get(first.event, first.event) + said
