@@ -29,7 +29,7 @@ from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
-from ..routing.virtual import Virtual
+from ..routing.virtual import Live, Lookout, Virtual
 from ..selection import Selection
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
@@ -40,6 +40,7 @@ from ..stores.vectors.lazy import LazyVectors
 from ..stores.virtual_keys import KeyStore
 from ..text.embedders.lazy import Embeddings
 from ..tool_results import ToolResults
+from .lanes import Lanes
 
 __all__ = ["App", "Watcher"]
 
@@ -80,13 +81,17 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        lookout: Lookout = lambda _target: Live(),
         shadows: Shadows,
         selection: Selection,
         machine: Machine,
+        lanes: Lanes,
     ) -> None:
         self.config = config
         self.clock = clock
         self.pipeline = pipeline
+        self.lanes = lanes
+        self.entrance = lanes.entrance(pipeline)  # where calls come in: they may be answered later
         self.backend = backend
         self.clerk = clerk
         self.ledger = ledger
@@ -110,6 +115,7 @@ class App:
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
+        self.lookout = lookout  # how targets are now
         self.shadows = shadows  # tasks that were done with an optimizer and without
         self.selection = selection  # which of several, learnt from outcomes
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
@@ -134,7 +140,8 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.of(call).virtual
+        found = self._resolver.of(call).virtual
+        return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

@@ -132,6 +132,7 @@ async def build(
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
+        look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
         selection = selection_of(config, database=database, servers=servers, clock=time)
         parts = Parts(
             tiers.kv,
@@ -153,7 +154,7 @@ async def build(
             lane_target=config.lanes.target,
             aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
-            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            lookout=look,
             resolve=resolver,
             selection=selection,
             pairs=lambda optimizer, new, old, route="": shadows.tell(optimizer, new=new, old=old, route=route),
@@ -176,6 +177,7 @@ async def build(
             database,
             time,
             accounts=accounts,
+            tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
@@ -249,8 +251,6 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
-        await lanes.start()
-        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -266,7 +266,7 @@ async def build(
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
-        yield App(
+        app = App(
             config,
             clock=time,
             pipeline=pipeline,
@@ -294,10 +294,14 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            lookout=look,
             machine=machine,
+            lanes=lanes,
             shadows=shadows,
             selection=selection,
         )
+        stack.push_async_callback(lanes.aclose)
+        yield app
 
 
 def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:
