@@ -116,8 +116,8 @@ def test_the_second_act_as_a_table() -> None:
         "An agent's day through auto",
         "warned",
         "saving",
-        "402: halted",
-        "nobody",
+        "halted",
+        "nobody: 402",
         "agree to the pico-dollar",
     ):
         assert shown in done.stdout
