@@ -171,6 +171,7 @@ async def build(
             database,
             time,
             accounts=accounts,
+            tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
@@ -244,8 +245,6 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
-        await lanes.start()
-        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -259,7 +258,7 @@ async def build(
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
-        yield App(
+        app = App(
             config,
             clock=time,
             pipeline=pipeline,
@@ -289,7 +288,10 @@ async def build(
             references=references,
             lookout=look,
             machine=machine,
+            lanes=lanes,
         )
+        stack.push_async_callback(lanes.aclose)
+        yield app
 
 
 def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:

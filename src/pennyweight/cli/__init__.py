@@ -19,6 +19,8 @@ _COMMANDS = {
     "audit": ("Compare the ledger with a provider's usage or cost export.", "audit"),
     "advice": ("What should be changed, what it costs, and the exact setting.", "advice"),
     "cache": ("What caches did and keep: stats, inspect, purge, warm.", "cache"),
+    "lanes": ("Calls that wait for a cheaper answer, and batches on their way.", "lanes"),
+    "batch": ("A file of requests, answered when that is cheap: submit, status, fetch.", "batch"),
     "cascade": ("What cascades keep of cheap answers, and by what: show, train.", "cascade"),
     "references": ("Texts that were left out of requests: show one.", "references"),
     "experiments": ("What optimizers do to the sessions that have them; switch one.", "experiments"),

@@ -60,7 +60,10 @@ class Accounts:
         price = self._book.price(charge.provider, charge.model, charge.at)
         if price is None:
             return None, "unpriced"
-        return cost(charge.usage, price, at=charge.at), "free" if price.free else "priced"
+        kind: Kind = "free" if price.free else "priced"
+        if charge.part is not None:
+            return charge.part.cost(cost(charge.part.usage, price, at=charge.at)), kind
+        return cost(charge.usage, price, at=charge.at), kind
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
