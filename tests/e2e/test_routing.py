@@ -302,3 +302,18 @@ def test_a_tool_loop_stays_where_it_began(tmp_path: Path, upstream: Upstream) ->
     assert "clears" in whys[0]
     assert "stays with cheap, inside a tool loop" in whys[1]
     assert "stays with frontier, inside a tool loop" in whys[3]
+
+
+def test_a_cascade_tells_who_answered_in_the_end(tmp_path: Path) -> None:
+    async def answer(asked: Asked) -> None:
+        said = {"gpt-5-nano": b'"the capital is Lyon, as far as anyone knows"', "gpt-5-mini": b'"forty two, I think"'}
+        raw = whole(protocol_of(asked.target), asked.model)
+        asked.writer.write(http(200, raw.replace(b'"hi"', said.get(asked.model, b'"Paris"'))))
+
+    config = TIERS + '[[virtual]]\nname = "careful"\ncascade = true\npeer = "openai/gpt-5-nano"\n'
+    with Upstream(answer) as upstream, gateway(tmp_path, upstream, config=config) as process:
+        answered = ask(process, CHAT, "careful", "What is the capital of France?")
+    assert asked_models(upstream) == ["gpt-5-mini", "gpt-5-nano", "claude-opus-4-6"]
+    assert b"Paris" in answered.body
+    assert answered.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
+    assert answered.headers["x-pennyweight-tier"] == "frontier"

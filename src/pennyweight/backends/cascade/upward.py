@@ -10,7 +10,7 @@ from ...call import CHARGED, Call, Step, Target, Verdict
 from ...errors import BackendError, PennyweightError
 from ...protocols import Backend
 from ...request import Charge, Reply
-from ..fallback import aimed
+from ..fallback import ANSWERED, aimed
 from ..refusals import BUSY, KEY_REFUSED, add_charges
 
 __all__ = ["alone", "asking", "upward"]
@@ -57,6 +57,7 @@ async def upward(
                 notes.append(Step("cascade", Verdict.FAILED, why=f"{name}: {type(error).__name__}"))
                 continue
             if reply.ok:
+                call.facts[ANSWERED] = target
                 notes.append(msgspec.structs.replace(step, why=f"{name} answered: {step.why}"))
                 if refused is not None:
                     spent += await _ended(refused)
