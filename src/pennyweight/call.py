@@ -223,6 +223,8 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     abandoned: bool = False  # the caller left before the end
     output_text: Callable[[], str] | None = None  # what was streamed, for counting where no usage came
     untouched: Usage | None = None  # what would have been billed for the call as the caller sent it
+    reference: Target | None = None  # where that would have been, had nobody routed it; None: where it was billed
+    estimated: bool = False  # `untouched` counts tokens of a model whose tokenizer is another
     foreseen_read_tokens: float | None = None  # of the prompt, that its provider was expected to have in its cache
     warm: float | None = None  # how sure that was, in [0, 1]
 

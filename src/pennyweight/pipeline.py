@@ -5,18 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from .call import CHARGED, SAID, Action, Answer, Call, Optimize, Outcome, Proposal, Rewrite, Step, Verdict
-from .economy import Economy, Foreseen, Worth, baseline
+from .call import (
+    CHARGED,
+    SAID,
+    Action,
+    Answer,
+    Call,
+    Optimize,
+    Outcome,
+    Proposal,
+    Rewrite,
+    Route,
+    Step,
+    Target,
+    Verdict,
+)
+from .economy import REFERENCE, Economy, Foreseen, Worth, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .references import BROUGHT, UNCHANGED
-from .request import Done, Headers, Operation, Reply, Request, Response, Usage, get_header
+from .request import Charge, Done, Headers, Operation, Reply, Request, Response, Usage, get_header
 from .sticky import Sticky
 from .warmth import Forecast
 from .wire import codec
@@ -154,6 +168,8 @@ class Pipeline:
 
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
+        if isinstance(action, Route):
+            call.facts.setdefault(REFERENCE, call.target)
         if not isinstance(action, Rewrite):
             return call.apply(action)
         request = _edited(call, action)
@@ -271,11 +287,15 @@ class Pipeline:
             self._pin(call)
             if seen is None:
                 return None
-            if elsewhere:
-                self._economy.lost_sight(seen)
-                return None
             at = self._clock.monotonic()
+            if elsewhere and not seen.chosen:
+                self._economy.lost_sight(seen, at=at)
+                return None
             would_be = self._economy.would_be(seen, at=at)
+            self._economy.went(call, seen, would_be, at=at)
+            if elsewhere:
+                self._economy.lost_sight(seen, at=at)
+                return seen, would_be
             return self._economy.sent(seen, at=at), would_be
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
@@ -290,7 +310,11 @@ class Pipeline:
         if sent_as is None or self._economy is None:
             return None
         told = msgspec.structs.replace(usage, counted=False)
-        self._economy.billed(*sent_as, told, at=self._clock.monotonic())
+        at = self._clock.monotonic()
+        self._economy.billed(*sent_as, told, at=at)
+        if sent_as[0].chosen:
+            charge = Charge(call.target.provider, call.target.model, told, call.at)
+            self._economy.came_to(call, *sent_as, (charge,), at=at)
         return sent_as[0]
 
     def _pin(self, call: Call) -> None:
@@ -314,7 +338,7 @@ class Pipeline:
         if seen is None or self._economy is None:
             return
         try:
-            self._economy.untouched.sent(seen.scope, seen.rules, seen.asked, self._clock.monotonic())
+            self._economy.untouched.sent(*seen.home, seen.asked, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
 
@@ -369,8 +393,11 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 
 def _fell_back(reply: Reply) -> bool:
-    """Whether another target than the call's own answered it."""
-    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+    """Whether another target than the call's own answered it, or its Batch API, whose cache is another matter."""
+    return bool(reply.notes) and any(s.optimizer in _ELSEWHERE and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+
+
+_ELSEWHERE = ("fallback", "escalated", "lanes")
 
 
 def _shares(reply: Reply) -> bool:
@@ -539,7 +566,7 @@ class _Watch:
         output_text: Callable[[], str] | None = None,
     ) -> None:
         now = self._pipeline._clock.monotonic()
-        untouched, read_tokens, warm = self._billed(done, now)
+        bill = self._billed(done, now)
         self._pipeline._submit(
             Outcome(
                 call=self._call,
@@ -554,31 +581,69 @@ class _Watch:
                 error=self._error,
                 abandoned=abandoned,
                 output_text=output_text,
-                untouched=untouched,
-                foreseen_read_tokens=read_tokens,
-                warm=warm,
+                untouched=bill.untouched,
+                reference=bill.reference,
+                estimated=bill.estimated,
+                foreseen_read_tokens=bill.read_tokens,
+                warm=bill.warm,
             )
         )
 
-    def _billed(self, done: Done, now: float) -> tuple[Usage | None, float | None, float | None]:
-        """(usage of the call had nobody changed it, cached tokens foreseen, how surely)."""
+    def _billed(self, done: Done, now: float) -> _Bill:
+        """What is said of the bill, beside what it says itself."""
         economy = self._pipeline._economy
-        if self._sent_as is None or economy is None or done.usage is None or len(done.charges) != 1:
-            return None, None, None
+        if self._sent_as is None or economy is None or done.usage is None or not done.charges:
+            return _NO_BILL
         seen, would_be = self._sent_as
-        if (done.charges[0].provider, done.charges[0].model) != seen.scope[:2]:
-            return None, None, None  # somebody else's bill says nothing of this provider's cache
         if UNCHANGED in self._call.facts and self._call.rewritten:
-            return None, None, None  # nor does that of a request of which nothing was foreseen
+            return _NO_BILL  # that of a request of which nothing was foreseen says nothing
+        ours = (done.charges[0].provider, done.charges[0].model) == seen.scope[:2]
         try:
+            if seen.chosen:
+                return self._routed(economy, done, now, ours=ours)
+            if not ours or len(done.charges) != 1:
+                return _NO_BILL  # nor does somebody else's, of this provider's cache
             economy.billed(seen, would_be, done.usage, at=now)
-            forecast = seen.forecast
             told = not done.usage.counted and not done.usage.suspect
-            untouched = baseline(done.usage, forecast, would_be) if self._call.rewritten and told else None
-            brought = self._call.facts.get(BROUGHT, 0)
-            if untouched is not None and brought:
-                untouched = _less(untouched, brought)
-            return untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None
+            untouched = baseline(done.usage, seen.forecast, would_be) if self._call.rewritten and told else None
+            return self._bill(seen, untouched)
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
             log.warning("a bill could not be learned from", extra={"error": type(error).__name__})
-            return None, None, None
+            return _NO_BILL
+
+    def _routed(self, economy: Economy, done: Done, now: float, *, ours: bool) -> _Bill:
+        """The same for a session whose calls are routed: each is held against its reference, wherever it went."""
+        assert self._sent_as is not None
+        seen, would_be = self._sent_as
+        if ours:
+            economy.billed(seen, would_be, done.charges[0].usage, at=now)
+        untouched, estimated = economy.came_to(self._call, seen, would_be, done.charges, at=now)
+        if len(done.charges) == 1 and ours and seen.reference is None and untouched == done.charges[0].usage:
+            return self._bill(seen, None)  # it is what it would have been
+        usage = done.charges[-1].usage
+        bill = self._bill(seen if ours else None, untouched)
+        home = self._call.target if seen.reference is None else seen.reference.target
+        return bill._replace(reference=home, estimated=estimated or usage.counted or bool(usage.suspect))
+
+    def _bill(self, seen: Foreseen | None, untouched: Usage | None) -> _Bill:
+        brought = self._call.facts.get(BROUGHT, 0)
+        if untouched is not None and brought:
+            untouched = _less(untouched, brought)
+        if seen is None:
+            return _Bill(untouched)
+        forecast = seen.forecast
+        return _Bill(untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None)
+
+
+class _Bill(NamedTuple):
+    """Of one call: its usage had nobody changed it, and where that would have been; cached tokens foreseen, and how
+    surely."""
+
+    untouched: Usage | None = None
+    read_tokens: float | None = None
+    warm: float | None = None
+    reference: Target | None = None
+    estimated: bool = False
+
+
+_NO_BILL = _Bill()

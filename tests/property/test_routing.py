@@ -13,7 +13,7 @@ from tests.unit.optimizers.test_routing import Parts
 from pennyweight.call import Route, Target
 from pennyweight.optimizers.routing import Settings, build
 from pennyweight.request import Wire
-from pennyweight.routing.constraints import excluded, known, needs
+from pennyweight.routing.constraints import excluded, known
 from pennyweight.routing.settings import TargetTable
 from pennyweight.routing.virtual import Candidate, Live, Virtual
 from pennyweight.testing.backend import make_call
@@ -77,8 +77,9 @@ def test_hard_constraints_hold(
         provider="top",
         model="big",
     )
-    found = asyncio.run(build(Settings(), parts).propose(asked))
-    wanted = needs(asked.original)
+    routing = build(Settings(), parts)
+    found = asyncio.run(routing.propose(asked))
+    wanted = routing.needs(asked, parts.clock.monotonic())
     assert wanted is not None
     able = {c.target for c in candidates if not excluded(wanted, c, known(c))}
     if found is None:

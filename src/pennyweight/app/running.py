@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budget
+from ..backends.budget import Budgets
+from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
 from ..config import Config, Resolver
@@ -59,7 +60,7 @@ class App:
         accounts: Accounts,
         prices: PriceBook,
         keys: KeyStore,
-        budget: Budget,
+        budgets: Budgets,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -77,6 +78,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        machine: Machine,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -87,7 +89,7 @@ class App:
         self.accounts = accounts
         self.prices = prices
         self.keys = keys
-        self.budget = budget
+        self.budgets = budgets  # what may be spent, and how it stands
         self.database = database
         self.kv = kv
         self.leases = leases
@@ -103,6 +105,7 @@ class App:
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
+        self.machine = machine  # what local servers have loaded
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -123,8 +126,9 @@ class App:
 
     def virtual(self, call: Call) -> Virtual | None:
         """The choice that the call's model stands for, where that is where it was to go."""
-        found = self._resolver.full(call.original.model, call.original.wire).virtual
-        return found if found is not None and call.original.operation is Operation.GENERATE else None
+        if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
+            return None
+        return self._resolver.of(call).virtual
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ..call import Call, Step, Target, Verdict
-from ..errors import BackendError, ContextTooLong
+from ..errors import BackendError, ContextTooLong, QuotaSpent
 from ..protocols import Backend, Clock
 from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
 from .refusals import BUSY, KEY_REFUSED, add_charges, retry_after_s
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "aimed"]
 
 _MOST_SESSIONS = 10_000
 
@@ -67,10 +67,14 @@ class Fallback:
         """Ask one target; whether what it said is for the caller, be it an answer or the caller's own mistake."""
         self._cooldown.trying(target)
         try:
-            reply = await self._inner.open(_aimed(call, target))
+            reply = await self._inner.open(aimed(call, target))
         except ContextTooLong:
             self._cooldown.left(target)
             raise
+        except QuotaSpent as error:  # it is well, and was not asked
+            self._cooldown.left(target)
+            tries.failed(target, error)
+            return False
         except BackendError as error:
             self._cooldown.failed(target, retry_after_s=error.retry_after_s)
             tries.failed(target, error)
@@ -160,7 +164,8 @@ class _Tries:
         self._steps.append(Step("fallback", verdict, why=f"{target.provider}/{target.model}: {why}"))
 
 
-def _aimed(call: Call, target: Target) -> Call:
+def aimed(call: Call, target: Target) -> Call:
+    """The call to another target, without what only its own may see or understands."""
     if target == call.target:
         return call
     credential = call.credential if target.provider == call.target.provider else None

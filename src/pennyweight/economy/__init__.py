@@ -2,13 +2,17 @@
 
 from .economy import SMALL_BYTES, Economy, Prices
 from .foreseen import Foreseen, Rates, Worth
+from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
 from .stakes import purse, reading, smallest, standing, takes_mark
 
 __all__ = [
+    "CHOICE",
+    "REFERENCE",
     "SMALL_BYTES",
     "Economy",
     "Foreseen",
+    "Held",
     "Prices",
     "Rates",
     "Worth",

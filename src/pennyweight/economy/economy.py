@@ -17,16 +17,30 @@ from typing import Any
 import msgspec
 
 from ..call import Call, Proposal, Rewrite, Route, Target
+from ..errors import BadRequest
 from ..habits import Conversation, Habits
-from ..money import Price, factor_at
+from ..money import PicoUSD, Price, cost, factor_at
 from ..prefix import Blocks, Chain, shared
 from ..prices.caching import CacheBook, CacheRules
-from ..request import Edit, Operation, Request, Usage
+from ..request import Charge, Edit, Operation, Request, Usage
 from ..warmth import Forecast, Warmth
-from .foreseen import Foreseen, Rates, Worth
+from .foreseen import Elsewhere, Foreseen, Rates, Worth
+from .journeys import CHOICE, REFERENCE, Held, Journey, Journeys, is_bound, is_open
 from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
 from .stakes import invested, stake_refused
+from .switching import (
+    binds,
+    elsewhere,
+    foreseen_saving,
+    lapses_s,
+    owed,
+    same_state,
+    same_tokens,
+    switch,
+    switch_refused,
+    usual_output,
+)
 from .whose import account_of, agent_of, key_of, session_of
 
 __all__ = ["SMALL_BYTES", "Economy", "Prices"]
@@ -51,6 +65,7 @@ class _Looked(msgspec.Struct, frozen=True):
     def still(self, call: Call, learned: int, at: float) -> bool:
         """Whether looking again would show the same."""
         same = call.request is self.request and call.target is self.target and learned == self.learned
+        same = same and (self.seen.chosen or CHOICE not in call.facts)
         return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
 
 
@@ -65,8 +80,10 @@ class Economy:
         self.stake = stake
         self.actual = Warmth()
         self.untouched = Warmth()
+        self.unwritten = Warmth()  # had calls been routed, but not rewritten: only of sessions whose calls are
         self.habits = Habits()
         self._rates: dict[tuple[str, str], tuple[Price, Rates | None]] = {}
+        self._journeys = Journeys()
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
     def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
@@ -76,6 +93,7 @@ class Economy:
         Raises BadRequest for a body that cannot be read.
         """
         original = call.original
+        small = small or CHOICE in call.facts
         if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
             return None
         known: _Looked | None = call.facts.get("looked")
@@ -125,7 +143,17 @@ class Economy:
             rates=self.rates(call.target, call.at),
             stake=self.stake,
             repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
+            reference=self._reference(call),
+            chosen=CHOICE in call.facts or self._journeys.of(session) is not None,
         )
+
+    def _reference(self, call: Call) -> Elsewhere | None:
+        """Where the call would have gone, had nobody routed it; None: it goes there."""
+        target: Target | None = call.facts.get(REFERENCE)
+        if target is None or target == call.target:
+            return None
+        scope = (target.provider, target.model, account_of(call))
+        return Elsewhere(target, scope, self.rules(target), self.rates(target, call.at))
 
     def rules(self, target: Target) -> CacheRules:
         """How that upstream caches prompts, by the book."""
@@ -162,7 +190,7 @@ class Economy:
                 worth = self.compare(seen, chain, at=at, restores=proposal.restores)
                 return invested(seen, worth, proposal.saving) if proposal.invests else worth
             case Route(target=target):
-                return self._reroute(seen, call, target, at=at)
+                return self._reroute(seen, call, target, at=at, forced=proposal.forced)
             case _:
                 return None
 
@@ -245,22 +273,141 @@ class Economy:
         known = (self.habits.conversation(seen.key), self.habits.under(own))
         return said > start and any(found is not None and shared(found.chain, chain) >= said for found in known)
 
-    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Worth | None:
-        """Another model: its price, and its cache, which knows nothing of this conversation."""
-        rates = self.rates(target, call.at)
-        if rates is None or seen.rates is None:
+    # --- routing ------------------------------------------------------------------------------------------------
+
+    def held(self, call: Call, *, at: float) -> Held | None:
+        """Where the call's conversation is, and whether it has to stay there; None: it begins here, and may go
+        anywhere.
+
+        Inside a tool loop of which nothing is known, as after a restart, that is the call's own target, its reference.
+        Never raises: a body that cannot be read is the backend's to refuse.
+        """
+        call.facts[CHOICE] = True
+        try:
+            seen = self.look(call, at=at, small=True)
+        except BadRequest:
             return None
-        rules = self.rules(target)
-        scope = (target.provider, target.model, account_of(call))
-        there = msgspec.structs.replace(
-            seen, scope=scope, rules=rules, rates=rates, forecast=self.actual.forecast(scope, rules, seen.chain, at)
+        return None if seen is None else self._held(seen, call)
+
+    def _held(self, seen: Foreseen, call: Call) -> Held | None:
+        journey = self._journeys.of(seen.session)
+        target, sure = journey.at(seen.asked, seen.key) if journey is not None else (None, False)
+        loop, bound = is_open(seen.asked), is_bound(seen.asked)
+        why = "inside a tool loop" if loop else "its model's signed reasoning stands in the history" if bound else ""
+        if target is None or (not sure and not loop and not bound):
+            return Held(call.facts.get(REFERENCE, call.target), True, why) if why else None
+        return Held(target, bool(why), why or "at a boundary")
+
+    def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None:
+        """What it is worth to send the call to `target` in place of its reference; None: no price is known.
+
+        forced: it is not about money; then nothing refuses it. Raises BadRequest for a body that cannot be read.
+        """
+        call.facts[CHOICE] = True
+        seen = self.look(call, at=at, small=True)
+        return None if seen is None else self._reroute(seen, call, target, at=at, forced=forced)
+
+    def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None:
+        """What this call and those that will probably follow cost at `target`, in pico-dollars, with what is in its
+        cache now; None: no price is known. output_tokens: of the answer; None: as its conversation's were."""
+        seen = self.look(call, at=at, small=True)
+        if seen is None or self._prices(target.provider, target.model, call.at) is None:
+            return None
+        there = self._there(seen, call, target, at=at)
+        if there.rates is None:
+            return 0.0
+        output = usual_output(seen) if output_tokens is None else output_tokens
+        answers = output * there.rates.of(there.forecast.prompt_tokens)[4]
+        ahead = cost_ahead(there.forecast, there, growth_tokens(seen))
+        return cost_now(there.forecast, there.rates) + ahead + answers * (1.0 + seen.outlook.remaining_later)
+
+    def _there(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Foreseen:
+        """The call as it would be at that target."""
+        rules, scope = self.rules(target), (target.provider, target.model, account_of(call))
+        forecast = self.actual.forecast(scope, rules, seen.chain, at)
+        return msgspec.structs.replace(
+            seen, scope=scope, rules=rules, rates=self.rates(target, call.at), forecast=forecast
         )
-        growth = growth_tokens(seen)
-        output = seen.conversation.output_tokens if seen.conversation is not None else _USUAL_OUTPUT_TOKENS
-        answers = output * (seen.rates.of(seen.forecast.prompt_tokens)[4] - rates.of(there.forecast.prompt_tokens)[4])
-        now = cost_now(seen.forecast, seen.rates) - cost_now(there.forecast, rates) + answers
-        ahead = cost_ahead(seen.forecast, seen, growth) - cost_ahead(there.forecast, there, growth)
-        return Worth(now, ahead + answers * seen.outlook.remaining_later)
+
+    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float, forced: bool) -> Worth | None:
+        """Another model: its price, its cache, which knows nothing of what it was not sent, and the way back."""
+        if seen.rates is None or self._prices(target.provider, target.model, call.at) is None:
+            return None
+        there = self._there(seen, call, target, at=at)
+        worth = switch(seen, there, usual_output(seen))
+        if forced:
+            return worth
+        held = self._held(seen, call)
+        refused = ""
+        if held is not None and held.locked and held.target != target:
+            refused = held.why
+        elif not seen.chore and binds(call.original):
+            refused = "its model would sign its reasoning, which holds all that follows"
+        else:
+            would_be = self.would_be(seen, at=at)
+            refused = switch_refused(seen, there, would_be, self._journeys.of(seen.session), at=at)
+        return msgspec.structs.replace(worth, refused=refused) if refused else worth
+
+    def went(self, call: Call, seen: Foreseen, would_be: Forecast, *, at: float) -> None:
+        """A call of a session whose calls are routed was sent: from now on its conversation is there."""
+        if not seen.chosen or not call.identity.session:
+            return
+        journey = self._journeys.begin(seen.session)
+        self._note(journey, seen, would_be, call.target, at)
+        journey.saved += foreseen_saving(seen, would_be)
+
+    @staticmethod
+    def _note(journey: Journey, seen: Foreseen, would_be: Forecast, target: Target, at: float) -> None:
+        owes, until = 0.0, at
+        if seen.reference is not None and target != seen.reference.target:
+            owes = owed(would_be, seen.reference.rules.kind, seen.reference.rates)
+            until = at + lapses_s(seen.reference, would_be)
+        journey.went(seen.asked, seen.key, target, owes, until, chore=seen.chore)
+
+    def came_to(
+        self, call: Call, seen: Foreseen, would_be: Forecast, charges: Sequence[Charge], *, at: float
+    ) -> tuple[Usage, bool]:
+        """What a call of such a session would have come to at its reference, and whether that is an estimate, because
+        other tokens were billed. charges: all that it caused, that of the answer last.
+
+        Its session's purse gets what was saved, and its conversation is where the answer came from.
+        """
+        usage = charges[-1].usage
+        home = call.target if seen.reference is None else seen.reference.target
+        alike = same_tokens(charges[-1].model, home.model)
+        if len(charges) == 1 and same_state(seen, would_be) and _is(charges[-1], call.target):
+            untouched = usage if seen.chain == seen.asked else baseline(usage, seen.forecast, would_be)
+        else:
+            untouched = elsewhere(usage, seen, would_be, alike=alike)
+        journey = self._journeys.of(seen.session)
+        if journey is not None:
+            journey.saved += self._saving(home, untouched, charges) - foreseen_saving(seen, would_be)
+            known = (call.target, home, *self._asked_too(call, seen, charges, at=at))
+            answered = next((target for target in known if _is(charges[-1], target)), None)
+            if answered is not None and answered != call.target:
+                self._note(journey, seen, would_be, answered, at)
+        return untouched, not alike
+
+    def _saving(self, home: Target, untouched: Usage, charges: Sequence[Charge]) -> float:
+        """What the charges come to less than the call would have at home; 0 where a price is not known."""
+        at = charges[-1].at
+        found = [self._cost(charge) for charge in (Charge(home.provider, home.model, untouched, at), *charges)]
+        known = [amount for amount in found if amount is not None]
+        return float(2 * known[0] - sum(known)) if len(known) == len(found) else 0.0
+
+    def _cost(self, charge: Charge) -> PicoUSD | None:
+        price = self._prices(charge.provider, charge.model, charge.at)
+        return None if price is None else cost(charge.usage, price, at=charge.at)
+
+    def _asked_too(self, call: Call, seen: Foreseen, charges: Sequence[Charge], *, at: float) -> list[Target]:
+        """The further targets that were charged for the prompt: those of a cascade, and of a fallback."""
+        named: list[Target] = [*call.facts.get("fallbacks", ())]
+        if call.rungs is not None:
+            named += [*call.rungs.strong, *((call.rungs.peer,) if call.rungs.peer is not None else ())]
+        found = [t for t in dict.fromkeys(named) if t != call.target and any(_is(charge, t) for charge in charges)]
+        for target in found:
+            self.actual.sent((target.provider, target.model, account_of(call)), self.rules(target), seen.chain, at)
+        return found
 
     # --- learning ---------------------------------------------------------------------------------------------
 
@@ -268,7 +415,8 @@ class Economy:
         """The provider has taken a call that looked so as it went out. Gives what to keep of it for `billed`."""
         self._learned += 1
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
-        self.untouched.sent(seen.scope, seen.rules, seen.asked, at)
+        self.untouched.sent(*seen.home, seen.asked, at)
+        unwritten = self._unwritten(seen, at) if seen.chosen else None
         appends = seen.conversation is None or seen.conversation.appends(seen.asked)
         conversation = self.habits.sent(
             seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
@@ -277,12 +425,20 @@ class Economy:
             self._guess(conversation, seen)
         self._went_on(seen)
         conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
-        return msgspec.structs.replace(seen, conversation=conversation)
+        return msgspec.structs.replace(seen, conversation=conversation, unwritten=unwritten)
 
-    def lost_sight(self, seen: Foreseen) -> None:
+    def _unwritten(self, seen: Foreseen, at: float) -> Forecast:
+        """What the target would have billed for the caller's own request, had calls been routed but not rewritten."""
+        found = self.unwritten.forecast(seen.scope, seen.rules, seen.asked, at)
+        self.unwritten.sent(seen.scope, seen.rules, seen.asked, at)
+        return found
+
+    def lost_sight(self, seen: Foreseen, *, at: float) -> None:
         """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""
         self._learned += 1
         self.habits.forget(seen.key)
+        if seen.chosen:  # its receipts go on being held against its reference
+            self.untouched.sent(*seen.home, seen.asked, at)
 
     def _went_on(self, seen: Foreseen) -> None:
         """A call that was sent with an earlier head of its session has gone on with that head's conversation."""
@@ -303,16 +459,19 @@ class Economy:
 
     def would_be(self, seen: Foreseen, *, at: float) -> Forecast:
         """What the provider would have billed for the call as the caller sent it, had no call ever been changed."""
-        return self.untouched.forecast(seen.scope, seen.rules, seen.asked, at)
+        return self.untouched.forecast(*seen.home, seen.asked, at)
 
     def billed(self, seen: Foreseen, would_be: Forecast, usage: Usage, *, at: float) -> None:
         """What the provider billed for a call that was `sent`."""
         self._learned += 1
         self.actual.learn(seen.scope, seen.rules, seen.chain, seen.forecast, usage, at)
-        if seen.chain == seen.asked:
+        if seen.chain == seen.asked and (not seen.chosen or same_state(seen, would_be)):
             self.untouched.learn(seen.scope, seen.rules, seen.asked, would_be, usage, at)
         else:
-            self.untouched.adopt(self.actual, seen.scope)
+            self.untouched.adopt(self.actual, seen.home[0])
+        if seen.unwritten is not None:
+            self.unwritten.adopt(self.actual, seen.scope)
+            would_be = seen.unwritten
         conversation = seen.conversation
         if conversation is None or usage.counted or usage.suspect:
             return
@@ -355,7 +514,10 @@ _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
-_USUAL_OUTPUT_TOKENS = 400.0
+
+
+def _is(charge: Charge, target: Target) -> bool:
+    return (charge.provider, charge.model) == (target.provider, target.model)
 
 
 def _is_beside(edits: Sequence[Edit]) -> bool:

@@ -6,13 +6,23 @@ from typing import Any
 
 import msgspec
 
+from ..call import Target
 from ..habits import Agent, Conversation, Outlook
 from ..money import Price, rates_for
 from ..prefix import Chain
 from ..prices.caching import CacheRules
 from ..warmth import Forecast, Scope
 
-__all__ = ["Foreseen", "Rates", "Worth"]
+__all__ = ["Elsewhere", "Foreseen", "Rates", "Worth"]
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """Where a call would have gone that was routed away from there."""
+
+    target: Target
+    scope: Scope
+    rules: CacheRules
+    rates: Rates | None
 
 
 class Foreseen(msgspec.Struct, frozen=True):
@@ -37,6 +47,14 @@ class Foreseen(msgspec.Struct, frozen=True):
     rates: Rates | None  # None: no price is known, so nothing is weighed
     stake: float = 0.001  # of what a conversation has cost: how much may be at stake in it
     repeats_tokens: float | None = None  # of a chore: how much of such a prompt the next one repeats; None: not known
+    reference: Elsewhere | None = None  # None: it goes where it would have gone
+    unwritten: Forecast | None = None  # of a chosen call: of the caller's own request at this target
+    chosen: bool = False  # calls of its session are routed: caches are not what they would have been
+
+    @property
+    def home(self) -> tuple[Scope, CacheRules]:
+        """Where it would have gone, had nobody routed it."""
+        return (self.scope, self.rules) if self.reference is None else (self.reference.scope, self.reference.rules)
 
 
 class Worth(msgspec.Struct, frozen=True):

@@ -5,7 +5,10 @@ baseline  what the same call would have cost without us:
           answered without a bill (a stored or shared answer): its usage at the call's target, `computed`
           rewritten: its usage as foreseen for the call as the caller sent it, with the cache that it would have
           met, moved by what the forecast of the sent call was off, `computed`
-          routed: the bill plus the savings that accepted optimizers named, `estimated`
+          routed: the same at the target that it would have gone to, with the cache that it would have met there had
+          no call of its session ever been routed, and an answer of as many tokens, `computed`; `estimated` where
+          the two models count other tokens
+          changed otherwise: the bill plus the savings that accepted optimizers named, `estimated`
 None      money that nobody can name: no price, no usage, or a subscription, which is metered in tokens
 """
 
@@ -105,7 +108,8 @@ def _money(
         if replayed:
             return spent, total + saved, pricing
         if outcome.untouched is not None:
-            untouched = book.cost(Charge(billed[0].provider, billed[0].model, outcome.untouched, billed[0].at))
+            home = outcome.reference or billed[0]
+            untouched = book.cost(Charge(home.provider, home.model, outcome.untouched, billed[0].at))
             return total + spent, total if untouched is None else untouched, pricing
         return total + spent, total + saved, pricing
     costs_money = _costs_money(outcome) and pricing not in ("local", "free")
@@ -180,7 +184,7 @@ def _saved(trail: Sequence[Step], answered_by: str = "") -> PicoUSD:
 def _basis(outcome: Outcome, saved: PicoUSD, *, replayed: bool) -> Literal["", "computed", "estimated"]:
     """One estimate in it makes the whole an estimate. A shared answer has no step of its own."""
     if outcome.untouched is not None:
-        return "computed"
+        return "estimated" if outcome.estimated else "computed"
     if saved:
         return "estimated"
     return "computed" if replayed else ""

@@ -11,7 +11,10 @@ import msgspec
 import pytest
 
 from pennyweight.call import SAID, Call, Credential, Outcome, Proposal, Route, Target
+from pennyweight.economy import Economy
 from pennyweight.optimizers.routing import Settings, build
+from pennyweight.prefix import Blocks
+from pennyweight.prices.caching import CacheBook
 from pennyweight.protocols import Optimizer
 from pennyweight.request import Charge, Done, Usage, Wire
 from pennyweight.routing.agents import AgentRule, Agents
@@ -44,6 +47,9 @@ class Parts(ContractParts):
         self.agents = Agents(agents)
         self.chances = Priors()
         self.book = self  # type: ignore[assignment]
+        self.economy = Economy(
+            blocks=Blocks(count=lambda text: len(text) // 4), caches=CacheBook(), prices=lambda *_: None
+        )
 
     def virtual(self, call: Call) -> Virtual | None:
         return self.choice if call.original.model == "auto" else None
@@ -117,7 +123,7 @@ def test_where_the_reference_is_best_nothing_is_proposed_but_why() -> None:
         (Live(quota_left=0), "mid"),
         (Live(fits=False), "mid"),
         (Live(wait_s=20, load_s=20), "mid"),
-        (Live(quota_left=1, load_s=2), "home"),
+        (Live(quota_left=1, load_s=0.05), "home"),
     ],
 )
 def test_what_a_target_is_now_counts(live: Live, goes: str) -> None:

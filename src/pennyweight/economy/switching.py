@@ -1,0 +1,167 @@
+"""What another model costs a conversation: on this call, on those to come, and on the way back. Pure.
+
+Two questions. Does it pay: as far as can be foreseen, with the cache that each model has of it? And may it be done:
+is all that it could cost covered, whatever follows? A switch leaves the reference's cache to lapse, and the next hard
+turn writes there anew what it would have read. So a conversation goes away from its reference only if that is covered
+by what routing has saved in its session and what this call saves surely, its answer left out. Then a session costs at
+no time more than it would have at its reference alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ..habits import LATER_S
+from ..request import Request, Usage, Wire
+from ..warmth import Forecast
+from .foreseen import Elsewhere, Foreseen, Rates, Worth
+from .journeys import Journey
+from .pricing import cost_ahead, cost_now, growth_tokens
+
+__all__ = [
+    "binds",
+    "elsewhere",
+    "foreseen_saving",
+    "lapses_s",
+    "owed",
+    "same_state",
+    "same_tokens",
+    "switch",
+    "switch_refused",
+    "usual_output",
+]
+
+_USUAL_OUTPUT_TOKENS = 400.0
+_RETURNS = 0.5  # of switches: what is done elsewhere is read by the reference later on
+_OFF = 1.02  # forecasts of tokens are off by so much: what could be lost counts for more
+
+
+def switch(seen: Foreseen, there: Foreseen, output_tokens: float) -> Worth:
+    """What it is probably worth to make the call there and not at its reference, in pico-dollars."""
+    assert seen.rates is not None
+    here, growth = seen.forecast, growth_tokens(seen)
+    answers = output_tokens * (_answer(seen.rates, here) - _answer(there.rates, there.forecast))
+    now = cost_now(here, seen.rates) - _now(there) + answers
+    ahead = cost_ahead(here, seen, growth) + answers * seen.outlook.remaining_later
+    if there.rates is not None:
+        ahead -= cost_ahead(there.forecast, there, growth)
+    _, read, write = _cache_rates(seen.rules.kind, here, seen.rates)
+    back = max(here.lasting_tokens - here.read_tokens, 0.0) * (write - read)
+    return Worth(now, ahead - _RETURNS * min(seen.outlook.remaining_later, 1.0) * back)
+
+
+def switch_refused(seen: Foreseen, there: Foreseen, would_be: Forecast, journey: Journey | None, *, at: float) -> str:
+    """Why the call must not be made there; "": whatever follows, its session will not cost more for it."""
+    assert seen.rates is not None
+    saved = journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0
+    surely = cost_now(would_be, seen.rates) - _OFF * _now(there)
+    if saved + surely < _OFF * owed(would_be, seen.rules.kind, seen.rates):
+        return "what has been saved in this session does not cover what the way back may cost"
+    return ""
+
+
+def owed(would_be: Forecast, kind: str, rates: Rates | None) -> float:
+    """What it could cost, in pico-dollars, to go on at the reference after a call that it was not sent: to write again
+    all that it would have in its cache after that."""
+    if rates is None:
+        return 0.0
+    _, read, write = _cache_rates(kind, would_be, rates)
+    return would_be.lasting_tokens * max(write - read, 0.0)
+
+
+def lapses_s(reference: Elsewhere | Foreseen, would_be: Forecast) -> float:
+    """After how many seconds nothing of the prompt is in its reference's cache, whoever had it written."""
+    return would_be.lasting_ttl_s * (_AUTOMATIC_LIVES if reference.rules.kind == "automatic" else 1.05)
+
+
+_AUTOMATIC_LIVES = 4.0  # some providers keep prefixes for longer than they promise
+
+
+def foreseen_saving(seen: Foreseen, would_be: Forecast) -> float:
+    """What the prompt of a call that is sent as `seen` costs less than at its reference, as far as is foreseen."""
+    rates = seen.rates if seen.reference is None else seen.reference.rates
+    if rates is None or seen.rates is None:
+        return 0.0
+    return cost_now(would_be, rates) - cost_now(seen.forecast, seen.rates)
+
+
+def same_state(seen: Foreseen, would_be: Forecast) -> bool:
+    """Whether the reference is asked, and has in its cache what it would have had, had no call ever been changed."""
+    sent = seen.forecast
+    alike = sent.known_to == would_be.known_to and abs(sent.idle_s - would_be.idle_s) < 1.0
+    return seen.reference is None and alike
+
+
+def elsewhere(usage: Usage, seen: Foreseen, would_be: Forecast, *, alike: bool) -> Usage:
+    """What would have been billed at the reference for the call as the caller sent it; `usage` is what was billed for
+    it where it went. Its answer is taken to have as many tokens. alike: both count tokens alike."""
+    rules = seen.rules if seen.reference is None else seen.reference.rules
+    prompt = round(would_be.prompt_tokens)
+    if alike or not prompt:
+        prompt = round(usage.input_tokens * seen.asked[-1].upto / max(seen.chain[-1].upto, 1))
+    scale = prompt / would_be.prompt_tokens if would_be.prompt_tokens else 1.0
+    read = int(would_be.likely_read_tokens * scale) // rules.step_tokens * rules.step_tokens
+    writes = would_be.write_5m_tokens + would_be.write_1h_tokens
+    lasting = min(round(would_be.lasting_tokens * scale), prompt)
+    written = max(lasting - read, 0) if writes else 0
+    long = round(written * would_be.write_1h_tokens / writes) if writes else 0
+    return msgspec.structs.replace(
+        usage,
+        input_tokens=prompt,
+        cache_read_tokens=min(read, prompt),
+        cache_write_5m_tokens=written - long,
+        cache_write_1h_tokens=long,
+    )
+
+
+def usual_output(seen: Foreseen) -> float:
+    """Tokens of an answer in this conversation, on average."""
+    known = seen.conversation.output_tokens if seen.conversation is not None else 0.0
+    return known or _USUAL_OUTPUT_TOKENS
+
+
+def same_tokens(one: str, other: str) -> bool:
+    """Whether two models count the same tokens for the same text, as far as their names tell."""
+    return one == other or (_tokenizer(one) != "" and _tokenizer(one) == _tokenizer(other))
+
+
+def _tokenizer(model: str) -> str:
+    """The tokenizer of a model by its name; "": not known. OpenAI: the tables of tiktoken's model.py; Anthropic says
+    that Opus 4.7 was the first with a new one."""
+    name = model.lower().rpartition("/")[2]
+    return next((tokenizer for pattern, tokenizer in _TOKENIZERS if pattern.search(name)), "")
+
+
+_TOKENIZERS = (
+    (re.compile(r"claude.*(?:4[-.][7-9](?!\d)|-[5-9](?!\d)(?![-.]?\d{2}))"), "claude from opus 4.7"),
+    (re.compile(r"claude"), "claude"),
+    (re.compile(r"^(?:chat)?gpt-(?:4o|4\.1|4\.5|5)|^o[134](?:-|$)"), "o200k"),
+    (re.compile(r"^gpt-(?:4|3\.5)(?:-|$)"), "cl100k"),
+)
+
+
+def binds(request: Request) -> bool:
+    """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads."""
+    if request.wire is Wire.ANTHROPIC_MESSAGES:
+        thinking = request.envelope.thinking
+        return thinking is not None and b'"disabled"' not in bytes(thinking) and bytes(thinking) != b"null"
+    return request.wire is Wire.OPENAI_RESPONSES and b'"reasoning.encrypted_content"' in request.raw
+
+
+def _now(there: Foreseen) -> float:
+    """What the prompt costs there: a target without rates is free."""
+    return cost_now(there.forecast, there.rates) if there.rates is not None else 0.0
+
+
+def _answer(rates: Rates | None, forecast: Forecast) -> float:
+    return rates.of(forecast.prompt_tokens)[4] if rates is not None else 0.0
+
+
+def _cache_rates(kind: str, forecast: Forecast, rates: Rates) -> tuple[float, float, float]:
+    """(plain, read, write) of a cache of that kind."""
+    plain, read, write_5m, write_1h, _ = rates.of(forecast.prompt_tokens)
+    if kind == "automatic":
+        return plain, read, plain
+    return plain, read, write_1h if forecast.lasting_ttl_s >= LATER_S else write_5m
