@@ -28,7 +28,7 @@ from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
-from ..routing.virtual import Virtual
+from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -78,6 +78,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        lookout: Lookout = lambda _target: Live(),
         machine: Machine,
     ) -> None:
         self.config = config
@@ -106,6 +107,7 @@ class App:
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
+        self.lookout = lookout  # how targets are now
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver

@@ -23,6 +23,7 @@ from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
 from ..clock import SystemClock
 from ..config import Config, Provider, Resolver
+from ..config.tiers import aimed
 from ..economy import Economy
 from ..errors import StoreError
 from ..hits import CacheRule
@@ -130,6 +131,7 @@ async def build(
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
+        look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
         parts = Parts(
             tiers.kv,
             time,
@@ -148,8 +150,9 @@ async def build(
             forced=budgets.forced,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
+            aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
-            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            lookout=look,
             resolve=resolver,
         )
         optimizers = [
@@ -284,6 +287,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            lookout=look,
             machine=machine,
         )
 

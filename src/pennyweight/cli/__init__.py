@@ -28,6 +28,7 @@ _COMMANDS = {
     "compact": ("Bring the messages of a request under a budget of tokens.", "compact"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
+    "tiers": ("Which tiers the calls to virtual models went to.", "tiers"),
     "agents": ("Agents on tiers: import, list, profile by outcomes, try another tier.", "agents"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),

@@ -30,6 +30,7 @@ from .experiment_pages import ExperimentPages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .tier_pages import TierPages
 from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
@@ -54,6 +55,7 @@ class Pages:
         self._caches = CachePages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
+        self._tiers = TierPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -76,7 +78,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        of_others = (self._tiers, self._advice, self._dashboard, self._clawrouter, self._models)
         return page or next((found for pages in of_others if (found := pages.find(request))), None)
 
     def _offers(self, path: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..call import Call, Target
+from ..call import Call, Outcome, Target
 from .settings import Aim
 from .virtual import Candidate, Virtual
 
@@ -23,7 +23,6 @@ BARS: Mapping[Aim, float] = {"balanced": 0.85, "cheap": 0.7, "quality": 0.85, "f
 _ALIKE_COST = 1.1  # costs within this are alike: the operator's order of targets decides
 _ALIKE_SUCCESS = 0.01
 _SHARE_SLACK = 0.02
-_TIGHT = 0.9  # of a budget spent: one tier down
 _HOPELESS = 0.3  # a cascade begins with no target that is less likely to be right
 
 
@@ -47,10 +46,18 @@ class Chance(msgspec.Struct, frozen=True):
 
 
 class Chances(Protocol):
-    """Knows how likely targets succeed. Never waits, writes nothing, and never raises."""
+    """Knows how likely targets succeed."""
 
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
-        """One for each candidate, in their order."""
+        """One for each candidate, in their order. Never waits, writes nothing, and never raises."""
+        ...
+
+    def wants_response(self, call: Call) -> bool:
+        """Whether `settle` needs the whole answer."""
+        ...
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        """Learn from a finished call to a virtual model, whoever answered it."""
         ...
 
 
@@ -60,6 +67,12 @@ class Priors:
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
         most = max((candidate.rank for candidate in candidates), default=0)
         return [_prior(asked, candidate, most) for candidate in candidates]
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        return None
 
 
 def _prior(asked: Asked, candidate: Candidate, most: int) -> Chance:
@@ -113,13 +126,15 @@ def choose(
     *,
     tier: str = "",
     pressure: float = 0.0,
+    tight: bool = False,
     shares: Mapping[str, float] | None = None,
     held: Target | None = None,
     held_why: str = "",
 ) -> Choice:
     """The target to ask. options: all candidates of the virtual model, in order, with what excludes each.
 
-    tier: where the operator wants this agent's calls. pressure: the share spent of the tightest budget. shares: of
+    tier: where the operator wants this agent's calls. pressure: the share spent of the tightest budget; tight: it
+    asks for one tier down. shares: of
     recent calls that each tier got. held: the target that this session must stay with.
     """
     costed = with_costs(options)
@@ -142,7 +157,7 @@ def choose(
     else:
         found, why = _pick(virtual, live, shares)
     lower = [option for option in live if option.candidate.rank < found.candidate.rank]
-    if pressure >= _TIGHT and lower:
+    if tight and lower:
         rank = max(option.candidate.rank for option in lower)
         found = max((o for o in lower if o.candidate.rank == rank), key=lambda o: o.success)
         money, note = False, f"; {pressure:.0%} of a budget is spent, so one tier down: {_name(found)}"
