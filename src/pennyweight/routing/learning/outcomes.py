@@ -9,7 +9,7 @@ import msgspec
 
 from ..reading import TYPES, TaskType
 
-__all__ = ["WEIGHTS", "Keeper", "NoOutcomes", "Source", "Told", "task_type"]
+__all__ = ["WEIGHTS", "Acted", "Keeper", "NoOutcomes", "Source", "Told", "source_of", "task_type"]
 
 Source = Literal["feedback", "judge", "file", "validity", "error", "again"]
 """Who says so. validity: tool calls that do or do not hold, output that does not fit its schema. error: the provider
@@ -48,31 +48,72 @@ class Told(msgspec.Struct, frozen=True):
     vector: bytes = b""
 
 
+class Acted(msgspec.Struct, frozen=True):
+    """Which model answered which text, of which nobody has said yet whether the answer was good. Fields as in Told."""
+
+    at: float
+    tenant: str
+    task: TaskType
+    model: str
+    agent: str = ""
+    call_id: str = ""
+    text: str = ""
+    hard: float = 0.0
+    features: tuple[float, ...] = ()
+    vector: bytes = b""
+
+    def told(self, success: float, source: Source, *, at: float) -> Told:
+        """What is said of it now."""
+        return Told(
+            at,
+            self.tenant,
+            self.task,
+            self.model,
+            success,
+            source,
+            WEIGHTS[source],
+            self.agent,
+            self.call_id,
+            self.text,
+            self.hard,
+            self.features,
+            self.vector,
+        )
+
+
 class Keeper(Protocol):
     """Where outcomes are kept. Raises StoreError."""
 
-    async def add(self, told: Sequence[Told]) -> None: ...
+    async def add(self, told: Sequence[Told], acted: Sequence[Acted] = ()) -> None: ...
 
     async def newest(self, *, limit: int, tenant: str | None = None) -> Sequence[Told]:
         """The newest, the oldest of them first."""
         ...
 
-    async def of_call(self, call_id: str) -> Told | None:
-        """Any one outcome or sign of that call: what it was, and which model acted."""
+    async def acted(self, call_id: str) -> Acted | None:
+        """Which model answered that call; None: it is not known."""
         ...
 
 
 class NoOutcomes:
     """Protocol: Keeper. Keeps nothing."""
 
-    async def add(self, told: Sequence[Told]) -> None:
+    async def add(self, told: Sequence[Told], acted: Sequence[Acted] = ()) -> None:
         return None
 
     async def newest(self, *, limit: int, tenant: str | None = None) -> Sequence[Told]:
         return ()
 
-    async def of_call(self, call_id: str) -> Told | None:
+    async def acted(self, call_id: str) -> Acted | None:
         return None
+
+
+def source_of(name: str) -> Source:
+    """The source of that name; "file" for one that is not known."""
+    for source in WEIGHTS:
+        if source == name:
+            return source
+    return "file"
 
 
 def task_type(name: str) -> TaskType:

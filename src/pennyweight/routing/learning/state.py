@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "State", "learnt"]
 
 _TEXTS = 4_000
+_LEAST_TEXTS = 40  # as in `kernel`, which is not loaded to ask
 _SURE = 1.28  # standard deviations: one in ten is below
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A chance of success. `low`, `high`: bounds that it is outside of one time in five. `n`: outcomes that it is worth,
-    shipped priors included; 0: nothing is known. `seen`: the user's own among them. `similar`: of those, the ones of
-    texts like this one."""
+    """A chance of success. `low`, `high`: bounds that it is outside of one time in five. `n`: outcomes that it is
+    worth, shipped priors included; 0: nothing is known. `seen`: the user's own among them. `similar`: of those, the
+    ones of texts like this one."""
 
     mean: float
     low: float
@@ -74,6 +75,21 @@ class State:
             self._texts.move_to_end(told.text)
         text.said[told.model] = told.success
         self.since_fit += 1
+
+    @property
+    def fittable(self) -> bool:
+        """Whether there are enough texts for a kernel."""
+        return len(self._texts) >= _LEAST_TEXTS
+
+    def snapshot(self) -> State:
+        """A copy that a thread may read while this one goes on learning."""
+        copy = State()
+        copy.table = self.table.copy()
+        for key, text in self._texts.items():
+            copied = copy._texts[key] = _Text.__new__(_Text)
+            copied.task, copied.hard, copied.features = text.task, text.hard, text.features
+            copied.vector, copied.said = text.vector, dict(text.said)
+        return copy
 
     @property
     def texts(self) -> int:
@@ -133,7 +149,7 @@ class State:
         posterior = self.table.of(task, name, agent=agent, hard=hard, told=told)
         if said is None or name not in said.shift:
             return _bounded(posterior, posterior.mean, 0.0)
-        mean = posterior.mean + said.shift[name]
+        mean = min(max(posterior.mean + said.shift[name], 0.0), 1.0)
         return _bounded(posterior, mean, said.near)
 
     def _named(self, model: str) -> str:

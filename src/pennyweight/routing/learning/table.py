@@ -103,6 +103,14 @@ class Table:
             mean += own.excess / (own.seen + _AGENT_MASS)
         return Posterior(min(max(mean, 0.01), 0.99), mass, cell.seen, elsewhere)
 
+    def copy(self) -> Table:
+        made = Table()
+        made._cells = {key: Cell(cell.seen, cell.good, cell.excess) for key, cell in self._cells.items()}
+        made._models = {key: Cell(cell.seen, cell.good, cell.excess) for key, cell in self._models.items()}
+        made._types = {key: Cell(cell.seen, cell.good, cell.excess) for key, cell in self._types.items()}
+        made.seen = self.seen
+        return made
+
     def knows(self, model: str) -> bool:
         return model in self._models
 

@@ -10,7 +10,7 @@ _CHARS = (1_000, 700, 450, 250)  # dense text has two characters to a token
 
 
 def shortenings(text: str) -> Iterator[str]:
-    """The text if it is short, then ever shorter excerpts: three quarters from the beginning, a quarter from the end."""
+    """The text if it is short, then ever shorter excerpts: three quarters of the beginning, a quarter of the end."""
     if len(text) <= _CHARS[0]:
         yield text
     for chars in _CHARS:

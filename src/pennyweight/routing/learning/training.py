@@ -1,6 +1,6 @@
 """Outcome data from files: what formats are read, what is wrong with them, and how well what was learnt of them holds.
 
-Three formats, one JSON object a line, also gzipped: `{prompt, model, success}` (one outcome a line; `task`, `agent`, `at`
+Three formats, a JSON object a line, also gzipped: `{prompt, model, success}` (one outcome a line; `task`, `agent`, `at`
 and `id` where known); `{id, prompt, weak, strong}` (RouteLLM: 1 where that model was right); and a first line
 `{meta, models: [...]}` followed by `{id, prompt, correct: "0110…"}` (ZeroEval: a digit for each model).
 """
@@ -120,10 +120,10 @@ def _outcomes(
         for model, digit in zip(models, correct, strict=True):
             if digit in "01":
                 yield model, float(digit)
-    elif isinstance(model := value.get("model"), str) and model:
+    elif isinstance(name := value.get("model"), str) and name:
         told = value.get("success", value.get("correct"))
         if told is not None:  # unknown is no success and no failure
-            yield model, _success(told, where)
+            yield name, _success(told, where)
     else:
         raise ConfigError(
             f'{where} names no outcome. A line has "model" and "success", or "weak" and "strong", or "correct" after a '
