@@ -30,6 +30,7 @@ _COMMANDS = {
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
     "tiers": ("Which tiers the calls to virtual models went to.", "tiers"),
     "agents": ("Agents on tiers: import, list, profile by outcomes, try another tier.", "agents"),
+    "router": ("The learned router: train it on outcomes, show what it knows.", "router"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
     "local": ("What local servers have loaded, what fits, what a lower precision costs.", "local"),

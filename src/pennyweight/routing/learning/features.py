@@ -48,8 +48,8 @@ _COUNTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 _NAMED = (
-    "log_chars log_words numbers digit_share commas full_stops lines word_length longest_number distinct_words capitals "
-    "questions quotes sentences distinct_numbers log_last_sentence names numbers_at_the_end log_sentence"
+    "log_chars log_words numbers digit_share commas full_stops lines word_length longest_number distinct_words "
+    "capitals questions quotes sentences distinct_numbers log_last_sentence names numbers_at_the_end log_sentence"
 )
 FEATURES: tuple[str, ...] = (*_NAMED.split(), *(name for name, _ in _COUNTS))
 
