@@ -97,7 +97,7 @@ def _play(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
     for name in ("apgr", "cpt50", "cpt80", "brier_prior", "brier", "within"):
         found[name] = round(sum(run[name] for run in runs) / len(runs), 4)
     found["apgr_sd"] = round(float(np.std([run["apgr"] for run in runs])), 4)
-    found["cold_ms"] = round(max(run["cold_ms"] for run in runs), 3)
+    found["cold_ms"] = round(float(np.median([run["cold_ms"] for run in runs])), 3)
     progress(
         f"{path.name:28} {found['labels']:5} labels  apgr {found['apgr']:.3f} (sd {found['apgr_sd']:.3f})  cpt50 "
         f"{found['cpt50']:.3f}  cpt80 {found['cpt80']:.3f}" + ("  abstains" if found["abstains"] else "")

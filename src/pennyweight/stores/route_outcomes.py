@@ -16,7 +16,8 @@ _COLUMNS = "at, tenant, agent, task, model, success, source, weight, call_id, te
 _ADD = (
     f"INSERT INTO route_outcomes ({_COLUMNS}) VALUES ({', '.join('?' * 13)}) "
     "ON CONFLICT (call_id, source) WHERE call_id <> '' DO UPDATE SET at = excluded.at, success = excluded.success, "
-    "weight = excluded.weight"
+    "weight = excluded.weight, task = excluded.task, hard = excluded.hard, features = excluded.features, "
+    "vector = CASE WHEN length(excluded.vector) > 0 THEN excluded.vector ELSE route_outcomes.vector END"
 )
 _CUT = """
 DELETE FROM route_outcomes WHERE tenant = ? AND id <=

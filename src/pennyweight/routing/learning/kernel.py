@@ -21,9 +21,9 @@ LEAST_TEXTS = 40  # fewer teach nothing that the table does not know
 MOST_TEXTS = 4_000  # the newest; fitting takes 3 s and asking 0.5 ms with so many
 _SHARPNESS = 4.0
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
-_GRID = ((0.05, 6.0), (0.05, 12.0), (0.2, 6.0), (0.2, 12.0))  # weight of counts, noise
+_GRID = ((0.05, 6.0), (0.05, 12.0), (0.05, 24.0))  # weight of counts, noise: with 300 texts a choice of the weight errs
 _GRID_TEXTS = 800
-_BELIEF = 4.0  # in a slope of 1, against which leave-one-out must speak: with few texts it errs itself
+_BELIEF = 16.0  # in a slope of 1, against which leave-one-out must speak: with few texts it errs itself
 
 
 class Said:
@@ -61,6 +61,7 @@ class Kernel:
         self._columns = columns
         self._duals = self._dense(columns, len(embedded))
         self.texts = len(embedded)
+        self.dimensions = int(embedded.shape[1])
 
     @property
     def trust(self) -> dict[str, float]:

@@ -21,6 +21,7 @@ __all__ = ["Estimate", "State", "learnt"]
 
 _TEXTS = 4_000
 _LEAST_TEXTS = 40  # as in `kernel`, which is not loaded to ask
+_LOCAL_MASS = 20.0  # what the table is worth for one text in particular, beside texts like it
 _SURE = 1.28  # standard deviations: one in ten is below
 
 
@@ -131,7 +132,7 @@ class State:
         self.version += 1
 
     def ask(self, vector: bytes, features: tuple[float, ...]) -> Said | None:
-        if self.kernel is None or not vector:
+        if self.kernel is None or len(vector) != 2 * self.kernel.dimensions:
             return None
         return self.kernel.ask(vector, features)
 
@@ -161,7 +162,8 @@ class State:
 
 
 def _bounded(posterior: Posterior, mean: float, similar: float) -> Estimate:
-    wide = _SURE * msgspec.structs.replace(posterior, mean=mean).sd
+    mass = posterior.mass if similar == 0 else min(posterior.mass, _LOCAL_MASS + similar)
+    wide = _SURE * msgspec.structs.replace(posterior, mean=mean, mass=mass).sd
     return Estimate(
         mean, max(mean - wide, 0.0), min(mean + wide, 1.0), posterior.mass, posterior.seen, min(similar, posterior.seen)
     )

@@ -93,7 +93,8 @@ class Table:
         mean = base.mean + (whole.excess - cell.excess) / (elsewhere + _MODEL_MASS)
         others = kind.seen - cell.seen
         if others > 0:  # the type is harder or easier for this user than the prior says, as other models show
-            mean += (kind.excess - cell.excess) / (others + _TYPE_MASS) * 0.5
+            # Half of it, and less for a chance near 0 or 1, as a step in log-odds is.
+            mean += 2.0 * base.mean * (1.0 - base.mean) * (kind.excess - cell.excess) / (others + _TYPE_MASS)
         mean = min(max(mean, 0.02), 0.98)
         mass = base.mass + min(elsewhere, 10.0) * 0.5
         expected = cell.seen * fall_of(task, model, hard)
