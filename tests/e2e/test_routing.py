@@ -256,3 +256,13 @@ def test_shares_and_the_state_of_targets_are_told(tmp_path: Path, upstream: Upst
     shown = CliRunner().invoke(tiers_command, ["--config", str(process.config), "--data", str(process.data)])
     assert "66.7%" in shown.output
     assert "75.0%" in shown.output
+
+
+def test_choices_are_in_ollamas_list_too(tmp_path: Path) -> None:
+    async def tags(asked: Asked) -> None:
+        asked.writer.write(http(200, b'{"models":[{"name":"llama3:8b","model":"llama3:8b","size":7}]}'))
+
+    with Upstream(tags) as ollama, gateway(tmp_path, ollama, config=TIERS) as process:
+        listed = process.ask("/api/tags", method="GET").json()["models"]
+    assert {"name": "llama3:8b", "model": "llama3:8b", "size": 7} in listed
+    assert {"auto", "fast", "easy"} <= {tag["name"] for tag in listed}

@@ -19,6 +19,7 @@ from ..ledger.doctor.live import Rounds
 from ..ledger.hits import HitBook, Served
 from ..ledger.loop import Loop
 from ..ledger.reading import receipt
+from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals
 from ..money import PicoUSD
 from ..pipeline import Pipeline
@@ -30,6 +31,7 @@ from ..references import References
 from ..request import Charge, Operation, Request, Wire
 from ..routing.learning.learned import Learned
 from ..routing.virtual import Live, Lookout, Virtual
+from ..selection import Selection
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -39,6 +41,7 @@ from ..stores.vectors.lazy import LazyVectors
 from ..stores.virtual_keys import KeyStore
 from ..text.embedders.lazy import Embeddings
 from ..tool_results import ToolResults
+from .lanes import Lanes
 
 __all__ = ["App", "Watcher"]
 
@@ -81,11 +84,16 @@ class App:
         references: References,
         learned: Learned,
         lookout: Lookout = lambda _target: Live(),
+        shadows: Shadows,
+        selection: Selection,
         machine: Machine,
+        lanes: Lanes,
     ) -> None:
         self.config = config
         self.clock = clock
         self.pipeline = pipeline
+        self.lanes = lanes
+        self.entrance = lanes.entrance(pipeline)  # where calls come in: they may be answered later
         self.backend = backend
         self.clerk = clerk
         self.ledger = ledger
@@ -111,6 +119,8 @@ class App:
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
         self.lookout = lookout  # how targets are now
+        self.shadows = shadows  # tasks that were done with an optimizer and without
+        self.selection = selection  # which of several, learnt from outcomes
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -133,7 +143,8 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.of(call).virtual
+        found = self._resolver.of(call).virtual
+        return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

@@ -58,12 +58,13 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
 from .budgets import budgets_of, counters_of
-from .chores import adaptive_loop, check, experiments_of, forget
+from .chores import adaptive_loop, check, experiments_of, forget, shadows_of
 from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
+from .selecting import selection_of
 from .upstreams import upstream
 
 __all__ = ["build"]
@@ -137,6 +138,7 @@ async def build(
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
         look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
+        selection = selection_of(config, database=database, servers=servers, clock=time)
         parts = Parts(
             tiers.kv,
             time,
@@ -160,6 +162,8 @@ async def build(
             chances=learned,
             lookout=look,
             resolve=resolver,
+            selection=selection,
+            pairs=lambda optimizer, new, old, route="": shadows.tell(optimizer, new=new, old=old, route=route),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -167,6 +171,8 @@ async def build(
         ]
         optimizers += [(optimizer, Flag()) for optimizer in extra]
         policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
+
+        shadows = shadows_of(config, database, policy, time)
 
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
@@ -177,6 +183,7 @@ async def build(
             database,
             time,
             accounts=accounts,
+            tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
@@ -252,8 +259,6 @@ async def build(
         stack.callback(learning.cancel)
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
-        await lanes.start()
-        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -264,10 +269,12 @@ async def build(
             stack.callback(adaptive.cancel)
         experiments.start()
         stack.push_async_callback(experiments.close)
+        shadows.start()
+        stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
-        yield App(
+        app = App(
             config,
             clock=time,
             pipeline=pipeline,
@@ -298,7 +305,12 @@ async def build(
             references=references,
             lookout=look,
             machine=machine,
+            lanes=lanes,
+            shadows=shadows,
+            selection=selection,
         )
+        stack.push_async_callback(lanes.aclose)
+        yield app
 
 
 def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:

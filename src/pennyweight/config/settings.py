@@ -22,6 +22,7 @@ from ..routing.agents import AgentRule
 from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
 from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
+from ..selection import Rule as SelectionRule
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -52,6 +53,7 @@ __all__ = [
     "ResourceSettings",
     "RouteRule",
     "Secret",
+    "SelectionRule",
     "Server",
     "TargetTable",
     "TierTable",
@@ -314,11 +316,13 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
+    selection: SelectionRule = SelectionRule()
     fusing: FusingSettings = FusingSettings()
     lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
     resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
+    webhook_secret: Secret | None = None  # PENNYWEIGHT_WEBHOOK_SECRET: signs what goes to webhooks
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()

@@ -23,6 +23,7 @@ BARS: Mapping[Aim, float] = {"balanced": 0.85, "cheap": 0.7, "quality": 0.85, "f
 _ALIKE_COST = 1.1  # costs within this are alike: the operator's order of targets decides
 _ALIKE_SUCCESS = 0.01
 _SHARE_SLACK = 0.02
+_TOP, _A_TIER, _BOTTOM = 0.95, 0.12, 0.55  # of tiers at middle complexity, where nothing is known of their models
 _HOPELESS = 0.3  # a cascade begins with no target that is less likely to be right
 
 
@@ -84,8 +85,7 @@ class Priors:
 
 def _prior(asked: Asked, candidate: Candidate, most: int) -> Chance:
     told = candidate.facts.success
-    below = 1.0 - candidate.rank / most if most else 0.0
-    usual = told if told is not None else 0.95 - 0.25 * below
+    usual = told if told is not None else max(_TOP - _A_TIER * (most - candidate.rank), _BOTTOM)
     if asked.task == "side":
         return Chance(max(usual, 0.93))
     missing = (1.0 - usual) * (0.5 + asked.complexity)

@@ -25,6 +25,7 @@ from ...routing.confidence.features import features
 from ...routing.confidence.said import Asked, read_answer
 from ...routing.ladder import climb
 from ...wire import codec
+from ..fallback import ANSWERED
 from ..refusals import add_charges
 from .climbing import hearings, stopped
 from .upward import upward
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Compared"]
 
-_WAIT_S = 60.0  # for the others, once the caller has its answer
+_WAIT_S = 15.0  # for the others, once the caller has its answer
 
 
 class Compared:
@@ -57,23 +58,27 @@ class Compared:
         others = [asyncio.create_task(self._cheap.hear())]
         if self._peer is not None:
             others.append(asyncio.create_task(self._peer.hear()))
+        step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
         try:
-            strongest, *rest = climb(self._call)
-            step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
-            inner = await upward(self._outer.inner, self._call, (strongest, *rest), step)
-        except BaseException as error:
-            if isinstance(error, PennyweightError):
+            try:
+                inner = await upward(self._outer.inner, self._call, climb(self._call), step)
+            except PennyweightError:
                 await asyncio.wait(set(others))
-                if self._cheap.whole:  # rather that one than none
-                    return await self._instead(others)
+                if not self._cheap.whole:
+                    raise
+                return await self._instead(others)  # rather that one than none
+        except BaseException:
             await self._stop(others)
             raise
         return self._watched(inner, others)
 
     async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
+        for task in others:
+            await stopped(task)
+        spent = await self._peer.drop() if self._peer is not None else ()
+        earlier = tuple(self._call.facts.pop(CHARGED, ()))  # of strong targets that failed
         reply = self._cheap.kept()
-        spent = await self._stop(others)
-        earlier = tuple(self._call.facts.pop(CHARGED, ()))
+        self._call.facts[ANSWERED] = self._call.target
         reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
         add_charges(reply, (*earlier, *spent))
         return reply
@@ -86,7 +91,7 @@ class Compared:
         if self._peer is not None:
             spent += await self._peer.drop()
         if spent:
-            self._call.facts[CHARGED] = spent
+            self._call.facts[CHARGED] = (*self._call.facts.get(CHARGED, ()), *spent)
         return spent
 
     def _watched(self, inner: Reply, others: list[asyncio.Task[None]]) -> Reply:
@@ -106,21 +111,34 @@ class Compared:
             reply.done = inner.done
 
         async def close() -> None:
-            await inner.aclose()
-            done = inner.done or Done(complete=False)
-            if done.complete:
-                await asyncio.wait(set(others), timeout=_WAIT_S)
-                if inner.ok:
-                    await self._compare(inner)
-            spent = await self._stop(others)
-            self._call.facts.pop(CHARGED, None)
-            reply.done = msgspec.structs.replace(done, charges=(*spent, *done.charges))
-            lost = sum(self._outer.cost(charge) or 0 for charge in spent)
-            if lost:
-                reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
+            ending = asyncio.create_task(self._ended(reply, inner, others))
+            left: asyncio.CancelledError | None = None
+            while not ending.done():
+                try:
+                    await asyncio.wait({ending})
+                except asyncio.CancelledError as error:  # the caller has its answer and is gone; the bills are not
+                    left = error
+            reply.done = ending.result()
+            if left is not None:
+                raise left
 
         reply._close = close
         return reply
+
+    async def _ended(self, reply: Reply, inner: Reply, others: list[asyncio.Task[None]]) -> Done:
+        """Compare, once all have ended, and say what they were billed. A caller that left early is not waited for."""
+        await inner.aclose()
+        done = inner.done or Done(complete=False)
+        if done.complete:
+            await asyncio.wait(set(others), timeout=_WAIT_S)
+            if inner.ok:
+                await self._compare(inner)
+        spent = await self._stop(others)
+        self._call.facts.pop(CHARGED, None)
+        lost = sum(self._outer.cost(charge) or 0 for charge in spent)
+        if lost:
+            reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
+        return msgspec.structs.replace(done, charges=(*spent, *done.charges))
 
     def _see(self, chunk: bytes) -> None:
         if self._held is not None:
