@@ -1,0 +1,235 @@
+"""What routing saves in sessions whose every call is priced in the state of its prompt cache, and that none costs more.
+
+Every session is played with one strong model, its cache on, and routed to a cheap one where that can do the work: a
+seeded half of the user turns, of which an oracle tells the router, so that success is the same. Both are billed by the
+model of a provider's prompt cache in `pennyweight.testing`, which shares nothing with what the gateway believes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from pennyweight.call import Call, Identity, Outcome, Proposal, Route, Target
+from pennyweight.economy import Economy
+from pennyweight.money import cost
+from pennyweight.pipeline import Pipeline
+from pennyweight.policy import Flag
+from pennyweight.prefix import Blocks
+from pennyweight.prices.book import PriceBook, open_book
+from pennyweight.prices.caching import CacheBook
+from pennyweight.replay.offline import TapeClock
+from pennyweight.request import Charge, Request, Usage, Wire
+from pennyweight.testing.backend import ScriptedBackend
+from pennyweight.testing.prefix_cache import PrefixCache
+from pennyweight.text.tokenizers import BpeTokenizer
+
+from .session_plays import PACES, Play, easy_turns, paced, plays
+from .result import progress, report
+
+TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0"}
+PAIRS = (
+    "anthropic/claude-opus-4-6>minimax/MiniMax-M2",
+    "anthropic/claude-opus-4-6>anthropic/claude-haiku-4-5",
+    "anthropic/claude-sonnet-4-6>minimax/MiniMax-M2",
+    "openai/gpt-5>openai/gpt-5-nano",
+    "openai/gpt-5>openai/gpt-5-mini",
+    "anthropic/claude-sonnet-4-6>anthropic/claude-haiku-4-5",
+)
+WIRES = {"anthropic": Wire.ANTHROPIC_MESSAGES, "minimax": Wire.ANTHROPIC_MESSAGES}
+
+
+class Pair(msgspec.Struct, frozen=True):
+    strong: Target
+    cheap: Target
+
+    @property
+    def name(self) -> str:
+        return f"{self.strong.model}>{self.cheap.model}"
+
+
+def pair(text: str) -> Pair:
+    strong, _, cheap = text.partition(">")
+    wire = WIRES.get(strong.partition("/")[0], Wire.OPENAI_CHAT)
+    told = [Target(name.partition("/")[0], name.partition("/")[2], wire) for name in (strong, cheap)]
+    return Pair(*told)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What one session came to, in pico-dollars: with the strong model alone, and routed."""
+
+    name: str
+    corpus: str
+    before: int
+    after: int
+    calls: int
+    routed: int
+    reachable: int  # calls of turns that are within the cheap model's reach
+    switches: int
+    in_loops: int
+
+    @property
+    def ratio(self) -> float:
+        return self.after / self.before if self.before else 1.0
+
+
+class Oracle:
+    """Knows of each turn whether the cheap model can do it; otherwise the routing that the gateway ships."""
+
+    name = "routing"
+
+    def __init__(self, economy: Economy, clock: TapeClock, pair: Pair) -> None:
+        self._economy, self._clock, self._pair = economy, clock, pair
+        self.easy = False
+
+    async def propose(self, call: Call) -> Proposal | None:
+        held = self._economy.held(call, at=self._clock.monotonic())
+        if held is not None and held.locked:
+            target = held.target
+        else:
+            target = self._pair.cheap if self.easy else self._pair.strong
+        if target == call.target:
+            return None
+        return Proposal(Route(target), saving=1, level="safe", forced=held is not None and held.locked)
+
+    async def settle(self, outcome: Outcome) -> None: ...
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+
+class Task(msgspec.Struct, frozen=True):
+    pair: str
+    pace: str
+    seed: int
+    other: bool
+    data: tuple[str, ...]
+
+
+def perform(task: Task) -> list[Session]:
+    one = pair(task.pair)
+    sessions = plays([Path(path) for path in task.data], one.strong.wire)
+    easy = easy_turns(sessions, task.seed, other=task.other)
+    return asyncio.run(_played(sessions, easy, one, task))
+
+
+async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pair, task: Task) -> list[Session]:
+    count = BpeTokenizer().count
+    book, clock = open_book(None), TapeClock()
+    economy = Economy(blocks=Blocks(count=count), caches=CacheBook(), prices=book.price)
+    oracle = Oracle(economy, clock, one)
+    pipeline = Pipeline(
+        [(oracle, Flag())], ScriptedBackend([]), submit=lambda outcome: None, clock=clock, economy=economy, propose_s=5.0
+    )
+    found = []
+    for number, play in enumerate(sessions):
+        before, after = PrefixCache(count), PrefixCache(count)
+        sums, routed, reachable, switches, in_loops = [0, 0], 0, 0, 0, 0
+        last: dict[str, str] = {}
+        for said, t in zip(play.calls, paced(play, task.pace, task.seed), strict=True):
+            at = t + number * 86_400.0
+            clock.wind(at)
+            oracle.easy = (play.name, said.turn) in easy
+            request = Request(play.wire, msgspec.json.encode(said.body))
+            identity = Identity("local", f"{play.name}", agent=play.corpus, housekeeping=said.chore)
+            call = Call(f"c{number}", identity, request, request, one.strong, at, "max")
+            alone = _usage(before, said.body, one.strong, at, said.output_tokens)
+            call, _ = await pipeline.consult(call)
+            usage = _usage(after, call.request.body, call.target, at, said.output_tokens)
+            pipeline.follow(call, usage)
+            for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
+                sums[side] += _cost(book, target, billed, at)
+            routed += call.target != one.strong
+            reachable += oracle.easy
+            switched = said.turn in last and last[said.turn] != call.target.model
+            switches += bool(last) and next(reversed(last.values())) != call.target.model
+            in_loops += said.inside and switched
+            last.pop(said.turn, None)
+            last[said.turn] = call.target.model
+        found.append(
+            Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, switches, in_loops)
+        )
+    return found
+
+
+def _usage(cache: PrefixCache, body: dict[str, object], target: Target, at: float, output: int) -> Usage:
+    usage = cache.account(target.wire, {**body, "model": target.model}, at=at)
+    return msgspec.structs.replace(usage, output_tokens=output)
+
+
+def _cost(book: PriceBook, target: Target, usage: Usage, at: float) -> int:
+    price = book.price(target.provider, target.model, at)
+    if price is None:
+        raise ValueError(f"no price is known for {target.provider}/{target.model}")
+    return cost(usage, price, at=at)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.session_cost", description=__doc__)
+    parser.add_argument("--data", nargs="+", type=Path, metavar="PATH", required=True)
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="STRONG>CHEAP")
+    parser.add_argument("--paces", nargs="+", default=list(PACES), choices=list(PACES))
+    parser.add_argument("--seeds", type=int, default=2, help="halves that are drawn; of each, the other is played, too")
+    parser.add_argument("--jobs", type=int, default=2)
+    asked = parser.parse_args()
+    data = tuple(str(path) for path in asked.data)
+    todo = [
+        Task(name, pace, seed, other, data)
+        for name in asked.pairs
+        for pace in asked.paces
+        for seed in range(1, asked.seeds + 1)
+        for other in (False, True)
+    ]
+    started, results = time.monotonic(), []
+    with ProcessPoolExecutor(max_workers=asked.jobs) as pool:
+        for task, sessions in zip(todo, pool.map(perform, todo), strict=True):
+            results.append((task, sessions))
+            if len(results) % max(len(todo) // 10, 1) == 0:
+                progress(f"{len(results)}/{len(todo)} runs, {time.monotonic() - started:.0f} s")
+    return tell(results, data)
+
+
+def tell(results: Sequence[tuple[Task, Sequence[Session]]], data: Sequence[str]) -> int:
+    every = [session for _, sessions in results for session in sessions]
+    usual = [(task, sessions) for task, sessions in results if task.pace == "recorded"] or list(results)
+    worst = max(every, key=lambda session: session.ratio)
+    figures = {
+        "worst_ratio": round(worst.ratio, 6),
+        "saving": round(_saving([s for _, sessions in usual for s in sessions]), 4),
+        "switches_in_tool_loops": sum(session.in_loops for session in every),
+        "sessions": len(every),
+        "sessions_over": sum(session.ratio > 1.0 for session in every),
+        "saving_every_pace": round(_saving(every), 4),
+    }
+    rows = {}
+    for name in dict.fromkeys(task.pair for task, _ in results):
+        for pace in dict.fromkeys(task.pace for task, _ in results):
+            own = [s for task, sessions in results if (task.pair, task.pace) == (name, pace) for s in sessions]
+            by = {corpus: [s for s in own if s.corpus == corpus] for corpus in dict.fromkeys(s.corpus for s in own)}
+            rows[f"{name} {pace}"] = {
+                "saving": round(_saving(own), 4),
+                "worst": round(max(s.ratio for s in own), 4),
+                **{corpus: round(_saving(sessions), 3) for corpus, sessions in by.items()},
+            }
+            routed, reach = sum(s.routed for s in own), sum(s.reachable for s in own)
+            progress(f"{name:75} {pace:14} {_saving(own):7.1%} worst {rows[f'{name} {pace}']['worst']} {routed}/{reach}")
+    over = sorted((s for s in every if s.ratio > 1.0), key=lambda s: -s.ratio)[:10]
+    return report(
+        "session_cost", data=list(data), figures=figures, targets=TARGETS, rows=rows,
+        worst=[msgspec.to_builtins(s) for s in over],
+    )  # fmt: skip
+
+
+def _saving(sessions: Sequence[Session]) -> float:
+    return 1 - sum(s.after for s in sessions) / max(sum(s.before for s in sessions), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
