@@ -183,7 +183,8 @@ class Call(msgspec.Struct, frozen=True, eq=False):
                 return msgspec.structs.replace(self, request=self.request.edit(edits))
             case Route(target=target, params=params, rungs=rungs):
                 request = self.request.edit(params) if params else self.request
-                return msgspec.structs.replace(self, request=request, target=target, rungs=rungs)
+                credential = self.credential if target.provider == self.target.provider else None  # of nobody else's
+                return msgspec.structs.replace(self, request=request, target=target, rungs=rungs, credential=credential)
             case Answer():
                 return self
 

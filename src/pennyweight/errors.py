@@ -12,6 +12,7 @@
     │   └── RequestTimeout      408  the caller did not send its body in time
     ├── BackendError            an upstream failed
     │   ├── RateLimited         429
+    │   │   └── QuotaSpent      429  our own count of a target's quota says so: it was not asked
     │   ├── Overloaded          503
     │   ├── ContextTooLong      400  in the provider's own words: it triggers a client's compaction
     │   ├── AuthFailed          401  the provider refused the key
@@ -43,6 +44,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PennyweightError",
+    "QuotaSpent",
     "RateLimited",
     "RequestError",
     "RequestTimeout",
@@ -121,6 +123,10 @@ class RateLimited(BackendError):
     status = 429
     retryable = True
     kind = "rate_limit_error"
+
+
+class QuotaSpent(RateLimited):
+    pass
 
 
 class Overloaded(BackendError):

@@ -66,7 +66,7 @@ def judge(
             return Verdict.QUEUED if worth.waits else Verdict.NOT_WORTH_IT
         if not forced and not worth.total > proposal.spent:  # said so that what is no number pays for nothing
             return Verdict.NOT_WORTH_IT
-    elif not proposal.saving > proposal.spent and proposal.tokens <= 0:
+    elif not proposal.forced and not proposal.saving > proposal.spent and proposal.tokens <= 0:
         return Verdict.NOT_WORTH_IT
     if not 0.0 <= proposal.risk <= risk_left:
         return Verdict.TOO_RISKY

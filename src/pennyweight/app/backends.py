@@ -13,12 +13,14 @@ from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
+from ..backends.local import Machine, Room
 from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
 from ..call import Call, Target
 from ..config import Config, Resolver
+from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts
 from ..money import PicoUSD
@@ -35,29 +37,45 @@ __all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
-    config: Config, upstreams: Mapping[str, Backend], resolver: Resolver, tokenizer: Tokenizer, clock: Clock
+    config: Config,
+    upstreams: Mapping[str, Backend],
+    resolver: Resolver,
+    tokenizer: Tokenizer,
+    clock: Clock,
+    machine: Machine,
+    *,
+    meter: Callable[[Backend], Backend] = lambda inner: inner,
+    cooldown: Cooldown[Target] | None = None,
 ) -> Backend:
-    """The backends around the providers, innermost first, without wrappers that this configuration needs not."""
+    """The backends around the providers, innermost first, without wrappers that this configuration needs not.
+
+    meter: puts a count of quotas around one. cooldown: of targets that fail.
+    """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
         if Wire.OLLAMA in provider.urls:
             settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
+    by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
     if at_once:
-        backend = Limits(backend, at_once)
-    backend = Crossing(backend, tokenizer)
-    chained = any(rule.fallbacks for rule in config.routes) or bool(config.virtual)
+        backend = limits = Limits(backend, at_once)
+        machine.waiting = limits.waiting
+    backend = Crossing(meter(backend), tokenizer)
+    chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
+        routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
+        if routed is not None:
+            return routed
         return resolver.full(call.original.model, call.original.wire).fallbacks
 
     backend = Retry(
         backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
     )
     if chained:
-        backend = Fallback(backend, chain, clock, cooldown=Cooldown(clock))
+        backend = Fallback(backend, chain, clock, cooldown=cooldown or Cooldown(clock))
     return backend
 
 

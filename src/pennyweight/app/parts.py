@@ -17,6 +17,8 @@ from ..hits import CacheRule
 from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
+from ..routing.agents import Agents
+from ..routing.choose import Chances, Priors
 from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
 from ..stores.vectors.lazy import LazyVectors
@@ -26,6 +28,7 @@ __all__ = ["OPTIMIZERS", "Parts", "optimizer"]
 
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
+    "routing": "pennyweight.optimizers.routing:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
@@ -58,6 +61,8 @@ class Parts(msgspec.Struct, frozen=True):
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
+    agents: Agents = msgspec.field(default_factory=Agents)
+    chances: Chances = msgspec.field(default_factory=Priors)
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from ..backends.budget import Budget
-from ..call import Identity, Outcome, Receipt, Target
+from ..backends.local import Machine
+from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
 from ..config import Config, Resolver
 from ..economy import Economy
@@ -26,7 +27,8 @@ from ..prefix import SessionIndex
 from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
-from ..request import Charge, Request, Wire
+from ..request import Charge, Operation, Request, Wire
+from ..routing.virtual import Virtual
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -76,6 +78,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        machine: Machine,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -102,19 +105,29 @@ class App:
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
+        self.machine = machine  # what local servers have loaded
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
 
     def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
-        """Where a call goes. `provider`: the one that the path named. Raises NotFound for one that is not there."""
+        """Where a call goes. `provider`: the one that the path named. Raises NotFound for one that is not there, and
+        for a virtual model that nothing can answer for."""
         if provider is None:
-            return self._resolver(model, wire)
+            resolved = self._resolver.full(model, wire)
+            if resolved.refused:
+                raise NotFound(resolved.refused)
+            return resolved.target
         known = self.config.providers.get(provider)
         if known is None:
             raise NotFound(f"There is no provider {provider!r}. Known: {', '.join(sorted(self.config.providers))}.")
         speaks = wire if wire in known.urls else known.wires[0]
         return Target(provider, model.removeprefix(f"{provider}/"), speaks)
+
+    def virtual(self, call: Call) -> Virtual | None:
+        """The choice that the call's model stands for, where that is where it was to go."""
+        found = self._resolver.full(call.original.model, call.original.wire).virtual
+        return found if found is not None and call.original.operation is Operation.GENERATE else None
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

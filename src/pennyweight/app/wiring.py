@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..backends.coalesce import Coalesce
+from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
+from ..backends.quotas import Metered, restore
 from ..backends.recall import Recall
 from ..backends.summaries import Summaries
-from ..call import Call, Outcome, Receipt
+from ..call import Call, Outcome, Receipt, Target
 from ..capture import Recorder, Rule
 from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
@@ -36,6 +38,8 @@ from ..prices import LOCAL, PriceBook, open_book, read_overrides
 from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
+from ..routing.agents import Agents
+from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
@@ -50,6 +54,8 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .local import machine_of
+from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
 from .upstreams import upstream
@@ -94,6 +100,7 @@ async def build(
         vectors = open_vectors(config.vectors, clock=time, database=database, servers=servers)
         stack.push_async_callback(vectors.aclose)
         resolver = Resolver(config)
+        agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
             return resolver.full(call.original.model, call.original.wire).cache
@@ -113,6 +120,9 @@ async def build(
         standings = SQLiteStandings(database)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
+        quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
+        machine = machine_of(config, time)
+        stack.push_async_callback(machine.aclose)
         parts = Parts(
             tiers.kv,
             time,
@@ -127,6 +137,8 @@ async def build(
             summaries,
             standings,
             virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            agents=agents,
+            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -138,7 +150,18 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
-        backend = compose(config, upstreams, resolver, tokenizer, time)
+        await restore(quotas, stored, time)
+        backend = compose(
+            config,
+            upstreams,
+            resolver,
+            tokenizer,
+            time,
+            machine,
+            meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
+            cooldown=cooldown,
+        )
+        machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
         fuse, across = fuse_rule(config, resolver), None
@@ -238,6 +261,7 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            machine=machine,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ..call import Call, Step, Target, Verdict
-from ..errors import BackendError, ContextTooLong
+from ..errors import BackendError, ContextTooLong, QuotaSpent
 from ..protocols import Backend, Clock
 from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
@@ -17,6 +17,9 @@ from .refusals import BUSY, KEY_REFUSED, add_charges, retry_after_s
 __all__ = ["Fallback"]
 
 _MOST_SESSIONS = 10_000
+
+ANSWERED = "answered"
+"""The key of `Call.facts` under which the target stands that took the call in the end."""
 
 
 class Fallback:
@@ -54,6 +57,7 @@ class Fallback:
             for target in self._order(call, targets):
                 if await self._answered(call, target, tries):
                     self._stay(call, target)
+                    call.facts[ANSWERED] = target
                     break
             return tries.result()
         finally:
@@ -67,6 +71,10 @@ class Fallback:
         except ContextTooLong:
             self._cooldown.left(target)
             raise
+        except QuotaSpent as error:  # it is well, and was not asked
+            self._cooldown.left(target)
+            tries.failed(target, error)
+            return False
         except BackendError as error:
             self._cooldown.failed(target, retry_after_s=error.retry_after_s)
             tries.failed(target, error)

@@ -38,7 +38,13 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
         nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
-        alone = msgspec.structs.replace(config, data_dir=Path(folder), experiments=nobody, adaptive=AdaptiveSettings())
+        alone = msgspec.structs.replace(
+            config,
+            data_dir=Path(folder),
+            experiments=nobody,
+            adaptive=AdaptiveSettings(),
+            resources=msgspec.structs.replace(config.resources, watch=False),
+        )
         async with build(alone, clock=clock) as app:
             yield app, clock
 

@@ -18,13 +18,14 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import cache, toml
+from . import agents, cache, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
     SHADOW_FIRST,
     AdaptiveSettings,
     AdviceSettings,
+    AgentRule,
     CacheSettings,
     Capture,
     Config,
@@ -38,6 +39,7 @@ from .settings import (
     Provider,
     ProviderTable,
     Proxies,
+    ResourceSettings,
     RouteRule,
     Secret,
     Server,
@@ -47,6 +49,7 @@ from .settings import (
     VectorSettings,
     VirtualTable,
 )
+from .tiers import with_routing
 from .toml import Problem
 
 __all__ = ["find", "inspect", "load"]
@@ -63,6 +66,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
     "references": ReferenceSettings,
+    "resources": ResourceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
 }
@@ -77,6 +81,7 @@ _LISTS: Mapping[str, type[msgspec.Struct]] = {
 _TOP = [
     "adaptive",
     "advice",
+    "agents",
     "cache",
     "capture",
     "data_dir",
@@ -91,6 +96,7 @@ _TOP = [
     "prices",
     "providers",
     "references",
+    "resources",
     "routes",
     "server",
     "targets",
@@ -143,6 +149,8 @@ class _Reading:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.text = ""
+        self.tree: Mapping[str, Any] = {}
+        self.agents: agents.Read | None = None
         self.problems: list[Problem] = []
 
     def parse(self) -> dict[str, Any] | None:
@@ -158,7 +166,8 @@ class _Reading:
             self.problems.append(Problem(f"{self.path} is not UTF-8: {error.reason}.", "Save it as UTF-8."))
             return None
         try:
-            return tomllib.loads(self.text)
+            self.tree = tree = tomllib.loads(self.text)
+            return tree
         except tomllib.TOMLDecodeError as error:
             message, line = _toml_error(str(error), self.text)
             self.problems.append(self._at(line, f"This is not valid TOML: {message}.", "See https://toml.io."))
@@ -166,6 +175,36 @@ class _Reading:
 
     def report(self, path: toml.Path, message: str, remedy: str, severity: str = "error") -> None:
         self.problems.append(self._at(toml.line_of(self.text, path), message, remedy, severity))
+
+    def _report_both(self, wrong: tier_checks.Wrong) -> None:
+        """A problem of two settings that contradict each other is told with the lines of both."""
+        if wrong.path[0] == "agents" and self.agents is not None:
+            self.problems.append(self.agents.problem(wrong))
+            return
+        line = toml.line_of(self.text, wrong.path)
+        problem = self._at(line, wrong.message, wrong.remedy, wrong.severity)
+        other = toml.line_of(self.text, wrong.other) if wrong.other is not None else None
+        if other is not None and problem.line:
+            found = self._at(other, "", "")
+            quoted = f"line {other}: {found.line}\n    line {line}: {problem.line}"
+            problem = msgspec.structs.replace(problem, line=quoted)
+        self.problems.append(problem)
+
+    def _agents(self, name: Any) -> tuple[AgentRule, ...] | None:
+        """The rules of the file that `agents` names, beside the configuration."""
+        if name == "":
+            return ()
+        if not isinstance(name, str):
+            self.report(
+                ("agents",), f"agents must be the name of a file, not {name!r}.", 'Write agents = "agents.toml".'
+            )
+            return None
+        path = Path(name).expanduser()
+        if self.path is not None:
+            path = self.path.parent / path
+        self.agents = agents.read(path)
+        self.problems += self.agents.problems
+        return None if any(p.severity == "error" for p in self.agents.problems) else self.agents.rules
 
     def _at(self, line: int | None, message: str, remedy: str, severity: str = "error") -> Problem:
         if self.path is None or line is None:
@@ -188,6 +227,7 @@ class _Reading:
         for name, kind in _LISTS.items():
             if name in tree:
                 values[name] = self._list(kind, tree[name], name)
+        values["agents"] = self._agents(tree.get("agents", ""))
         values["prices"] = self._prices(tree.get("prices", []))
         values["providers"] = self._providers(tree.get("providers", {}), env)
         values["proxies"] = self._proxies(env)
@@ -207,6 +247,8 @@ class _Reading:
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, **usable)
         self._check(config, known=[*providers, *tree.get("providers", ())])
+        if "optimizers" not in tree:
+            config = msgspec.structs.replace(config, optimizers=with_routing(config))
         return config if len(usable) == len(values) and values["providers"] is not None else None
 
     def _table(self, kind: type[msgspec.Struct], value: Any, path: toml.Path) -> Any:
@@ -276,9 +318,14 @@ class _Reading:
         """What types cannot say: ranges, names that must exist, addresses that are doubtful."""
         self._check_ranges(config)
         names = sorted({*known, *known_providers.ALWAYS})
+        for wrong in tier_checks.problems(config, names, listed="optimizers" in self.tree):
+            self._report_both(wrong)
         for index, rule in enumerate(config.routes):
+            if not rule.provider and rule.to is None:
+                message = f"routes[{index}] says where {rule.model!r} comes from, but not where it goes."
+                self.report(("routes", index), message, 'Name a provider, or a virtual model: to = "auto".')
             for name in (rule.provider, *(fallback.partition("/")[0] for fallback in rule.fallbacks)):
-                if name not in names:
+                if name and name not in names:
                     where = ("routes", index, "provider" if name == rule.provider else "fallbacks")
                     self.report(
                         where, f"routes[{index}] names provider {name!r}, which is not there.", _add(name, names)
@@ -333,6 +380,8 @@ class _Reading:
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
         self._check_tools(config.tools)
+        for place, message, remedy, severity in local.problems(config):
+            self.report(place, message, remedy, severity)
         seen: set[str] = set()
         for index, rule in enumerate(config.optimizers):
             if not 0 <= rule.share <= 1:

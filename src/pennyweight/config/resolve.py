@@ -14,9 +14,10 @@ from ..backends.coalesce import Fuse
 from ..call import Target
 from ..hits import CacheRule
 from ..request import Wire
-from ..routing.settings import TargetTable, VirtualTable
-from ..routing.virtual import Candidate, Virtual
+from ..routing.settings import VirtualTable
+from ..routing.virtual import Virtual
 from .settings import Config, Provider, RouteRule
+from .tiers import choice, choices, matches, unserved
 
 __all__ = ["Resolved", "Resolver", "resolve"]
 
@@ -54,6 +55,7 @@ class Resolved(msgspec.Struct, frozen=True):
     cache: CacheRule = CacheRule("")
     fuse: Fuse | None = None  # what the rule says of sharing answers in flight
     virtual: Virtual | None = None  # the choice that the model's name stands for
+    refused: str = ""  # why no call for that model can be answered, in words for the caller
 
 
 class Resolver:
@@ -81,14 +83,18 @@ def resolve(config: Config, model: str, wire: Wire) -> Resolved:
     """Where a call for `model` that came in `wire` goes. Always an answer: an unknown model goes where that
     protocol's own clients would have sent it, its name unchanged.
     """
-    for rule in config.routes:
-        if _matches(rule.model, model):
-            return _by_rule(config.providers, rule, model, wire)
-    for table in config.virtual:
-        if table.name == model:
-            return _by_choice(config, table, wire)
+    known = choices(config)
+    rule = next((rule for rule in config.routes if rule.model == model), None)
+    if rule is None and model in known:
+        return _by_choice(config, known[model], wire)
+    rule = rule or next((rule for rule in config.routes if matches(rule.model, model)), None)
+    if rule is not None and rule.to is not None:
+        return _by_choice(config, known[rule.to], wire, rule)
+    if rule is not None:
+        return _by_rule(config.providers, rule, model, wire)
     provider, name, why = _choose(config.providers, model, wire)
-    return Resolved(_target(provider, name, wire), why=why)
+    refused = unserved(config, model, provider) if model == name else ""
+    return Resolved(_target(provider, name, wire), why=why, refused=refused)
 
 
 def _choose(providers: Mapping[str, Provider], model: str, wire: Wire) -> tuple[Provider, str, str]:
@@ -129,36 +135,20 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
     return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
 
 
-def _by_choice(config: Config, table: VirtualTable, wire: Wire) -> Resolved:
+def _by_choice(config: Config, table: VirtualTable, wire: Wire, rule: RouteRule | None = None) -> Resolved:
     """A virtual model: its reference is where the call goes, unless it is routed; the others stand in for it, the
     strongest first."""
-    known = {facts.target: facts for facts in config.targets}
-    tiers = [tier for tier in config.tiers if not table.tiers or tier.name in table.tiers]
-    candidates = tuple(
-        Candidate(_named(config.providers, name, wire), tier.name, rank, known.get(name) or TargetTable(name))
-        for rank, tier in enumerate(tiers)
-        for name in tier.targets
-    )
-    reference = _named(config.providers, table.reference or tiers[-1].targets[0], wire)
-    others = sorted(candidates, key=lambda candidate: -candidate.rank)
-    virtual = Virtual(
-        table.name,
-        table.aim,
-        candidates,
-        reference,
-        bar=table.bar,
-        task=table.task,
-        cascade=table.cascade,
-        peer=_named(config.providers, table.peer, wire) if table.peer else None,
-        shares=tuple((tier.name, tier.share) for tier in tiers if tier.share is not None),
-    )
-    fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != reference))
-    return Resolved(reference, fallbacks, f"virtual model {table.name!r}", CacheRule(table.name), virtual=virtual)
-
-
-def _named(providers: Mapping[str, Provider], name: str, wire: Wire) -> Target:
-    provider, _, model = name.partition("/")
-    return _target(providers[provider], model, wire)
+    found = choice(config, table, wire)
+    if isinstance(found, str):
+        natural = config.providers[_NATURAL[wire]]
+        return Resolved(_target(natural, table.name, wire), why=f"virtual model {table.name!r}", refused=found)
+    others = sorted((c for c in found.candidates if c.keyed), key=lambda candidate: -candidate.rank)
+    fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != found.reference))
+    why, kept, fuse = f"virtual model {table.name!r}", CacheRule(table.name), None
+    if rule is not None:
+        why, fuse = f"route {rule.model!r} to the virtual model {table.name!r}", rule.fuse
+        kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
+    return Resolved(found.reference, fallbacks, why, kept, fuse, virtual=found)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:
@@ -166,10 +156,3 @@ def _target(provider: Provider, model: str, wire: Wire) -> Target:
     if wire not in provider.urls:
         wire = Wire.OPENAI_CHAT if Wire.OPENAI_CHAT in provider.urls else provider.wires[0]
     return Target(provider.name, model, wire)
-
-
-def _matches(pattern: str, model: str) -> bool:
-    if "*" not in pattern:
-        return pattern == model
-    parts = [re.escape(part) for part in pattern.split("*")]
-    return re.fullmatch(".*".join(parts), model, re.DOTALL) is not None

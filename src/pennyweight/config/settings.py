@@ -17,6 +17,8 @@ from ..ledger.advice import Settings as AdviceSettings
 from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
+from ..routing.agents import AgentRule
+from ..routing.resources import ResourceSettings
 from ..routing.settings import TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
@@ -26,6 +28,7 @@ __all__ = [
     "SHADOW_FIRST",
     "AdaptiveSettings",
     "AdviceSettings",
+    "AgentRule",
     "Auth",
     "CacheSettings",
     "Capture",
@@ -40,6 +43,7 @@ __all__ = [
     "Provider",
     "ProviderTable",
     "Proxies",
+    "ResourceSettings",
     "RouteRule",
     "Secret",
     "Server",
@@ -175,12 +179,14 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls for a model that matches go to a provider. The first rule that matches wins.
 
     `model`: a name, `*` standing for any run of characters. `rename`: what the provider calls it; None: as asked.
+    `to`: a virtual model, in place of a provider.
     `fallbacks`: "provider" or "provider/model", asked in order when the ones before fail. `volatile`: its answers are
     never kept nor replayed. `ttl_s`: for how long they may be replayed; None: as each cache's own settings say.
     """
 
     model: str
-    provider: str
+    provider: str = ""
+    to: str | None = None
     rename: str | None = None
     fallbacks: tuple[str, ...] = ()
     volatile: bool = False
@@ -280,6 +286,7 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    agents: tuple[AgentRule, ...] = ()
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
@@ -298,6 +305,7 @@ class Config(msgspec.Struct, frozen=True):
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
     references: ReferenceSettings = ReferenceSettings()
+    resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()

@@ -164,11 +164,26 @@ class Front:
         headers = (*reply.headers, ("x-pennyweight-call", call.id))
         if call.facts.get("arm") == HOLDOUT:
             headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
+        if reply.ok and reply.asked_at is not None and (chosen := self._chosen(call, reply)):
+            headers += chosen
         if reply.content is not None:
             headers += self._told(reply)
             return HttpResponse(reply.status, headers, reply.content, reply.aclose)
         assert reply.chunks is not None
         return HttpResponse(reply.status, headers, reply.chunks, reply.aclose)
+
+    def _chosen(self, call: Call, reply: Reply) -> Headers:
+        """Which model answers, and of which tier, where the caller named a choice."""
+        virtual = self.app.virtual(call)
+        if virtual is None:
+            return ()
+        target = call.facts.get("answered")
+        if target is None:
+            routed = any(s.optimizer == "routing" and s.verdict is Verdict.ACCEPTED for s in reply.trail)
+            target = call.facts["routing"].option.target if routed else call.target
+        tier = next((c.tier for c in virtual.candidates if c.target == target), "")
+        told: Headers = (("x-pennyweight-model", f"{target.provider}/{target.model}"),)
+        return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
     def _told(self, reply: Reply) -> Headers:
         """Cost, saving and trail of a whole answer."""

@@ -14,7 +14,8 @@ import msgspec
 
 from ..call import Call, Identity, Target
 from ..config import Provider
-from ..errors import PennyweightError
+from ..config.tiers import choices
+from ..errors import NotFound, PennyweightError
 from ..request import Operation, Request, Wire
 
 if TYPE_CHECKING:
@@ -131,18 +132,23 @@ def _first(row: Row, *names: str) -> int | None:
 def merged(app: App, rows: Mapping[str, Iterable[Row]], wire: Wire) -> list[Row]:
     """One list of all providers, under the names by which a caller of that protocol reaches each model.
 
-    That is the model's own name where a call for it goes to that provider, else `provider/name`; names that a route
-    gives come first. A model that neither name reaches is left out. Facts that a provider tells of a model stay, in
-    the caller's protocol's shape.
+    That is the model's own name where a call for it goes to that provider, else `provider/name`; virtual models and
+    names that a route gives come first. A model that neither name reaches is left out. Facts that a provider tells of
+    a model stay, in the caller's protocol's shape.
     """
     found: dict[str, Row] = {}
+    for name in choices(app.config):
+        found[name] = _shaped({"id": name}, "pennyweight", wire)
     for rule in app.config.routes:
         if "*" not in rule.model:
             found.setdefault(rule.model, _shaped({"id": rule.model}, rule.provider, wire))
     for provider, of_provider in rows.items():
         for row in of_provider:
             for name in (row["id"], f"{provider}/{row['id']}"):
-                target = app.resolve(name, wire)
+                try:
+                    target = app.resolve(name, wire)
+                except NotFound:
+                    continue
                 if (target.provider, target.model) == (provider, row["id"]):
                     found.setdefault(name, _shaped(row | {"id": name}, provider, wire))
                     break

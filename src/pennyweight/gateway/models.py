@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from ..config.tiers import choices
 from ..errors import NotFound
 from ..front.endpoints import Endpoint, find
 from ..front.front import error_response
@@ -30,7 +31,7 @@ class ModelPages:
     """`find` gives the page, None where the provider's own list is the answer, byte for byte.
 
     That is so for a caller with a provider key of its own, who asks what that key can use, and where the provider of
-    the caller's protocol is the only one configured and no route gives a model another name; also where nothing is
+    the caller's protocol is the only one configured and no route or choice adds a name; also where nothing is
     configured, so that the error tells which key is missing.
     """
 
@@ -53,7 +54,7 @@ class ModelPages:
         """Whether a caller of this protocol can reach more than what its natural provider lists."""
         config = self._app.config
         configured = {name for name, provider in config.providers.items() if provider.configured}
-        if any("*" not in rule.model for rule in config.routes):
+        if any("*" not in rule.model for rule in config.routes) or choices(config):
             return True
         natural = "anthropic" if wire is Wire.ANTHROPIC_MESSAGES else "openai"
         return bool(configured - {natural})

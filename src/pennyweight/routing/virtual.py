@@ -13,12 +13,14 @@ __all__ = ["Candidate", "Live", "Lookout", "Virtual"]
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One target that may answer. `rank`: of its tier among the virtual model's own, 0 the cheapest."""
+    """One target that may answer. `rank`: of its tier among the virtual model's own, 0 the cheapest. keyed: the gateway
+    can ask it with a key of its own, or it needs none."""
 
     target: Target
     tier: str
     rank: int
     facts: TargetTable
+    keyed: bool = True
 
 
 class Virtual(msgspec.Struct, frozen=True):

@@ -1,0 +1,9 @@
+"""Local model servers: what they have loaded, what that takes, and who makes room for a call.
+
+`Machine` asks Ollama, llama-swap and llama-server in the background and is a Backend around the calls that go there.
+"""
+
+from .machine import Machine, Place, State
+from .room import Room
+
+__all__ = ["Machine", "Place", "Room", "State"]

@@ -1,0 +1,307 @@
+"""The optimizer `routing`: of the targets that a virtual model stands for, the one to ask for this call, and why.
+
+Hard constraints and the state of the moment exclude; of what is left the choice follows the virtual model's aim. All
+that decides is pure (`pennyweight.routing`); here it is asked in order. Calls for real models pass at the cost of one
+lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ...call import Call, Outcome, Proposal, Route, Rungs, Target, abstain
+from ...economy import Foreseen, Held, Worth
+from ...errors import BadRequest
+from ...money import PicoUSD
+from ...protocols import Clock
+from ...request import Charge, Operation, Usage
+from ...routing.agents import Agents
+from ...routing.choose import Asked, Chances, Choice, Option, choose, strong_after
+from ...routing.constraints import Needs, excluded, known, needs
+from ...routing.settings import TargetTable
+from ...routing.shares import Shares
+from ...routing.speeds import Speeds
+from ...routing.tasks import Tasks
+from ...routing.virtual import Candidate, Lookout, Virtual
+
+__all__ = ["Parts", "Routing", "Settings", "build"]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """wait_s: a target that would have to be waited for longer is not asked while another can be."""
+
+    wait_s: float = 30.0
+
+
+class Book(Protocol):
+    """What this optimizer needs of a price book."""
+
+    def cost(self, charge: Charge) -> PicoUSD | None: ...
+
+
+class Economy(Protocol):
+    """What this optimizer needs of the economy: where a conversation is, and what its caches make of another target."""
+
+    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None: ...
+
+    def held(self, call: Call, *, at: float) -> Held | None: ...
+
+    def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None: ...
+
+    def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None: ...
+
+
+class Parts(Protocol):
+    """What this optimizer needs of the App."""
+
+    @property
+    def virtual(self) -> Callable[[Call], Virtual | None]: ...
+    @property
+    def lookout(self) -> Lookout: ...
+    @property
+    def pressure(self) -> Callable[[Call], float]: ...
+    @property
+    def chances(self) -> Chances: ...
+    @property
+    def agents(self) -> Agents: ...
+    @property
+    def book(self) -> Book: ...
+    @property
+    def economy(self) -> Economy: ...
+    @property
+    def clock(self) -> Clock: ...
+
+
+def build(settings: Settings, parts: Parts) -> Routing:
+    return Routing(settings, parts)
+
+
+class Routing:
+    """An Optimizer that proposes a Route. `call.facts["routing"]` tells how it chose, `["fallbacks"]` who is next."""
+
+    name = "routing"
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._tasks = Tasks()
+        self._shares = Shares()
+        self._speeds = Speeds()
+        self._facts: dict[Candidate, TargetTable] = {}
+
+    async def propose(self, call: Call) -> Proposal | None:
+        virtual = self._virtual(call)
+        if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
+            return None
+        at = self._parts.clock.monotonic()
+        asked_for = self.needs(call, at)
+        if asked_for is None:
+            return None
+        asked = self._asked(call, virtual, asked_for)
+        choice = self.choose(call, virtual, asked_for, asked, at)
+        call.facts[ROUTING] = choice
+        option = choice.option
+        if option is None:
+            abstain(call, self.name, choice.why)
+            return None
+        call.facts[FALLBACKS] = _next(choice, option)
+        if option.target == call.target:
+            abstain(call, self.name, choice.why)
+            return None
+        return self._proposal(call, virtual, asked_for, asked, choice, option)
+
+    def needs(self, call: Call, at: float) -> Needs | None:
+        """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
+        found = needs(call.original)
+        if found is None or found.images:
+            return found
+        try:
+            seen = self._parts.economy.look(call, at=at, small=True)
+        except BadRequest:
+            return None
+        return (
+            found if seen is None else msgspec.structs.replace(found, prompt_tokens=round(seen.forecast.prompt_tokens))
+        )
+
+    def choose(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> Choice:
+        """Which target the call goes to, with all that were looked at. What a switch would lose of the conversation's
+        caches rules a target out as long as only its price speaks for it."""
+        held = self._parts.economy.held(call, at=at)
+        locked = held if held is not None and held.locked else None
+        rule = self._parts.agents.of(call.identity.agent)
+        options = self._options(call, virtual, asked_for, asked, at)
+        pressure = self._parts.pressure(call)
+        shares = self._shares.of(virtual.name) if virtual.shares else None
+        refused: set[Target] = set()
+        while True:
+            choice = choose(
+                virtual,
+                asked,
+                options,
+                tier=rule.tier if rule is not None else "",
+                pressure=pressure,
+                shares=shares,
+                held=locked.target if locked is not None else None,
+                held_why=locked.why if locked is not None else "",
+            )
+            option = choice.option
+            if option is None or not choice.money or option.target == call.target:
+                return choice
+            if option.target in refused:  # nothing else can take the call
+                return msgspec.structs.replace(choice, money=False)
+            worth = self._parts.economy.reroute(call, option.target, at=at)
+            if worth is None or (not worth.refused and worth.total > 0):
+                return choice
+            why = worth.refused or "it would cost more than it saves"
+            refused.add(option.target)
+            options = [
+                msgspec.structs.replace(o, excluded=why, rests=True) if o.target == option.target else o
+                for o in options
+            ]
+
+    async def settle(self, outcome: Outcome) -> None:
+        call = outcome.call
+        virtual = self._virtual(call)
+        charges = outcome.done.charges
+        if virtual is None or not charges or outcome.abandoned or outcome.status != 200:
+            return
+        last = charges[-1]
+        if outcome.ttft_s is not None and len(charges) == 1 and outcome.done.complete:
+            self._speeds.answered(
+                last.provider,
+                last.model,
+                ttft_s=outcome.ttft_s,
+                latency_s=outcome.latency_s,
+                output_tokens=last.usage.output_tokens,
+            )
+        for candidate in virtual.candidates:
+            if (candidate.target.provider, candidate.target.model) == (last.provider, last.model):
+                self._shares.took(virtual.name, candidate.tier)
+                break
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+    def _virtual(self, call: Call) -> Virtual | None:
+        try:
+            return self._parts.virtual(call)
+        except BadRequest:  # the upstream's to refuse
+            return None
+
+    # --- what the choice is made of ---------------------------------------------------------------------------
+
+    def _asked(self, call: Call, virtual: Virtual, asked_for: Needs) -> Asked:
+        """Of the type that the virtual model or the agent has, else as the call tells; a side call is always one."""
+        rule = self._parts.agents.of(call.identity.agent)
+        task, text = self._tasks.told(call.original, housekeeping=call.identity.housekeeping)
+        kind: str = task.type
+        if kind != "side":
+            kind = virtual.task or (rule.task if rule is not None else "") or kind
+        output = float(task.expected_output_tokens or _USUAL_OUTPUT_TOKENS)
+        most = asked_for.output_tokens
+        return Asked(kind, task.complexity, output if most is None else min(output, most), text)
+
+    def _options(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> list[Option]:
+        chances = self._parts.chances.of(call, asked, virtual.candidates)
+        options = []
+        for candidate, chance in zip(virtual.candidates, chances, strict=True):
+            facts = self._facts.get(candidate)
+            if facts is None:
+                if len(self._facts) >= _REMEMBERED:
+                    self._facts.clear()
+                facts = self._facts[candidate] = known(candidate)
+            why = excluded(asked_for, candidate, facts) or self._keyless(call, candidate)
+            now = "" if why else self._not_now(candidate.target)
+            options.append(
+                Option(
+                    candidate,
+                    chance.success,
+                    None if why else self._cost(call, candidate.target, asked_for, asked, at),
+                    0.0 if why else self._seconds(candidate.target, asked.output_tokens),
+                    why or now,
+                    rests=bool(now),
+                    seen=chance.seen,
+                )
+            )
+        return options
+
+    @staticmethod
+    def _keyless(call: Call, candidate: Candidate) -> str:
+        if candidate.keyed or (call.credential is not None and candidate.target.provider == call.target.provider):
+            return ""
+        return f"there is no key for {candidate.target.provider}"
+
+    def _not_now(self, target: Target) -> str:
+        live = self._parts.lookout(target)
+        if live.resting:
+            return "it failed lately and rests"
+        if live.quota_left is not None and live.quota_left <= 0:
+            return "its quota is used up"
+        if not live.fits:
+            return "there is no memory for it now"
+        if live.wait_s + live.load_s > self._settings.wait_s:
+            return f"it would have to be waited for ({live.wait_s + live.load_s:.0f} s)"
+        return ""
+
+    def _seconds(self, target: Target, output_tokens: float) -> float:
+        live = self._parts.lookout(target)
+        return live.wait_s + live.load_s + self._speeds.seconds(target, output_tokens)
+
+    def _cost(self, call: Call, target: Target, asked_for: Needs, asked: Asked, at: float) -> float | None:
+        """With what is in the target's cache now, and the calls that will follow; else by the price alone."""
+        found = self._parts.economy.cost_at(call, target, at=at, output_tokens=asked.output_tokens)
+        if found is not None:
+            return found
+        usage = Usage(input_tokens=asked_for.prompt_tokens, output_tokens=round(asked.output_tokens), counted=True)
+        return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
+
+    def _peer(self, virtual: Virtual, choice: Choice, asked_for: Needs) -> Target | None:
+        """The one whose agreement is asked for, where it can take the call now and is not the one who answers."""
+        peer, option = virtual.peer, choice.option
+        if peer is None or (option is not None and option.target == peer):
+            return None
+        listed = next((o for o in choice.options if o.target == peer), None)
+        if listed is not None:
+            return None if listed.excluded else peer
+        beside = Candidate(peer, "", 0, TargetTable(f"{peer.provider}/{peer.model}"))
+        return None if excluded(asked_for, beside, known(beside)) or self._not_now(peer) else peer
+
+    def _proposal(
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, choice: Choice, option: Option
+    ) -> Proposal:
+        reference = next((o for o in choice.options if o.target == call.target), None)
+        unable = reference is not None and bool(reference.excluded)
+        saving = None
+        if reference is not None and not (reference.guessed or option.guessed or unable):
+            saving = max(round((reference.cost or 0.0) - (option.cost or 0.0)), 0)
+        rungs = None
+        if virtual.cascade and (strong := strong_after(choice)):
+            rungs = Rungs(strong, self._peer(virtual, choice, asked_for), asked.task)
+        return Proposal(
+            Route(option.target, rungs=rungs),
+            saving=saving or 0,
+            why=choice.why,
+            level="safe",  # the caller named no model, but left the choice to us
+            forced=not choice.money or saving is None,
+        )
+
+
+ROUTING = "routing"
+"""The key of `Call.facts` under which the choice stands: a `pennyweight.routing.choose.Choice`."""
+
+FALLBACKS = "fallbacks"
+"""The key of `Call.facts` under which the targets stand that may take the call after its own, in order."""
+
+_REMEMBERED = 4_096
+_USUAL_OUTPUT_TOKENS = 400.0
+
+
+def _next(choice: Choice, option: Option) -> tuple[Target, ...]:
+    """Who is asked when the chosen one fails: those at least as likely right, the nearest first, then the others, and
+    those that rest or lack a quota last. What cannot take the call is not among them."""
+    able = [o for o in choice.options if o.target != option.target and (o.rests or not o.excluded)]
+    able.sort(key=lambda o: (bool(o.excluded), o.success < option.success, abs(o.success - option.success)))
+    return tuple(dict.fromkeys(o.target for o in able))

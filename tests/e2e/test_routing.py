@@ -1,0 +1,235 @@
+"""Virtual models through the real gateway: every protocol, streams, a tier that is down, a quota that runs out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.protocols import ALL, CHAT, MESSAGES, Protocol, protocol_of, stream_end, stream_start, whole
+from tests.e2e.rig import (
+    LINES_HEAD,
+    STREAM_HEAD,
+    Answered,
+    Asked,
+    Process,
+    Upstream,
+    chunk,
+    gateway,
+    http,
+    read_answer,
+)
+
+TIERS = """
+[[tiers]]
+name = "cheap"
+targets = ["openai/gpt-5-mini"]
+[[tiers]]
+name = "frontier"
+targets = ["anthropic/claude-opus-4-6"]
+[[virtual]]
+name = "easy"
+bar = 0.1
+[resources]
+watch = false
+"""
+
+
+class Provider:
+    """Answers for all models but those that are down; a stream goes on after its head when `go` is set."""
+
+    def __init__(self) -> None:
+        self.down: set[str] = set()
+        self.status = 503
+        self.go = threading.Event()
+        self.go.set()
+
+    async def __call__(self, asked: Asked) -> None:
+        protocol, model = protocol_of(asked.target), asked.model
+        if model in self.down:
+            asked.writer.write(http(self.status, b'{"error":{"message":"no","type":"x"}}', retry_after="2"))
+            return
+        if not asked.streams:
+            asked.writer.write(http(200, whole(protocol, model)))
+            return
+        asked.writer.write(LINES_HEAD if protocol.name == "ollama" else STREAM_HEAD)
+        for event in stream_start(protocol, model):
+            asked.writer.write(chunk(event))
+        await asked.writer.drain()
+        await asyncio.to_thread(self.go.wait, 10)
+        asked.writer.write(b"".join(map(chunk, stream_end(protocol, model))) + b"0\r\n\r\n")
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+def upstream(provider: Provider) -> Iterator[Upstream]:
+    with Upstream(provider) as upstream:
+        yield upstream
+
+
+def body(protocol: Protocol, model: str, text: str = "hi", **more: Any) -> dict[str, Any]:
+    found = protocol.body("", **more) | {"model": model}
+    if "messages" in found:
+        found["messages"] = [{"role": "user", "content": text}]
+    else:
+        found["input"] = text
+    return found
+
+
+def ask(process: Process, protocol: Protocol, model: str, text: str = "hi", **more: Any) -> Answered:
+    return process.ask(protocol.path, body(protocol, model, text, **more))
+
+
+def asked_models(upstream: Upstream) -> list[str]:
+    return [asked.model for asked in upstream.seen if asked.method == "POST"]
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=lambda one: one.name)
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_protocol_can_name_a_choice(tmp_path: Path, upstream: Upstream, protocol: Protocol, stream: bool) -> None:
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        easy = ask(process, protocol, "easy", stream=stream)
+        best = ask(process, protocol, "auto:best", stream=stream)
+        rows = process.receipts(2)
+    assert (easy.status, best.status) == (200, 200), (easy.body, best.body)
+    assert b"hi" in easy.body or b"word" in easy.body
+    assert easy.headers["x-pennyweight-model"] == "openai/gpt-5-mini"
+    assert easy.headers["x-pennyweight-tier"] == "cheap"
+    assert best.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
+    assert asked_models(upstream) == ["gpt-5-mini", "claude-opus-4-6"]
+    assert sorted((row["model"], row["target_model"]) for row in rows) == [
+        ("auto:best", "claude-opus-4-6"),
+        ("easy", "gpt-5-mini"),
+    ]
+
+
+def test_real_names_pass_and_carry_no_such_header(tmp_path: Path, upstream: Upstream) -> None:
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        answered = ask(process, CHAT, "gpt-5-real")
+    assert asked_models(upstream) == ["gpt-5-real"]
+    assert "x-pennyweight-model" not in answered.headers
+
+
+def test_a_real_name_may_be_sent_to_a_choice(tmp_path: Path, upstream: Upstream) -> None:
+    config = TIERS + '[[routes]]\nmodel = "gpt-4"\nto = "auto:best"\n'
+    with gateway(tmp_path, upstream, config=config) as process:
+        answered = ask(process, CHAT, "gpt-4")
+    assert answered.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
+
+
+def test_a_tier_that_is_down_is_left_for_the_next_and_then_not_asked(
+    tmp_path: Path, upstream: Upstream, provider: Provider
+) -> None:
+    provider.down = {"gpt-5-mini"}
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        first = ask(process, CHAT, "easy", "one")
+        second = ask(process, CHAT, "easy", "two")
+        third = ask(process, CHAT, "easy", "three", stream=True)
+    assert [a.status for a in (first, second, third)] == [200, 200, 200]
+    assert first.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
+    assert asked_models(upstream) == ["gpt-5-mini"] + ["claude-opus-4-6"] * 3
+
+
+def test_without_any_live_target_the_providers_own_words_come_back(
+    tmp_path: Path, upstream: Upstream, provider: Provider
+) -> None:
+    provider.down = {"gpt-5-mini", "claude-opus-4-6"}
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        answered = ask(process, CHAT, "easy")
+    assert answered.status == 503
+    assert CHAT.error(answered.body) == "no"
+
+
+QUOTA = TIERS + '[[targets]]\ntarget = "openai/gpt-5-mini"\nper_day = 2\n'
+
+
+def test_beyond_its_quota_a_target_is_not_asked_and_a_restart_does_not_forget(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    with gateway(tmp_path, upstream, config=QUOTA) as process:
+        told = [ask(process, CHAT, "easy", str(n)).headers["x-pennyweight-tier"] for n in range(3)]
+        real = ask(process, CHAT, "gpt-5-mini", "no choice")
+    with gateway(tmp_path, upstream, config=QUOTA) as process:
+        told.append(ask(process, CHAT, "easy", "again").headers["x-pennyweight-tier"])
+    assert told == ["cheap", "cheap", "frontier", "frontier"]
+    assert real.status == 429
+    assert "The quota of openai/gpt-5-mini is used up" in CHAT.error(real.body)
+    assert int(real.headers["retry-after"]) > 0
+    assert asked_models(upstream) == ["gpt-5-mini"] * 2 + ["claude-opus-4-6"] * 2
+
+
+def test_a_quota_that_runs_out_in_mid_stream_leaves_the_stream_alone(
+    tmp_path: Path, upstream: Upstream, provider: Provider
+) -> None:
+    provider.go.clear()
+    with gateway(tmp_path, upstream, config=QUOTA.replace("per_day = 2", "per_day = 1")) as process:
+        sock = process.connect()
+        raw = json.dumps(body(CHAT, "easy", stream=True)).encode()
+        sock.sendall(
+            f"POST {CHAT.path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n\r\n".encode() + raw
+        )
+        assert sock.recv(1, socket.MSG_PEEK)
+        elsewhere = ask(process, CHAT, "easy", "two")
+        provider.go.set()
+        streamed = read_answer(sock)
+        sock.close()
+    assert elsewhere.headers["x-pennyweight-tier"] == "frontier"
+    assert (streamed.status, streamed.complete) == (200, True)
+    assert b"[DONE]" in streamed.body
+
+
+def test_a_refusal_teaches_what_is_left(tmp_path: Path, upstream: Upstream, provider: Provider) -> None:
+    provider.down, provider.status = {"gpt-5-mini"}, 429
+    config = QUOTA.replace("per_day = 2", "per_minute = 60")
+    with gateway(tmp_path, upstream, config=config) as process:
+        told = [ask(process, CHAT, "easy", str(n)).headers["x-pennyweight-tier"] for n in range(2)]
+    assert told == ["frontier", "frontier"]
+    assert asked_models(upstream).count("gpt-5-mini") == 1
+
+
+@pytest.mark.parametrize("protocol", [CHAT, MESSAGES], ids=lambda one: one.name)
+def test_choices_are_listed_beside_models(tmp_path: Path, upstream: Upstream, protocol: Protocol) -> None:
+    headers = {"anthropic-version": "2023-06-01"} if protocol is MESSAGES else {}
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        listed = process.ask("/v1/models", method="GET", headers=headers).json()["data"]
+        one = process.ask("/v1/models/auto", method="GET", headers=headers).json()
+    names = [row["id"] for row in listed]
+    assert {"auto", "auto:cheap", "auto:best", "coding", "reasoning", "fast", "quality", "easy"} <= set(names)
+    assert "local" not in names
+    assert one["id"] == "auto"
+    assert all(row.get("type") == "model" or row.get("object") == "model" for row in listed)
+
+
+@pytest.mark.parametrize("protocol", [one for one in ALL if one.name != "ollama"], ids=lambda one: one.name)
+def test_without_tiers_a_choice_is_an_error_that_names_the_remedy(
+    tmp_path: Path, upstream: Upstream, protocol: Protocol
+) -> None:
+    env = {"OPENAI_API_KEY": "sk-x", "ANTHROPIC_API_KEY": "sk-y"}
+    with Process(tmp_path, env) as process:
+        answered = ask(process, protocol, "auto")
+    assert answered.status == 404
+    assert "[[tiers]]" in protocol.error(answered.body)
+
+
+def test_optimize_off_goes_to_the_reference(tmp_path: Path, upstream: Upstream) -> None:
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        process.ask(CHAT.path, body(CHAT, "easy"), {"x-pennyweight-optimize": "off"})
+    assert asked_models(upstream) == ["claude-opus-4-6"]
+
+
+def test_a_call_with_an_image_goes_where_it_is_seen(tmp_path: Path, upstream: Upstream) -> None:
+    config = TIERS + '[[targets]]\ntarget = "openai/gpt-5-mini"\nimages = false\n'
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
+    with gateway(tmp_path, upstream, config=config) as process:
+        sent = body(CHAT, "easy") | {"messages": [{"role": "user", "content": [image]}]}
+        answered = process.ask(CHAT.path, sent)
+    assert answered.headers["x-pennyweight-tier"] == "frontier"
