@@ -17,25 +17,34 @@ from pathlib import Path
 
 import msgspec
 
-from pennyweight.call import Call, Identity, Outcome, Proposal, Route, Target
+from pennyweight.call import Call, Identity, Target
+from pennyweight.capture.format import PATHS
 from pennyweight.economy import Economy
 from pennyweight.money import cost
+from pennyweight.optimizers.routing.optimizer import Routing, Settings
 from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.prefix import Blocks
 from pennyweight.prices.book import PriceBook, open_book
 from pennyweight.prices.caching import CacheBook
 from pennyweight.replay.offline import TapeClock
-from pennyweight.request import Charge, Request, Usage, Wire
+from pennyweight.request import Request, Usage, Wire
+from pennyweight.routing.agents import Agents
+from pennyweight.routing.choose import Asked, Chance
+from pennyweight.routing.settings import TargetTable
+from pennyweight.routing.virtual import Candidate, Live, Virtual
 from pennyweight.testing.backend import ScriptedBackend
 from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
+from pennyweight.wire import translate
 
-from .session_plays import PACES, Play, easy_turns, paced, plays
 from .result import progress, report
+from .session_plays import PACES, Play, easy_turns, paced, plays
 
 TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0"}
 PAIRS = (
+    "openai/gpt-5.5>openai/gpt-5-nano",
+    "openai/gpt-5.5>openai/gpt-5-mini",
     "anthropic/claude-opus-4-6>minimax/MiniMax-M2",
     "anthropic/claude-opus-4-6>anthropic/claude-haiku-4-5",
     "anthropic/claude-sonnet-4-6>minimax/MiniMax-M2",
@@ -43,7 +52,7 @@ PAIRS = (
     "openai/gpt-5>openai/gpt-5-mini",
     "anthropic/claude-sonnet-4-6>anthropic/claude-haiku-4-5",
 )
-WIRES = {"anthropic": Wire.ANTHROPIC_MESSAGES, "minimax": Wire.ANTHROPIC_MESSAGES}
+WIRES = {"anthropic": Wire.ANTHROPIC_MESSAGES}
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -57,9 +66,11 @@ class Pair(msgspec.Struct, frozen=True):
 
 def pair(text: str) -> Pair:
     strong, _, cheap = text.partition(">")
-    wire = WIRES.get(strong.partition("/")[0], Wire.OPENAI_CHAT)
-    told = [Target(name.partition("/")[0], name.partition("/")[2], wire) for name in (strong, cheap)]
-    return Pair(*told)
+    targets = []
+    for name in (strong, cheap):
+        provider, _, model = name.partition("/")
+        targets.append(Target(provider, model, WIRES.get(provider, Wire.OPENAI_CHAT)))
+    return Pair(*targets)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -81,28 +92,44 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Oracle:
-    """Knows of each turn whether the cheap model can do it; otherwise the routing that the gateway ships."""
+    """Chances of one turn: the cheap model does it, or it does not."""
 
-    name = "routing"
-
-    def __init__(self, economy: Economy, clock: TapeClock, pair: Pair) -> None:
-        self._economy, self._clock, self._pair = economy, clock, pair
+    def __init__(self) -> None:
         self.easy = False
 
-    async def propose(self, call: Call) -> Proposal | None:
-        held = self._economy.held(call, at=self._clock.monotonic())
-        if held is not None and held.locked:
-            target = held.target
-        else:
-            target = self._pair.cheap if self.easy else self._pair.strong
-        if target == call.target:
-            return None
-        return Proposal(Route(target), saving=1, level="safe", forced=held is not None and held.locked)
+    def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
+        return [Chance(1.0 if candidate.rank or self.easy else 0.0) for candidate in candidates]
 
-    async def settle(self, outcome: Outcome) -> None: ...
 
-    def wants_response(self, call: Call) -> bool:
-        return False
+class Parts(msgspec.Struct, frozen=True):
+    """What the optimizer `routing` is given by an App."""
+
+    clock: TapeClock
+    economy: Economy
+    book: PriceBook
+    chances: Oracle
+    choice: Virtual
+    agents: Agents = Agents()
+
+    def virtual(self, _call: Call) -> Virtual:
+        return self.choice
+
+    def lookout(self, _target: Target) -> Live:
+        return Live()
+
+    def pressure(self, _call: Call) -> float:
+        return 0.0
+
+
+def choice(one: Pair) -> Virtual:
+    """The virtual model `auto` of two tiers."""
+    able = {"context_tokens": 10_000_000, "tools": True, "images": True, "json_schema": True, "reasoning": True}
+    named = [(one.cheap, "cheap"), (one.strong, "frontier")]
+    candidates = tuple(
+        Candidate(target, tier, rank, TargetTable(f"{target.provider}/{target.model}", **able))
+        for rank, (target, tier) in enumerate(named)
+    )
+    return Virtual("auto", "balanced", candidates, one.strong, bar=0.5)
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -124,9 +151,15 @@ async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pai
     count = BpeTokenizer().count
     book, clock = open_book(None), TapeClock()
     economy = Economy(blocks=Blocks(count=count), caches=CacheBook(), prices=book.price)
-    oracle = Oracle(economy, clock, one)
+    oracle = Oracle()
+    routing = Routing(Settings(), Parts(clock, economy, book, oracle, choice(one)))
     pipeline = Pipeline(
-        [(oracle, Flag())], ScriptedBackend([]), submit=lambda outcome: None, clock=clock, economy=economy, propose_s=5.0
+        [(routing, Flag())],
+        ScriptedBackend([]),
+        submit=lambda outcome: None,
+        clock=clock,
+        economy=economy,
+        propose_s=5.0,
     )
     found = []
     for number, play in enumerate(sessions):
@@ -137,12 +170,12 @@ async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pai
             at = t + number * 86_400.0
             clock.wind(at)
             oracle.easy = (play.name, said.turn) in easy
-            request = Request(play.wire, msgspec.json.encode(said.body))
+            request = Request(play.wire, msgspec.json.encode(said.body), path=PATHS[play.wire])
             identity = Identity("local", f"{play.name}", agent=play.corpus, housekeeping=said.chore)
             call = Call(f"c{number}", identity, request, request, one.strong, at, "max")
-            alone = _usage(before, said.body, one.strong, at, said.output_tokens)
+            alone = _usage(before, request, one.strong, at, said.output_tokens)
             call, _ = await pipeline.consult(call)
-            usage = _usage(after, call.request.body, call.target, at, said.output_tokens)
+            usage = _usage(after, call.request, call.target, at, said.output_tokens)
             pipeline.follow(call, usage)
             for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
                 sums[side] += _cost(book, target, billed, at)
@@ -153,14 +186,15 @@ async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pai
             in_loops += said.inside and switched
             last.pop(said.turn, None)
             last[said.turn] = call.target.model
-        found.append(
-            Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, switches, in_loops)
-        )
+        found.append(Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, switches, in_loops))
     return found
 
 
-def _usage(cache: PrefixCache, body: dict[str, object], target: Target, at: float, output: int) -> Usage:
-    usage = cache.account(target.wire, {**body, "model": target.model}, at=at)
+def _usage(cache: PrefixCache, request: Request, target: Target, at: float, output: int) -> Usage:
+    """As the provider bills it, in the protocol that it speaks."""
+    if request.wire is not target.wire:
+        request = translate.request(request, target.wire, model=target.model).request
+    usage = cache.account(target.wire, {**request.body, "model": target.model}, at=at)
     return msgspec.structs.replace(usage, output_tokens=output)
 
 
@@ -219,7 +253,9 @@ def tell(results: Sequence[tuple[Task, Sequence[Session]]], data: Sequence[str])
                 **{corpus: round(_saving(sessions), 3) for corpus, sessions in by.items()},
             }
             routed, reach = sum(s.routed for s in own), sum(s.reachable for s in own)
-            progress(f"{name:75} {pace:14} {_saving(own):7.1%} worst {rows[f'{name} {pace}']['worst']} {routed}/{reach}")
+            progress(
+                f"{name:75} {pace:14} {_saving(own):7.1%} worst {rows[f'{name} {pace}']['worst']} {routed}/{reach}"
+            )
     over = sorted((s for s in every if s.ratio > 1.0), key=lambda s: -s.ratio)[:10]
     return report(
         "session_cost", data=list(data), figures=figures, targets=TARGETS, rows=rows,

@@ -89,7 +89,9 @@ def _recording(path: Path, wire: Wire) -> Play | None:
             return None
         output = sum(map(_count, shapes.output_texts(call.wire, call.answer))) if call.answer is not None else 0
         calls.append(memory.said(told, wire, call.at or call.t, output, housekeeping(call.request)))
-    return Play(f"{path.parent.name}/{path.name.partition('.')[0]}", f"recordings/{path.parent.name}", wire, tuple(calls))
+    return Play(
+        f"{path.parent.name}/{path.name.partition('.')[0]}", f"recordings/{path.parent.name}", wire, tuple(calls)
+    )
 
 
 def _trajectory(session: Any, path: Path, wire: Wire) -> Play | None:

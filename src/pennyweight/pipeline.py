@@ -24,7 +24,7 @@ from .call import (
     Target,
     Verdict,
 )
-from .economy import REFERENCE, Economy, Foreseen, Worth, baseline
+from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
@@ -169,7 +169,9 @@ class Pipeline:
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
         if isinstance(action, Route):
-            call.facts.setdefault(REFERENCE, call.target)
+            reference = call.facts.setdefault(REFERENCE, call.target)
+            if action.target != reference:
+                action = msgspec.structs.replace(action, params=(*apart(call.request), *action.params))
         if not isinstance(action, Rewrite):
             return call.apply(action)
         request = _edited(call, action)

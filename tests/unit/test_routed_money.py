@@ -264,11 +264,36 @@ def test_signed_reasoning_holds_a_conversation_where_it_is() -> None:
     assert (gateway.routes.held.target, gateway.routes.held.locked) == (STRONG, True)
 
 
-def test_what_would_sign_reasoning_does_not_begin_elsewhere() -> None:
-    gateway = Gateway(lambda call: CHEAP, forced=False)
-    receipt, _ = gateway.ask(turns(1, size=1_500), thinking={"type": "enabled", "budget_tokens": 1_024})
-    assert (receipt.target_model, "sign its reasoning" in receipt.trail[0].why) == (CLAUDE, True)
-    assert gateway.ask(turns(1, size=1_500), session="t", thinking={"type": "disabled"})[0].target_model == CHEAP.model
+def test_elsewhere_it_thinks_nothing_that_would_hold_it_there() -> None:
+    gateway = Gateway(by_turn(CHEAP, None), forced=False)
+    fields = {
+        "thinking": {"type": "enabled", "budget_tokens": 1_024},
+        "output_config": {"effort": "high", "format": {"type": "json_schema"}},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015"}]},
+    }
+    receipt, alone = gateway.ask(turns(1, size=1_500), **fields)
+    assert (receipt.target_model, receipt.baseline) == (CHEAP.model, pytest.approx(alone, rel=0.001))
+    sent = gateway.provider.sent[-1].body
+    assert ("thinking" in sent, "context_management" in sent, sent["output_config"]) == (
+        False,
+        False,
+        {"format": {"type": "json_schema"}},
+    )
+    receipt, alone = gateway.ask(turns(2, size=1_500), **fields)
+    assert gateway.provider.sent[-1].body["thinking"] == fields["thinking"]
+    assert receipt.baseline == pytest.approx(alone, rel=0.001)
+
+
+def test_a_responses_session_that_carries_its_reasoning_along_does_not_begin_elsewhere() -> None:
+    gateway = Gateway(lambda call: CHEAP)
+    body = {"model": "auto", "input": words(1_500), "include": ["reasoning.encrypted_content"]}
+    call = make_call(json.dumps(body).encode(), wire=Wire.OPENAI_RESPONSES, session="s", model=CLAUDE)
+    worth = gateway.economy.reroute(call, CHEAP, at=0.0)
+    assert worth is not None
+    assert "sign its reasoning" in worth.refused
+    worth = gateway.economy.reroute(call, CHEAP, at=0.0, forced=True)
+    assert worth is not None
+    assert worth.refused == ""
 
 
 def test_what_the_way_back_may_cost_must_be_covered() -> None:

@@ -3,7 +3,7 @@
 Two questions. Does it pay: as far as can be foreseen, with the cache that each model has of it? And may it be done:
 is all that it could cost covered, whatever follows? A switch leaves the reference's cache to lapse, and the next hard
 turn writes there anew what it would have read. So a conversation goes away from its reference only if that is covered
-by what routing has saved in its session and what this call saves surely, its answer left out. Then a session costs at
+by what routing has saved in its session and what this call saves surely, be its answer ever so short. Then a session costs at
 no time more than it would have at its reference alone.
 """
 
@@ -14,13 +14,14 @@ import re
 import msgspec
 
 from ..habits import LATER_S
-from ..request import Request, Usage, Wire
+from ..request import DELETE, Edit, Request, Usage, Wire
 from ..warmth import Forecast
 from .foreseen import Elsewhere, Foreseen, Rates, Worth
 from .journeys import Journey
 from .pricing import cost_ahead, cost_now, growth_tokens
 
 __all__ = [
+    "apart",
     "binds",
     "elsewhere",
     "foreseen_saving",
@@ -35,7 +36,7 @@ __all__ = [
 
 _USUAL_OUTPUT_TOKENS = 400.0
 _RETURNS = 0.5  # of switches: what is done elsewhere is read by the reference later on
-_OFF = 1.02  # forecasts of tokens are off by so much: what could be lost counts for more
+_SHORTEST_TOKENS = 10.0  # of an answer: a call of a tool, a sentence
 
 
 def switch(seen: Foreseen, there: Foreseen, output_tokens: float) -> Worth:
@@ -56,8 +57,9 @@ def switch_refused(seen: Foreseen, there: Foreseen, would_be: Forecast, journey:
     """Why the call must not be made there; "": whatever follows, its session will not cost more for it."""
     assert seen.rates is not None
     saved = journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0
-    surely = cost_now(would_be, seen.rates) - _OFF * _now(there)
-    if saved + surely < _OFF * owed(would_be, seen.rules.kind, seen.rates):
+    answer = _SHORTEST_TOKENS * (_answer(seen.rates, would_be) - _answer(there.rates, there.forecast))
+    surely = cost_now(would_be, seen.rates) - _now(there) + answer
+    if saved + surely < owed(would_be, seen.rules.kind, seen.rates):
         return "what has been saved in this session does not cover what the way back may cost"
     return ""
 
@@ -143,11 +145,26 @@ _TOKENIZERS = (
 
 
 def binds(request: Request) -> bool:
-    """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads."""
-    if request.wire is Wire.ANTHROPIC_MESSAGES:
-        thinking = request.envelope.thinking
-        return thinking is not None and b'"disabled"' not in bytes(thinking) and bytes(thinking) != b"null"
+    """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads; of
+    Messages that is not so once `apart` has been done."""
     return request.wire is Wire.OPENAI_RESPONSES and b'"reasoning.encrypted_content"' in request.raw
+
+
+def apart(request: Request) -> tuple[Edit, ...]:
+    """What has to change for another model than the caller set its request up for: no thinking that only it could
+    read again, so that the conversation can come back; and no effort or clearing of thoughts, which go with it and
+    which not every model of that protocol takes."""
+    if request.wire is not Wire.ANTHROPIC_MESSAGES:
+        return ()
+    envelope = request.envelope
+    found = []
+    if envelope.thinking is not None and b'"disabled"' not in bytes(envelope.thinking):
+        found.append(Edit(("thinking",), DELETE))
+        if b'"clear_thinking' in request.raw:
+            found.append(Edit(("context_management",), DELETE))
+    if b'"output_config"' in request.raw and "effort" in (request.body.get("output_config") or {}):
+        found.append(Edit(("output_config", "effort"), DELETE))
+    return tuple(found)
 
 
 def _now(there: Foreseen) -> float:
