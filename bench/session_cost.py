@@ -39,9 +39,9 @@ from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire import translate
 
 from .result import progress, report
-from .session_plays import PACES, Play, easy_turns, paced, plays
+from .session_plays import PACES, Play, easy_turns, paced, plays, thoughtless
 
-TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0"}
+TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0", "beyond_reach": "== 0"}
 PAIRS = (
     "openai/gpt-5.5>openai/gpt-5-nano",
     "openai/gpt-5.5>openai/gpt-5-mini",
@@ -83,6 +83,7 @@ class Session(msgspec.Struct, frozen=True):
     calls: int
     routed: int
     reachable: int  # calls of turns that are within the cheap model's reach
+    failed: int  # calls that were beyond it and went there all the same
     switches: int
     in_loops: int
 
@@ -164,29 +165,37 @@ async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pai
     found = []
     for number, play in enumerate(sessions):
         before, after = PrefixCache(count), PrefixCache(count)
-        sums, routed, reachable, switches, in_loops = [0, 0], 0, 0, 0, 0
+        sums, routed, reachable, failed, switches, in_loops = [0, 0], 0, 0, 0, 0, 0
         last: dict[str, str] = {}
+        light: set[str] = set()  # turns that a model answered which left no signed thoughts behind
         for said, t in zip(play.calls, paced(play, task.pace, task.seed), strict=True):
             at = t + number * 86_400.0
             clock.wind(at)
             oracle.easy = (play.name, said.turn) in easy
-            request = Request(play.wire, msgspec.json.encode(said.body), path=PATHS[play.wire])
+            body = thoughtless(said.body, light) if light and play.wire is Wire.ANTHROPIC_MESSAGES else said.body
+            asked = Request(play.wire, msgspec.json.encode(said.body), path=PATHS[play.wire])
+            request = Request(play.wire, msgspec.json.encode(body), path=PATHS[play.wire])
             identity = Identity("local", f"{play.name}", agent=play.corpus, housekeeping=said.chore)
             call = Call(f"c{number}", identity, request, request, one.strong, at, "max")
-            alone = _usage(before, request, one.strong, at, said.output_tokens)
+            alone = _usage(before, asked, one.strong, at, said.output_tokens)
             call, _ = await pipeline.consult(call)
             usage = _usage(after, call.request, call.target, at, said.output_tokens)
             pipeline.follow(call, usage)
             for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
                 sums[side] += _cost(book, target, billed, at)
             routed += call.target != one.strong
+            failed += call.target != one.strong and not oracle.easy
+            if call.target != one.strong:
+                light.add(said.turn)
             reachable += oracle.easy
             switched = said.turn in last and last[said.turn] != call.target.model
             switches += bool(last) and next(reversed(last.values())) != call.target.model
             in_loops += said.inside and switched
             last.pop(said.turn, None)
             last[said.turn] = call.target.model
-        found.append(Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, switches, in_loops))
+        found.append(
+            Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, failed, switches, in_loops)
+        )
     return found
 
 
@@ -238,6 +247,7 @@ def tell(results: Sequence[tuple[Task, Sequence[Session]]], data: Sequence[str])
         "worst_ratio": round(worst.ratio, 6),
         "saving": round(_saving([s for _, sessions in usual for s in sessions]), 4),
         "switches_in_tool_loops": sum(session.in_loops for session in every),
+        "beyond_reach": sum(session.failed for session in every),
         "sessions": len(every),
         "sessions_over": sum(session.ratio > 1.0 for session in every),
         "saving_every_pace": round(_saving(every), 4),

@@ -25,7 +25,7 @@ from .recorded import files
 from .sessions import GAPS, START
 from .turns import body, load
 
-__all__ = ["PACES", "Play", "Said", "easy_turns", "paced", "plays"]
+__all__ = ["PACES", "Play", "Said", "easy_turns", "paced", "plays", "thoughtless"]
 
 _count = BpeTokenizer().count
 
@@ -80,7 +80,7 @@ def _is_trajectories(path: Path) -> bool:
 
 
 def _recording(path: Path, wire: Wire) -> Play | None:
-    calls, memory = [], _Memory()
+    calls = []
     for call in read(path):
         if not 200 <= call.status < 300:
             continue
@@ -88,43 +88,84 @@ def _recording(path: Path, wire: Wire) -> Play | None:
         if told is None:
             return None
         output = sum(map(_count, shapes.output_texts(call.wire, call.answer))) if call.answer is not None else 0
-        calls.append(memory.said(told, wire, call.at or call.t, output, housekeeping(call.request)))
+        calls.append(_said(told, wire, call.at or call.t, output, housekeeping(call.request)))
     return Play(
         f"{path.parent.name}/{path.name.partition('.')[0]}", f"recordings/{path.parent.name}", wire, tuple(calls)
     )
 
 
 def _trajectory(session: Any, path: Path, wire: Wire) -> Play | None:
-    calls, memory = [], _Memory()
+    calls = []
     for number, (messages, turn) in enumerate(session.requests()):
         asked = Request(Wire.OPENAI_CHAT, msgspec.json.encode(body(session, messages)), path="/v1/chat/completions")
         told = _told(asked, wire)
         if told is None:
             return None
         called = "".join(str((call.get("function") or {}).get("arguments")) for call in turn.get("tool_calls") or ())
-        calls.append(memory.said(told, wire, float(number), _count(str(turn.get("content") or "") + called) + 10, None))
+        calls.append(_said(told, wire, float(number), _count(str(turn.get("content") or "") + called) + 10, None))
     return Play(session.id, f"trajectories/{path.name.partition('.')[0]}", wire, tuple(calls))
 
 
-class _Memory:
-    """Gives turns their names: a call inside a tool loop belongs to the turn of the user's message before it."""
-
-    def said(self, told: dict[str, Any], wire: Wire, t: float, output: int, chore: Housekeeping | None) -> Said:
-        items = told.get("input") if wire is Wire.OPENAI_RESPONSES else told.get("messages")
-        items = [{"role": "user", "content": items}] if isinstance(items, str) else list(items or ())
-        inside = bool(items) and not _is_users(items[-1])
-        last = next((n for n in range(len(items) - 1, -1, -1) if _is_users(items[n])), 0)
-        text = msgspec.json.encode([last, items[last] if items else None])
-        name = hashlib.blake2b(text, digest_size=8).hexdigest()
-        return Said(told, t, name, inside, output, chore)
+def _said(told: dict[str, Any], wire: Wire, t: float, output: int, chore: Housekeeping | None) -> Said:
+    found = turns_of(messages_of(told, wire))
+    name, inside = found[-1] if found else ("", False)
+    return Said(told, t, name, inside, output, chore)
 
 
-def _is_users(item: dict[str, Any]) -> bool:
-    """Whether a user said it, and no tool: in Messages a tool's result is told by the user, too."""
-    if item.get("role") != "user":
-        return False
+def messages_of(told: dict[str, Any], wire: Wire) -> list[dict[str, Any]]:
+    items = told.get("input") if wire is Wire.OPENAI_RESPONSES else told.get("messages")
+    return [{"role": "user", "content": items}] if isinstance(items, str) else list(items or ())
+
+
+def turns_of(messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+    """For each message the user turn that it belongs to, and whether it stands inside a tool loop. A turn begins with
+    what is said after the model's last word, unless there is a tool's result in that: some clients put notes behind
+    results as if a user had said them."""
+    found: list[tuple[str, bool]] = []
+    turn, start = "", 0
+    for end in range(1, len(messages) + 1):
+        if end < len(messages) and _is_models(messages[end]) is _is_models(messages[start]):
+            continue
+        group, inside = messages[start:end], True
+        if not _is_models(messages[start]):
+            inside = any(_is_result(message) for message in group)
+            said = next((m for m in group if m.get("role") == "user"), group[0])
+            if not inside:
+                turn = hashlib.blake2b(f"{start} {_text(said)}".encode(), digest_size=8).hexdigest()
+        found += [(turn, inside)] * len(group)
+        start = end
+    return found
+
+
+def _text(item: Any) -> str:
+    """What is said in it, cache marks aside."""
+    if isinstance(item, list):
+        return "".join(map(_text, item))
+    return _text(item.get("content", item.get("text", ""))) if isinstance(item, dict) else str(item)
+
+
+def _is_models(item: dict[str, Any]) -> bool:
+    kind = str(item.get("type"))
+    return item.get("role") == "assistant" or kind == "reasoning" or kind.endswith("_call")
+
+
+def _is_result(item: dict[str, Any]) -> bool:
     content = item.get("content")
-    return not (isinstance(content, list) and any(part.get("type") == "tool_result" for part in content))
+    held = isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
+    return item.get("role") == "tool" or str(item.get("type")).endswith("_output") or held
+
+
+def thoughtless(told: dict[str, Any], turns: set[str]) -> dict[str, Any]:
+    """The body as it would be had those turns been answered by a model that did not think."""
+    messages = messages_of(told, Wire.ANTHROPIC_MESSAGES)
+    changed = []
+    for message, (turn, _) in zip(messages, turns_of(messages), strict=True):
+        content = message.get("content")
+        if turn in turns and message.get("role") == "assistant" and isinstance(content, list):
+            content = [part for part in content if part.get("type") not in ("thinking", "redacted_thinking")]
+            message = {**message, "content": content or [{"type": "text", "text": "."}]}
+        changed.append(message)
+    return {**told, "messages": changed}
 
 
 def _told(request: Request, wire: Wire) -> dict[str, Any] | None:

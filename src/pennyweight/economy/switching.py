@@ -3,8 +3,8 @@
 Two questions. Does it pay: as far as can be foreseen, with the cache that each model has of it? And may it be done:
 is all that it could cost covered, whatever follows? A switch leaves the reference's cache to lapse, and the next hard
 turn writes there anew what it would have read. So a conversation goes away from its reference only if that is covered
-by what routing has saved in its session and what this call saves surely, be its answer ever so short. Then a session costs at
-no time more than it would have at its reference alone.
+by what routing has saved in its session and what this call saves surely, be its answer ever so short. Then a session
+costs at no time more than it would have at its reference alone.
 """
 
 from __future__ import annotations
