@@ -294,7 +294,7 @@ class Pipeline:
                 self._economy.lost_sight(seen, at=at)
                 return None
             would_be = self._economy.would_be(seen, at=at)
-            self._economy.went(call, seen, would_be, at=at)
+            self._economy.routes.went(call, seen, would_be, at=at)
             if elsewhere:
                 self._economy.lost_sight(seen, at=at)
                 return seen, would_be
@@ -316,7 +316,7 @@ class Pipeline:
         self._economy.billed(*sent_as, told, at=at)
         if sent_as[0].chosen:
             charge = Charge(call.target.provider, call.target.model, told, call.at)
-            self._economy.came_to(call, *sent_as, (charge,), at=at)
+            self._economy.routes.came_to(call, *sent_as, (charge,), at=at)
         return sent_as[0]
 
     def _pin(self, call: Call) -> None:
@@ -616,7 +616,7 @@ class _Watch:
         seen, would_be = self._sent_as
         if ours:
             economy.billed(seen, would_be, done.charges[0].usage, at=now)
-        untouched, estimated = economy.came_to(self._call, seen, would_be, done.charges, at=now)
+        untouched, estimated = economy.routes.came_to(self._call, seen, would_be, done.charges, at=now)
         if len(done.charges) == 1 and ours and seen.reference is None and untouched == done.charges[0].usage:
             return self._bill(seen, None)  # it is what it would have been
         usage = done.charges[-1].usage
