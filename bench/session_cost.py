@@ -39,12 +39,13 @@ from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire import translate
 
 from .result import progress, report
-from .session_plays import PACES, Play, easy_turns, paced, plays, thoughtless
+from .session_plays import PACES, Play, easy_turns, kept_for_a_day, paced, plays, thoughtless
 
 TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0", "beyond_reach": "== 0"}
 PAIRS = (
-    "openai/gpt-5.5>openai/gpt-5-nano",
-    "openai/gpt-5.5>openai/gpt-5-mini",
+    "openai/gpt-5.5>openai/gpt-5-nano@24h",
+    "openai/gpt-5.5>openai/gpt-5-mini@24h",
+    "openai/gpt-5>openai/gpt-5-nano@24h",
     "anthropic/claude-opus-4-6>minimax/MiniMax-M2",
     "anthropic/claude-opus-4-6>anthropic/claude-haiku-4-5",
     "anthropic/claude-sonnet-4-6>minimax/MiniMax-M2",
@@ -56,8 +57,11 @@ WIRES = {"anthropic": Wire.ANTHROPIC_MESSAGES}
 
 
 class Pair(msgspec.Struct, frozen=True):
+    """kept: the prompts of the strong model are kept for a day, as its provider offers for the same price."""
+
     strong: Target
     cheap: Target
+    kept: bool = False
 
     @property
     def name(self) -> str:
@@ -65,12 +69,14 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def pair(text: str) -> Pair:
+    """ "PROVIDER/STRONG>PROVIDER/CHEAP", with "@24h" where prompts are kept for a day."""
+    text, _, kept = text.partition("@")
     strong, _, cheap = text.partition(">")
     targets = []
     for name in (strong, cheap):
         provider, _, model = name.partition("/")
         targets.append(Target(provider, model, WIRES.get(provider, Wire.OPENAI_CHAT)))
-    return Pair(*targets)
+    return Pair(*targets, kept == "24h")
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -144,6 +150,8 @@ class Task(msgspec.Struct, frozen=True):
 def perform(task: Task) -> list[Session]:
     one = pair(task.pair)
     sessions = plays([Path(path) for path in task.data], one.strong.wire)
+    if one.kept:
+        sessions = [kept_for_a_day(play) for play in sessions]
     easy = easy_turns(sessions, task.seed, other=task.other)
     return asyncio.run(_played(sessions, easy, one, task))
 

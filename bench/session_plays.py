@@ -25,7 +25,7 @@ from .recorded import files
 from .sessions import GAPS, START
 from .turns import body, load
 
-__all__ = ["PACES", "Play", "Said", "easy_turns", "paced", "plays", "thoughtless"]
+__all__ = ["PACES", "Play", "Said", "easy_turns", "kept_for_a_day", "paced", "plays", "thoughtless"]
 
 _count = BpeTokenizer().count
 
@@ -181,6 +181,12 @@ def _told(request: Request, wire: Wire) -> dict[str, Any] | None:
     if wire is Wire.ANTHROPIC_MESSAGES and b'"cache_control"' not in msgspec.json.encode(told):
         told["cache_control"] = {"type": "ephemeral"}
     return told
+
+
+def kept_for_a_day(play: Play) -> Play:
+    """The session of a client that asks OpenAI to keep its prompts: the same price, for up to a day."""
+    calls = [msgspec.structs.replace(c, body={**c.body, "prompt_cache_retention": "24h"}) for c in play.calls]
+    return msgspec.structs.replace(play, calls=tuple(calls))
 
 
 def easy_turns(sessions: Sequence[Play], seed: int, *, other: bool = False) -> set[tuple[str, str]]:

@@ -9,7 +9,7 @@ import msgspec
 from ..call import Call, Target
 from ..money import PicoUSD, Price, cost
 from ..prices.caching import CacheRules
-from ..request import Charge, Usage
+from ..request import Charge, Request, Usage
 from ..warmth import Forecast, Warmth
 from .foreseen import Elsewhere, Foreseen, Rates, Worth
 from .journeys import REFERENCE, Held, Journey, Journeys, is_bound, is_open
@@ -38,7 +38,7 @@ class Routes:
         self,
         *,
         prices: Callable[[str, str, float], Price | None],
-        rules: Callable[[Target], CacheRules],
+        rules: Callable[[Target, Request], CacheRules],
         rates: Callable[[Target, float], Rates | None],
         actual: Warmth,
     ) -> None:
@@ -57,7 +57,8 @@ class Routes:
         target: Target | None = call.facts.get(REFERENCE)
         if target is None or target == call.target:
             return None
-        return Elsewhere(target, _scope(call, target), self._rules(target), self._rates(target, call.at))
+        rules = self._rules(target, call.original)
+        return Elsewhere(target, _scope(call, target), rules, self._rates(target, call.at))
 
     def held(self, call: Call, seen: Foreseen) -> Held | None:
         """Where the conversation is; None: it begins here."""
@@ -105,7 +106,8 @@ class Routes:
 
     def _there(self, call: Call, seen: Foreseen, target: Target, at: float) -> Foreseen:
         """The call as it would be at that target."""
-        rules, scope, rates = self._rules(target), _scope(call, target), self._rates(target, call.at)
+        rules, rates = self._rules(target, call.original), self._rates(target, call.at)
+        scope = _scope(call, target)
         forecast = self._actual.forecast(scope, rules, seen.chain, at)
         return msgspec.structs.replace(seen, scope=scope, rules=rules, rates=rates, forecast=forecast)
 
@@ -114,15 +116,17 @@ class Routes:
         if not seen.chosen or not call.identity.session:
             return
         journey = self._journeys.begin(seen.session)
-        self._note(journey, seen, would_be, call.target, at)
+        self._note(journey, call, seen, would_be, call.target, at)
         journey.saved += foreseen_saving(seen, would_be)
 
-    @staticmethod
-    def _note(journey: Journey, seen: Foreseen, would_be: Forecast, target: Target, at: float) -> None:
-        owes, until = 0.0, at
-        if seen.reference is not None and target != seen.reference.target:
-            owes = owed(would_be, seen.reference.rules.kind, seen.reference.rates)
-            until = at + lapses_s(seen.reference, would_be)
+    def _note(
+        self, journey: Journey, call: Call, seen: Foreseen, would_be: Forecast, target: Target, at: float
+    ) -> None:
+        owes, until, home = 0.0, at, seen.reference
+        if home is not None and target != home.target:
+            there = self._actual.forecast(home.scope, home.rules, seen.asked, at)
+            owes = owed(would_be, there, home.rules.kind, home.rates)
+            until = at + lapses_s(home, would_be)
         journey.went(seen.asked, seen.key, target, owes, until, chore=seen.chore)
 
     def came_to(
@@ -146,7 +150,7 @@ class Routes:
             known = (call.target, home, *self._asked_too(call, seen, charges, at=at))
             answered = next((target for target in known if _is(charges[-1], target)), None)
             if answered is not None and answered != call.target:
-                self._note(journey, seen, would_be, answered, at)
+                self._note(journey, call, seen, would_be, answered, at)
         return untouched, not alike
 
     def _saving(self, home: Target, untouched: Usage, charges: Sequence[Charge]) -> float:
@@ -167,7 +171,7 @@ class Routes:
             named += [*call.rungs.strong, *((call.rungs.peer,) if call.rungs.peer is not None else ())]
         found = [t for t in dict.fromkeys(named) if t != call.target and any(_is(charge, t) for charge in charges)]
         for target in found:
-            self._actual.sent(_scope(call, target), self._rules(target), seen.chain, at)
+            self._actual.sent(_scope(call, target), self._rules(target, call.original), seen.chain, at)
         return found
 
 

@@ -36,6 +36,7 @@ __all__ = [
 
 _USUAL_OUTPUT_TOKENS = 400.0
 _RETURNS = 0.5  # of switches: what is done elsewhere is read by the reference later on
+_LONG_S = 12 * 3_600.0
 _SHORTEST_TOKENS = 10.0  # of an answer: a call of a tool, a sentence
 
 
@@ -59,18 +60,20 @@ def switch_refused(seen: Foreseen, there: Foreseen, would_be: Forecast, journey:
     saved = journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0
     answer = _SHORTEST_TOKENS * (_answer(seen.rates, would_be) - _answer(there.rates, there.forecast))
     surely = cost_now(would_be, seen.rates) - _now(there) + answer
-    if saved + surely < owed(would_be, seen.rules.kind, seen.rates):
+    if saved + surely < owed(would_be, seen.forecast, seen.rules.kind, seen.rates):
         return "what has been saved in this session does not cover what the way back may cost"
     return ""
 
 
-def owed(would_be: Forecast, kind: str, rates: Rates | None) -> float:
+def owed(would_be: Forecast, there: Forecast, kind: str, rates: Rates | None) -> float:
     """What it could cost, in pico-dollars, to go on at the reference after a call that it was not sent: to write again
-    all that it would have in its cache after that."""
+    all that it would have in its cache after that. there: what it has of the prompt, which lapses before the other
+    would, unless it is kept for a day: then it counts."""
     if rates is None:
         return 0.0
     _, read, write = _cache_rates(kind, would_be, rates)
-    return would_be.lasting_tokens * max(write - read, 0.0)
+    kept = there.read_tokens if there.ttl_s >= _LONG_S else 0.0
+    return max(would_be.lasting_tokens - kept, 0.0) * max(write - read, 0.0)
 
 
 def lapses_s(reference: Elsewhere | Foreseen, would_be: Forecast) -> float:
