@@ -16,7 +16,7 @@ from .errors import BadRequest
 from .prefix import SessionIndex, items
 from .request import Envelope, Operation, Request
 
-__all__ = ["SIGNS", "began_at", "from_openclaw", "housekeeping", "identify"]
+__all__ = ["SIGNS", "began_at", "from_openclaw", "housekeeping", "identify", "session_key"]
 
 
 def identify(
@@ -166,6 +166,15 @@ def from_openclaw(request: Request) -> bool:
         return True
     envelope = _envelope(request)
     return envelope is not None and b"openclaw" in _system_head(envelope).lower()
+
+
+def session_key(request: Request) -> str:
+    """What OpenClaw calls the session beside its id, "agent:main:cron:…": which kind of session it is. "" for others.
+    Never raises."""
+    envelope = _envelope(request)
+    if envelope is None or not from_openclaw(request):
+        return ""
+    return _value(_runtime(envelope).get("session"))
 
 
 def _runtime(envelope: Envelope) -> Mapping[str, str]:

@@ -395,8 +395,11 @@ def _remember(call: Call, optimizer: str, level: Level) -> None:
 
 
 def _fell_back(reply: Reply) -> bool:
-    """Whether another target than the call's own answered it."""
-    return bool(reply.notes) and any(s.optimizer == "fallback" and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+    """Whether another target than the call's own answered it, or its Batch API, whose cache is another matter."""
+    return bool(reply.notes) and any(s.optimizer in _ELSEWHERE and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+
+
+_ELSEWHERE = ("fallback", "escalated", "lanes")
 
 
 def _shares(reply: Reply) -> bool:

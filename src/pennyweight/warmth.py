@@ -350,6 +350,8 @@ def _ttl_s(rules: CacheRules, mark: str) -> float:
 def _deepest(table: _Table, chain: Chain) -> tuple[int, _Entry | None]:
     """The longest prefix that was sent before. From the end: what is new stands there."""
     entries = table.entries
+    if not entries:
+        return -1, None
     for index in range(len(chain) - 1, -1, -1):
         entry = entries.get(chain[index].digest)
         if entry is not None:

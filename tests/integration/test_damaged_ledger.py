@@ -16,12 +16,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pennyweight.counters import Counter, Move, Take
 from pennyweight.errors import StoreError
 from pennyweight.ledger.reading import receipts
 from pennyweight.ledger.report import Query, summary
-from pennyweight.stores.damage import Damage, Doubted, notes
+from pennyweight.stores.counters.sqlite import SQLiteCounters
+from pennyweight.stores.damage import Damage, Doubts, notes
 from pennyweight.stores.sqlite import FILE, Database, SQLiteKV, SQLiteLedger
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.contracts import sample_receipt
@@ -29,6 +32,7 @@ from pennyweight.testing.contracts import sample_receipt
 PAGE = 4096
 MANY = 3_000
 NOON = 1_800_014_400.0  # noon UTC
+KEY = "daily\n1799971200\nacme\nacme"
 
 
 def with_database(path: Path, work: Callable[[Database], Awaitable[None]], now: float = NOON) -> None:
@@ -52,7 +56,7 @@ def written(folder: Path, count: int = MANY) -> Path:
             some = range(start, min(start + 500, count))
             await ledger.append([sample_receipt(f"call_{n}", at=1_790_000_000.0 + n) for n in some])
         await kv.put("answer", b"hello" * 3_000)
-        await kv.add("budget/today/acme", 1_234_567)
+        await SQLiteCounters(database, now=lambda: NOON).move([Move(KEY, 0, 1_234_567)])
 
     with_database(path, work)
     return path
@@ -301,15 +305,21 @@ def test_counters_in_doubt_refuse_for_the_day_and_answers_go_on(tmp_path: Path) 
 
     async def work(database: Database) -> None:
         kv = SQLiteKV(database, clock=clock)
-        limits = Doubted(kv, path, clock)
-        await limits.put("answer", b"fine")
-        assert await limits.get("answer") == b"fine"
-        with pytest.raises(StoreError, match=rf"not known.*00:00 UTC.*remove {told.aside}.json"):
-            await limits.add("budget/2027-01-15/acme", 5)
-        assert await limits.add("budget/2027-01-15/acme", -5) == -5  # what was reserved before is given back
+        await kv.put("answer", b"fine")
+        assert await kv.get("answer") == b"fine"
+        counters = SQLiteCounters(database, now=clock.now, doubts=Doubts(path).notes)
+        today = Take(KEY, 5, 100, begins=NOON - 12 * 3600, ends=NOON + 12 * 3600)
+        for doubtful in (today, Take("session", 5, 100)):
+            with pytest.raises(StoreError, match=rf"not known.*begin anew.*remove {told.aside}.json"):
+                await counters.take([doubtful])
+        assert await counters.move([Move(KEY, 5, 1)]) == [Counter(1, 0)]  # what is billed is counted all the same
         clock.advance(12 * 3600)
-        assert await limits.add("budget/2027-01-16/acme", 5) == 5
+        tomorrow = Take("tomorrow", 5, 100, begins=NOON + 12 * 3600, ends=NOON + 36 * 3600)
+        assert (await counters.take([tomorrow, Take("session", 5, 100)])).refused == ()
+        with pytest.raises(StoreError):
+            await counters.take([msgspec.structs.replace(today, ends=NOON + 20 * 86_400)])  # its month is not over
         path.with_name(told.aside + ".json").unlink()
+        assert (await counters.take([today])).refused == ()
         assert database.damages() == ()
 
     with_database(path, work)
@@ -324,7 +334,8 @@ def test_counters_that_were_read_whole_count_on(tmp_path: Path) -> None:
 
     async def work(database: Database) -> None:
         kv = SQLiteKV(database, clock=clock)
-        assert await Doubted(kv, path, clock).add("budget/today/acme", 1) == 1_234_568
+        counters = SQLiteCounters(database, now=clock.now, doubts=Doubts(path).notes)
+        assert (await counters.read(KEY))[KEY] == Counter(1_234_567, 0)
         assert await kv.get("answer") == b"hello" * 3_000
 
     with_database(path, work)

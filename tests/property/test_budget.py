@@ -1,66 +1,81 @@
-"""However calls overlap, what is spent and what is reserved never pass the limit, and at the end the sum is exact."""
+"""However calls overlap, no budget is ever passed by what is spent and held, and at the end the sums are exact."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.backends.fakes import BreakableKV, FakeClock
+from tests.unit.backends.budget.rig import CENT, House
 
-from pennyweight.backends.budget import Budget
-from pennyweight.errors import LimitReached, Unreachable
-from pennyweight.request import Charge, Reply, Usage
+from pennyweight.backends.budget import Budgeted, BudgetRule
+from pennyweight.call import Identity
+from pennyweight.errors import LimitReached, NotConnected
+from pennyweight.request import Reply, Usage
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
-LIMIT = 100
+LIMITS = {"all": 150, "agent": 90, "session": 60, "key": 120}
+RULES = [BudgetRule(scope, name=scope, usd=limit / 100) for scope, limit in LIMITS.items()]  # type: ignore[arg-type]
+
+plans = st.lists(
+    st.tuples(
+        st.integers(0, 60),  # worst case
+        st.integers(0, 60),  # what of it is used
+        st.integers(0, 3),  # 0 fails, 1 ends the oldest call, else runs on
+        st.sampled_from("XY"),
+        st.sampled_from("ab"),
+        st.sampled_from("st"),
+    ),
+    max_size=25,
+)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 3)), max_size=20))
-def test_the_limit_holds(plan: list[tuple[int, int, int]]) -> None:
-    """plan: worst case, what of it is used, and what comes of the call: 0 fails, 1 ends the oldest call, else runs."""
-
+@settings(max_examples=80, deadline=None)
+@given(plans)
+def test_no_limit_is_passed(plan: list[tuple[int, int, int, str, str, str]]) -> None:
     async def run() -> None:
-        kv, clock = BreakableKV(), FakeClock()
-        spent, held = 0, 0
-        open_replies: list[tuple[Reply, int, int]] = []
-        for worst, part, fate in plan:
+        house = House(rules=RULES)
+        spent: dict[str, int] = {}
+        held: dict[str, int] = {}
+        open_replies: list[tuple[Reply, int, int, list[str]]] = []
+
+        def end(index: int) -> Any:
+            reply, worst, used, keys = open_replies.pop(index)
+            for key in keys:
+                held[key] -= worst
+                spent[key] = spent.get(key, 0) + used
+            return reply.aclose()
+
+        for worst, part, fate, tenant, agent, session in plan:
             used = min(part, worst)
-            script = Script(error=Unreachable("x")) if fate == 0 else Script(usage=Usage(input_tokens=used), chunks=())
-            wrapper = Budget(
-                ScriptedBackend(script),
-                kv,
-                clock,
-                limit=lambda _tenant: LIMIT,
-                worst_case=lambda _call, worst=worst: worst,
-                cost=_cost,
-            )
-            fits = spent + held + worst <= LIMIT
+            script = Script(error=NotConnected("x")) if fate == 0 else Script(usage=Usage(input_tokens=used), chunks=())
+            house.worst = worst
+            backend = Budgeted(ScriptedBackend(script), house.budgets)
+            call = msgspec.structs.replace(make_call(), identity=Identity(tenant, session, agent), facts={})
+            keys = [f"all//{''}", f"agent/{tenant}/{agent}", f"session/{tenant}/{session}", f"key/{tenant}/{tenant}"]
+            fits = all(spent.get(k, 0) + held.get(k, 0) + worst <= LIMITS[k.partition("/")[0]] for k in keys)
             if not fits or fate == 0:
-                with pytest.raises(Unreachable if fits else LimitReached):
-                    await wrapper.open(make_call(tenant="X"))
-                continue
-            reply = await wrapper.open(make_call(tenant="X"))
-            held += worst
-            open_replies.append((reply, worst, used))
-            if fate == 1:
-                reply, worst, used = open_replies.pop(0)
-                await reply.aclose()
-                held, spent = held - worst, spent + used
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            assert sum(kv.counters.values()) == spent + held <= LIMIT
-        for reply, _worst, used in open_replies:
-            await reply.aclose()
-            spent += used
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert sum(kv.counters.values()) == spent
+                with pytest.raises(NotConnected if fits else LimitReached):
+                    await backend.open(call)
+            else:
+                open_replies.append((await backend.open(call), worst, used, keys))
+                for key in keys:
+                    held[key] = held.get(key, 0) + worst
+                if fate == 1:
+                    await end(0)
+            await house.budgets.aclose()
+            for name, counter in (await house.counters.inner.read("")).items():
+                budget, _, owner, subject = name.split("\n")
+                key = f"{budget}/{owner}/{subject}"
+                assert counter.spent == spent.get(key, 0) * CENT
+                assert counter.held == held.get(key, 0) * CENT
+                assert counter.total <= LIMITS[budget] * CENT
+        while open_replies:
+            await end(0)
+        await house.budgets.aclose()
+        assert all(counter.held == 0 for counter in (await house.counters.inner.read("")).values())
 
     asyncio.run(run())
-
-
-def _cost(charge: Charge) -> int:
-    return charge.usage.total_tokens

@@ -51,12 +51,12 @@ def chain(app: App) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (UNLIMITED, ["Retry", "Crossing", "AskUsage", "Dispatch"]),
-        ("", ["Retry", "Crossing", "Limits", "AskUsage", "Dispatch"]),
-        (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "AskUsage", "Dispatch"]),
+        (UNLIMITED, ["Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
+        ("", ["Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"]),
+        (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
         (
             ROUTES + '[providers.lab]\nbase_url = "https://lab.example/v1"\nmax_concurrency = 3\n',
-            ["Fallback", "Retry", "Crossing", "Limits", "AskUsage", "Dispatch"],
+            ["Fallback", "Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"],
         ),
     ],
 )
@@ -243,7 +243,7 @@ def test_replicas_share_where_the_file_says_so(tmp_path: Path) -> None:
 
     def outermost(app: App) -> list[str]:
         found: list[str] = []
-        backend: Any = app.budget
+        backend: Any = app.pipeline._backend
         while backend is not None:
             found.append(type(backend).__name__)
             backend = getattr(backend, "_inner", None)

@@ -435,3 +435,21 @@ def test_a_route_says_what_of_its_calls_is_shared(tmp_path: Path) -> None:
     resolver = Resolver(load(written(tmp_path, text), {}))
     assert resolver.full("batch-1", CHAT).fuse == "all"
     assert resolver.full("gpt-5", CHAT).fuse is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[virtual]]\nname = "x"\naim = "cheep"\n', "virtual[0].aim 'cheep' is not known. Did you mean 'cheap'?"),
+        (
+            '[[optimizers]]\nuse = "heartbeat"\nmode = "?"\n',
+            "optimizers[0].mode '?' is not known. Known: off, on, shadow.",
+        ),
+        (
+            '[providers.lab]\nbase_url = "http://127.0.0.1:1"\nwires = ["chat"]\n',
+            "providers.lab.wires[0] 'chat' is not known. Known: ",
+        ),
+    ],
+)
+def test_a_word_that_is_none_of_the_choices_names_them(tmp_path: Path, text: str, told: str) -> None:
+    assert any(told in problem for problem in problems(tmp_path, text)), problems(tmp_path, text)

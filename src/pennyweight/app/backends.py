@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..backends.ask_usage import AskUsage
-from ..backends.budget import Budget
+from ..backends.budget import Budgeted, Budgets
+from ..backends.budget.amounts import Bounds
+from ..backends.cascade import AskLogprobs, Cascade
 from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
 from ..backends.crossing import Crossing
 from ..backends.fallback import Fallback
+from ..backends.fitting import Fitting
 from ..backends.fusing.across import Across
 from ..backends.limits import Limits
 from ..backends.local import Machine, Room
@@ -18,22 +21,22 @@ from ..backends.ollama import Ollama
 from ..backends.ollama import Settings as OllamaSettings
 from ..backends.retry import Retry
 from ..backends.upstream import Dispatch
-from ..call import Call, Target
+from ..call import Call, Outcome, Target
 from ..config import Config, Resolver
 from ..config.tiers import choices
 from ..errors import ConfigError
-from ..ledger.accounts import Accounts
-from ..money import PicoUSD
-from ..protocols import KV, Backend, Clock, Tokenizer
-from ..request import Charge, Usage, Wire
+from ..ledger.accounts import Accounts, counted
+from ..protocols import Backend, Clock, Tokenizer
+from ..request import Charge, Done, Reply, Usage, Wire
+from ..stores.comparisons import SQLiteComparisons
 from ..stores.sealed import Codec, read_keys
-from ..stores.virtual_keys import KeyStore
+from ..stores.sqlite import Database
 from ..wire import codec
 
 if TYPE_CHECKING:
     from ..stores.relay import RedisRelay
 
-__all__ = ["across_replicas", "budgeted", "compose", "fuse_rule", "relay_of"]
+__all__ = ["across_replicas", "bounds_of", "cascaded", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
@@ -43,33 +46,43 @@ def compose(
     tokenizer: Tokenizer,
     clock: Clock,
     machine: Machine,
+    budgets: Budgets,
     *,
     meter: Callable[[Backend], Backend] = lambda inner: inner,
+    lanes: Callable[[Backend], Backend] = lambda inner: inner,
     cooldown: Cooldown[Target] | None = None,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not.
 
-    meter: puts a count of quotas around one. cooldown: of targets that fail.
+    meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
+    their provider's own protocol. cooldown: of targets that fail.
     """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
     for name, provider in config.providers.items():
         if Wire.OLLAMA in provider.urls:
-            settings = OllamaSettings(num_ctx=provider.num_ctx, keep_alive=provider.keep_alive)
+            settings = OllamaSettings(
+                num_ctx=provider.num_ctx, keep_alive=provider.keep_alive, keep=machine.kept(provider.name)
+            )
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
     backend: Backend = AskUsage(Dispatch(by_name))
+    if _cascades(config):
+        backend = AskLogprobs(backend)
     if at_once:
         backend = limits = Limits(backend, at_once)
         machine.waiting = limits.waiting
-    backend = Crossing(meter(backend), tokenizer)
+    backend = Budgeted(lanes(meter(backend)), budgets)
+    if config.tiers:
+        backend = Fitting(backend, lambda call: _chosen(resolver, call))
+    backend = Crossing(backend, tokenizer)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
         routed: tuple[Target, ...] | None = call.facts.get("fallbacks")  # what can take this very call
         if routed is not None:
             return routed
-        return resolver.full(call.original.model, call.original.wire).fallbacks
+        return resolver.of(call).fallbacks
 
     backend = Retry(
         backend, clock, fallback_behind=(lambda call: bool(chain(call))) if chained else lambda _call: False
@@ -79,6 +92,32 @@ def compose(
     return backend
 
 
+def _chosen(resolver: Resolver, call: Call) -> bool:
+    """Whether the call goes where its caller did not send it."""
+    named = resolver.of(call)
+    return named.virtual is not None or named.target != call.target
+
+
+def cascaded(
+    config: Config, inner: Backend, clock: Clock, *, database: Database, accounts: Accounts, tokenizer: Tokenizer
+) -> Backend:
+    """Above what retries and translates, so that all targets' replies are in the caller's protocol."""
+    if not _cascades(config):
+        return inner
+
+    def charges(call: Call, reply: Reply) -> tuple[Charge, ...]:
+        done = reply.done or Done(complete=False)
+        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
+        return counted(outcome, tokenizer).done.charges
+
+    store = SQLiteComparisons(database)
+    return Cascade(inner, clock, settings=config.cascade, store=store, cost=accounts.cost, charges=charges)
+
+
+def _cascades(config: Config) -> bool:
+    return any(table.cascade for table in choices(config).values())
+
+
 def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
     """Which of a call's route's calls may share an answer in flight."""
     always = config.fusing.identical
@@ -86,7 +125,7 @@ def fuse_rule(config: Config, resolver: Resolver) -> Callable[[Call], Fuse]:
         return lambda _call: always
 
     def fuse(call: Call) -> Fuse:
-        return resolver.full(call.original.model, call.original.wire).fuse or always
+        return resolver.of(call).fuse or always
 
     return fuse
 
@@ -120,35 +159,34 @@ def across_replicas(config: Config, backend: Backend, relay: RedisRelay, fuse: C
 _RELAY_CONNECTIONS = 256  # as many answers of other replicas can be read at once; further calls ask by themselves
 
 
-def budgeted(
-    inner: Backend, kv: KV, clock: Clock, *, keys: KeyStore, accounts: Accounts, tokenizer: Tokenizer
-) -> Budget:
-    return Budget(
-        inner,
-        kv,
-        clock,
-        limit=keys.daily_limit,
-        worst_case=worst_case(accounts, tokenizer),
-        cost=accounts.cost,
-        count=accounts.counted,
-    )
+def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Bounds]:
+    """What a call can come to. At worst its whole body as input, written to the cache, and all the output it may ask
+    for; at least its texts, read from the cache, and no answer."""
 
-
-def worst_case(accounts: Accounts, tokenizer: Tokenizer) -> Any:
-    """The most a call can cost: its whole body as input, written to the cache, and all the output it may ask for."""
-
-    def worst(call: Call) -> PicoUSD | None:
+    def bounds(call: Call) -> Bounds:
         body = call.request.body
-        limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
-        asked = [limit for limit in limits if isinstance(limit, int) and limit > 0]
         n = body.get("n")
-        output = (max(asked) if asked else _DEFAULT_OUTPUT_TOKENS) * (n if isinstance(n, int) and n > 0 else 1)
+        output = _most_output(body) * (n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
-        usage = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
-        return accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at))
+        worst = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
+        least = Usage(input_tokens=counted, cache_read_tokens=counted)
+        worst_usd, least_usd = (
+            accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at)) for usage in (worst, least)
+        )
+        price = accounts.price(call.target.provider, call.target.model, call.at)
+        return Bounds(worst, least, worst_usd, least_usd, price)
 
-    return worst
+    return bounds
+
+
+def _most_output(body: Mapping[str, Any]) -> int:
+    """The most tokens that an answer may have."""
+    options = body.get("options")
+    asked = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    asked.append(options.get("num_predict") if isinstance(options, dict) else None)
+    limits = [limit for limit in asked if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0]
+    return max(limits) if limits else _DEFAULT_OUTPUT_TOKENS
 
 
 _DEFAULT_OUTPUT_TOKENS = 32_000  # for a call that names no limit

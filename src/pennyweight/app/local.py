@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -18,12 +18,13 @@ from ..routing.resources import MB, Key
 __all__ = ["machine_of", "watched"]
 
 
-def machine_of(config: Config, clock: Clock) -> Machine:
-    """The books of the local models, not yet asked for."""
+def machine_of(config: Config, clock: Clock, providers: Sequence[Provider] | None = None) -> Machine:
+    """The books of the local models, not yet asked for. providers: who is asked; None: those who are `watched`."""
     keep = tuple("/".join(_key(config, name)) for name in config.resources.keep)
     sizes = {_key(config, t.target): t.memory_mb * MB for t in config.targets if t.memory_mb is not None}
     settings = msgspec.structs.replace(config.resources, keep=keep)
-    return Machine([_place(config, provider) for provider in watched(config)], settings, clock, sizes=sizes)
+    asked = watched(config) if providers is None else providers
+    return Machine([_place(config, provider) for provider in asked], settings, clock, sizes=sizes)
 
 
 def watched(config: Config) -> tuple[Provider, ...]:

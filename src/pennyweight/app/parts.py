@@ -10,14 +10,16 @@ from typing import Any
 import msgspec
 
 from ..backends.summaries import Summaries
-from ..call import Call
+from ..call import Call, Target
 from ..economy import Economy
 from ..errors import ConfigError, PennyweightError
 from ..hits import CacheRule
 from ..ledger.accounts import Accounts
 from ..ledger.hits import HitBook
 from ..protocols import KV, Clock, Leases, Optimizer, Tokenizer
+from ..request import Wire
 from ..routing.agents import Agents
+from ..routing.background import Background
 from ..routing.choose import Chances, Priors
 from ..routing.virtual import Live, Lookout, Virtual
 from ..standing import Standings
@@ -29,9 +31,11 @@ __all__ = ["OPTIMIZERS", "Parts", "optimizer"]
 OPTIMIZERS: Mapping[str, str] = {
     "exact_cache": "pennyweight.optimizers.exact_cache:build",
     "routing": "pennyweight.optimizers.routing:build",
+    "agent_tiers": "pennyweight.optimizers.agent_tiers:build",
     "billing_header": "pennyweight.optimizers.billing_header:build",
     "heartbeat": "pennyweight.optimizers.heartbeat:build",
     "prompt_cache": "pennyweight.optimizers.prompt_cache:build",
+    "parameters": "pennyweight.optimizers.parameters:build",
     "output_limit": "pennyweight.optimizers.output_limit:build",
     "prompt_rules": "pennyweight.optimizers.prompt_rules:build",
     "prompts": "pennyweight.optimizers.prompts:build",
@@ -59,10 +63,14 @@ class Parts(msgspec.Struct, frozen=True):
     summaries: Summaries  # of long texts by a model, written ahead of need
     standings: Standings  # what caches that answer by likeness have learnt
     virtual: Callable[[Call], Virtual | None] = lambda _call: None  # the choice that the call's model stands for
+    resolve: Callable[[str, Wire], Target] = lambda model, wire: Target("", model, wire)  # where a model's name leads
     lookout: Lookout = lambda _target: Live()  # how targets are now
     pressure: Callable[[Call], float] = lambda _call: 0.0  # the share spent of the tightest budget; never waits
+    background: Callable[[Call], Background | None] = lambda _call: None  # whether a call can wait, and until when
+    lane_target: str = ""  # "provider/model" that calls which can wait are meant for; "": none
     agents: Agents = msgspec.field(default_factory=Agents)
     chances: Chances = msgspec.field(default_factory=Priors)
+    forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budget
+from ..backends.budget import Budgets
 from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
@@ -60,7 +60,7 @@ class App:
         accounts: Accounts,
         prices: PriceBook,
         keys: KeyStore,
-        budget: Budget,
+        budgets: Budgets,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -89,7 +89,7 @@ class App:
         self.accounts = accounts
         self.prices = prices
         self.keys = keys
-        self.budget = budget
+        self.budgets = budgets  # what may be spent, and how it stands
         self.database = database
         self.kv = kv
         self.leases = leases
@@ -126,8 +126,9 @@ class App:
 
     def virtual(self, call: Call) -> Virtual | None:
         """The choice that the call's model stands for, where that is where it was to go."""
-        found = self._resolver.full(call.original.model, call.original.wire).virtual
-        return found if found is not None and call.original.operation is Operation.GENERATE else None
+        if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
+            return None
+        return self._resolver.of(call).virtual
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

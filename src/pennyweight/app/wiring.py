@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -41,7 +42,6 @@ from ..references import References
 from ..routing.agents import Agents
 from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
-from ..stores.damage import Doubted
 from ..stores.purge import PurgeWatch
 from ..stores.rollups import Rollups
 from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
@@ -52,8 +52,10 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
-from .backends import across_replicas, budgeted, compose, fuse_rule, relay_of
+from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
+from .budgets import budgets_of, counters_of
 from .chores import adaptive_loop, check, experiments_of, forget
+from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
@@ -103,7 +105,7 @@ async def build(
         agents = Agents(config.agents)
 
         def rule(call: Call) -> CacheRule:
-            return resolver.full(call.original.model, call.original.wire).cache
+            return resolver.of(call).cache
 
         if tiers.memory is not None:
             purges = PurgeWatch(tiers.kv, tiers.memory)
@@ -118,6 +120,11 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
+        counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
+        budgets = budgets_of(
+            config, counters, time, keys=keys, agents=agents, accounts=accounts, tokenizer=tokenizer, event=_say
+        )
+        stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
         stack.push_async_callback(summaries.aclose)
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
@@ -136,9 +143,14 @@ async def build(
             embeddings,
             summaries,
             standings,
-            virtual=lambda call: resolver.full(call.original.model, call.original.wire).virtual,
+            virtual=lambda call: resolver.of(call).virtual,
+            pressure=budgets.pressure,
+            forced=budgets.forced,
+            background=lambda call: lanes.decide(call),
+            lane_target=config.lanes.target,
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            resolve=resolver,
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -150,6 +162,15 @@ async def build(
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
             stack.push_async_callback(provider.aclose)
+        lanes = Lanes(
+            config,
+            resolver,
+            database,
+            time,
+            accounts=accounts,
+            economy=economy,
+            submit=lambda outcome: clerk.submit(outcome),
+        )
         await restore(quotas, stored, time)
         backend = compose(
             config,
@@ -158,9 +179,12 @@ async def build(
             tokenizer,
             time,
             machine,
+            budgets,
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
+            lanes=lanes.around,
             cooldown=cooldown,
         )
+        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
         machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start
@@ -179,9 +203,6 @@ async def build(
         if across is not None:
             stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
         guarded = OfferedTools(coalesce, time, cost=accounts.cost)
-        limits = Doubted(stored, database.path, time)
-        budget = budgeted(guarded, limits, time, keys=keys, accounts=accounts, tokenizer=tokenizer)
-        stack.push_async_callback(budget.aclose)
         references = References(
             tiers.kv,
             time,
@@ -189,7 +210,7 @@ async def build(
             max_bytes=config.references.max_bytes,
             written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
-        recall = Recall(budget, references, tokenizer, settings=config.references, cost=accounts.cost)
+        recall = Recall(guarded, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -220,6 +241,8 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
+        await lanes.start()
+        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -243,7 +266,7 @@ async def build(
             accounts=accounts,
             prices=prices,
             keys=keys,
-            budget=budget,
+            budgets=budgets,
             database=database,
             kv=tiers.kv,
             leases=tiers.leases,
@@ -319,3 +342,7 @@ def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome],
         return made
 
     return receipt
+
+
+def _say(event: Event) -> None:
+    log.warning("a budget is nearly spent", extra={"budget": event.text, "level": event.level})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from ..call import Call, Step, Verdict
-from ..errors import BackendError, Overloaded, RateLimited, StreamCut, Unreachable
+from ..errors import BackendError, LimitReached, Overloaded, RateLimited, StreamCut, Unreachable
 from ..protocols import Backend
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
@@ -84,7 +84,8 @@ class Coalesce:
     no charges. A caller more than `buffer_bytes` behind the fastest is cut off, as it must not hold up the rest.
 
     An upstream that fails before it answers fails the call that was first. Those that waited with it ask together
-    once more, as each would have done by itself; what a second try cannot help (a refusal, a limit) goes to all.
+    once more, as each would have done by itself; what a second try cannot help (a refusal, a provider's limit) goes to
+    all.
     """
 
     def __init__(
@@ -120,6 +121,8 @@ class Coalesce:
             return await flight.join()
         try:
             reply = await flight.join()
+        except LimitReached:
+            pass  # the limit is of whose call was first, or of its session: the others may have room
         except BackendError as error:
             if not _worth_another_try(error):
                 raise

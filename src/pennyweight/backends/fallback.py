@@ -14,7 +14,7 @@ from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
 from .refusals import BUSY, KEY_REFUSED, add_charges, retry_after_s
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "aimed"]
 
 _MOST_SESSIONS = 10_000
 
@@ -67,7 +67,7 @@ class Fallback:
         """Ask one target; whether what it said is for the caller, be it an answer or the caller's own mistake."""
         self._cooldown.trying(target)
         try:
-            reply = await self._inner.open(_aimed(call, target))
+            reply = await self._inner.open(aimed(call, target))
         except ContextTooLong:
             self._cooldown.left(target)
             raise
@@ -164,7 +164,8 @@ class _Tries:
         self._steps.append(Step("fallback", verdict, why=f"{target.provider}/{target.model}: {why}"))
 
 
-def _aimed(call: Call, target: Target) -> Call:
+def aimed(call: Call, target: Target) -> Call:
+    """The call to another target, without what only its own may see or understands."""
     if target == call.target:
         return call
     credential = call.credential if target.provider == call.target.provider else None

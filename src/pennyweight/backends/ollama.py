@@ -24,11 +24,13 @@ __all__ = ["Ollama", "Settings"]
 
 class Settings(msgspec.Struct, frozen=True):
     """num_ctx: tokens of context to ask for; models: the same for single models; keep_alive: how long the model stays
-    loaded ("5m", -1). None leaves a setting to the server."""
+    loaded ("5m", -1). None leaves a setting to the server. keep: models that stay for ever, as the server lists them.
+    """
 
     num_ctx: int | None = None
     models: Mapping[str, int] = {}
     keep_alive: str | int | None = None
+    keep: frozenset[str] = frozenset()
 
 
 class Ollama:
@@ -61,7 +63,7 @@ class Ollama:
             note = _UNKNOWN if num_ctx is None else None
         if num_ctx is not None:
             self._check(call, num_ctx)
-        edits = () if untouched else tuple(self._edits(request, wanted))
+        edits = () if untouched else tuple(self._edits(request, call.target.model, wanted))
         if edits:
             call = msgspec.structs.replace(call, request=request.edit(edits))
         reply = await self._inner.open(call)
@@ -81,14 +83,15 @@ class Ollama:
             self._told_at = call.at
         return self._loaded.get(_tagged(call.target.model))
 
-    def _edits(self, request: Request, wanted: int | None) -> Iterator[Edit]:
+    def _edits(self, request: Request, model: str, wanted: int | None) -> Iterator[Edit]:
         options = request.body.get("options")
         if wanted is not None and options is None:
             yield Edit(("options",), {"num_ctx": wanted})
         elif wanted is not None and isinstance(options, dict) and "num_ctx" not in options:
             yield Edit(("options", "num_ctx"), wanted)
-        if self._settings.keep_alive is not None and "keep_alive" not in request.body:
-            yield Edit(("keep_alive",), self._settings.keep_alive)
+        keep_alive = -1 if _tagged(model) in self._settings.keep else self._settings.keep_alive
+        if keep_alive is not None and "keep_alive" not in request.body:
+            yield Edit(("keep_alive",), keep_alive)
 
     def _check(self, call: Call, num_ctx: int) -> None:
         if len(call.request.raw) <= num_ctx:

@@ -36,8 +36,8 @@ class Metered:
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises QuotaSpent where there is nothing left."""
-        where = (call.target.provider, call.target.model)
-        if where not in self._quotas.limits or call.request.operation is Operation.OTHER:
+        where = self._quotas.group((call.target.provider, call.target.model))
+        if where is None or call.request.operation is Operation.OTHER:
             return self._inner.open(call)
         return self._counted(call, where)
 

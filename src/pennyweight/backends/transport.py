@@ -61,7 +61,11 @@ class Opened(msgspec.Struct, eq=False):
 class Transport(Protocol):
     """Raises Unreachable or UpstreamTimeout when nothing came back; `chunks` raises StreamCut."""
 
-    async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened: ...
+    async def send(
+        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+    ) -> Opened:
+        """fresh: over a connection of its own, so that it is never sent twice."""
+        ...
 
     async def aclose(self) -> None: ...
 
@@ -349,10 +353,12 @@ class Http1:
         self._idle: dict[Origin, list[_Connection]] = {}
         self._tls = tls
 
-    async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened:
+    async def send(
+        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+    ) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
         data = _encode(where, method, target, headers, body, via=self._plain_proxy(where))
-        connection = self._reuse(where)
+        connection = None if fresh else self._reuse(where)
         while True:
             fresh = connection is None
             if connection is None:

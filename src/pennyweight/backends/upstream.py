@@ -20,9 +20,14 @@ from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wi
 from ..wire import codec, translate
 from .transport import Opened, Origin, Transport
 
-__all__ = ["Dispatch", "Upstream"]
+__all__ = ["ONCE", "Dispatch", "Upstream"]
 
 log = logging.getLogger(__name__)
+
+ONCE = "once"
+"""The key of `Call.facts` by which a call is sent over a connection of its own. One that was kept may be closed by the
+upstream at the moment when it is used, and is then replaced and the request sent again: whether the first was read is
+not known."""
 
 PickKey = Callable[[Call], str | None]
 """Which of our keys a call uses; None when we have none."""
@@ -92,7 +97,10 @@ class Upstream:
         key = None if call.credential is not None else self._pick_key(call)
         headers = self._sent(call, request, key)
         asked_at = self._clock.monotonic()
-        opened = await self._transport.send(where, request.method, target, headers, request.raw)
+        if ONCE in call.facts:
+            opened = await self._transport.send(where, request.method, target, headers, request.raw, fresh=True)
+        else:
+            opened = await self._transport.send(where, request.method, target, headers, request.raw)
         if key is not None:
             self._report_key(key, opened.status)
         reply = await self._reply(call, request, opened)

@@ -28,8 +28,10 @@ _COMMANDS = {
     "compact": ("Bring the messages of a request under a budget of tokens.", "compact"),
     "capture": ("Record the traffic of chosen sessions to files.", "capture"),
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
+    "agents": ("Agents on tiers: import, list, profile by outcomes, try another tier.", "agents"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),
+    "local": ("What local servers have loaded, what fits, what a lower precision costs.", "local"),
     "prices": ("The price book: show, look up, update.", "prices"),
 }
 

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from ..app import OPTIMIZERS
-from ..config import Config, Problem, Provider, find, inspect, is_loopback
+from ..config import KNOWN, Config, Problem, Provider, find, inspect, is_loopback
 from ..config.cache import problems as written_wrong
+from ..config.tiers import choices
 from ..errors import PennyweightError
 from ..front.auth import Gate
 from ..prices import read_overrides
@@ -63,7 +64,7 @@ def examine(config: Config) -> list[Problem]:
             problems.append(Problem(message, f"There are: {', '.join(sorted(known))}."))
     try:
         for number, override in enumerate(read_overrides(config.prices), start=1):
-            if override.provider and override.provider not in config.providers:
+            if override.provider and override.provider not in {*config.providers, *KNOWN}:
                 message = f"[[prices]] entry {number} is for provider {override.provider!r}, which is not there."
                 remedy = f"There are: {', '.join(sorted(config.providers))}; or leave provider out for any."
                 problems.append(Problem(message, remedy, "warning"))
@@ -127,7 +128,17 @@ def _print(config: Config | None, path: Path | None, problems: list[Problem]) ->
         click.echo(f"optimize       {config.optimize}: {_optimizers(config)}")
         for provider in config.providers.values():
             click.echo(f"provider       {provider.name:<11} {_keys(provider)}  {_speaks(provider)}")
+        for tier in config.tiers:
+            share = f" ({tier.share:.0%})" if tier.share is not None else ""
+            click.echo(f"tier           {tier.name}{share}: {', '.join(tier.targets)}")
+        if known := choices(config):
+            click.echo(f"choices        {', '.join(known)}")
+        if config.agents:
+            click.echo(f"agents         {len(config.agents)} rules")
         for rule in config.routes:
+            if rule.to is not None:
+                click.echo(f"route          {rule.model} -> {rule.to}, a choice")
+                continue
             model = f" as {rule.rename}" if rule.rename else ""
             then = f", then {', '.join(rule.fallbacks)}" if rule.fallbacks else ""
             click.echo(f"route          {rule.model} -> {rule.provider}{model}{then}")
@@ -162,9 +173,18 @@ def _as_json(config: Config | None, path: Path | None, problems: list[Problem]) 
             "optimizers": [{"use": r.use, "mode": r.mode, "share": r.share} for r in config.optimizers],
             "providers": [_provider(provider) for provider in config.providers.values()],
             "routes": [
-                {"model": r.model, "provider": r.provider, "rename": r.rename, "fallbacks": list(r.fallbacks)}
+                {
+                    "model": r.model,
+                    "provider": r.provider,
+                    "to": r.to,
+                    "rename": r.rename,
+                    "fallbacks": list(r.fallbacks),
+                }
                 for r in config.routes
             ],
+            "tiers": [{"name": t.name, "targets": list(t.targets), "share": t.share} for t in config.tiers],
+            "choices": list(choices(config)),
+            "agents": len(config.agents),
             "price_overrides": len(config.prices),
         }
     return told

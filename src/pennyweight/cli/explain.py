@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app import App, build
-from ..call import AT_LEISURE, Call
+from ..call import AT_LEISURE, Call, Target
 from ..capture.format import PATHS
 from ..config import Config, find, load
 from ..errors import BadRequest, ConfigError
@@ -27,6 +27,7 @@ from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
 from ..replay.bodies import wire_of
 from ..request import Charge, Request, Usage, Wire
+from ..routing.choose import Choice
 from ..testing.prefix_cache import blocks
 from ..text.tokenizers import BpeTokenizer
 from .offline import opened
@@ -152,6 +153,7 @@ def as_object(explained: Explained) -> dict[str, Any]:
         "basis": "estimated",
         "arm": call.facts.get("arm", ""),
         "answered_by": explained.answered_by,
+        "routing": _routing(call),
         "rewritten": explained.rewritten,
         "optimizers": [
             {
@@ -169,6 +171,51 @@ def as_object(explained: Explained) -> dict[str, Any]:
 
 def _usd(amount: PicoUSD | None) -> float | None:
     return None if amount is None else amount / 1e12
+
+
+def _routing(call: Call) -> dict[str, Any] | None:
+    """How the target was chosen, where the caller named a choice."""
+    choice: Choice | None = call.facts.get("routing")
+    if choice is None:
+        return None
+    return {
+        "why": choice.why,
+        "chosen": _name(choice.option.target) if choice.option is not None else None,
+        "candidates": [
+            {
+                "target": _name(option.target),
+                "tier": option.candidate.tier,
+                "success": round(option.success, 3),
+                "usd": None if option.cost is None or option.guessed else option.cost / 1e12,
+                "seconds": round(option.seconds, 1),
+                "excluded": option.excluded,
+            }
+            for option in choice.options
+        ],
+        "fallbacks": [_name(target) for target in call.facts.get("fallbacks", ())],
+    }
+
+
+def _name(target: Target) -> str:
+    return f"{target.provider}/{target.model}"
+
+
+def _print_routing(console: Console, call: Call) -> None:
+    told = _routing(call)
+    if told is None:
+        return
+    table = Table("candidate", "tier", "success", "cost", "excluded")
+    for row in told["candidates"]:
+        mark = "→ " if row["target"] == told["chosen"] else ""
+        cost = "unknown" if row["usd"] is None else format_usd(round(row["usd"] * 1e12))
+        table.add_row(
+            mark + escape(row["target"]),
+            escape(row["tier"]),
+            f"{row['success']:.2f}",
+            "" if row["excluded"] and row["usd"] is None else cost,
+            escape(row["excluded"]),
+        )
+    console.print(table)
 
 
 def _print(explained: Explained) -> None:
@@ -195,6 +242,7 @@ def _print(explained: Explained) -> None:
             highlight=False,
         )
         return
+    _print_routing(console, call)
     if not call.trail:
         console.print(f"No optimizer is asked: --optimize is {call.optimize}, or none is configured.", highlight=False)
         return

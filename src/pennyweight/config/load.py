@@ -18,7 +18,7 @@ from ..call import Optimize
 from ..errors import ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
-from . import agents, cache, local, tier_checks, toml
+from . import agents, budgets, cache, cascade, lanes, local, tier_checks, toml
 from . import providers as known_providers
 from .proxies import proxies
 from .settings import (
@@ -26,12 +26,16 @@ from .settings import (
     AdaptiveSettings,
     AdviceSettings,
     AgentRule,
+    Budgeting,
+    BudgetRule,
     CacheSettings,
     Capture,
+    CascadeTable,
     Config,
     EmbeddingSettings,
     Experiments,
     FusingSettings,
+    LaneSettings,
     LedgerSettings,
     OptimizerRule,
     Otel,
@@ -62,17 +66,21 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "experiments": Experiments,
     "otel": Otel,
     "advice": AdviceSettings,
+    "budgeting": Budgeting,
     "adaptive": AdaptiveSettings,
     "embeddings": EmbeddingSettings,
     "fusing": FusingSettings,
+    "lanes": LaneSettings,
     "references": ReferenceSettings,
     "resources": ResourceSettings,
     "vectors": VectorSettings,
     "cache": CacheSettings,
+    "cascade": CascadeTable,
 }
 _LISTS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteRule,
     "optimizers": OptimizerRule,
+    "budgets": BudgetRule,
     "tools": ToolRule,
     "tiers": TierTable,
     "targets": TargetTable,
@@ -82,12 +90,16 @@ _TOP = [
     "adaptive",
     "advice",
     "agents",
+    "budgeting",
+    "budgets",
     "cache",
+    "cascade",
     "capture",
     "data_dir",
     "embeddings",
     "experiments",
     "fusing",
+    "lanes",
     "ledger",
     "optimize",
     "optimizers",
@@ -245,7 +257,7 @@ class _Reading:
             values["cache_key"] = Secret(key)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
-        config = Config(source=self.path, **usable)
+        config = Config(source=self.path, agents_path=self.agents.path if self.agents else None, **usable)
         self._check(config, known=[*providers, *tree.get("providers", ())])
         if "optimizers" not in tree:
             config = msgspec.structs.replace(config, optimizers=with_routing(config))
@@ -317,6 +329,8 @@ class _Reading:
     def _check(self, config: Config, known: list[str]) -> None:
         """What types cannot say: ranges, names that must exist, addresses that are doubtful."""
         self._check_ranges(config)
+        for name, message, remedy in cascade.wrong(config.cascade):
+            self.report(("cascade", name), message, remedy)
         names = sorted({*known, *known_providers.ALWAYS})
         for wrong in tier_checks.problems(config, names, listed="optimizers" in self.tree):
             self._report_both(wrong)
@@ -377,8 +391,13 @@ class _Reading:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)
         self._check_fusing(config)
+        any_lane = "background" in [*(rule.lane for rule in config.routes), *(table.lane for table in config.virtual)]
+        for path, message, remedy in lanes.problems(config.lanes, config.providers, any_lane=any_lane):
+            self.report(("lanes", *path), message, remedy, "error" if path else "warning")
         for path, message, remedy, severity in cache.problems(config.cache, encrypted=config.cache_key is not None):
             self.report(("cache", *path), message, remedy, severity)
+        for place, message, remedy, severity in budgets.problems(config):
+            self.report(place, message, remedy, severity)
         self._check_tools(config.tools)
         for place, message, remedy, severity in local.problems(config):
             self.report(place, message, remedy, severity)

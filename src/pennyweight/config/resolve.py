@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import msgspec
 
 from ..backends.coalesce import Fuse
-from ..call import Target
+from ..call import Call, Target
 from ..hits import CacheRule
-from ..request import Wire
+from ..request import Operation, Wire
+from ..routing.background import Lane
 from ..routing.settings import VirtualTable
 from ..routing.virtual import Virtual
 from .settings import Config, Provider, RouteRule
@@ -55,6 +56,7 @@ class Resolved(msgspec.Struct, frozen=True):
     cache: CacheRule = CacheRule("")
     fuse: Fuse | None = None  # what the rule says of sharing answers in flight
     virtual: Virtual | None = None  # the choice that the model's name stands for
+    lane: Lane | None = None  # whether the rule lets calls wait
     refused: str = ""  # why no call for that model can be answered, in words for the caller
 
 
@@ -69,6 +71,11 @@ class Resolver:
 
     def __call__(self, model: str, wire: Wire) -> Target:
         return self.full(model, wire).target
+
+    def of(self, call: Call) -> Resolved:
+        """For a call as it came. One that is merely passed on may have no body, and so names no model."""
+        original = call.original
+        return self.full("" if original.operation is Operation.OTHER else original.model, original.wire)
 
     def full(self, model: str, wire: Wire) -> Resolved:
         found = self._memo.get((model, wire))
@@ -132,7 +139,7 @@ def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wir
         name, _, renamed = fallback.partition("/")
         fallbacks.append(_target(providers[name], renamed or target.model, wire))
     kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
-    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse)
+    return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse, lane=rule.lane)
 
 
 def _by_choice(config: Config, table: VirtualTable, wire: Wire, rule: RouteRule | None = None) -> Resolved:
@@ -144,11 +151,12 @@ def _by_choice(config: Config, table: VirtualTable, wire: Wire, rule: RouteRule 
         return Resolved(_target(natural, table.name, wire), why=f"virtual model {table.name!r}", refused=found)
     others = sorted((c for c in found.candidates if c.keyed), key=lambda candidate: -candidate.rank)
     fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != found.reference))
-    why, kept, fuse = f"virtual model {table.name!r}", CacheRule(table.name), None
+    why, kept, fuse, lane = f"virtual model {table.name!r}", CacheRule(table.name), None, table.lane
     if rule is not None:
+        lane = rule.lane or lane
         why, fuse = f"route {rule.model!r} to the virtual model {table.name!r}", rule.fuse
         kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
-    return Resolved(found.reference, fallbacks, why, kept, fuse, virtual=found)
+    return Resolved(found.reference, fallbacks, why, kept, fuse, virtual=found, lane=lane)
 
 
 def _target(provider: Provider, model: str, wire: Wire) -> Target:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..adaptive import Settings as AdaptiveSettings
+from ..backends.budget.settings import Budgeting, BudgetRule
 from ..backends.coalesce import Fuse
 from ..call import Optimize
 from ..ledger.advice import Settings as AdviceSettings
@@ -18,8 +19,9 @@ from ..policy import Mode
 from ..references import ReferenceSettings
 from ..request import Wire
 from ..routing.agents import AgentRule
+from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
-from ..routing.settings import TargetTable, TierTable, VirtualTable
+from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -30,12 +32,16 @@ __all__ = [
     "AdviceSettings",
     "AgentRule",
     "Auth",
+    "BudgetRule",
+    "Budgeting",
     "CacheSettings",
     "Capture",
+    "CascadeTable",
     "Config",
     "EmbeddingSettings",
     "Experiments",
     "FusingSettings",
+    "LaneSettings",
     "LedgerSettings",
     "OptimizerRule",
     "Otel",
@@ -192,6 +198,7 @@ class RouteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volatile: bool = False
     ttl_s: float | None = None
     fuse: Fuse | None = None  # which of its calls may share an answer in flight; None: as [fusing] says
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
 
 
 class ToolRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,7 +293,9 @@ class Config(msgspec.Struct, frozen=True):
     tiers: tuple[TierTable, ...] = ()
     targets: tuple[TargetTable, ...] = ()
     virtual: tuple[VirtualTable, ...] = ()
+    cascade: CascadeTable = CascadeTable()
     agents: tuple[AgentRule, ...] = ()
+    agents_path: Path | None = None  # the file they were read from
     optimizers: tuple[OptimizerRule, ...] = (
         OptimizerRule("exact_cache"),
         OptimizerRule("billing_header"),
@@ -299,11 +308,14 @@ class Config(msgspec.Struct, frozen=True):
     capture: Capture = Capture()
     experiments: Experiments = Experiments()
     otel: Otel = Otel()
+    budgets: tuple[BudgetRule, ...] = ()
+    budgeting: Budgeting = Budgeting()
     advice: AdviceSettings = AdviceSettings()
     adaptive: AdaptiveSettings = AdaptiveSettings()
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
     fusing: FusingSettings = FusingSettings()
+    lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()
     resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()

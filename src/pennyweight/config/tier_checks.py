@@ -98,7 +98,7 @@ def _targets(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
         if table.success is not None and not 0 <= table.success <= 1:
             message = f"targets[{index}].success {table.success!r} is no probability."
             yield Wrong((*where, "success"), message, "Use 0 to 1; 0.9 is nine answers of ten.")
-        if table.target not in used:
+        if not any(matches(table.target, name) for name in used):
             message = f"targets[{index}] is about {table.target!r}, which is in no tier."
             yield Wrong((*where, "target"), message, "Name it in [[tiers]], or take it out.", "warning")
 
@@ -198,9 +198,10 @@ def agent_problems(agents: Sequence[AgentRule], tiers: Sequence[TierTable]) -> I
             message = f"agents[{index}].name {rule.name!r} is there twice."
             yield Wrong((*where, "name"), message, "Keep one table.", other=("agents", first[rule.name], "name"))
         first.setdefault(rule.name, index)
-        if rule.tier and rule.tier not in names:
-            message = f"The agent {rule.name!r} is for tier {rule.tier!r}, which is not there."
-            yield Wrong((*where, "tier"), message, _near(rule.tier, names) if names else "Add [[tiers]].")
+        for field, tier in (("tier", rule.tier), ("trial", rule.trial)):
+            if tier and tier not in names:
+                message = f"The agent {rule.name!r} is for tier {tier!r}, which is not there."
+                yield Wrong((*where, field), message, _near(tier, names) if names else "Add [[tiers]].")
         for task in rule.tasks:
             if task not in TYPES:
                 message = f"The agent {rule.name!r} does {task!r}, which is no known task."

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from ..call import Target
 from ..request import Wire
 from ..routing.settings import Aim, TargetTable, TierTable, VirtualTable
@@ -49,12 +51,9 @@ def choices(config: Config) -> dict[str, VirtualTable]:
 
 def choice(config: Config, table: VirtualTable, wire: Wire) -> Virtual | str:
     """The virtual model for callers of that protocol, or in words why nothing can answer for it."""
-    known = {facts.target: facts for facts in config.targets}
     tiers = [tier for tier in config.tiers if not table.tiers or tier.name in table.tiers]
     candidates = tuple(
-        Candidate(
-            found, tier.name, rank, known.get(name) or TargetTable(name), keyed=keyed(config.providers[found.provider])
-        )
+        Candidate(found, tier.name, rank, _facts(config.targets, name), keyed=keyed(config.providers[found.provider]))
         for rank, tier in enumerate(tiers)
         for name in tier.targets
         if (found := aimed(config.providers, name, wire)) is not None and _allowed(config, table.aim, name)
@@ -112,11 +111,15 @@ def unserved(config: Config, model: str, natural: Provider) -> str:
 
 
 def with_routing(config: Config) -> tuple[OptimizerRule, ...]:
-    """The default optimizers of that configuration: `routing` is among them where there is something to choose."""
+    """The default optimizers of that configuration: `routing` is among them where there is something to choose, and
+    behind it `agent_tiers` where an agent is on trial, to which sessions come little by little."""
     if not choices(config) or any(rule.use == "routing" for rule in config.optimizers):
         return config.optimizers
+    added = [OptimizerRule("routing")]
+    if any(rule.trial for rule in config.agents):
+        added.append(OptimizerRule("agent_tiers", rollout=True))
     at = next((place + 1 for place, rule in enumerate(config.optimizers) if rule.use == "exact_cache"), 0)
-    return (*config.optimizers[:at], OptimizerRule("routing"), *config.optimizers[at:])
+    return (*config.optimizers[:at], *added, *config.optimizers[at:])
 
 
 def matches(pattern: str, model: str) -> bool:
@@ -124,6 +127,13 @@ def matches(pattern: str, model: str) -> bool:
     if "*" not in pattern:
         return pattern == model
     return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), model, re.DOTALL) is not None
+
+
+def _facts(tables: Sequence[TargetTable], name: str) -> TargetTable:
+    """What the operator says of that target: in a table of its own, else in the first whose pattern fits."""
+    own = next((table for table in tables if table.target == name), None)
+    found = own or next((table for table in tables if matches(table.target, name)), None)
+    return TargetTable(name) if found is None else msgspec.structs.replace(found, target=name)
 
 
 def keyed(provider: Provider) -> bool:

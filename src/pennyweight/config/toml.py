@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 __all__ = ["Path", "Problem", "line_of", "similar", "table"]
 
@@ -106,11 +107,11 @@ def table(kind: type[T], value: Any, path: Path) -> tuple[T | None, list[tuple[P
     try:
         made = msgspec.convert({k: v for k, v in value.items() if k in fields}, kind, strict=True)
     except msgspec.ValidationError as error:
-        return None, [*problems, _invalid(error, value, path)]
+        return None, [*problems, _invalid(error, kind, value, path)]
     return (None if problems else made), problems
 
 
-def _invalid(error: msgspec.ValidationError, value: Any, path: Path) -> tuple[Path, str, str]:
+def _invalid(error: msgspec.ValidationError, kind: Any, value: Any, path: Path) -> tuple[Path, str, str]:
     message, _, at = str(error).partition(" - at `$")
     inner = _inner(at.rstrip("`"))
     for key in inner:
@@ -120,7 +121,30 @@ def _invalid(error: msgspec.ValidationError, value: Any, path: Path) -> tuple[Pa
             break
     whole = (*path, *inner)
     shown = "" if any("key" in str(k) for k in whole) or isinstance(value, dict) else f" {value!r}"
+    choices = _choices(kind, inner) if message.startswith("Invalid enum value") else []
+    if choices:
+        return whole, f"{dotted(whole)}{shown} is not known.", similar(str(value), choices)
     return whole, f"{dotted(whole)}{shown}: {message.rstrip('.')}.", "See docs/configuration.md."
+
+
+def _choices(kind: Any, inner: Path) -> list[str]:
+    """The words that may stand at that place, where its type names them; else none."""
+    found = _choosable(inspect.type_info(kind))
+    for key in inner:
+        fields = [f.type for t in found if isinstance(t, inspect.StructType) for f in t.fields if f.encode_name == key]
+        items = [item for t in found for item in _items(t)] if isinstance(key, int) else []
+        found = [known for t in (fields or items) for known in _choosable(t)]
+    literals = [word for t in found if isinstance(t, inspect.LiteralType) for word in t.values]
+    enums = [member.value for t in found if isinstance(t, inspect.EnumType) for member in t.cls]
+    return [str(word) for word in (*literals, *enums)]
+
+
+def _choosable(kind: inspect.Type) -> list[inspect.Type]:
+    return list(kind.types) if isinstance(kind, inspect.UnionType) else [kind]
+
+
+def _items(kind: inspect.Type) -> list[inspect.Type]:
+    return [kind.item_type] if isinstance(kind, inspect.VarTupleType | inspect.ListType) else []
 
 
 def _inner(at: str) -> Path:

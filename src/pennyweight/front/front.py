@@ -84,7 +84,7 @@ class Front:
             reply = await (app.backend.open(call) if direct else app.pipeline.open(call))
         except PennyweightError as error:
             response = error_response(endpoint.wire, error)
-            response.headers += (("x-pennyweight-call", call.id),)
+            response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
         if wants_cost(request.fields, native=endpoint.native) and reply.ok:
             reply = with_cost(reply, call, app.accounts)
@@ -161,7 +161,7 @@ class Front:
         raise BadRequest(f"x-pennyweight-optimize {asked[:40]!r} is not known. Use off, safe or max.")
 
     def _answer(self, reply: Reply, call: Call) -> HttpResponse:
-        headers = (*reply.headers, ("x-pennyweight-call", call.id))
+        headers = (*reply.headers, ("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
         if call.facts.get("arm") == HOLDOUT:
             headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
         if reply.ok and reply.asked_at is not None and (chosen := self._chosen(call, reply)):

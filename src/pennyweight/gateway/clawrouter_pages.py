@@ -50,7 +50,7 @@ class ClawRouterPages:
             requests=total.calls,
             tokens=total.tokens_used,
             cost=total.cost,
-            today=await app.budget.spent(tenant),
+            today=await app.budgets.spent(tenant),
             limit=app.keys.daily_limit(tenant),
         )
         return _json(usage(spent, now=app.clock.now()), request)

@@ -22,7 +22,8 @@ _REMEMBERED = 4_096
 class AgentRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One [[agents]] of agents.toml.
 
-    tier: name of the [[tiers]] that its calls go to; "": as each call needs. tasks: what it does, as task types; with
+    tier: name of the [[tiers]] that its calls go to; "": as each call needs. trial: another tier, to which the
+    optimizer `agent_tiers` sends a share of its sessions, as an experiment. tasks: what it does, as task types; with
     one, its calls are taken to be of that type. session_type: which limit its sessions have; None: told from each
     call. budget_tokens, budget_usd: of each of its sessions, in price-weighted tokens and in dollars ("0.50"); None: as
     its session type has. day_usd: of all its sessions together, a day.
@@ -30,6 +31,7 @@ class AgentRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     name: str
     tier: str = ""
+    trial: str = ""
     tasks: tuple[str, ...] = ()
     session_type: SessionType | None = None
     budget_tokens: int | None = None

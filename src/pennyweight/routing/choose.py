@@ -93,12 +93,13 @@ class Option(msgspec.Struct, frozen=True):
 
 class Choice(msgspec.Struct, frozen=True):
     """`option` None: nothing can take the call, and it goes where it would without routing. money: only its price
-    speaks for the choice, so it must be worth it."""
+    speaks for the choice, so it must be worth it. locked: its session must stay there."""
 
     option: Option | None
     why: str
     money: bool = False
     options: tuple[Option, ...] = ()
+    locked: bool = False
 
 
 def bar_of(virtual: Virtual) -> float:
@@ -130,7 +131,7 @@ def choose(
             return Choice(None, _nobody(costed), options=every)
     kind = f"{asked.task}, {_level(asked.complexity)} complexity"
     if held is not None and (stays := [option for option in live if option.target == held]):
-        return Choice(stays[0], f"{kind}: stays with {_name(stays[0])}, {held_why}", options=every)
+        return Choice(stays[0], f"{kind}: stays with {_name(stays[0])}, {held_why}", options=every, locked=True)
     money, note = held is None and virtual.aim in ("balanced", "cheap"), ""
     wanted = [option for option in live if option.candidate.tier == tier]
     if tier and wanted:

@@ -50,7 +50,6 @@ class Needs(msgspec.Struct, frozen=True):
 class _Asked(msgspec.Struct, frozen=True):
     """The members of a body that a target must be able to serve. Raw where providers differ in their shapes."""
 
-    tools: Any = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
@@ -84,7 +83,7 @@ def needs(request: Request) -> Needs | None:
         return None
     try:
         envelope = request.envelope
-        asked = _asked.decode(request.raw) if _worth_reading(request.raw) else _NOTHING
+        asked = _asked.decode(request.raw)
     except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     raw = request.raw
@@ -107,17 +106,6 @@ def needs(request: Request) -> Needs | None:
         native=_native(request, asked, envelope.tools or ()),
         wires=(Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES) if chat else (),
     )
-
-
-_NOTHING = _Asked()
-_MEMBERS = tuple(
-    f'"{name}"'.encode() for name in _Asked.__struct_encode_fields__ if name not in ("text", "tools", "format")
-)
-
-
-def _worth_reading(raw: bytes) -> bool:
-    """Whether any of those members may be there: most long prompts have one or two, short ones none."""
-    return any(member in raw for member in _MEMBERS) or b'"text"' in raw or b'"format"' in raw
 
 
 def _number(value: Any) -> int:

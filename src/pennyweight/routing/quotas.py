@@ -7,6 +7,7 @@ them (see `pennyweight.backends.quotas`). Minutes are a bucket that fills evenly
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -45,7 +46,8 @@ def day_of(now: float) -> int:
 
 
 class Quotas:
-    """The quotas of one gateway. now: unix seconds; at: monotonic seconds.
+    """The quotas of one gateway, by provider and model, or by a pattern of models that share one. now: unix seconds;
+    at: monotonic seconds.
 
     A wall clock that is set back does not give a day's requests again: the day only ever goes on.
     """
@@ -53,6 +55,7 @@ class Quotas:
     def __init__(self, limits: Mapping[Where, Quota]) -> None:
         self.limits = dict(limits)
         self._left: dict[Where, _Left] = {}
+        self._groups: dict[Where, Where | None] = {}
 
     @classmethod
     def of(cls, tables: Iterable[TargetTable]) -> Quotas:
@@ -63,6 +66,26 @@ class Quotas:
                 provider, _, model = table.target.partition("/")
                 limits[provider, model] = Quota(table.per_minute, table.per_day)
         return cls(limits)
+
+    def group(self, where: Where) -> Where | None:
+        """Under which name that model's quota is counted: its own, else the first pattern that fits; None: it has
+        none."""
+        if where not in self._groups:
+            if len(self._groups) >= _REMEMBERED:  # names come from callers
+                self._groups.clear()
+            self._groups[where] = (
+                where
+                if where in self.limits
+                else next(
+                    (
+                        limit
+                        for limit in self.limits
+                        if limit[0] == where[0] and "*" in limit[1] and _fits(limit[1], where[1])
+                    ),
+                    None,
+                )
+            )
+        return self._groups[where]
 
     def left(self, where: Where, *, now: float, at: float) -> int | None:
         """Requests that may be made now; None: there is no limit."""
@@ -139,4 +162,13 @@ class Quotas:
 
     def live(self, target: Target, *, now: float, at: float) -> Live:
         """For the lookout."""
-        return Live(quota_left=self.left((target.provider, target.model), now=now, at=at))
+        where = self.group((target.provider, target.model))
+        return _WELL if where is None else Live(quota_left=self.left(where, now=now, at=at))
+
+
+def _fits(pattern: str, model: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), model, re.DOTALL) is not None
+
+
+_WELL = Live()
+_REMEMBERED = 4_096

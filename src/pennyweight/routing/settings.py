@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Aim", "TargetTable", "TierTable", "VirtualTable"]
+from .background import Lane
+
+__all__ = ["Aim", "CascadeTable", "TargetTable", "TierTable", "VirtualTable"]
 
 Aim = Literal["balanced", "cheap", "quality", "fast", "local"]
 """What a virtual model is for. balanced: the cheapest target whose chance of success clears the bar; cheap: the same
@@ -26,7 +28,11 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TargetTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One [[targets]]: what is so of a target beside its price. None: as is known of that model, else not limited."""
+    """One [[targets]]: what is so of a target beside its price. None: as is known of that model, else not limited.
+
+    target: "provider/model", `*` standing for any run of characters. A quota of a pattern is one for all that fit it
+    together, as free tiers have it for an account.
+    """
 
     target: str
     context_tokens: int | None = None
@@ -58,3 +64,26 @@ class VirtualTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: str = ""
     cascade: bool = False
     peer: str | None = None
+    lane: Lane | None = None  # "background": its calls can wait; None: as [lanes] says
+
+
+class CascadeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[cascade]: when the answer of a routed call's first target is kept, and when a stronger one is asked.
+
+    mode: "bound" keeps what the evidence allows, so that at most the share `epsilon` of all calls gets a worse answer
+    than the strongest target's, with a probability of 1 - `delta`; "verify" keeps what is well formed and not
+    contradicted, and promises nothing. compare: the share of calls that ask all targets, by which the rest is judged;
+    compare_first: the same until there are enough of them.
+    """
+
+    mode: Literal["bound", "verify"] = "bound"
+    epsilon: float = 0.02
+    delta: float = 0.1
+    compare: float = 0.05
+    compare_first: float = 0.25
+    window: int = 2_000  # compared answers of one kind that count, the newest
+    ask_peer: Literal["at_once", "in_doubt"] = "at_once"  # in_doubt: once nothing was found wrong with the first answer
+    peer_wait_s: float = 30.0  # how long a whole answer waits for the peer's
+    hold_bytes: int = 1 << 20  # an answer that is longer cannot be judged, and the stronger target is asked
+    pulse_s: float = 5.0  # a caller of a stream hears something about this often while its answer is held
+    logprobs: bool = True  # ask the first target how sure it is of its words, where its protocol has that

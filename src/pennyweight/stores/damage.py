@@ -1,7 +1,7 @@
 """What became of a damaged database file: set aside under another name, rebuilt, and told in a note beside it.
 
 The note stays until a person takes it away, and so do the notices that are made from it. Counters that could not be
-read whole are in doubt for the rest of their day, and who asks for them is refused (`Doubted`).
+read whole are in doubt, and who asks for them is refused (`stores.counters.sqlite`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import StoreError
-from ..protocols import KV, Clock
 from .pages import log_damage
 from .salvage import salvage
 
-__all__ = ["Damage", "Doubted", "notes", "notice", "rebuild"]
+__all__ = ["Damage", "Doubts", "notes", "notice", "rebuild"]
 
 _ASIDE = ".damaged-"
 
@@ -41,7 +39,7 @@ class Damage(msgspec.Struct, frozen=True):
 
     @property
     def counters_in_doubt(self) -> bool:
-        return "kv" in self.broken
+        return "budget_counters" in self.broken
 
 
 def notes(path: Path) -> tuple[Damage, ...]:
@@ -51,7 +49,7 @@ def notes(path: Path) -> tuple[Damage, ...]:
         try:
             found.append(msgspec.json.decode(note.read_bytes(), type=Damage))
         except (OSError, msgspec.DecodeError):
-            found.append(Damage(_mtime(note), note.stem, "its note cannot be read", 0, None, {}, ("kv",)))
+            found.append(Damage(_mtime(note), note.stem, "its note cannot be read", 0, None, {}, ("budget_counters",)))
     return tuple(found)
 
 
@@ -61,7 +59,7 @@ def notice(damage: Damage, folder: Path) -> str:
     lost = "how many are lost cannot be told"
     if damage.lost_receipts is not None:
         lost = f"about {damage.lost_receipts:,} are lost" if damage.lost_receipts else "none is lost"
-    doubt = " Daily limits refuse for the rest of that day (UTC)." if damage.counters_in_doubt else ""
+    doubt = " Budgets of that time refuse until they begin anew." if damage.counters_in_doubt else ""
     return (
         f"The ledger was damaged ({damage.reason}) and rebuilt on {when:%Y-%m-%d %H:%M} UTC: "
         f"{damage.saved_receipts:,} receipts saved, {lost}.{doubt} The damaged file is {folder / damage.aside}; "
@@ -160,38 +158,16 @@ def _mtime(path: Path) -> float:
 # --- counters in doubt ------------------------------------------------------------------------------------
 
 
-class Doubted:
-    """A KV whose counters are refused on the UTC day on which they may have been lost: too little would be counted."""
+class Doubts:
+    """What happened to a database file, asked for often: who counts in it must know what may have been lost."""
 
-    def __init__(self, inner: KV, path: Path, clock: Clock) -> None:
-        self._inner = inner
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._clock = clock
         self._notes: tuple[Damage, ...] = ()
         self._changed_ns = -1
 
-    async def get(self, key: str) -> bytes | None:
-        return await self._inner.get(key)
-
-    async def put(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
-        await self._inner.put(key, value, ttl_s=ttl_s)
-
-    async def delete(self, prefix: str) -> int:
-        return await self._inner.delete(prefix)
-
-    async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
-        """Raises StoreError while the counters of today are in doubt; what is taken back is taken back."""
-        today = self._clock.now() // 86_400
-        for damage in self._known():
-            if amount >= 0 and damage.counters_in_doubt and damage.at // 86_400 >= today:
-                raise StoreError(
-                    "What was spent today is not known, because the ledger was damaged, so daily limits refuse until "
-                    f"00:00 UTC. To lift this, remove {damage.aside}.json from the data folder."
-                )
-        return await self._inner.add(key, amount, ttl_s=ttl_s)
-
-    def _known(self) -> tuple[Damage, ...]:
-        """The notes, looked for again when the folder has changed: a look at its time is all that most calls cost."""
+    def notes(self) -> tuple[Damage, ...]:
+        """Looked for again when the folder has changed: a look at its time is all that most calls cost."""
         try:
             changed_ns = self._path.parent.stat().st_mtime_ns
         except OSError:

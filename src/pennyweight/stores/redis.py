@@ -84,7 +84,7 @@ class RedisKV:
             async with self._client.pipeline(transaction=False) as both:
                 value, left_ms = await both.execute_command("GET", name).execute_command("PTTL", name).execute()
         except (RedisError, OSError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
         if value is None or left_ms == -2:
             return None
         return value, None if left_ms < 0 else left_ms / 1000
@@ -139,7 +139,7 @@ class RedisKV:
         try:
             return await self._client.execute_command(*command)
         except (RedisError, OSError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     def _key(self, key: str) -> bytes:
         return (self._prefix + key).encode("utf-8", "surrogatepass")
@@ -190,7 +190,7 @@ class RedisLeases:
         try:
             return await self._client.execute_command(*command)
         except (RedisError, OSError) as error:
-            raise _failure(error) from error
+            raise failure(error) from error
 
     def _keys(self, key: str) -> tuple[bytes, bytes]:
         """The lease's and its word's; in braces what a cluster keeps on one server."""
@@ -226,7 +226,7 @@ def _number(key: str, value: bytes) -> int:
         raise StoreError(f"The entry {key!r} is no counter: it was put as bytes.") from None
 
 
-def _failure(error: Exception) -> StoreError:
+def failure(error: Exception) -> StoreError:
     """Without the server's address, in which there may be a password."""
     if isinstance(error, ConnectionError | OSError):
         return StoreError(f"Redis cannot be reached ({type(error).__name__}).")

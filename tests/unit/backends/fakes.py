@@ -1,9 +1,6 @@
-"""A clock that moves when told, and a store that can break, for the tests of backends."""
+"""A clock that moves when told, for the tests of backends."""
 
 from __future__ import annotations
-
-from pennyweight.errors import StoreError
-from pennyweight.testing.optimizer_contract import ContractKV
 
 
 class FakeClock:
@@ -23,14 +20,3 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.time += seconds
-
-
-class BreakableKV(ContractKV):
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = False
-
-    async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
-        if self.down:
-            raise StoreError("The store is down.")
-        return await super().add(key, amount, ttl_s=ttl_s)

@@ -36,6 +36,12 @@ def test_settings_are_added_where_the_caller_set_nothing() -> None:
     assert json.loads(sent(b'{"model":"m","options":null}', Settings(num_ctx=9)))["options"] == {"num_ctx": 9}
 
 
+def test_a_model_that_is_kept_stays_for_ever() -> None:
+    kept = Settings(keep_alive="5m", keep=frozenset({"m:latest"}))
+    assert json.loads(sent(SHORT, kept))["keep_alive"] == -1
+    assert json.loads(sent(SHORT, Settings(keep_alive="5m", keep=frozenset({"other:latest"}))))["keep_alive"] == "5m"
+
+
 def test_what_the_caller_set_is_kept() -> None:
     body = b'{"model":"m", "keep_alive": 0, "options": {"num_ctx": 99}}'
     assert sent(body, Settings(num_ctx=8192, keep_alive="5m")) == body

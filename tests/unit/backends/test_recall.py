@@ -23,15 +23,17 @@ from tests.unit.backends.recall_house import (
     told,
 )
 
-from pennyweight.backends.budget import Budget
+from pennyweight.backends.budget import Budgeted, Budgets
+from pennyweight.backends.budget.amounts import Bounds
+from pennyweight.backends.budget.limits import Lines
 from pennyweight.backends.fallback import Fallback
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall
 from pennyweight.call import Outcome, Target
 from pennyweight.errors import StreamCut, Unreachable
 from pennyweight.pipeline import Pipeline
 from pennyweight.references import UNCHANGED, ReferenceSettings, reference_id
-from pennyweight.request import Edit, Reply, Wire
-from pennyweight.stores.memory import MemoryKV
+from pennyweight.request import Edit, Reply, Usage, Wire
+from pennyweight.stores.counters.memory import MemoryCounters
 from pennyweight.testing import shapes
 from pennyweight.testing.backend import Script, make_call
 from pennyweight.testing.clock import FakeClock
@@ -334,15 +336,16 @@ def test_every_ask_is_reserved_in_the_budget_and_a_limit_in_the_middle_is_told()
         ask = script(wire, answer(wire, ("recall", {"ref": REF})), stream=stream)
         house = House(ask, script(wire, answer(wire, text="ok", number=2), stream=stream))
         clock = FakeClock()
-        budget = Budget(
-            house.upstream,
-            MemoryKV(clock=clock),
+        budgets = Budgets(
+            MemoryCounters(now=clock.now),
             clock,
-            limit=lambda _tenant: 2_000,
-            worst_case=lambda _call: 1_500,
+            Lines((), daily=lambda _tenant: 2_000),
+            bounds=lambda _call: Bounds(Usage(), Usage(), 1_500, 0),
             cost=cost,
         )
-        house.recall = Recall(budget, house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost)
+        house.recall = Recall(
+            Budgeted(house.upstream, budgets), house.references, BpeTokenizer(), settings=ReferenceSettings(), cost=cost
+        )
         if stream:
             with pytest.raises(StreamCut, match="Daily limit"):
                 house.ask(shortened(wire, stream=True))

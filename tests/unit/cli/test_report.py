@@ -146,9 +146,9 @@ def test_usage_that_contradicts_itself_is_told(tmp_path: Path) -> None:
 def test_a_ledger_that_was_damaged_is_told_beside_the_figures(data: Path) -> None:
     (data / f"{FILE}.damaged-20261121T120000Z.json").write_text(
         '{"at": 1795262400, "aside": "pennyweight.db.damaged-20261121T120000Z", "reason": "malformed", '
-        '"saved_receipts": 1200, "lost_receipts": 34, "saved": {}, "broken": ["kv"]}'
+        '"saved_receipts": 1200, "lost_receipts": 34, "saved": {}, "broken": ["budget_counters"]}'
     )
     done = report("--data", data, "--json")
     assert json.loads(done.stdout)["total"]["calls"] == 4
     assert "1,200 receipts saved, about 34 are lost" in done.stderr
-    assert "Daily limits refuse for the rest of that day" in done.stderr
+    assert "Budgets of that time refuse until they begin anew" in done.stderr

@@ -55,7 +55,7 @@ def build(tmp_path: Path, backend: Lists, **env: str) -> tuple[ClawRouterPages, 
     config = load(None, {"OPENAI_API_KEY": KEY, **env}, {"data_dir": tmp_path})
     keys = KeyStore(tmp_path)
     app: Any = SimpleNamespace(
-        config=config, clock=Clock(), backend=backend, prices=open_book(), budget=Spending(), keys=keys
+        config=config, clock=Clock(), backend=backend, prices=open_book(), budgets=Spending(), keys=keys
     )
     return ClawRouterPages(app, Gate(config, keys), ModelLists(app)), app
 

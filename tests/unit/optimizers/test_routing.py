@@ -123,7 +123,7 @@ def test_where_the_reference_is_best_nothing_is_proposed_but_why() -> None:
         (Live(quota_left=0), "mid"),
         (Live(fits=False), "mid"),
         (Live(wait_s=20, load_s=20), "mid"),
-        (Live(quota_left=1, load_s=2), "home"),
+        (Live(quota_left=1, load_s=0.05), "home"),
     ],
 )
 def test_what_a_target_is_now_counts(live: Live, goes: str) -> None:

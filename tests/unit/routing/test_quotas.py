@@ -136,6 +136,17 @@ def test_a_429_teaches() -> None:
     assert house.quotas.left(WHERE, now=now, at=at + 21) == 60
 
 
+def test_a_pattern_is_one_quota_for_all_that_fit_it() -> None:
+    found = Quotas.of([TargetTable("or/*:free", per_day=2), TargetTable("or/big:free", per_day=9)])
+    assert found.group(("or", "a/b:free")) == found.group(("or", "c:free")) == ("or", "*:free")
+    assert found.group(("or", "big:free")) == ("or", "big:free")
+    assert found.group(("or", "a/b")) is None
+    assert found.group(("else", "a:free")) is None
+    found.take(("or", "*:free"), now=NOON, at=0)
+    assert found.live(Target("or", "c:free", Wire.OPENAI_CHAT), now=NOON, at=0).quota_left == 1
+    assert found.live(Target("or", "c", Wire.OPENAI_CHAT), now=NOON, at=0).quota_left is None
+
+
 def test_days_are_counted_from_midnight() -> None:
     assert day_of(DAY_S - 0.001) == 0
     assert day_of(DAY_S) == 1

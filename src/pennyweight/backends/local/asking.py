@@ -27,13 +27,11 @@ class Asker:
 
     async def get(self, path: str, kind: type[T]) -> T | None:
         """The answer, None where it is refused or of another shape."""
-        status, body = await self._send("GET", path, b"", self._ask_s)
-        if not 200 <= status < 300:
-            return None
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
+        return _read(*await self._send("GET", path, b"", self._ask_s), kind)
+
+    async def call(self, path: str, body: Any, kind: type[T], *, wait_s: float) -> T | None:
+        """The same of a POST with that JSON body."""
+        return _read(*await self._send("POST", path, msgspec.json.encode(body), wait_s), kind)
 
     async def status(self, path: str) -> int:
         return (await self._send("GET", path, b"", self._ask_s))[0]
@@ -62,3 +60,12 @@ class Asker:
                     await opened.close()
         except (BackendError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(f"{self.root.authority} does not answer ({type(error).__name__}).") from None
+
+
+def _read(status: int, body: bytes, kind: type[T]) -> T | None:
+    if not 200 <= status < 300:
+        return None
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -104,6 +104,12 @@ class Machine:
         for place in self.places.values():
             await place.ask.aclose()
 
+    def kept(self, provider: str) -> frozenset[str]:
+        """The models of that provider which are never unloaded, as its server lists them."""
+        return frozenset(
+            model for place, _, model in (name.partition("/") for name in self.settings.keep) if place == provider
+        )
+
     def states(self) -> list[State]:
         return sorted(self._states.values(), key=lambda state: state.key)
 
@@ -291,7 +297,7 @@ class Machine:
         return [self.model(state) for state in self._states.values() if state.loaded]
 
     def _fell_silent(self, place: Place) -> None:
-        if not place.silent:
+        if place.asked and not place.silent:
             log.warning("a local server does not answer", extra={"provider": place.name})
         place.silent = place.asked = True
         place.ask_at = self._clock.monotonic() + _SILENT_S

@@ -165,7 +165,7 @@ class Dashboard:
         lines = []
         for key in keys:
             limited = key.daily_limit is not None
-            counted = await self._app.budget.spent(key.name) if limited else None
+            counted = await self._app.budgets.spent(key.name) if limited else None
             cost = spent[key.name].cost if key.name in spent else 0
             lines.append(
                 {

@@ -7,33 +7,37 @@ lookup.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+from xxhash import xxh3_128_digest
 
 from ...call import Call, Outcome, Proposal, Route, Rungs, Target, abstain
-from ...economy import Foreseen, Held, Worth
+from ...economy import Foreseen, Held, Rates, Worth
 from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
 from ...request import Charge, Operation, Usage
 from ...routing.agents import Agents
-from ...routing.choose import Asked, Chances, Choice, Option, choose, strong_after
+from ...routing.choose import Asked, Chances, Choice, Option, bar_of, choose, strong_after
 from ...routing.constraints import Needs, excluded, known, needs
 from ...routing.settings import TargetTable
 from ...routing.shares import Shares
 from ...routing.speeds import Speeds
-from ...routing.tasks import Tasks
-from ...routing.virtual import Candidate, Lookout, Virtual
+from ...routing.tasks import Task, Tasks
+from ...routing.virtual import Candidate, Live, Lookout, Virtual
 
 __all__ = ["Parts", "Routing", "Settings", "build"]
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """wait_s: a target that would have to be waited for longer is not asked while another can be."""
+    """wait_s: a target that would have to be waited for longer is not asked while another can be. second_usd: what a
+    second of waiting for a slot or for a model to be loaded counts as much as."""
 
     wait_s: float = 30.0
+    second_usd: float = 0.00002
 
 
 class Book(Protocol):
@@ -46,6 +50,8 @@ class Economy(Protocol):
     """What this optimizer needs of the economy: where a conversation is, and what its caches make of another target."""
 
     def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None: ...
+
+    def rates(self, target: Target, at: float) -> Rates | None: ...
 
     def held(self, call: Call, *, at: float) -> Held | None: ...
 
@@ -79,6 +85,14 @@ def build(settings: Settings, parts: Parts) -> Routing:
     return Routing(settings, parts)
 
 
+class _Read(msgspec.Struct, frozen=True):
+    """What one body says: what it cannot do without, what kind of task it is, and the words that this was read off."""
+
+    needs: Needs
+    task: Task
+    text: str
+
+
 class Routing:
     """An Optimizer that proposes a Route. `call.facts["routing"]` tells how it chose, `["fallbacks"]` who is next."""
 
@@ -91,17 +105,19 @@ class Routing:
         self._shares = Shares()
         self._speeds = Speeds()
         self._facts: dict[Candidate, TargetTable] = {}
+        self._known: OrderedDict[bytes, _Read] = OrderedDict()
 
     async def propose(self, call: Call) -> Proposal | None:
         virtual = self._virtual(call)
         if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
             return None
         at = self._parts.clock.monotonic()
+        held = self._parts.economy.held(call, at=at)  # first: what it looks at is looked at once
         asked_for = self.needs(call, at)
         if asked_for is None:
             return None
         asked = self._asked(call, virtual, asked_for)
-        choice = self.choose(call, virtual, asked_for, asked, at)
+        choice = self.choose(call, virtual, asked_for, asked, at, held=held)
         call.facts[ROUTING] = choice
         option = choice.option
         if option is None:
@@ -115,24 +131,25 @@ class Routing:
 
     def needs(self, call: Call, at: float) -> Needs | None:
         """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
-        found = needs(call.original)
-        if found is None or found.images:
-            return found
+        read = self._read(call)
+        if read is None or read.needs.images:
+            return read.needs if read is not None else None
         try:
             seen = self._parts.economy.look(call, at=at, small=True)
         except BadRequest:
             return None
-        return (
-            found if seen is None else msgspec.structs.replace(found, prompt_tokens=round(seen.forecast.prompt_tokens))
-        )
+        if seen is None:
+            return read.needs
+        return msgspec.structs.replace(read.needs, prompt_tokens=round(seen.forecast.prompt_tokens))
 
-    def choose(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> Choice:
+    def choose(
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float, *, held: Held | None = None
+    ) -> Choice:
         """Which target the call goes to, with all that were looked at. What a switch would lose of the conversation's
         caches rules a target out as long as only its price speaks for it."""
-        held = self._parts.economy.held(call, at=at)
         locked = held if held is not None and held.locked else None
         rule = self._parts.agents.of(call.identity.agent)
-        options = self._options(call, virtual, asked_for, asked, at)
+        options = self._options(call, virtual, asked_for, asked, at, known_to=held is not None)
         pressure = self._parts.pressure(call)
         shares = self._shares.of(virtual.name) if virtual.shares else None
         refused: set[Target] = set()
@@ -193,40 +210,85 @@ class Routing:
 
     # --- what the choice is made of ---------------------------------------------------------------------------
 
+    def _read(self, call: Call) -> _Read | None:
+        """What the body says of itself; remembered, as clients repeat themselves and explain asks twice."""
+        request, chore = call.original, call.identity.housekeeping
+        key = xxh3_128_digest(request.raw) + f"{request.wire}{chore}".encode()
+        found = self._known.get(key)
+        if found is not None:
+            self._known.move_to_end(key)
+            return found
+        wanted = needs(request)
+        if wanted is None:
+            return None
+        task, text = self._tasks.told(request, housekeeping=chore)
+        found = self._known[key] = _Read(wanted, task, text)
+        if len(self._known) > _REMEMBERED_BODIES:
+            self._known.popitem(last=False)
+        return found
+
     def _asked(self, call: Call, virtual: Virtual, asked_for: Needs) -> Asked:
         """Of the type that the virtual model or the agent has, else as the call tells; a side call is always one."""
+        read = self._read(call)
+        assert read is not None
         rule = self._parts.agents.of(call.identity.agent)
-        task, text = self._tasks.told(call.original, housekeeping=call.identity.housekeeping)
-        kind: str = task.type
+        task, kind = read.task, str(read.task.type)
         if kind != "side":
             kind = virtual.task or (rule.task if rule is not None else "") or kind
         output = float(task.expected_output_tokens or _USUAL_OUTPUT_TOKENS)
         most = asked_for.output_tokens
-        return Asked(kind, task.complexity, output if most is None else min(output, most), text)
+        return Asked(kind, task.complexity, output if most is None else min(output, most), read.text)
 
-    def _options(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> list[Option]:
+    def _options(
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float, *, known_to: bool
+    ) -> list[Option]:
+        """All candidates as the call finds them. known_to: its conversation is known to some of their caches."""
         chances = self._parts.chances.of(call, asked, virtual.candidates)
+        bar = bar_of(virtual)
         options = []
         for candidate, chance in zip(virtual.candidates, chances, strict=True):
-            facts = self._facts.get(candidate)
-            if facts is None:
-                if len(self._facts) >= _REMEMBERED:
-                    self._facts.clear()
-                facts = self._facts[candidate] = known(candidate)
-            why = excluded(asked_for, candidate, facts) or self._keyless(call, candidate)
-            now = "" if why else self._not_now(candidate.target)
+            target = candidate.target
+            why = excluded(asked_for, candidate, self._known_facts(candidate)) or self._keyless(call, candidate)
+            if why:
+                options.append(Option(candidate, chance.success, excluded=why, seen=chance.seen))
+                continue
+            live = self._parts.lookout(target)
+            now = self._not_now(live)
+            delay_s = live.wait_s + live.load_s
+            cost = None
+            if known_to and (chance.success >= bar or virtual.cascade):
+                cost = self._parts.economy.cost_at(call, target, at=at, output_tokens=asked.output_tokens)
+            if cost is None:
+                cost = self._price(call, target, asked_for.prompt_tokens, asked.output_tokens)
             options.append(
                 Option(
                     candidate,
                     chance.success,
-                    None if why else self._cost(call, candidate.target, asked_for, asked, at),
-                    0.0 if why else self._seconds(candidate.target, asked.output_tokens),
-                    why or now,
+                    None if cost is None else cost + delay_s * self._settings.second_usd * _PICO,
+                    delay_s + self._speeds.seconds(target, asked.output_tokens),
+                    now,
                     rests=bool(now),
                     seen=chance.seen,
                 )
             )
         return options
+
+    def _known_facts(self, candidate: Candidate) -> TargetTable:
+        facts = self._facts.get(candidate)
+        if facts is None:
+            if len(self._facts) >= _REMEMBERED:
+                self._facts.clear()
+            facts = self._facts[candidate] = known(candidate)
+        return facts
+
+    def _price(self, call: Call, target: Target, prompt_tokens: int, output_tokens: float) -> float | None:
+        """By the price alone, nothing of the prompt in a cache: for all candidates alike."""
+        rates = self._parts.economy.rates(target, call.at)
+        if rates is not None:
+            plain, *_, output = rates.of(prompt_tokens)
+            return prompt_tokens * plain + output_tokens * output
+        usage = Usage(input_tokens=prompt_tokens, output_tokens=round(output_tokens), counted=True)
+        return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
 
     @staticmethod
     def _keyless(call: Call, candidate: Candidate) -> str:
@@ -234,8 +296,7 @@ class Routing:
             return ""
         return f"there is no key for {candidate.target.provider}"
 
-    def _not_now(self, target: Target) -> str:
-        live = self._parts.lookout(target)
+    def _not_now(self, live: Live) -> str:
         if live.resting:
             return "it failed lately and rests"
         if live.quota_left is not None and live.quota_left <= 0:
@@ -246,18 +307,6 @@ class Routing:
             return f"it would have to be waited for ({live.wait_s + live.load_s:.0f} s)"
         return ""
 
-    def _seconds(self, target: Target, output_tokens: float) -> float:
-        live = self._parts.lookout(target)
-        return live.wait_s + live.load_s + self._speeds.seconds(target, output_tokens)
-
-    def _cost(self, call: Call, target: Target, asked_for: Needs, asked: Asked, at: float) -> float | None:
-        """With what is in the target's cache now, and the calls that will follow; else by the price alone."""
-        found = self._parts.economy.cost_at(call, target, at=at, output_tokens=asked.output_tokens)
-        if found is not None:
-            return found
-        usage = Usage(input_tokens=asked_for.prompt_tokens, output_tokens=round(asked.output_tokens), counted=True)
-        return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
-
     def _peer(self, virtual: Virtual, choice: Choice, asked_for: Needs) -> Target | None:
         """The one whose agreement is asked for, where it can take the call now and is not the one who answers."""
         peer, option = virtual.peer, choice.option
@@ -267,7 +316,7 @@ class Routing:
         if listed is not None:
             return None if listed.excluded else peer
         beside = Candidate(peer, "", 0, TargetTable(f"{peer.provider}/{peer.model}"))
-        return None if excluded(asked_for, beside, known(beside)) or self._not_now(peer) else peer
+        return None if excluded(asked_for, beside, known(beside)) or self._not_now(self._parts.lookout(peer)) else peer
 
     def _proposal(
         self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, choice: Choice, option: Option
@@ -295,7 +344,9 @@ ROUTING = "routing"
 FALLBACKS = "fallbacks"
 """The key of `Call.facts` under which the targets stand that may take the call after its own, in order."""
 
-_REMEMBERED = 4_096
+_REMEMBERED = 4_096  # candidates
+_REMEMBERED_BODIES = 512
+_PICO = 1e12
 _USUAL_OUTPUT_TOKENS = 400.0
 
 

@@ -30,7 +30,17 @@ from .fit import adjacent, as_custom, fit_ids, fit_names, without_custom
 from .neutral import Answer, Ask, Losses, Lost, Memo, ToolCall
 from .stream import StreamTranslator
 
-__all__ = ["Lost", "Memo", "StreamTranslator", "Translated", "error", "request", "response"]
+__all__ = [
+    "Lost",
+    "Memo",
+    "StreamTranslator",
+    "Translated",
+    "error",
+    "read_answer",
+    "read_request",
+    "request",
+    "response",
+]
 
 
 class Translated(msgspec.Struct, frozen=True):
@@ -131,6 +141,25 @@ def response(
         answer, parts=parts, model=answer.model or model, created=answer.created or int(at)
     )
     return msgspec.json.encode(_write_answer(answer, target, losses, memo)), losses.all()
+
+
+def read_request(request: Request) -> Ask:
+    """What a request asks for, whatever its protocol. Raises BadRequest for a body that cannot be read."""
+    try:
+        return _parse(request, Losses())
+    except _MISSHAPEN as wrong:
+        raise BadRequest(f"A field of the body has a wrong type ({type(wrong).__name__}).") from None
+
+
+def read_answer(body: bytes, wire: Wire) -> Answer:
+    """What a whole answer says, whatever its protocol. Raises BackendError for a body that is none."""
+    try:
+        raw = msgspec.json.decode(body)
+        if not isinstance(raw, dict):
+            raise TypeError("no object")
+        return _parse_answer(raw, wire, Losses())
+    except (BadRequest, msgspec.DecodeError, *_MISSHAPEN):
+        raise Unreachable(f"The upstream's answer is not of its protocol, {wire.value}.") from None
 
 
 def error(status: int, body: bytes, source: Wire, target: Wire) -> bytes:

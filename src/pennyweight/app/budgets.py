@@ -1,0 +1,129 @@
+"""Budgets from a configuration: where their counters are, whose limits apply, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from ..backends.budget import Budgets
+from ..backends.budget.budgets import Event
+from ..backends.budget.limits import Limit, Lines, by_type, compiled, of_agent
+from ..backends.budget.session_type import SessionTypes
+from ..backends.budget.settings import BudgetRule, SessionType
+from ..call import Call, Outcome
+from ..config import Config
+from ..counters import Counters
+from ..ledger.accounts import Accounts, counted
+from ..protocols import Clock, Tokenizer
+from ..request import Charge, Done, Reply
+from ..routing.agents import Agents
+from ..stores.assembly import Servers
+from ..stores.damage import Doubts
+from ..stores.database import Database
+from ..stores.virtual_keys import KeyStore
+from .backends import bounds_of
+
+__all__ = ["JOURNAL", "budgets_of", "counters_of", "limits_of"]
+
+JOURNAL = "budgets.journal"
+_SLACK_S = 3_600.0
+
+
+def budgets_of(
+    config: Config,
+    counters: Counters,
+    clock: Clock,
+    *,
+    keys: KeyStore,
+    agents: Agents,
+    accounts: Accounts,
+    tokenizer: Tokenizer,
+    event: Callable[[Event], None],
+) -> Budgets:
+    """Raises ConfigError for a budget that cannot be kept."""
+    own = {rule.name: tuple(of_agent(rule)) for rule in agents.rules}
+
+    def of_its_own(agent: str) -> Sequence[Limit]:
+        rule = agents.of(agent)
+        return own[rule.name] if rule is not None else ()
+
+    def type_by_rule(agent: str) -> SessionType | None:
+        rule = agents.of(agent)
+        return rule.session_type if rule is not None else None
+
+    lines = Lines(
+        limits_of(config),
+        type_of=SessionTypes(type_by_rule).of,
+        daily=keys.daily_limit,
+        own=of_its_own,
+        owned=[limit for limits in own.values() for limit in limits],
+    )
+
+    def count(call: Call, reply: Reply) -> Sequence[Charge]:
+        done = reply.done or Done(complete=False)
+        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
+        return counted(outcome, tokenizer).done.charges
+
+    def price(charge: Charge) -> Any:
+        return accounts.price(charge.provider, charge.model, charge.at)
+
+    return Budgets(
+        counters,
+        clock,
+        lines,
+        bounds=bounds_of(accounts, tokenizer),
+        cost=accounts.cost,
+        count=count,
+        price=price,
+        event=event,
+        finish_loop=config.budgeting.finish_loop,
+    )
+
+
+def limits_of(config: Config) -> list[Limit]:
+    """The file's own, and those of session types. Raises ConfigError."""
+    limits = compiled(config.budgets)
+    settings = config.budgeting
+    if settings.session_types:
+        types: dict[SessionType, int] = {
+            "direct": settings.direct_tokens,
+            "cron": settings.cron_tokens,
+            "sub_agent": settings.sub_agent_tokens,
+        }
+        limits += [by_type(BudgetRule("session", tokens=tokens, type=kind)) for kind, tokens in types.items()]
+    return limits
+
+
+async def counters_of(
+    config: Config, stack: AsyncExitStack, *, database: Database, servers: Servers, clock: Clock
+) -> Counters:
+    """Where [budgeting] says. Raises ConfigError for a server without an address, or an extra that is missing."""
+    now = _steady(clock)
+    match config.budgeting.store:
+        case "memory":
+            from ..stores.counters.memory import MemoryCounters
+
+            memory = MemoryCounters(config.data_dir / JOURNAL, now=now)
+            stack.callback(memory.close)
+            return memory
+        case "redis":
+            client = servers.redis()
+            from ..stores.counters.redis import RedisCounters
+
+            return RedisCounters(client, now=clock.now)
+        case "postgres":
+            postgres = servers.postgres()
+            from ..stores.counters.postgres import PostgresCounters
+
+            return PostgresCounters(postgres)
+        case "sqlite":
+            from ..stores.counters.sqlite import SQLiteCounters
+
+            return SQLiteCounters(database, now=now, doubts=Doubts(database.path).notes)
+
+
+def _steady(clock: Clock) -> Callable[[], float]:
+    """The time, but no further on than since the start: a clock that is set a year forward drops no counters."""
+    began, began_at = clock.monotonic(), clock.now()
+    return lambda: min(clock.now(), began_at + clock.monotonic() - began + _SLACK_S)

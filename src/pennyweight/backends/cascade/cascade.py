@@ -1,0 +1,113 @@
+"""Asks the target of a call, decides whether its answer is kept, and else asks a stronger one.
+
+What may be asked stands in `call.rungs`, which an accepted Route sets; a call without rungs is handed on. An answer is
+held only until it is decided. A share of the calls asks all targets and gives the strongest one's answer: by what they
+said the rest is judged (see routing/confidence).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from ...call import Call, Step, Target, Verdict
+from ...money import PicoUSD
+from ...protocols import Backend, Clock
+from ...request import Charge, Reply
+from ...routing.confidence.comparisons import Comparisons, NoComparisons
+from ...routing.confidence.decision import hopeless
+from ...routing.confidence.said import Asked, read_request
+from ...routing.ladder import climb
+from ...routing.settings import CascadeTable
+from .book import Book, kind_of
+from .climbing import Climb
+from .comparing import Compared
+from .hearing import Charges
+from .upward import upward
+
+__all__ = ["Cascade"]
+
+
+class Cascade:
+    """A Backend over `inner`, whose replies are all in the caller's protocol.
+
+    cost: what one bill came to. charges: what a reply that has ended was billed. uniform: a number drawn from [0, 1),
+    which decides the calls that ask all targets.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        clock: Clock,
+        *,
+        settings: CascadeTable | None = None,
+        store: Comparisons | None = None,
+        cost: Callable[[Charge], PicoUSD | None] = lambda _charge: 0,
+        charges: Charges = lambda _call, reply: reply.done.charges if reply.done else (),
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self.inner = inner
+        self.clock = clock
+        self.settings = settings or CascadeTable()
+        self.book = Book(store or NoComparisons(), clock, self.settings)
+        self.cost = cost
+        self.charges = charges
+        self._uniform = uniform
+
+    def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
+        """Raises what the last target raised, where none gave an answer."""
+        if call.rungs is None or not call.rungs.strong:
+            return self.inner.open(call)
+        return self._cascade(call)
+
+    async def _cascade(self, call: Call) -> Reply:
+        asked = read_request(call.request)
+        why_not = _why_not(call, asked)
+        if asked is None or why_not:
+            return await self._straight(call, why_not or "its answer could not be judged")
+        kind = kind_of(call, climb(call)[0])
+        standing = await self.book.standing(kind)
+        rule = self.settings
+        share = rule.compare if standing.learnt else max(rule.compare, rule.compare_first)
+        readable = call.sending(_readable(call))
+        if rule.mode == "bound" and self._uniform() < share:
+            return await Compared(self, readable, asked, standing, kind).open()
+        why = hopeless(standing, peer=_peer(call) is not None, mode=rule.mode)
+        if why:
+            return await self._straight(call, why)
+        return await Climb(self, readable, asked, standing).open()
+
+    async def _straight(self, call: Call, why: str) -> Reply:
+        """To the strongest target at once. Where it fails, the call's own is still better than nothing."""
+        return await upward(self.inner, call, (*climb(call), call.target), self.note(call, why, ()))
+
+    def note(self, call: Call, why: str, dropped: tuple[Charge, ...]) -> Step:
+        """The step of a call that a stronger target answers: what its route was to save is not saved, and what the
+        dropped answers cost is lost as well."""
+        claimed = sum(s.saving for s in call.trail if s.verdict is Verdict.ACCEPTED and s.optimizer == "routing")
+        lost = sum(self.cost(charge) or 0 for charge in dropped)
+        return Step("escalated", Verdict.ACCEPTED, saving=-claimed - lost, why=why)
+
+
+def _why_not(call: Call, asked: Asked | None) -> str:
+    """Why no answer to this call could be judged; "" where it can."""
+    if asked is None:
+        return "it is no request for an answer, or cannot be read"
+    if b'"n"' in call.request.raw and call.request.body.get("n") not in (None, 1):
+        return "it asks for several answers"
+    return ""
+
+
+def _peer(call: Call) -> Target | None:
+    peer = call.rungs.peer if call.rungs is not None else None
+    return peer if peer != call.target else None
+
+
+def _readable(call: Call) -> Any:
+    """The request, asking for an answer that is not compressed: it has to be read."""
+    request = call.request
+    headers = tuple(header for header in request.headers if header[0] != "accept-encoding")
+    return request if len(headers) == len(request.headers) else msgspec.structs.replace(request, headers=headers)

@@ -1,0 +1,161 @@
+"""A call that asks all targets of a cascade: the caller gets the strongest one's answer, and the others are held to it.
+
+The strongest is bought anyway, so its answer is given: no caller gets less for having been drawn, and nothing is asked
+behind anybody's back. Such calls are drawn at random from all, so that what they show holds for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...call import CHARGED, Call, Step, Verdict
+from ...errors import PennyweightError
+from ...flow import Flow
+from ...request import Charge, Done, Reply, get_header
+from ...routing.confidence.agreement import agree
+from ...routing.confidence.checks import complaints
+from ...routing.confidence.comparisons import Comparison, Kind
+from ...routing.confidence.decision import Standing
+from ...routing.confidence.features import features
+from ...routing.confidence.said import Asked, read_answer
+from ...routing.ladder import climb
+from ...wire import codec
+from ..refusals import add_charges
+from .climbing import hearings, stopped
+from .upward import upward
+
+if TYPE_CHECKING:
+    from .cascade import Cascade
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Compared"]
+
+_WAIT_S = 60.0  # for the others, once the caller has its answer
+
+
+class Compared:
+    """`open` it once."""
+
+    def __init__(self, outer: Cascade, call: Call, asked: Asked, standing: Standing, kind: Kind) -> None:
+        self._outer = outer
+        self._call = call
+        self._asked = asked
+        self._kind = kind
+        self._standing = standing
+        self._cheap, self._peer, self._tokens = hearings(outer, call)
+        self._held: list[bytes] | None = []
+        self._room = outer.settings.hold_bytes
+        self._streamed = False
+
+    async def open(self) -> Reply:
+        others = [asyncio.create_task(self._cheap.hear())]
+        if self._peer is not None:
+            others.append(asyncio.create_task(self._peer.hear()))
+        try:
+            strongest, *rest = climb(self._call)
+            step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
+            inner = await upward(self._outer.inner, self._call, (strongest, *rest), step)
+        except BaseException as error:
+            if isinstance(error, PennyweightError):
+                await asyncio.wait(set(others))
+                if self._cheap.whole:  # rather that one than none
+                    return await self._instead(others)
+            await self._stop(others)
+            raise
+        return self._watched(inner, others)
+
+    async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
+        reply = self._cheap.kept()
+        spent = await self._stop(others)
+        earlier = tuple(self._call.facts.pop(CHARGED, ()))
+        reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
+        add_charges(reply, (*earlier, *spent))
+        return reply
+
+    async def _stop(self, others: list[asyncio.Task[None]]) -> tuple[Charge, ...]:
+        """What the others were billed, whether they came to their end or not."""
+        for task in others:
+            await stopped(task)
+        spent = await self._cheap.drop()
+        if self._peer is not None:
+            spent += await self._peer.drop()
+        if spent:
+            self._call.facts[CHARGED] = spent
+        return spent
+
+    def _watched(self, inner: Reply, others: list[asyncio.Task[None]]) -> Reply:
+        """The strongest target's reply, whose end compares and tells all charges."""
+        chunks = inner.chunks
+        if chunks is not None:
+            self._streamed = True
+            if isinstance(chunks, Flow):
+                chunks.watch(self._see)
+            else:
+                chunks = _seen(chunks, self._see)
+        reply = Reply(inner.status, inner.headers, wire=inner.wire, content=inner.content, chunks=chunks)
+        reply.notes = inner.notes
+        reply.asked_at = inner.asked_at
+        reply.output_text = inner.output_text
+        if inner.content is not None:
+            reply.done = inner.done
+
+        async def close() -> None:
+            await inner.aclose()
+            done = inner.done or Done(complete=False)
+            if done.complete:
+                await asyncio.wait(set(others), timeout=_WAIT_S)
+                if inner.ok:
+                    await self._compare(inner)
+            spent = await self._stop(others)
+            self._call.facts.pop(CHARGED, None)
+            reply.done = msgspec.structs.replace(done, charges=(*spent, *done.charges))
+            lost = sum(self._outer.cost(charge) or 0 for charge in spent)
+            if lost:
+                reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
+
+        reply._close = close
+        return reply
+
+    def _see(self, chunk: bytes) -> None:
+        if self._held is not None:
+            self._held.append(chunk)
+            self._room -= len(chunk)
+            if self._room < 0:
+                self._held = None
+
+    async def _compare(self, inner: Reply) -> None:
+        """Keep what the answers were like, if both can be read."""
+        cheap, peer = self._cheap, self._peer
+        if cheap.said is None or not cheap.whole or self._held is None:
+            return
+        if get_header(inner.headers, "content-encoding") not in (None, "", "identity"):
+            return
+        try:
+            body = inner.content if not self._streamed else codec(inner.wire).fold(b"".join(self._held))
+            strong = read_answer(inner.wire, body or b"")
+        except ValueError:
+            return
+        said = peer.said if peer is not None and peer.whole else None
+        comparison = Comparison(
+            at=self._outer.clock.now(),
+            kind=self._kind,
+            features=features(cheap.said, self._asked, peer=said, sure=self._tokens.sureness()),
+            keepable=not complaints(cheap.said, self._asked),
+            same=agree(cheap.said, strong, self._asked).same is True,
+        )
+        try:
+            await self._outer.book.add(comparison)
+        except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
+            log.warning("a comparison could not be made", extra={"error": type(error).__name__})
+
+
+async def _seen(chunks: AsyncIterator[bytes], see: Callable[[bytes], None]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        see(chunk)
+        yield chunk

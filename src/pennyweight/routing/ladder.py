@@ -1,0 +1,25 @@
+"""Which targets one call may be billed at: what a budget reserves for it."""
+
+from __future__ import annotations
+
+from ..call import Call, Target
+
+__all__ = ["climb", "ladder"]
+
+
+def climb(call: Call) -> tuple[Target, ...]:
+    """Where a call of a cascade goes when its first answer is not kept: the strongest first, the others where that
+    fails. What is lost is reckoned against the strongest, so a rung between is no place to stop at unjudged."""
+    return tuple(reversed(call.rungs.strong)) if call.rungs is not None else ()
+
+
+def ladder(call: Call) -> tuple[Target, ...]:
+    """Every target that may bill this call, once each: its own, and of a cascade the peer and the stronger ones.
+
+    The worst case of the call is the sum of its worst cases there: a comparison asks them all.
+    """
+    rungs = call.rungs
+    if rungs is None:
+        return (call.target,)
+    peer = (rungs.peer,) if rungs.peer is not None else ()
+    return tuple(dict.fromkeys((call.target, *peer, *rungs.strong)))

@@ -1,0 +1,1 @@
+"""Counters of budgets, in memory with a journal, SQLite, Redis and Postgres."""

@@ -1,0 +1,104 @@
+"""Calls that can wait, through the real gateway and a provider of batches on loopback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.batch_rig import MARK, Asking, Threaded, chat, gateway, messages, until
+
+from pennyweight.money import Price, cost
+from pennyweight.prices import open_book
+from pennyweight.request import Usage
+
+
+def price(folder: Path, provider: str, model: str) -> Price:
+    found = open_book(folder).price(provider, model, 1_795_000_000.0)
+    assert found is not None
+    return found
+
+
+def test_callers_of_two_protocols_are_answered_by_batch_at_half_the_price(tmp_path: Path) -> None:
+    with Threaded(0.3) as provider, gateway(tmp_path, provider) as process:
+        asking = [Asking(process, "/v1/chat/completions", chat(f"q{n}")) for n in range(3)]
+        asking += [Asking(process, "/v1/messages", messages(f"m{n}", stream=n == 1)) for n in range(2)]
+        bodies = [one.result().body for one in asking]
+        for body, text in zip(bodies, ("q0", "q1", "q2", "m0", "m1"), strict=True):
+            assert f"answer to: {text}".encode() in body
+        assert len(provider.jobs) == 2
+        assert provider.singles == []
+        assert all("x-pennyweight-lane" not in headers for headers in provider.headers)
+        rows = process.receipts(5)
+        assert len(rows) == 5
+        for row in rows:
+            assert row["tier"] == "batch"
+            usage = Usage(input_tokens=row["input_tokens"], output_tokens=row["output_tokens"], tier="batch")
+            known = price(process.data, row["provider"], row["target_model"])
+            assert row["cost_pico"] == cost(usage, known, at=row["at"])
+            assert row["baseline_pico"] == cost(usage, known, at=row["at"], tier="standard")
+            assert row["saved_pico"] > 0
+
+
+def test_a_call_of_another_protocol_crosses_into_the_batch(tmp_path: Path) -> None:
+    with Threaded(0.2) as provider, gateway(tmp_path, provider) as process:
+        body = Asking(process, "/v1/chat/completions", chat("across", model="claude-haiku-4-5")).result().json()
+        assert body["choices"][0]["message"]["content"] == "answer to: across"
+        (job,) = provider.jobs.values()
+        assert job.kind == "anthropic"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_killed_between_sending_and_the_results(path: str, tmp_path: Path) -> None:
+    made = chat if path.endswith("completions") else messages
+    with Threaded(60.0) as provider:
+        with gateway(tmp_path, provider) as process:
+            waiting = [Asking(process, path, made(f"q{n}")) for n in range(3)]
+            until(lambda: len(provider.jobs) == 1)
+            process.process.kill()
+            for one in waiting:
+                one.join(10)
+        with gateway(tmp_path, provider) as process:
+            again = [Asking(process, path, made(f"q{n}")) for n in (2, 0)]
+            provider.finish()
+            texts = [one.result().body for one in again]
+            assert (b"answer to: q2" in texts[0], b"answer to: q0" in texts[1]) == (True, True)
+            rows = process.receipts(3)  # of the one that nobody asked for again, too
+            assert len(rows) == 3
+            assert len(provider.jobs) == 1
+            assert [kind for kind, *_ in provider.billed] == ["batch"] * 3
+            assert sum(row["input_tokens"] for row in rows) == sum(tokens for *_, tokens in provider.billed)
+        with gateway(tmp_path, provider) as process:  # and a third process tells nothing twice
+            assert process.ask("/healthz", method="GET").status == 200
+            assert len(process.receipts(4, timeout_s=0.5)) == 3
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("came_through", [True, False])
+def test_killed_while_it_is_not_known_whether_the_batch_is_there(path: str, came_through: bool, tmp_path: Path) -> None:
+    made = chat if path.endswith("completions") else messages
+    with Threaded(60.0) as provider:
+        if came_through:
+            provider.lose_answer = 1
+        else:
+            provider.lose_request = 1
+        creations = lambda: sum(m == "POST" and p.endswith("/batches") for m, p in provider.asked)  # noqa: E731
+        with gateway(tmp_path, provider) as process:
+            waiting = Asking(process, path, made("once"))
+            until(lambda: creations() == 1)
+            process.process.kill()
+            waiting.join(10)
+        with gateway(tmp_path, provider) as process:
+            again = Asking(process, path, made("once"))
+            until(lambda: len(provider.jobs) == 1 and creations() == (1 if came_through else 2))
+            provider.finish()
+            assert b"answer to: once" in again.result().body
+            assert len(process.receipts(1)) == 1
+            assert [kind for kind, *_ in provider.billed] == ["batch"]
+
+
+def test_off_until_it_is_configured(tmp_path: Path) -> None:
+    with Threaded(0.2) as provider, gateway(tmp_path, provider, "") as process:
+        answered = process.ask("/v1/chat/completions", chat("now"), MARK)
+        assert json.loads(answered.body)["choices"][0]["message"]["content"] == "answer to: now"
+        assert (len(provider.singles), provider.jobs) == (1, {})
