@@ -138,9 +138,9 @@ def turns_of(messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
 
 
 def _text(item: Any) -> str:
-    """What is said in it, cache marks aside."""
+    """What is said in it first, cache marks aside: a translation puts what a client adds into the same message."""
     if isinstance(item, list):
-        return "".join(map(_text, item))
+        return _text(item[0]) if item else ""
     return _text(item.get("content", item.get("text", ""))) if isinstance(item, dict) else str(item)
 
 
