@@ -11,7 +11,6 @@ by pricing both prompts, so that minimum lengths, look-back, price bands and mar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -141,7 +140,9 @@ class Economy:
     def rules(self, target: Target, request: Request | None = None) -> CacheRules:
         """How that upstream caches prompts, by the book, and for how long this request asks it to."""
         rules = self._caches.rules(target.provider, target.model, target.wire)
-        if request is None or rules.kind != "automatic" or rules.long_ttl_s is None or not _keeps_longer(request):
+        if request is None or rules.kind != "automatic" or rules.long_ttl_s is None:
+            return rules
+        if request.envelope.prompt_cache_retention != "24h":
             return rules
         return msgspec.structs.replace(rules, ttl_s=(rules.long_ttl_s,))
 
@@ -398,14 +399,6 @@ _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
-
-
-def _keeps_longer(request: Request) -> bool:
-    """Whether its prompt is to be kept for a day, which costs no more where it can be had."""
-    return b'"prompt_cache_retention"' in request.raw and _A_DAY.search(request.raw) is not None
-
-
-_A_DAY = re.compile(rb'"prompt_cache_retention"\s*:\s*"24h"')
 
 
 def _is_beside(edits: Sequence[Edit]) -> bool:

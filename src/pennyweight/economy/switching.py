@@ -150,7 +150,8 @@ _TOKENIZERS = (
 def binds(request: Request) -> bool:
     """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads; of
     Messages that is not so once `apart` has been done."""
-    return request.wire is Wire.OPENAI_RESPONSES and b'"reasoning.encrypted_content"' in request.raw
+    asked = request.envelope.include
+    return request.wire is Wire.OPENAI_RESPONSES and isinstance(asked, list) and "reasoning.encrypted_content" in asked
 
 
 def apart(request: Request) -> tuple[Edit, ...]:
