@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,8 +32,11 @@ PRICES = {CLAUDE: PRICE, CHEAP.model: Price(TWENTIETH), OTHER.model: Price(TWENT
 
 
 class Book:
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        self._prices = prices
+
     def cost(self, charge: Charge) -> int | None:
-        return cost(charge.usage, PRICES[charge.model], at=charge.at)
+        return cost(charge.usage, self._prices[charge.model], at=charge.at)
 
     def kind(self, charge: Charge) -> str:
         return "priced"
@@ -73,11 +76,18 @@ class Both(Provider):
 class Gateway:
     """A pipeline before such a provider, and beside it what the reference would have billed for every call."""
 
-    def __init__(self, where: Callable[[Call], Target | None], *beside: Any, **fields: Any) -> None:
+    def __init__(
+        self,
+        where: Callable[[Call], Target | None],
+        *beside: Any,
+        prices: Mapping[str, Price] = PRICES,
+        **fields: Any,
+    ) -> None:
         self.clock = FakeClock()
+        self.book = Book(prices)
         self.provider = Both(self.clock)
         self.economy = Economy(
-            blocks=Blocks(count=count), caches=CacheBook(), prices=lambda provider, model, at: PRICES.get(model)
+            blocks=Blocks(count=count), caches=CacheBook(), prices=lambda provider, model, at: prices.get(model)
         )
         self.routes = Routes(self.economy, self.clock, where, **fields)
         self.outcomes: list[Outcome] = []
@@ -103,7 +113,7 @@ class Gateway:
 
         asyncio.run(main())
         alone = msgspec.structs.replace(alone, output_tokens=50)
-        return make(self.outcomes[-1], Book()), cost(alone, PRICE, at=0.0)
+        return make(self.outcomes[-1], self.book), cost(alone, PRICE, at=0.0)
 
 
 def by_turn(*targets: Target | None) -> Callable[[Call], Target | None]:
