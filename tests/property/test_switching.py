@@ -1,4 +1,4 @@
-"""Whatever turns are hard and however long pauses are, a routed session costs at no time more than its reference alone."""
+"""Whatever turns are hard, however long pauses are: a routed session costs at no time more than its reference alone."""
 
 from __future__ import annotations
 

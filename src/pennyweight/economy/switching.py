@@ -136,12 +136,14 @@ def _tokenizer(model: str) -> str:
     """The tokenizer of a model by its name; "": not known. OpenAI: the tables of tiktoken's model.py; Anthropic says
     that Opus 4.7 was the first with a new one."""
     name = model.lower().rpartition("/")[2]
+    if name.startswith("claude"):
+        version = _VERSION.search(name)
+        return "claude 4.7" if version and (int(version[1]), int(version[2] or 0)) >= (4, 7) else "claude"
     return next((tokenizer for pattern, tokenizer in _TOKENIZERS if pattern.search(name)), "")
 
 
+_VERSION = re.compile(r"-(\d)(?:[-.](\d)(?!\d))?(?!\d)")
 _TOKENIZERS = (
-    (re.compile(r"claude.*(?:4[-.][7-9](?!\d)|-[5-9](?!\d)(?![-.]?\d{2}))"), "claude from opus 4.7"),
-    (re.compile(r"claude"), "claude"),
     (re.compile(r"^(?:chat)?gpt-(?:4o|4\.1|4\.5|5)|^o[134](?:-|$)"), "o200k"),
     (re.compile(r"^gpt-(?:4|3\.5)(?:-|$)"), "cl100k"),
 )
