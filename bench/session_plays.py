@@ -69,7 +69,8 @@ def plays(paths: Iterable[Path], wire: Wire) -> list[Play]:
             found += [_trajectory(session, path, wire) for session in load(path)]
         else:
             found.append(_recording(path, wire))
-    return [play for play in found if play is not None and play.calls]
+    whole = [play for play in found if play is not None and play.calls]
+    return [msgspec.structs.replace(play, name=f"{play.name} #{number}") for number, play in enumerate(whole, 1)]
 
 
 def _is_trajectories(path: Path) -> bool:
