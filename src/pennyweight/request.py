@@ -26,6 +26,7 @@ __all__ = [
     "Edit",
     "Headers",
     "Operation",
+    "Part",
     "ReasoningDelta",
     "Reply",
     "Request",
@@ -315,13 +316,30 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
+class Part(msgspec.Struct, frozen=True):
+    """Of a bill that several callers share: from `start` to `end` of `of` equal parts of what `usage` costs."""
+
+    usage: Usage
+    start: int
+    end: int
+    of: int
+
+    def cost(self, whole: int) -> int:
+        """What of the whole is this part's, so that all parts sum to it exactly."""
+        return whole * self.end // self.of - whole * self.start // self.of
+
+
 class Charge(msgspec.Struct, frozen=True, dict=True):
-    """One bill that an answer caused. Replayed from a cache: none; a cascade: several; a fused follower: none."""
+    """One bill that an answer caused. Replayed from a cache: none; a cascade: several; a fused follower: none.
+
+    part: of a bill shared by several callers, of which `usage` is this one's.
+    """
 
     provider: str
     model: str
     usage: Usage
     at: float  # unix seconds, UTC
+    part: Part | None = None
 
 
 class TextDelta(msgspec.Struct, frozen=True, tag="text"):

@@ -56,14 +56,15 @@ class Threaded:
 
 
 @contextmanager
-def gateway(folder: Path, provider: BatchProvider, config: str = CONFIG, *arguments: str) -> Iterator[Process]:
+def gateway(folder: Path, provider: BatchProvider, config: str = CONFIG, *, secret: str = "") -> Iterator[Process]:
     env = {
+        "PENNYWEIGHT_WEBHOOK_SECRET": secret,
         "OPENAI_BASE_URL": f"{provider.url}/v1",
         "OPENAI_API_KEY": "sk-gateway-openai",
         "ANTHROPIC_BASE_URL": provider.url,
         "ANTHROPIC_API_KEY": "sk-gateway-anthropic",
     }
-    with Process(folder, env, *arguments, config=config) as process:
+    with Process(folder, env, config=config) as process:
         yield process
 
 

@@ -102,3 +102,21 @@ def test_off_until_it_is_configured(tmp_path: Path) -> None:
         answered = process.ask("/v1/chat/completions", chat("now"), MARK)
         assert json.loads(answered.body)["choices"][0]["message"]["content"] == "answer to: now"
         assert (len(provider.singles), provider.jobs) == (1, {})
+
+
+def test_embeddings_of_several_callers_go_in_few_calls(tmp_path: Path) -> None:
+    config = '[lanes]\nembed = ["openai"]\n'
+    with Threaded(0.1) as provider, gateway(tmp_path, provider, config) as process:
+        body = {"model": "text-embedding-3-small"}
+        asking = [Asking(process, "/v1/embeddings", {**body, "input": "x" * n}) for n in range(1, 13)]
+        for number, one in enumerate(asking, 1):
+            assert [vector["embedding"][0] for vector in one.result().json()["data"]] == [float(number)]
+        rows = process.receipts(12)
+        assert len(rows) == 12
+        assert len(provider.singles) < 12
+        assert sum(row["input_tokens"] for row in rows) == sum(tokens for *_, tokens in provider.billed)
+        whole = sum(
+            cost(Usage(input_tokens=tokens), price(process.data, "openai", body["model"]), at=rows[0]["at"])
+            for *_, tokens in provider.billed
+        )
+        assert sum(row["cost_pico"] for row in rows) == whole

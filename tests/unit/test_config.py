@@ -382,11 +382,12 @@ def test_the_commented_examples_work_too(tmp_path: Path) -> None:
         bare = line.removeprefix("# ")
         is_setting = bare.startswith("[") or (" = " in bare and bare.split(" = ")[0].replace("_", "").isalnum())
         lines.append(bare if is_setting else line)
+    (tmp_path / "agents.toml").write_text('[[agents]]\nname = "writer"\ntier = "cheap"\n')
     config = load(
         written(tmp_path, "\n".join(lines)), dict.fromkeys(("MY_OPENAI_KEY", "LAB_KEY", "OPENROUTER_API_KEY"), KEY)
     )
     assert config.providers["lab"].timeouts.connect_s == 10.0
-    assert [rule.model for rule in config.routes] == ["claude-*", "fast"]
+    assert [rule.model for rule in config.routes] == ["claude-*", "fast", "gpt-4o"]
     assert config.prices[0]["model"] == "our-model*"
     assert config.providers["ollama"].num_ctx == 32768
     assert not config.providers["openai"].moved

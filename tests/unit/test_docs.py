@@ -19,6 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
+    "agents",
     "billing-header",
     "cache-accounting",
     "cache-tiers",
@@ -48,6 +49,7 @@ FEATURES = [
     "references",
     "reliability",
     "replay",
+    "routing",
     "tool-results",
     "vectors",
     "semantic-cache",

@@ -38,6 +38,7 @@ from ..stores.vectors.lazy import LazyVectors
 from ..stores.virtual_keys import KeyStore
 from ..text.embedders.lazy import Embeddings
 from ..tool_results import ToolResults
+from .lanes import Lanes
 
 __all__ = ["App", "Watcher"]
 
@@ -79,10 +80,13 @@ class App:
         standings: Standings,
         references: References,
         machine: Machine,
+        lanes: Lanes,
     ) -> None:
         self.config = config
         self.clock = clock
         self.pipeline = pipeline
+        self.lanes = lanes
+        self.entrance = lanes.entrance(pipeline)  # where calls come in: they may be answered later
         self.backend = backend
         self.clerk = clerk
         self.ledger = ledger

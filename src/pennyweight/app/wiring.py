@@ -23,6 +23,7 @@ from ..clerk import Clerk
 from ..clerk import Settings as ClerkSettings
 from ..clock import SystemClock
 from ..config import Config, Provider, Resolver
+from ..config.tiers import aimed
 from ..economy import Economy
 from ..errors import StoreError
 from ..hits import CacheRule
@@ -148,6 +149,7 @@ async def build(
             forced=budgets.forced,
             background=lambda call: lanes.decide(call),
             lane_target=config.lanes.target,
+            aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
             lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
             resolve=resolver,
@@ -168,6 +170,7 @@ async def build(
             database,
             time,
             accounts=accounts,
+            tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
         )
@@ -241,8 +244,6 @@ async def build(
         hits.start()
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
-        await lanes.start()
-        stack.push_async_callback(lanes.aclose)
         rollups = Rollups(database)
         rolling = asyncio.create_task(rollups.run())
         stack.callback(rolling.cancel)
@@ -256,7 +257,7 @@ async def build(
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
-        yield App(
+        app = App(
             config,
             clock=time,
             pipeline=pipeline,
@@ -285,7 +286,10 @@ async def build(
             standings=standings,
             references=references,
             machine=machine,
+            lanes=lanes,
         )
+        stack.push_async_callback(lanes.aclose)
+        yield app
 
 
 def _counting(database: Database) -> Callable[[Sequence[FunctionDelta]], Awaitable[None]]:

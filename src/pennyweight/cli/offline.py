@@ -19,6 +19,7 @@ from ..prices.caching import CacheBook
 from ..prices.catalogue import FILE_NAME
 from ..replay.doctor import Diagnosis, diagnose
 from ..replay.offline import Engine, TapeClock
+from ..routing.background import LaneSettings
 from ..text.tokenizers import BpeTokenizer
 
 __all__ = ["engine", "examined", "loaded", "opened"]
@@ -43,6 +44,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
             data_dir=Path(folder),
             experiments=nobody,
             adaptive=AdaptiveSettings(),
+            lanes=LaneSettings(),
             resources=msgspec.structs.replace(config.resources, watch=False),
         )
         async with build(alone, clock=clock) as app:

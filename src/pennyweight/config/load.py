@@ -255,6 +255,8 @@ class _Reading:
         values["cache"] = cache.with_addresses(values["cache"], env)
         if key := env.get(KEY_VARIABLE, "").strip():
             values["cache_key"] = Secret(key)
+        if secret := env.get("PENNYWEIGHT_WEBHOOK_SECRET", "").strip():
+            values["webhook_secret"] = Secret(secret)
         usable = {name: value for name, value in values.items() if value is not None}
         providers = usable.setdefault("providers", {})
         config = Config(source=self.path, agents_path=self.agents.path if self.agents else None, **usable)

@@ -319,6 +319,7 @@ class Config(msgspec.Struct, frozen=True):
     references: ReferenceSettings = ReferenceSettings()
     resources: ResourceSettings = ResourceSettings()
     cache: CacheSettings = CacheSettings()
+    webhook_secret: Secret | None = None  # PENNYWEIGHT_WEBHOOK_SECRET: signs what goes to webhooks
     cache_key: Secret | None = None  # PENNYWEIGHT_CACHE_KEY: encrypts what caches keep outside of memory
     embeddings: EmbeddingSettings = EmbeddingSettings()
     proxies: Proxies = Proxies()

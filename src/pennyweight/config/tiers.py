@@ -113,7 +113,8 @@ def unserved(config: Config, model: str, natural: Provider) -> str:
 def with_routing(config: Config) -> tuple[OptimizerRule, ...]:
     """The default optimizers of that configuration: `routing` is among them where there is something to choose, and
     behind it `agent_tiers` where an agent is on trial, to which sessions come little by little."""
-    if not choices(config) or any(rule.use == "routing" for rule in config.optimizers):
+    needless = not choices(config) and not config.lanes.target
+    if needless or any(rule.use == "routing" for rule in config.optimizers):
         return config.optimizers
     added = [OptimizerRule("routing")]
     if any(rule.trial for rule in config.agents):

@@ -81,7 +81,7 @@ class Front:
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
-            reply = await (app.backend.open(call) if direct else app.pipeline.open(call))
+            reply = await (app.backend.open(call) if direct else app.entrance.open(call))
         except PennyweightError as error:
             response = error_response(endpoint.wire, error)
             response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))

@@ -27,6 +27,7 @@ from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
 from .doctor_pages import DoctorPages
 from .experiment_pages import ExperimentPages
+from .lane_pages import LanePages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
@@ -54,6 +55,7 @@ class Pages:
         self._caches = CachePages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
+        self._lanes = LanePages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -66,6 +68,8 @@ class Pages:
         if (page := self._experiments.find(request)) is not None:
             return page
         if (page := self._tools.find(request)) is not None:
+            return page
+        if (page := self._lanes.find(request)) is not None:
             return page
         if (page := self._caches.find(request)) is not None:
             return page

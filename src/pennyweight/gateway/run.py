@@ -179,6 +179,7 @@ class Gateway:
                 )  # ends after the App's last calls
             app = await stack.enter_async_context(build(config))
             app.watchers.extend(watchers)
+            await app.lanes.start()
             gate = Gate(config, app.keys)
             front = Front(app, gate, Pages(app, gate, self._metrics).find)
         except BaseException:

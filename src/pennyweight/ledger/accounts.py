@@ -60,7 +60,10 @@ class Accounts:
         price = self._book.price(charge.provider, charge.model, charge.at)
         if price is None:
             return None, "unpriced"
-        return cost(charge.usage, price, at=charge.at), "free" if price.free else "priced"
+        kind: Kind = "free" if price.free else "priced"
+        if charge.part is not None:
+            return charge.part.cost(cost(charge.part.usage, price, at=charge.at)), kind
+        return cost(charge.usage, price, at=charge.at), kind
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
@@ -75,7 +78,8 @@ class Accounts:
         if account is None or account.usd_per_hour is None or receipt.pricing != "local" or not outcome.done.charges:
             return receipt
         rent = hourly_cost(account.usd_per_hour, outcome.latency_s)
-        return msgspec.structs.replace(receipt, cost=rent + receipt.spent, baseline=rent)
+        elsewhere = receipt.spent if receipt.cost is None else receipt.cost  # a cascade's peer may be billed
+        return msgspec.structs.replace(receipt, cost=rent + elsewhere, baseline=rent)
 
     def counted(self, call: Call, reply: Reply) -> PicoUSD | None:
         """What an answer came to whose usage nobody told, by its texts; None when nothing can be counted."""

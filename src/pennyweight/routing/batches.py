@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ..call import Call, Identity, Target
+from ..call import Call, Identity, Optimize, Target
 from ..request import Headers, Operation, Request, Wire
 
-__all__ = ["Batch", "Group", "Item", "Recorded", "Shelf", "recall", "record"]
+__all__ = ["Batch", "Deferred", "DeferredShelf", "Group", "Item", "Recorded", "Shelf", "recall", "record"]
 
 ItemState = Literal["queued", "sent", "answered", "refused", "unserved"]
 BatchState = Literal["sending", "creating", "doubtful", "submitted", "ended"]
@@ -94,7 +94,9 @@ class Shelf(Protocol):
         """All of it or nothing. gone: ids of items."""
         ...
 
-    async def load(self) -> tuple[Sequence[Batch], Sequence[Item]]: ...
+    async def load(self) -> tuple[Sequence[Batch], Sequence[Item]]:
+        """What is there that nobody goes on with any more; it is this one's from now on. Ended batches too."""
+        ...
 
     async def forget(self, before: float) -> None:
         """Drop batches that ended before that moment."""
@@ -112,3 +114,51 @@ def recall(kept: Recorded) -> Call:
     """A call that its receipt can be written from."""
     request = Request(kept.wire, msgspec.json.encode({"model": kept.model}), path=kept.path, operation=kept.operation)
     return Call(kept.id, kept.identity, request, request, kept.target, kept.at)
+
+
+class Deferred(msgspec.Struct, frozen=True):
+    """A call whose caller was told "later": what it takes to ask it again, without a key, and its answer.
+
+    webhook: a name of [lanes.webhooks], "" where the answer is fetched. told: the webhook took it, or never will.
+    """
+
+    id: str
+    identity: Identity
+    wire: Wire
+    path: str
+    query: str
+    operation: Operation
+    headers: Headers
+    body: bytes
+    optimize: Optimize
+    at: float
+    until: float
+    webhook: str = ""
+    state: Literal["waiting", "done"] = "waiting"
+    status: int = 0
+    answer: bytes = b""
+    cost: int | None = None  # pico-dollars; None: not known
+    told: bool = False
+    done_at: float | None = None
+
+
+class DeferredShelf(Protocol):
+    """Where they are kept. Raises StoreError."""
+
+    async def keep(self, call: Deferred) -> None: ...
+
+    async def load(self) -> Sequence[Deferred]:
+        """What is there that nobody goes on with any more and that is not finished; it is this one's from now on."""
+        ...
+
+    async def get(self, id: str, tenant: str) -> Deferred | None: ...
+
+    async def of(self, tenant: str, *, limit: int) -> Sequence[Deferred]:
+        """The newest, without bodies and answers."""
+        ...
+
+    async def drop(self, id: str, tenant: str) -> bool: ...
+
+    async def forget(self, before: float) -> None:
+        """Drop those that were done before that moment."""
+        ...

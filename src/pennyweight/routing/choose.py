@@ -23,7 +23,6 @@ BARS: Mapping[Aim, float] = {"balanced": 0.85, "cheap": 0.7, "quality": 0.85, "f
 _ALIKE_COST = 1.1  # costs within this are alike: the operator's order of targets decides
 _ALIKE_SUCCESS = 0.01
 _SHARE_SLACK = 0.02
-_TIGHT = 0.9  # of a budget spent: one tier down
 _HOPELESS = 0.3  # a cascade begins with no target that is less likely to be right
 
 
@@ -113,13 +112,15 @@ def choose(
     *,
     tier: str = "",
     pressure: float = 0.0,
+    tight: bool = False,
     shares: Mapping[str, float] | None = None,
     held: Target | None = None,
     held_why: str = "",
 ) -> Choice:
     """The target to ask. options: all candidates of the virtual model, in order, with what excludes each.
 
-    tier: where the operator wants this agent's calls. pressure: the share spent of the tightest budget. shares: of
+    tier: where the operator wants this agent's calls. pressure: the share spent of the tightest budget; tight: it
+    asks for one tier down. shares: of
     recent calls that each tier got. held: the target that this session must stay with.
     """
     costed = with_costs(options)
@@ -142,7 +143,7 @@ def choose(
     else:
         found, why = _pick(virtual, live, shares)
     lower = [option for option in live if option.candidate.rank < found.candidate.rank]
-    if pressure >= _TIGHT and lower:
+    if tight and lower:
         rank = max(option.candidate.rank for option in lower)
         found = max((o for o in lower if o.candidate.rank == rank), key=lambda o: o.success)
         money, note = False, f"; {pressure:.0%} of a budget is spent, so one tier down: {_name(found)}"

@@ -198,7 +198,7 @@ class BatchProvider:
     async def _single(self, exchange: Exchange, path: str) -> None:
         body = msgspec.json.decode(exchange.body)
         self.singles.append(body)
-        answer = _answered(f"/v1{path}", body, next(self._numbers))
+        answer = _answered(f"/v1{path}", body, next(self._numbers), tier="standard")
         self.billed.append(("single", _text(body), _tokens(body)))
         await asyncio.sleep(0)
         if "[refuse]" in _text(body):
@@ -364,7 +364,7 @@ def _tokens(body: Mapping[str, Any]) -> int:
     return max(len(msgspec.json.encode(body)) // 4, 1)
 
 
-def _answered(url: str, body: Mapping[str, Any], number: int) -> dict[str, Any]:
+def _answered(url: str, body: Mapping[str, Any], number: int, *, tier: str = "batch") -> dict[str, Any]:
     """The answer to one request of that endpoint."""
     text, prompt, model = f"answer to: {_text(body)}", _tokens(body), body.get("model", "")
     if url.endswith("/embeddings"):
@@ -385,7 +385,7 @@ def _answered(url: str, body: Mapping[str, Any], number: int) -> dict[str, Any]:
             "content": [{"type": "text", "text": text}],
             "stop_reason": "end_turn",
             "stop_sequence": None,
-            "usage": {"input_tokens": prompt, "output_tokens": 10, "service_tier": "batch"},
+            "usage": {"input_tokens": prompt, "output_tokens": 10, "service_tier": tier},
         }
     if url.endswith("/responses"):
         part = {"type": "output_text", "text": text, "annotations": []}

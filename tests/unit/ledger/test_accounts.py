@@ -119,3 +119,11 @@ def test_what_a_reply_came_to_for_a_budget(accounts: Accounts) -> None:
     assert accounts.counted(call, reply) == 3 * 2_500_000 + 3 * 10_000_000
     unknown = make_call(BODY, provider="openai", model="no-such-model")
     assert accounts.counted(unknown, reply) is None
+
+
+def test_a_machine_by_the_hour_does_not_hide_what_a_second_model_was_billed(accounts: Accounts) -> None:
+    usage = Usage(input_tokens=3, output_tokens=3)
+    elsewhere = bill("openai")
+    done = Done(usage, "stop", (elsewhere, Charge("lab", "m", usage, 1.0)))
+    receipt = accounts.receipt(msgspec.structs.replace(outcome(done), call=make_call(BODY, provider="lab")))
+    assert receipt.cost == USD // 50 + 2_500_000_000_000

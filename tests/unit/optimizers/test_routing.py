@@ -18,6 +18,7 @@ from pennyweight.prices.caching import CacheBook
 from pennyweight.protocols import Optimizer
 from pennyweight.request import Charge, Done, Usage, Wire
 from pennyweight.routing.agents import AgentRule, Agents
+from pennyweight.routing.background import Background
 from pennyweight.routing.choose import Choice, Priors
 from pennyweight.routing.settings import TargetTable
 from pennyweight.routing.virtual import Candidate, Live, Virtual
@@ -44,6 +45,8 @@ class Parts(ContractParts):
         self.choice = virtual or Virtual("auto", "balanced", LADDER, TOP)
         self.live: dict[str, Live] = {}
         self.spent = 0.0
+        self.waits: Background | None = None
+        self.lane_target = ""
         self.agents = Agents(agents)
         self.chances = Priors()
         self.book = self  # type: ignore[assignment]
@@ -59,6 +62,16 @@ class Parts(ContractParts):
 
     def pressure(self, call: Call) -> float:
         return self.spent
+
+    def forced(self, call: Call) -> bool:
+        return self.spent >= 0.9
+
+    def background(self, call: Call) -> Background | None:
+        return self.waits
+
+    def aimed(self, name: str, wire: Wire) -> Target | None:
+        provider, _, model = name.partition("/")
+        return Target(provider, model, wire)
 
     def cost(self, charge: Charge) -> int | None:
         each = {"home": 0, "mid": 10**5, "top": 10**6}.get(charge.provider)
@@ -219,6 +232,24 @@ def test_fast_learns_who_is_fast() -> None:
     assert found is not None
     assert isinstance(found.action, Route)
     assert found.action.target.provider == "mid"
+
+
+def test_what_can_wait_goes_to_its_lane() -> None:
+    parts = Parts(Virtual("auto:best", "quality", LADDER, TOP))
+    parts.waits, parts.lane_target = Background(1e9, "title"), "home/small"
+    found = ask(parts, call())
+    assert found is not None
+    assert isinstance(found.action, Route)
+    assert (found.action.target.provider, found.action.rungs) == ("home", None)
+    assert "background (title)" in found.why
+    real = make_call(provider="top", model="big")
+    assert goes_to(parts, real) == "home"
+    assert real.facts["fallbacks"] == (real.target,)
+    parts.live["home"] = Live(resting=True)
+    assert goes_to(parts, call()) == "top"
+    parts.live.clear()
+    parts.waits = None
+    assert goes_to(parts, call()) == "top"
 
 
 def test_fallbacks_can_take_the_call_too() -> None:

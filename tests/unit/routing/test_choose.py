@@ -122,11 +122,11 @@ def test_an_agent_goes_to_its_tier_and_up_only_if_that_cannot() -> None:
 
 
 def test_a_tight_budget_goes_one_tier_down() -> None:
-    choice = choose(virtual("quality"), CODE, LADDER, pressure=0.93)
+    choice = choose(virtual("quality"), CODE, LADDER, pressure=0.93, tight=True)
     assert chosen(choice) == "cheap"
     assert "93% of a budget is spent" in choice.why
-    assert chosen(choose(virtual("quality"), CODE, LADDER, pressure=0.89)) == "frontier"
-    assert chosen(choose(virtual(bar=0.1), CODE, LADDER, pressure=1.0)) == "local"  # there is none below
+    assert chosen(choose(virtual("quality"), CODE, LADDER, pressure=0.95)) == "frontier"
+    assert chosen(choose(virtual(bar=0.1), CODE, LADDER, pressure=1.0, tight=True)) == "local"  # there is none below
 
 
 def test_a_session_stays_where_it_must() -> None:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Compared"]
 
-_WAIT_S = 60.0  # for the others, once the caller has its answer
+_WAIT_S = 15.0  # for the others, once the caller has its answer
 
 
 class Compared:
@@ -72,8 +72,9 @@ class Compared:
 
     async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
         reply = self._cheap.kept()
+        earlier = tuple(self._call.facts.pop(CHARGED, ()))  # of strong targets that failed
         spent = await self._stop(others)
-        earlier = tuple(self._call.facts.pop(CHARGED, ()))
+        self._call.facts.pop(CHARGED, None)
         reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
         add_charges(reply, (*earlier, *spent))
         return reply
@@ -106,21 +107,34 @@ class Compared:
             reply.done = inner.done
 
         async def close() -> None:
-            await inner.aclose()
-            done = inner.done or Done(complete=False)
-            if done.complete:
-                await asyncio.wait(set(others), timeout=_WAIT_S)
-                if inner.ok:
-                    await self._compare(inner)
-            spent = await self._stop(others)
-            self._call.facts.pop(CHARGED, None)
-            reply.done = msgspec.structs.replace(done, charges=(*spent, *done.charges))
-            lost = sum(self._outer.cost(charge) or 0 for charge in spent)
-            if lost:
-                reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
+            ending = asyncio.create_task(self._ended(reply, inner, others))
+            left: asyncio.CancelledError | None = None
+            while not ending.done():
+                try:
+                    await asyncio.wait({ending})
+                except asyncio.CancelledError as error:  # the caller has its answer and is gone; the bills are not
+                    left = error
+            reply.done = ending.result()
+            if left is not None:
+                raise left
 
         reply._close = close
         return reply
+
+    async def _ended(self, reply: Reply, inner: Reply, others: list[asyncio.Task[None]]) -> Done:
+        """Compare, once all have ended, and say what they were billed. A caller that left early is not waited for."""
+        await inner.aclose()
+        done = inner.done or Done(complete=False)
+        if done.complete:
+            await asyncio.wait(set(others), timeout=_WAIT_S)
+            if inner.ok:
+                await self._compare(inner)
+        spent = await self._stop(others)
+        self._call.facts.pop(CHARGED, None)
+        lost = sum(self._outer.cost(charge) or 0 for charge in spent)
+        if lost:
+            reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
+        return msgspec.structs.replace(done, charges=(*spent, *done.charges))
 
     def _see(self, chunk: bytes) -> None:
         if self._held is not None:

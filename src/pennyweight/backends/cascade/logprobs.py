@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from ...call import Call, Target
 from ...protocols import Backend
-from ...request import Edit, Operation, Reply, Wire, splice
+from ...request import Edit, Operation, Reply, Wire
 from ...routing.confidence.entropy import Tokens
 from ...wire.sse import Splitter
 
@@ -102,16 +103,36 @@ def _taken(body: bytes, tokens: Tokens, *, hide: bool) -> bytes:
     if b'"logprobs"' not in body:
         return body
     try:
-        value = msgspec.json.decode(body)
+        answer = _answer.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return body
-    choices = value.get("choices") if isinstance(value, dict) else None
-    for index, choice in enumerate(choices if isinstance(choices, list) else ()):
-        odds = choice.get("logprobs") if isinstance(choice, dict) else None
-        if odds is None:
+    for index, choice in enumerate(answer.choices):
+        odds = bytes(choice.logprobs)
+        if odds in (b"", b"null"):
             continue
-        if index == 0 and isinstance(odds, dict):
-            tokens.feed(odds.get("content"))
+        if index == 0:
+            told = msgspec.json.decode(odds)
+            tokens.feed(told.get("content") if isinstance(told, dict) else None)
         if hide:
-            body = splice(body, ("choices", index, "logprobs"), None)
+            body = _without(body, odds)
+    return body
+
+
+class _Choice(msgspec.Struct):
+    logprobs: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_KEY = re.compile(rb'"logprobs"\s*:\s*')  # within a text its last quote would have a backslash before it
+
+
+def _without(body: bytes, odds: bytes) -> bytes:
+    """The body with null in place of the first odds that read so, every other byte as it was."""
+    for key in _KEY.finditer(body):
+        if body.startswith(odds, key.end()):
+            return body[: key.end()] + b"null" + body[key.end() + len(odds) :]
     return body

@@ -74,6 +74,7 @@ class BatchLane:
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._orphans: dict[str, list[str]] = {}  # by share: items that nobody waits for
         self._before: dict[str, str] = {}  # by call: items that an earlier process had begun
+        self._started = False
         self._handed: dict[str, float] = {}  # items whose answer was given, and when
         self._gathering: dict[Group, _Gathering] = {}
         self._carrying: dict[str, Carrying] = {}
@@ -99,6 +100,7 @@ class BatchLane:
         return Background(item.until, "before") if item is not None else None
 
     async def _considered(self, call: Call, found: Background, group: Group, body: bytes) -> Reply:
+        await self.start()
         share = _share(call, body)
         item = self._adopted(call, share, found)
         if item is None:
@@ -371,12 +373,20 @@ class BatchLane:
     # --- from one process to the next -----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Go on with what an earlier process left. Never raises: what cannot be read now is read by the next."""
+        """Go on with what processes that are no more have left, now and later. Never raises; safe to call again."""
+        if self._started:
+            return
+        self._started = True
+        await self._take_over()
+        self._soon(self._tidy())
+
+    async def _take_over(self) -> None:
         try:
             batches, items = await self._shelf.load()
             under_way = {batch.id for batch in batches if batch.state != "ended"}
             gone = [item.id for item in items if not self._goes_on(item, under_way)]
-            await self._shelf.keep(gone=gone)
+            if gone:
+                await self._shelf.keep(gone=gone)
         except (StoreError, ValueError) as error:
             log.warning("batches of before cannot be read", extra={"error": type(error).__name__})
             return
@@ -394,7 +404,6 @@ class BatchLane:
         for batch in batches:
             if batch.id in under_way:
                 self._soon(self._carry(batch))
-        self._soon(self._tidy())
 
     def _goes_on(self, item: Item, under_way: set[str]) -> bool:
         if item.state == "sent":
@@ -419,6 +428,7 @@ class BatchLane:
                 await self._shelf.forget(now - _BATCHES_KEPT_S)
             except StoreError as error:
                 log.warning("batches could not be tidied", extra={"error": type(error).__name__})
+            await self._take_over()
 
     async def aclose(self) -> None:
         """Stop following batches, the next process goes on with them; what is being written down is waited for."""

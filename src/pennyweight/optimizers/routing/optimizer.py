@@ -19,8 +19,9 @@ from ...economy import Foreseen, Held, Rates, Worth
 from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Operation, Usage
+from ...request import Charge, Operation, Usage, Wire
 from ...routing.agents import Agents
+from ...routing.background import Background
 from ...routing.choose import Asked, Chances, Choice, Option, bar_of, choose, strong_after
 from ...routing.constraints import Needs, excluded, known, needs
 from ...routing.settings import TargetTable
@@ -70,6 +71,14 @@ class Parts(Protocol):
     @property
     def pressure(self) -> Callable[[Call], float]: ...
     @property
+    def forced(self) -> Callable[[Call], bool]: ...
+    @property
+    def background(self) -> Callable[[Call], Background | None]: ...
+    @property
+    def lane_target(self) -> str: ...
+    @property
+    def aimed(self) -> Callable[[str, Wire], Target | None]: ...
+    @property
     def chances(self) -> Chances: ...
     @property
     def agents(self) -> Agents: ...
@@ -108,6 +117,8 @@ class Routing:
         self._known: OrderedDict[bytes, _Read] = OrderedDict()
 
     async def propose(self, call: Call) -> Proposal | None:
+        if self._parts.lane_target and (lane := self._lane(call)) is not None:
+            return lane
         virtual = self._virtual(call)
         if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
             return None
@@ -128,6 +139,27 @@ class Routing:
             abstain(call, self.name, choice.why)
             return None
         return self._proposal(call, virtual, asked_for, asked, choice, option)
+
+    def _lane(self, call: Call) -> Proposal | None:
+        """A call that can wait goes to the target that the operator has for such, whatever its model; None: it is as
+        any other, or that target cannot take it now."""
+        found = self._parts.background(call)
+        target = self._parts.aimed(self._parts.lane_target, call.original.wire) if found is not None else None
+        if found is None or target is None or target == call.target:
+            return None
+        asked_for = needs(call.original)
+        beside = Candidate(target, "", 0, TargetTable(self._parts.lane_target))
+        if (
+            asked_for is None
+            or excluded(asked_for, beside, known(beside))
+            or self._not_now(self._parts.lookout(target))
+        ):
+            return None
+        held = self._parts.economy.held(call, at=self._parts.clock.monotonic())
+        if held is not None and held.locked and held.target != target:
+            return None
+        call.facts[FALLBACKS] = (call.target,)
+        return Proposal(Route(target), why=f"background ({found.by}): {target.model}", level="safe", forced=True)
 
     def needs(self, call: Call, at: float) -> Needs | None:
         """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
@@ -150,7 +182,7 @@ class Routing:
         locked = held if held is not None and held.locked else None
         rule = self._parts.agents.of(call.identity.agent)
         options = self._options(call, virtual, asked_for, asked, at, known_to=held is not None)
-        pressure = self._parts.pressure(call)
+        pressure, tight = self._parts.pressure(call), self._parts.forced(call)
         shares = self._shares.of(virtual.name) if virtual.shares else None
         refused: set[Target] = set()
         while True:
@@ -160,6 +192,7 @@ class Routing:
                 options,
                 tier=rule.tier if rule is not None else "",
                 pressure=pressure,
+                tight=tight,
                 shares=shares,
                 held=locked.target if locked is not None else None,
                 held_why=locked.why if locked is not None else "",

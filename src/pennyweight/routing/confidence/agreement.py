@@ -18,10 +18,11 @@ import msgspec
 from .said import Asked, Said, ToolUse
 from .schema import kind_of, resolved
 
-__all__ = ["Agreement", "agree", "parts_alike", "repeats", "same_call", "same_text", "same_value"]
+__all__ = ["Agreement", "agree", "parts_alike", "repeats", "same_text", "same_value"]
 
-_MOST_CALLS = 32
+_MOST_CALLS, _FEW_CALLS = 32, 8
 _SHORT_WORDS = 12
+_FEW_WORDS = 5
 _SHORT_CHARS = 200
 
 
@@ -56,56 +57,76 @@ def agree(a: Said, b: Said, asked: Asked) -> Agreement:
 
 
 def parts_alike(a: Sequence[ToolUse], b: Sequence[ToolUse], asked: Asked) -> float:
-    """The share of calls and arguments that both have, in [0, 1]; 1.0: the same calls. Their order does not count."""
-    a, b = _once(a, asked), _once(b, asked)
+    """The share of calls and arguments that both have, in [0, 1]; 1.0: the same calls. Their order does not count.
+    Of many calls only whole ones are compared."""
+    mine, left = _made_once(a, asked), _made_once(b, asked)
     if len(a) > _MOST_CALLS or len(b) > _MOST_CALLS:
         return 0.0
-    left = list(b)
-    alike, parts = 0.0, 0.0
-    for call in a:
-        scored = [(_call_share(call, other, asked.tools.get(call.name)), index) for index, other in enumerate(left)]
-        share, index = max(scored, default=(0.0, -1))
+    parts, unmatched = float(max(len(mine), len(left))), []
+    for call in mine:
+        index = next((i for i, other in enumerate(left) if call.same(other)), None)
+        if index is None:
+            unmatched.append(call)
+        else:
+            left.pop(index)
+    if not unmatched and not left:
+        return 1.0
+    alike = parts - max(len(unmatched), len(left))
+    for call in unmatched if len(mine) <= _FEW_CALLS else ():
+        share, index = max(((call.share(other), i) for i, other in enumerate(left)), default=(0.0, -1))
         if share > 0.0:
             left.pop(index)
         alike += share
-        parts += 1.0
-    parts += len(left)
-    return 1.0 if parts and alike == parts else min(alike / parts, 0.999) if parts else 1.0
-
-
-def same_call(a: ToolUse, b: ToolUse, schema: Any = None) -> bool:
-    return _call_share(a, b, schema) == 1.0
+    return min(alike / parts, 0.999)
 
 
 def repeats(calls: Sequence[ToolUse], asked: Asked) -> bool:
     """Whether two of the calls are the same: what is done twice may be done once too often."""
-    return len(calls) <= _MOST_CALLS and len(_once(calls, asked)) < len(calls)
+    return len(calls) <= _MOST_CALLS and len(_made_once(calls, asked)) < len(calls)
 
 
-def _once(calls: Sequence[ToolUse], asked: Asked) -> list[ToolUse]:
+class _Made:
+    """A call with what its arguments say, worked out once."""
+
+    __slots__ = ("name", "schema", "told")
+
+    def __init__(self, call: ToolUse, asked: Asked) -> None:
+        self.name = call.name
+        self.schema = asked.tools.get(call.name)
+        self.told = None if call.arguments is None else _told(call.arguments, self.schema, self.schema)
+
+    def same(self, other: _Made) -> bool:
+        mine, theirs = self.told, other.told
+        if self.name != other.name or mine is None or theirs is None or mine.keys() != theirs.keys():
+            return False
+        return mine == theirs or all(self._alike(name, other) for name in mine)
+
+    def share(self, other: _Made) -> float:
+        """0.0 for another tool; else half for the name, and less than half by the arguments that are alike."""
+        if self.name != other.name:
+            return 0.0
+        names = (self.told or {}).keys() | (other.told or {}).keys()
+        alike = sum(self._alike(name, other) for name in names)
+        return 0.5 + 0.495 * alike / len(names) if names else 0.5
+
+    def _alike(self, name: str, other: _Made) -> bool:
+        mine, theirs = self.told or {}, other.told or {}
+        if name not in mine or name not in theirs:
+            return False
+        return same_value(mine[name], theirs[name], _property(self.schema, name), self.schema)
+
+
+def _made_once(calls: Sequence[ToolUse], asked: Asked) -> list[_Made]:
+    return _once([_Made(call, asked) for call in calls[:_MOST_CALLS]])
+
+
+def _once(calls: Sequence[_Made]) -> list[_Made]:
     """Calls without those that are there twice: a model that repeats itself says nothing more."""
-    kept: list[ToolUse] = []
-    for call in calls[: _MOST_CALLS + 1]:
-        if not any(same_call(call, other, asked.tools.get(call.name)) for other in kept):
+    kept: list[_Made] = []
+    for call in calls:
+        if not any(call.same(other) for other in kept):
             kept.append(call)
     return kept
-
-
-def _call_share(a: ToolUse, b: ToolUse, schema: Any) -> float:
-    """0.0 for other tools; else half for the name, and half by the arguments that are alike."""
-    if a.name != b.name:
-        return 0.0
-    if a.arguments is None or b.arguments is None:
-        return 0.5
-    mine, others = _told(a.arguments, schema, schema), _told(b.arguments, schema, schema)
-    names = mine.keys() | others.keys()
-    if not names:
-        return 1.0
-    alike = sum(
-        name in mine and name in others and same_value(mine[name], others[name], _property(schema, name), schema)
-        for name in names
-    )
-    return 1.0 if alike == len(names) else 0.5 + 0.5 * alike / len(names) * 0.99
 
 
 def _told(arguments: Mapping[str, Any], schema: Any, root: Any) -> dict[str, Any]:
@@ -179,7 +200,7 @@ def same_value(a: Any, b: Any, schema: Any = None, root: Any = None) -> bool:
     if isinstance(a, str) and isinstance(b, str):
         if isinstance(schema, Mapping) and isinstance(schema.get("enum"), list):
             return a.strip() == b.strip()
-        return a.strip() == b.strip() or (not _literal(a) and not _literal(b) and words(a) == words(b))
+        return a.strip() == b.strip() or _same_words(a, b)
     return bool(a == b)
 
 
@@ -219,6 +240,16 @@ def _literal(text: str) -> bool:
     return _LITERAL.search(text) is not None
 
 
+def _same_words(a: str, b: str) -> bool:
+    """Whether two texts differ in case, spaces and punctuation alone; signs such as % or € are no punctuation."""
+    if _literal(a) or _literal(b) or _SIGN.findall(a) != _SIGN.findall(b):
+        return False
+    return words(a) == words(b) != []
+
+
+_SIGN = re.compile(r"[^\w\s.,;:!?'\"’‘“”()\-–—…]")
+
+
 def words(text: str) -> list[str]:
     """Words and numbers of a text without case, spaces and punctuation; a minus before a number stays."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
@@ -241,13 +272,15 @@ def same_text(a: str, b: str) -> Agreement:
     if _as_number(x) is not None and _as_number(y) is not None:
         same = _same_number(x, y)
         return Agreement(same, "number", float(same))
-    same = x == y or (not _literal(x) and not _literal(y) and words(x) == words(y) != [])
-    return Agreement(same, "short", float(same))
+    if x == y or _same_words(x, y):
+        return Agreement(True, "short", 1.0)
+    sentence = max(len(x.split()), len(y.split())) > _FEW_WORDS  # which can be put in many ways
+    return Agreement(None if sentence else False, "short")
 
 
 _CHOICE = re.compile(r"[(\[]?[A-Za-z][)\].]?")
 _MARKED = re.compile(
-    r"(?:####|\\boxed\{|(?:final\s+)?answer\s*(?:is)?\s*[:=]|(?:the\s+)?(?:final\s+)?answer\s+is)\s*(.+)", re.IGNORECASE
+    r"\\boxed\{([^{}]*)\}|(?:####|(?:final\s+)?answer\s*(?:is)?\s*[:=]|(?:final\s+)?answer\s+is)\s*(.+)", re.IGNORECASE
 )
 
 
@@ -258,16 +291,16 @@ def _final(text: str) -> str | None:
         return None
     if len(stripped) <= _SHORT_CHARS and "\n" not in stripped and len(stripped.split()) <= _SHORT_WORDS:
         marked = list(_MARKED.finditer(stripped))
-        return _trimmed(marked[-1][1]) if marked else _trimmed(stripped)
+        return _trimmed(marked[-1][1] or marked[-1][2] or "") if marked else _trimmed(stripped)
     marked = list(_MARKED.finditer(stripped[-2_000:]))
     if not marked:
         return None
-    said = _trimmed(marked[-1][1].splitlines()[0])
+    said = _trimmed((marked[-1][1] or marked[-1][2] or "").partition("\n")[0])
     return said if said and len(said.split()) <= _SHORT_WORDS else None
 
 
 def _trimmed(text: str) -> str:
-    return text.strip().strip("*`_ ").removesuffix("}").rstrip(".").strip("*`_ ")
+    return text.strip().strip("*`_ ").rstrip(".").strip("*`_ ")
 
 
 # --- JSON -------------------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import msgspec
 
-from .acceptor import Acceptor, by_hand
+from .acceptor import Acceptor, by_hand, train
 from .bounds import threshold
 from .decision import LEAST_PAIRS, Standing
 from .features import FEATURES
 
-__all__ = ["Comparison", "Comparisons", "Kind", "NoComparisons", "standing"]
+__all__ = ["Comparison", "Comparisons", "Kind", "NoComparisons", "kept_share", "learn", "standing"]
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -98,8 +98,42 @@ def standing(
     own = [c for c in fresh if c.kind.task == task]
     counted = own if len(own) >= LEAST_PAIRS else fresh
     if len(counted) < LEAST_PAIRS:
-        return Standing(acceptor if trained is None else by_hand(), None, len(counted))
-    scores = [acceptor.score(c.features) if c.keepable else 0.0 for c in counted]
+        return Standing(by_hand(), None, len(counted))
+    return Standing(acceptor, _threshold(acceptor, counted, epsilon=epsilon, delta=delta), len(counted))
+
+
+def _threshold(acceptor: Acceptor, counted: Sequence[Comparison], *, epsilon: float, delta: float) -> float | None:
+    scores = [_score(acceptor, c) for c in counted]
     # An answer that no verifier lets pass is never kept, so it is no loss.
     lost = [not c.same and c.keepable for c in counted]
-    return Standing(acceptor, threshold(scores, lost, epsilon=epsilon, delta=delta), len(counted))
+    return threshold(scores, lost, epsilon=epsilon, delta=delta)
+
+
+def _score(acceptor: Acceptor, comparison: Comparison) -> float:
+    return acceptor.score(comparison.features) if comparison.keepable else 0.0
+
+
+def kept_share(acceptor: Acceptor, counted: Sequence[Comparison], *, epsilon: float, delta: float) -> float:
+    """The share of these that is kept, with the threshold that they themselves prove."""
+    bar = _threshold(acceptor, counted, epsilon=epsilon, delta=delta)
+    if bar is None or not counted:
+        return 0.0
+    return sum(c.keepable and _score(acceptor, c) > bar for c in counted) / len(counted)
+
+
+def learn(found: Sequence[Comparison], *, epsilon: float, delta: float) -> tuple[Acceptor, int] | None:
+    """An acceptor trained on the older half, and the id of the last comparison in it; the newer half is left for the
+    threshold. None where the weights set by hand do as well: told by a part of the older half that it did not see.
+
+    Raises ValueError where there are too few comparisons, or all had the same outcome.
+    """
+    rows = [c for c in found if len(c.features) == len(FEATURES)]
+    if len(rows) < 2 * LEAST_PAIRS:
+        raise ValueError(f"{len(rows)} comparisons are too few: {2 * LEAST_PAIRS} are needed, half of them for the bar")
+    older = rows[: len(rows) // 2]
+    seen, unseen = older[: len(older) // 2], older[len(older) // 2 :]
+    first = train([c.features for c in seen], [c.same for c in seen])
+    rule = {"epsilon": max(epsilon, 4.0 / len(unseen)), "delta": 0.5}  # to rank the two, nothing is promised by it
+    if kept_share(first, unseen, **rule) <= kept_share(by_hand(), unseen, **rule):
+        return None
+    return train([c.features for c in older], [c.same for c in older]), older[-1].id

@@ -57,18 +57,18 @@ def decide(
     """Whether to keep what the cheap model said. peer: a second model's answer; sure: by the odds of its tokens."""
     standing = standing or _NONE
     found = complaints(said, asked)
-    signs = features(said, asked, peer=peer, sure=sure)
+    both = agree(said, peer, asked) if peer is not None else None
+    signs = features(said, asked, peer=peer, sure=sure, both=both, found=found)
     # What a verifier finds wrong is never kept; calibration sees the same score, so the bound holds for the rule.
     score = 0.0 if found else standing.acceptor.score(signs)
     if found:
         return Decision(False, found[0], score, signs)
-    both = agree(said, peer, asked) if peer is not None else None
     if mode == "verify":
         doubted = both is not None and both.same is False and not _peer_refuted(said, peer, asked)
         return Decision(not doubted, _told(both) if both else "nothing wrong was found", score, signs)
     if standing.learnt:
         keep = standing.threshold is not None and score > standing.threshold
-        bar = "nothing is kept" if standing.threshold is None else f"the bar is {standing.threshold:.3f}"
+        bar = "nothing is kept" if standing.threshold is None else f"the bar is {max(standing.threshold, 0.0):.3f}"
         return Decision(keep, f"score {score:.3f}, {bar}, by {standing.pairs} comparisons", score, signs)
     if both is None:
         return Decision(False, "no peer was asked, and nothing was learnt yet", score, signs)

@@ -38,10 +38,20 @@ FEATURES = (
 )
 
 
-def features(said: Said, asked: Asked, *, peer: Said | None = None, sure: Sureness | None = None) -> tuple[float, ...]:
-    """In the order of FEATURES. peer: what a second model said."""
-    both = agree(said, peer, asked) if peer is not None else Agreement(None, "text")
-    found = complaints(said, asked)
+def features(
+    said: Said,
+    asked: Asked,
+    *,
+    peer: Said | None = None,
+    sure: Sureness | None = None,
+    both: Agreement | None = None,
+    found: Sequence[str] | None = None,
+) -> tuple[float, ...]:
+    """In the order of FEATURES. peer: what a second model said. both, found: where they are known already."""
+    if both is None:
+        both = agree(said, peer, asked) if peer is not None else Agreement(None, "text")
+    if found is None:
+        found = complaints(said, asked)
     theirs = complaints(peer, asked) if peer is not None else []
     may = asked.may_call and bool(asked.tools)
     values = {

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["kind_of", "resolved", "wrong"]
 
-_MOST_STEPS = 2_000  # a schema may be nested without end
+_MOST_STEPS, _MOST_DEPTH = 2_000, 64  # a schema may go in circles
 _KINDS = {
     "dict": "object",
     "float": "number",
@@ -29,7 +29,7 @@ _KINDS = {
 
 def wrong(value: Any, schema: Any) -> Iterator[str]:
     """Each thing that is wrong, in a few words: where, and by which keyword. Never a value."""
-    yield from _Walk(schema).wrong(value, schema, "")
+    yield from _Walk(schema).wrong(value, schema, "", 0)
 
 
 def kind_of(schema: Any) -> str:
@@ -58,12 +58,12 @@ class _Walk:
         self._root = root
         self._left = _MOST_STEPS
 
-    def wrong(self, value: Any, schema: Any, at: str) -> Iterator[str]:
+    def wrong(self, value: Any, schema: Any, at: str, depth: int) -> Iterator[str]:
         schema = resolved(schema, self._root)
         self._left -= 1
         if schema is False:
             yield f"{at or 'it'} must not be there"
-        if not isinstance(schema, Mapping) or self._left < 0:
+        if not isinstance(schema, Mapping) or self._left < 0 or depth > _MOST_DEPTH:
             return
         kinds = _kinds(schema.get("type"))
         if kinds and not any(_is(value, kind) for kind in kinds):
@@ -74,32 +74,32 @@ class _Walk:
         if "const" in schema and value != schema["const"]:
             yield f"{at or 'it'} is not the value allowed"
         if isinstance(value, dict):
-            yield from self._object(value, schema, at)
+            yield from self._object(value, schema, at, depth + 1)
         elif isinstance(value, list):
-            yield from self._array(value, schema, at)
+            yield from self._array(value, schema, at, depth + 1)
         elif isinstance(value, str):
             yield from _string(value, schema, at)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield from _number(value, schema, at)
-        yield from self._combined(value, schema, at)
+        yield from self._combined(value, schema, at, depth + 1)
 
-    def _object(self, value: dict[str, Any], schema: Mapping[str, Any], at: str) -> Iterator[str]:
+    def _object(self, value: dict[str, Any], schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
         known = schema.get("properties")
         known = known if isinstance(known, Mapping) else {}
         required = schema.get("required")
         for name in required if isinstance(required, list) else ():
-            if name not in value:
+            if isinstance(name, str) and name not in value:
                 yield f"{_under(at, name)} is missing"
         rest = schema.get("additionalProperties", True)
         for name, item in value.items():
             if name in known:
-                yield from self.wrong(item, known[name], _under(at, name))
+                yield from self.wrong(item, known[name], _under(at, name), depth)
             elif rest is False and not isinstance(schema.get("patternProperties"), Mapping):
                 yield f"{at or 'it'} has a member that is not known"
             elif isinstance(rest, Mapping):
-                yield from self.wrong(item, rest, _under(at, "*"))
+                yield from self.wrong(item, rest, _under(at, "*"), depth)
 
-    def _array(self, value: list[Any], schema: Mapping[str, Any], at: str) -> Iterator[str]:
+    def _array(self, value: list[Any], schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
         if len(value) < _bound(schema, "minItems", 0) or len(value) > _bound(schema, "maxItems", math.inf):
             yield f"{at or 'it'} has too few or too many items"
         if schema.get("uniqueItems") is True and any(item in value[:index] for index, item in enumerate(value[:256])):
@@ -108,12 +108,12 @@ class _Walk:
         first = first if isinstance(first, list) else []
         for index, item in enumerate(value):
             inner = first[index] if index < len(first) else schema.get("items", {})
-            yield from self.wrong(item, inner, f"{at}[]")
+            yield from self.wrong(item, inner, f"{at}[]", depth)
 
-    def _combined(self, value: Any, schema: Mapping[str, Any], at: str) -> Iterator[str]:
+    def _combined(self, value: Any, schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
         for part in _schemas(schema, "allOf"):
-            yield from self.wrong(value, part, at)
-        fits: Callable[[Any], bool] = lambda part: next(self.wrong(value, part, at), None) is None  # noqa: E731
+            yield from self.wrong(value, part, at, depth)
+        fits: Callable[[Any], bool] = lambda part: next(self.wrong(value, part, at, depth), None) is None  # noqa: E731
         if (some := _schemas(schema, "anyOf")) and not any(map(fits, some)):
             yield f"{at or 'it'} fits none of the forms allowed"
         if (one := _schemas(schema, "oneOf")) and sum(map(fits, one)) != 1:

@@ -9,6 +9,7 @@ CREATE TABLE lane_batches (
     remote TEXT NOT NULL,            -- the provider's id; '': not known
     count INTEGER NOT NULL,
     ended_at REAL,
+    owner TEXT NOT NULL,             -- the process that follows it; one that died is followed by another
     facts BLOB NOT NULL              -- the whole record, as JSON; no prompt
 );
 
@@ -20,6 +21,7 @@ CREATE TABLE lane_items (
     until REAL NOT NULL,             -- when the answer must be there
     state TEXT NOT NULL,             -- queued sent answered refused unserved
     done_at REAL,
+    owner TEXT NOT NULL,
     facts BLOB NOT NULL,             -- the record without these two, as JSON
     body BLOB NOT NULL,
     answer BLOB NOT NULL
@@ -37,6 +39,7 @@ CREATE TABLE lane_calls (
     webhook TEXT NOT NULL,           -- a name of [lanes.webhooks]; '': it is fetched
     told INTEGER NOT NULL,           -- 1: the webhook took it, or will not be tried again
     done_at REAL,
+    owner TEXT NOT NULL,
     facts BLOB NOT NULL,
     body BLOB NOT NULL,
     answer BLOB NOT NULL

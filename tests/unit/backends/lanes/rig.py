@@ -23,6 +23,7 @@ from pennyweight.request import Charge, Operation, Reply, Wire
 from pennyweight.routing.background import LaneSettings, background
 from pennyweight.routing.batches import Batch, Group
 from pennyweight.stores.lanes import SQLiteShelf
+from pennyweight.stores.owners import Owner
 from pennyweight.stores.sealed import Codec
 from pennyweight.stores.sqlite import Database
 from pennyweight.testing.backend import make_call
@@ -112,7 +113,8 @@ async def bench(
     """quick: the provider has been quick before, so that a near deadline can be met."""
     clock = SystemClock()
     database = Database(folder / "lanes.db")
-    shelf = SQLiteShelf(database, Codec())
+    owner = Owner(folder / "owners")
+    shelf = SQLiteShelf(database, Codec(), owner)
     if quick:
         group = Group("p", Wire.OPENAI_CHAT, "/v1/chat/completions", "m")
         now = clock.now()
@@ -120,7 +122,9 @@ async def bench(
             Batch(f"old{n}", group, now - 9, 1, "ended", remote="r", asked_at=now - 9, ended_at=now - 8.9)
             for n in range(50)
         ]
-        await shelf.keep(batches=ended)
+        before = Owner(folder / "owners")
+        await SQLiteShelf(database, Codec(), before).keep(batches=ended)
+        before.close()
     url = origin(f"{provider.url}/v1")
     upstream = Upstream("p", dict.fromkeys(PATHS, url), Http1(), clock=clock, pick_key=lambda _call: "sk-ours")
     inner = AskUsage(Dispatch({"p": upstream}))
@@ -143,4 +147,5 @@ async def bench(
     finally:
         await lane.aclose()
         await upstream.aclose()
+        owner.close()
         await database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,12 +229,10 @@ async def test_a_killed_process_loses_nothing_and_pays_nothing_twice(tmp_path: P
             await asyncio.sleep(0.05)
             for task in tuple(before.lane._tasks):
                 task.cancel()  # as if it were killed: nobody is told, nothing more is written
-            rows = await before.shelf.load()
+            again = copied(tmp_path)
         for task in waiting:
             task.cancel()
-        async with bench(tmp_path / "copy", provider, start=False) as after:
-            await after.shelf.keep(batches=rows[0], items=rows[1])
-            await after.lane.start()
+        async with bench(again, provider) as after:
             assert await after.texts(marked("q1"), marked("q0")) == ["answer to: q1", "answer to: q0"]
             await until(lambda: len(after.outcomes) == 1)  # nobody asked for q2 again: its bill is told all the same
             assert after.outcomes[0].call.id == "call-q2"
@@ -242,11 +241,31 @@ async def test_a_killed_process_loses_nothing_and_pays_nothing_twice(tmp_path: P
 
 
 @looped
+async def test_what_another_process_follows_is_left_to_it(tmp_path: Path) -> None:
+    async with BatchProvider(takes_s=0.3) as provider, bench(tmp_path, provider) as one:
+        waiting = asyncio.create_task(one.ask(marked("q")))
+        await until(lambda: created(provider) == 1)
+        async with bench(tmp_path, provider) as other:
+            assert other.lane._items == {}
+            await waiting
+            assert (len(one.outcomes), len(other.outcomes)) == (0, 0)
+
+
+@looped
 async def test_an_equal_call_later_on_is_asked_anew(tmp_path: Path) -> None:
     async with BatchProvider() as provider, bench(tmp_path, provider) as b:
         await b.texts(marked("tick"))
         await b.texts(marked("tick"))
         assert created(provider) == 2
+
+
+def copied(folder: Path) -> Path:
+    """The files as they stand, without the lock of their owner: to whoever opens them it lives no more."""
+    again = folder / "again"
+    again.mkdir()
+    for file in folder.glob("lanes.db*"):
+        shutil.copy(file, again)
+    return again
 
 
 async def until(told: Callable[[], bool], timeout_s: float = 5.0) -> None:
