@@ -11,30 +11,24 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
+from pennyweight.app import App, build
 from pennyweight.call import Call, Identity, Target
 from pennyweight.capture.format import PATHS
-from pennyweight.economy import Economy
-from pennyweight.money import cost
-from pennyweight.optimizers.routing.optimizer import Routing, Settings
-from pennyweight.pipeline import Pipeline
-from pennyweight.policy import Flag
-from pennyweight.prefix import Blocks
-from pennyweight.prices.book import PriceBook, open_book
-from pennyweight.prices.caching import CacheBook
+from pennyweight.config import OptimizerRule, load
 from pennyweight.replay.offline import TapeClock
-from pennyweight.request import Request, Usage, Wire
-from pennyweight.routing.agents import Agents
+from pennyweight.request import Charge, Request, Usage, Wire
 from pennyweight.routing.choose import Asked, Chance
-from pennyweight.routing.settings import TargetTable
-from pennyweight.routing.virtual import Candidate, Live, Virtual
-from pennyweight.testing.backend import ScriptedBackend
+from pennyweight.routing.virtual import Candidate
 from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
 from pennyweight.wire import translate
@@ -42,6 +36,7 @@ from pennyweight.wire import translate
 from .result import progress, report
 from .session_plays import PACES, Play, easy_turns, kept_for_a_day, paced, plays, thoughtless
 
+_count = BpeTokenizer().count
 TARGETS = {"worst_ratio": "<= 1.0", "saving": ">= 0.40", "switches_in_tool_loops": "== 0", "beyond_reach": "== 0"}
 FAR = (
     "openai/gpt-5.5>openai/gpt-5-mini@24h",
@@ -115,35 +110,52 @@ class Oracle:
         return [Chance(1.0 if candidate.rank or self.easy else 0.0) for candidate in candidates]
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What the optimizer `routing` is given by an App."""
+@asynccontextmanager
+async def opened(one: Pair, oracle: Oracle) -> AsyncIterator[tuple[App, TapeClock]]:
+    """An App whose model `auto` is the cheap or the strong one, with the optimizer `routing` and an oracle in it."""
+    with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
+        file = Path(folder) / "pennyweight.toml"
+        file.write_text(_CONFIG.format(cheap=_named(one.cheap), strong=_named(one.strong)), encoding="utf-8")
+        keys = {f"{name}_API_KEY": "replay-no-key" for name in ("OPENAI", "ANTHROPIC", "MINIMAX")}
+        base = load(file, keys, {"data_dir": Path(folder), "holdout": 0.0})
+        config = msgspec.structs.replace(
+            base,
+            optimizers=(OptimizerRule("routing"),),
+            pipeline=msgspec.structs.replace(base.pipeline, propose_s=5.0),  # a busy machine must not skip one
+        )
+        clock = TapeClock()
+        async with build(config, clock=clock) as app:
+            routing: Any = next(optimizer for optimizer, _ in app.pipeline._optimizers if optimizer.name == "routing")
+            routing._parts = msgspec.structs.replace(routing._parts, chances=oracle)
+            yield app, clock
 
-    clock: TapeClock
-    economy: Economy
-    book: PriceBook
-    chances: Oracle
-    choice: Virtual
-    agents: Agents = Agents()
 
-    def virtual(self, _call: Call) -> Virtual:
-        return self.choice
-
-    def lookout(self, _target: Target) -> Live:
-        return Live()
-
-    def pressure(self, _call: Call) -> float:
-        return 0.0
+def _named(target: Target) -> str:
+    return f"{target.provider}/{target.model}"
 
 
-def choice(one: Pair) -> Virtual:
-    """The virtual model `auto` of two tiers."""
-    able = {"context_tokens": 10_000_000, "tools": True, "images": True, "json_schema": True, "reasoning": True}
-    named = [(one.cheap, "cheap"), (one.strong, "frontier")]
-    candidates = tuple(
-        Candidate(target, tier, rank, TargetTable(f"{target.provider}/{target.model}", **able))
-        for rank, (target, tier) in enumerate(named)
-    )
-    return Virtual("auto", "balanced", candidates, one.strong, bar=0.5)
+_CONFIG = """
+[providers.openai]
+[providers.anthropic]
+[providers.minimax]
+wires = ["openai_chat"]
+[[tiers]]
+name = "cheap"
+targets = ["{cheap}"]
+[[tiers]]
+name = "frontier"
+targets = ["{strong}"]
+[[targets]]
+target = "{cheap}"
+context_tokens = 10000000
+tools = true
+images = true
+json_schema = true
+reasoning = true
+[[virtual]]
+name = "auto"
+bar = 0.5
+"""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -169,54 +181,52 @@ def _read(data: tuple[str, ...], wire: Wire) -> list[Play]:
 
 
 async def _played(sessions: Sequence[Play], easy: set[tuple[str, str]], one: Pair, task: Task) -> list[Session]:
-    count = BpeTokenizer().count
-    book, clock = open_book(None), TapeClock()
-    economy = Economy(blocks=Blocks(count=count), caches=CacheBook(), prices=book.price)
     oracle = Oracle()
-    routing = Routing(Settings(), Parts(clock, economy, book, oracle, choice(one)))
-    pipeline = Pipeline(
-        [(routing, Flag())],
-        ScriptedBackend([]),
-        submit=lambda outcome: None,
-        clock=clock,
-        economy=economy,
-        propose_s=5.0,
-    )
-    found = []
-    for number, play in enumerate(sessions):
-        before, after = PrefixCache(count), PrefixCache(count)
-        sums, routed, reachable, failed, switches, in_loops = [0, 0], 0, 0, 0, 0, 0
-        last: dict[str, str] = {}
-        light: set[str] = set()  # turns that a model answered which left no signed thoughts behind
-        for said, t in zip(play.calls, paced(play, task.pace, task.seed), strict=True):
-            at = t + number * 86_400.0
-            clock.wind(at)
-            oracle.easy = (play.name, said.turn) in easy
-            body = thoughtless(said.body, light) if light and play.wire is Wire.ANTHROPIC_MESSAGES else said.body
-            asked = Request(play.wire, msgspec.json.encode(said.body), path=PATHS[play.wire])
-            request = Request(play.wire, msgspec.json.encode(body), path=PATHS[play.wire])
-            identity = Identity("local", f"{play.name}", agent=play.corpus, housekeeping=said.chore)
-            call = Call(f"c{number}", identity, request, request, one.strong, at, "max")
-            alone = _usage(before, asked, one.strong, at, said.output_tokens)
-            call, _ = await pipeline.consult(call)
-            usage = _usage(after, call.request, call.target, at, said.output_tokens)
-            pipeline.follow(call, usage)
-            for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
-                sums[side] += _cost(book, target, billed, at)
-            routed += call.target != one.strong
-            failed += call.target != one.strong and not oracle.easy
-            if call.target != one.strong:
-                light.add(said.turn)
-            reachable += oracle.easy
-            switched = said.turn in last and last[said.turn] != call.target.model
-            switches += bool(last) and next(reversed(last.values())) != call.target.model
-            in_loops += said.inside and switched
-            last.pop(said.turn, None)
-            last[said.turn] = call.target.model
-        found.append(
-            Session(play.name, play.corpus, *sums, len(play.calls), routed, reachable, failed, switches, in_loops)
-        )
-    return found
+    async with opened(one, oracle) as (app, clock):
+        return [
+            await _session(play, number, easy, one, task, app, clock, oracle) for number, play in enumerate(sessions)
+        ]
+
+
+async def _session(
+    play: Play,
+    number: int,
+    easy: set[tuple[str, str]],
+    one: Pair,
+    task: Task,
+    app: App,
+    clock: TapeClock,
+    oracle: Oracle,
+) -> Session:
+    before, after = PrefixCache(_count), PrefixCache(_count)
+    sums, routed, reachable, failed, switches, in_loops = [0, 0], 0, 0, 0, 0, 0
+    last: dict[str, str] = {}  # where each turn went, the newest last
+    light: set[str] = set()  # turns that a model answered which left no signed thoughts behind
+    for said, t in zip(play.calls, paced(play, task.pace, task.seed), strict=True):
+        at = t + number * 86_400.0
+        clock.wind(at)
+        oracle.easy = (play.name, said.turn) in easy
+        body = thoughtless(said.body, light) if light and play.wire is Wire.ANTHROPIC_MESSAGES else said.body
+        asked = Request(play.wire, msgspec.json.encode(said.body), path=PATHS[play.wire])
+        request = Request(play.wire, msgspec.json.encode(body), path=PATHS[play.wire])
+        identity = Identity("local", play.name, agent=play.corpus, housekeeping=said.chore)
+        call = Call(f"c{number}", identity, request, request, app.resolve("auto", play.wire), at, "max")
+        alone = _usage(before, asked, one.strong, at, said.output_tokens)
+        call, _ = await app.pipeline.consult(call)
+        usage = _usage(after, call.request, call.target, at, said.output_tokens)
+        app.pipeline.follow(call, usage)
+        for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
+            sums[side] += _cost(app, target, billed, at)
+        away = call.target.model != one.strong.model
+        routed, reachable, failed = routed + away, reachable + oracle.easy, failed + (away and not oracle.easy)
+        if away:
+            light.add(said.turn)
+        switches += bool(last) and next(reversed(last.values())) != call.target.model
+        in_loops += said.inside and last.get(said.turn, call.target.model) != call.target.model
+        last.pop(said.turn, None)
+        last[said.turn] = call.target.model
+    calls = len(play.calls)
+    return Session(play.name, play.corpus, *sums, calls, routed, reachable, failed, switches, in_loops)
 
 
 def _usage(cache: PrefixCache, request: Request, target: Target, at: float, output: int) -> Usage:
@@ -227,11 +237,11 @@ def _usage(cache: PrefixCache, request: Request, target: Target, at: float, outp
     return msgspec.structs.replace(usage, output_tokens=output)
 
 
-def _cost(book: PriceBook, target: Target, usage: Usage, at: float) -> int:
-    price = book.price(target.provider, target.model, at)
-    if price is None:
-        raise ValueError(f"no price is known for {target.provider}/{target.model}")
-    return cost(usage, price, at=at)
+def _cost(app: App, target: Target, usage: Usage, at: float) -> int:
+    found = app.accounts.cost(Charge(target.provider, target.model, usage, at))
+    if found is None:
+        raise ValueError(f"no price is known for {_named(target)}")
+    return found
 
 
 def main() -> int:

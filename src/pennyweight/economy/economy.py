@@ -30,7 +30,7 @@ from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
 from .routes import Routes
 from .stakes import invested, stake_refused
-from .switching import same_state
+from .switching import missing_mark, same_state
 from .whose import account_of, agent_of, key_of, session_of
 
 __all__ = ["SMALL_BYTES", "Economy", "Prices"]
@@ -287,6 +287,17 @@ class Economy:
 
     def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float, forced: bool) -> Worth | None:
         return self.routes.weigh(call, seen, target, self.would_be(seen, at=at), at=at, forced=forced)
+
+    def returning(self, call: Call, *, at: float) -> tuple[Edit, ...]:
+        """What gives a conversation that comes back to its reference, which is this call's target, a cache entry where
+        it would have had one to read, had it stayed: () where there is nothing to do. Never raises."""
+        try:
+            seen = self.look(call, at=at, small=True)
+        except BadRequest:
+            return ()
+        if seen is None or not seen.chosen or seen.reference is not None or seen.chain != seen.asked:
+            return ()
+        return missing_mark(call.request, seen, self.would_be(seen, at=at))
 
     def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None:
         """What this call and those that will probably follow cost at `target`, in pico-dollars, with what is in its

@@ -14,11 +14,13 @@ import re
 import msgspec
 
 from ..habits import LATER_S
+from ..prefix import items
 from ..request import DELETE, Edit, Request, Usage, Wire
 from ..warmth import Forecast
 from .foreseen import Elsewhere, Foreseen, Rates, Worth
 from .journeys import Journey
 from .pricing import cost_ahead, cost_now, growth_tokens
+from .stakes import takes_mark
 
 __all__ = [
     "apart",
@@ -26,6 +28,7 @@ __all__ = [
     "elsewhere",
     "foreseen_saving",
     "lapses_s",
+    "missing_mark",
     "owed",
     "same_state",
     "same_tokens",
@@ -97,6 +100,27 @@ def same_state(seen: Foreseen, would_be: Forecast) -> bool:
     sent = seen.forecast
     alike = sent.known_to == would_be.known_to and abs(sent.idle_s - would_be.idle_s) < 1.0
     return seen.reference is None and alike
+
+
+def missing_mark(request: Request, seen: Foreseen, would_be: Forecast) -> tuple[Edit, ...]:
+    """The breakpoint at which this prompt would have been read, had its conversation stayed at its reference. Writing
+    there costs nothing, since all of the prompt is written anyway; a later prompt that parts from this one behind it
+    finds it, as it would have."""
+    place, marks = would_be.known_to - 1, seen.chain.marks
+    if seen.rules.kind != "explicit" or would_be.warm < 0.5 or place < seen.forecast.known_to:
+        return ()
+    if place in marks or len(marks) >= seen.rules.max_marks or not takes_mark(seen.chain[place]):
+        return ()
+    segment = seen.chain[place]
+    if segment.kind != "message" or segment.tokens == 0:
+        return ()
+    ttl = next((seen.chain[mark].mark for mark in marks if mark > place), "5m")  # longer ones come first
+    control = {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
+    content = msgspec.json.decode(items(request)[segment.index]).get("content")
+    path = ("messages", segment.index, "content")
+    if isinstance(content, str):
+        return (Edit(path, [{"type": "text", "text": content, "cache_control": control}]),)
+    return (Edit((*path, segment.part, "cache_control"), control),)
 
 
 def elsewhere(usage: Usage, seen: Foreseen, would_be: Forecast, *, alike: bool) -> Usage:
