@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.unit.gate_rig import CLAUDE, MARK, PRICE, Edits, Provider, count, turns, words
 
-from pennyweight.call import Call, Outcome, Proposal, Route, Rungs, Step, Target, Verdict
+from pennyweight.call import Call, Outcome, Proposal, Rewrite, Route, Rungs, Step, Target, Verdict
 from pennyweight.economy import Economy
 from pennyweight.ledger.receipts import make
 from pennyweight.money import Price, Rates, cost
@@ -19,7 +19,7 @@ from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.prefix import Blocks
 from pennyweight.prices.caching import CacheBook
-from pennyweight.request import Charge, Done, Edit, Usage, Wire
+from pennyweight.request import Charge, Done, Edit, Request, Usage, Wire
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.prefix_cache import PrefixCache
@@ -318,3 +318,36 @@ def test_what_the_way_back_may_cost_must_be_covered() -> None:
     cold = Gateway(by_turn(None, CHEAP), forced=False)
     cold.ask(turns(1, size=1_500))
     assert cold.ask(turns(2, size=1_500), after_s=4_000.0)[0].target_model == CHEAP.model, "cold in any case"
+
+
+def test_a_conversation_that_comes_back_gets_an_entry_where_it_would_have_had_one() -> None:
+    """A client drops the end of its history: what stands before it is read, as it would have been."""
+    gateway = Gateway(by_turn(CHEAP, CHEAP, None, None))
+    for number in (1, 2):
+        gateway.ask(turns(number, size=1_500))
+    added = gateway.economy.returning(gateway.outcomes[-1].call, at=gateway.clock.monotonic())
+    assert added == (), "it is not at its reference"
+    call = msgspec.structs.replace(gateway.outcomes[-1].call, target=STRONG, trail=(), facts={})
+    messages = turns(3, size=1_500)
+    raw = json.dumps({"model": "auto", "max_tokens": 100, "messages": messages}).encode()
+    asked = Request(Wire.ANTHROPIC_MESSAGES, raw)
+    back = msgspec.structs.replace(call, original=asked, request=asked)
+    added = gateway.economy.returning(back, at=gateway.clock.monotonic())
+    assert added == (Edit(("messages", 2, "content", 0, "cache_control"), MARK),)
+    gateway.routes.__class__ = Returns
+    gateway.ask(messages)
+    assert gateway.provider.sent[-1].body["messages"][2]["content"][0]["cache_control"] == MARK
+    other = [*messages[:3], {"role": "assistant", "content": "other"}, *turns(1, size=900, salt="z")]
+    gateway.provider.bill = None
+    receipt, alone = gateway.ask(other)
+    assert gateway.provider.bills[-1].cache_read_tokens == 3_002
+    assert receipt.cost == pytest.approx(alone, rel=0.001)
+
+
+class Returns(Routes):
+    """Stays at the reference, as the optimizer `routing` does where a turn is hard."""
+
+    async def propose(self, call: Call) -> Proposal | None:
+        self.economy.held(call, at=self.clock.monotonic())
+        edits = self.economy.returning(call, at=self.clock.monotonic())
+        return Proposal(Rewrite(edits), level="safe", forced=True) if edits else None
