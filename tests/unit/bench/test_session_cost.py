@@ -1,4 +1,4 @@
-"""The bench of session costs on sessions made up here: what it counts as a turn, and that it finds what it looks for."""
+"""The bench of session costs on sessions made up here: what it counts as a turn, and that it finds what it should."""
 
 from __future__ import annotations
 
