@@ -78,7 +78,8 @@ def test_a_clock_that_is_set_a_year_forward_frees_nothing(
 
 def test_budgets_come_from_the_file_agents_and_types(tmp_path: Path) -> None:
     (tmp_path / "agents.toml").write_text('[[agents]]\nname = "writer"\nbudget_tokens = 5000\nday_usd = "2"\n')
-    text = 'agents = "agents.toml"\n[[budgets]]\nscope = "all"\nper = "month"\nusd = 9\n[budgeting]\nsession_types = true\n'
+    text = 'agents = "agents.toml"\n[budgeting]\nsession_types = true\n'
+    text += '[[budgets]]\nscope = "all"\nper = "month"\nusd = 9\n'
 
     async def work(app: App) -> None:
         names = {

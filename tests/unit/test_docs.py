@@ -53,6 +53,7 @@ FEATURES = [
     "routing",
     "tool-results",
     "vectors",
+    "selection",
     "semantic-cache",
     "templates",
 ]

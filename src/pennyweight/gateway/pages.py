@@ -15,6 +15,7 @@ import msgspec
 
 from .. import __version__
 from ..app import App
+from ..backends.local.told import told
 from ..errors import Forbidden, NotFound
 from ..front.auth import Gate
 from ..front.http import HttpRequest, HttpResponse
@@ -32,6 +33,8 @@ from .lane_pages import LanePages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .selection_pages import SelectionPages
+from .tier_pages import TierPages
 from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
@@ -58,12 +61,15 @@ class Pages:
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
+        self._tiers = TierPages(app, gate)
+        self._selection = SelectionPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
             "/readyz": self._ready,
             "/metrics": self._metrics_page,
             "/pennyweight/summary": self._summary_json,
+            "/pennyweight/local": self._local,
         }
 
     def find(self, request: HttpRequest) -> Page | None:
@@ -75,6 +81,8 @@ class Pages:
             return page
         if (page := self._caches.find(request)) is not None:
             return page
+        if (page := self._selection.find(request)) is not None:
+            return page
         if (page := self._budgets.find(request)) is not None:
             return page
         if request.path.startswith("/pennyweight/doctor"):
@@ -84,7 +92,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        of_others = (self._tiers, self._advice, self._dashboard, self._clawrouter, self._models)
         return page or next((found for pages in of_others if (found := pages.find(request))), None)
 
     def _offers(self, path: str) -> bool:
@@ -119,6 +127,10 @@ class Pages:
         }
         text = self._metrics.text(gauges, self._app.kv.stats()).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
+
+    async def _local(self, request: HttpRequest) -> HttpResponse:
+        self._operator(request)
+        return _json(told(self._app.machine))
 
     async def _call(self, request: HttpRequest) -> HttpResponse:
         """One receipt. It is written within 200 ms of the answer's end, so a very young one is waited for."""
