@@ -191,6 +191,7 @@ async def build(
             tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
+            bill=budgets.also,
         )
         await restore(quotas, stored, time)
         backend = compose(

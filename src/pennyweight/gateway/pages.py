@@ -73,18 +73,9 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
-        if (page := self._experiments.find(request)) is not None:
-            return page
-        if (page := self._tools.find(request)) is not None:
-            return page
-        if (page := self._lanes.find(request)) is not None:
-            return page
-        if (page := self._caches.find(request)) is not None:
-            return page
-        if (page := self._selection.find(request)) is not None:
-            return page
-        if (page := self._budgets.find(request)) is not None:
-            return page
+        for pages in (self._experiments, self._tools, self._lanes, self._caches, self._selection, self._budgets):
+            if (page := pages.find(request)) is not None:
+                return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
@@ -124,6 +115,7 @@ class Pages:
             "pennyweight_receipts_lost": counters.lost,
             "pennyweight_receipts_delayed": counters.delayed,
             **_forecasts(self._app),
+            **_lanes(self._app),
         }
         text = self._metrics.text(gauges, self._app.kv.stats()).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
@@ -194,6 +186,14 @@ def _forecasts(app: App) -> dict[str, float]:
         "pennyweight_cache_forecast_error_share": sum(one.error_tokens for one in every) / max(tokens, 1.0),
         "pennyweight_cache_forecast_brier": sum(one.brier_sum for one in every) / max(predictions, 1),
     }
+
+
+def _lanes(app: App) -> dict[str, float]:
+    """How many callers wait for a batch, and how many batches are on their way; nothing where there are none."""
+    if app.lanes.batches is None:
+        return {}
+    callers, batches = app.lanes.batches.waiting
+    return {"pennyweight_lane_callers_waiting": callers, "pennyweight_lane_batches": batches}
 
 
 def _usd(pico: int | None) -> str | None:

@@ -21,7 +21,7 @@ from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Done, Operation, Reply
+from ...request import Charge, Done, Operation, Reply, Usage
 from .amounts import Bounds, tokens
 from .limits import Limit, Line, Lines, key_parts
 from .settings import BudgetRule
@@ -243,6 +243,13 @@ class Budgets:
         if not hold.settled:
             hold.settled = True
             await self._settle(hold, charges)
+
+    async def also(self, call: Call, charges: Sequence[Charge]) -> None:
+        """A bill that came after its call had ended, as of a batch that was late: nothing was held for it. Raises
+        StoreError."""
+        lines = self.lines(call)
+        nothing = Bounds(Usage(), Usage(), 0, 0)
+        await self.billed(Hold(call, lines, [0] * len(lines), nothing), charges)
 
     async def aclose(self) -> None:
         """Wait until every ended call is settled."""

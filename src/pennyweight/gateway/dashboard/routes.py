@@ -32,7 +32,7 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 _PREFIX = "/pennyweight/dashboard/"
-_VIEWS = ("doctor", "advice", "experiments", "caches")
+_VIEWS = ("doctor", "advice", "experiments", "caches", "tiers")
 _ORDERS = ("recent", "cost")
 _FULLEST, _NEWEST = 100, 20
 _RECENT = 5_000  # calls by which the models in use are known
