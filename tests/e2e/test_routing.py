@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.e2e.protocols import ALL, CHAT, MESSAGES, Protocol, protocol_of, stream_end, stream_start, whole
 from tests.e2e.rig import (
     LINES_HEAD,
@@ -24,6 +25,8 @@ from tests.e2e.rig import (
     http,
     read_answer,
 )
+
+from pennyweight.cli.tiers import command as tiers_command
 
 TIERS = """
 [[tiers]]
@@ -233,3 +236,33 @@ def test_a_call_with_an_image_goes_where_it_is_seen(tmp_path: Path, upstream: Up
         sent = body(CHAT, "easy") | {"messages": [{"role": "user", "content": [image]}]}
         answered = process.ask(CHAT.path, sent)
     assert answered.headers["x-pennyweight-tier"] == "frontier"
+
+
+def test_shares_and_the_state_of_targets_are_told(tmp_path: Path, upstream: Upstream) -> None:
+    config = QUOTA.replace('name = "cheap"', 'name = "cheap"\nshare = 0.75', 1)
+    with gateway(tmp_path, upstream, config=config) as process:
+        for number in range(3):
+            ask(process, CHAT, "easy", str(number))
+        ask(process, CHAT, "gpt-5-mini-real", "not routed")
+        process.receipts(4)
+        told = process.ask("/pennyweight/tiers", method="GET").json()
+    assert told["calls"] == 3
+    cheap, frontier = told["tiers"]
+    assert (cheap["name"], round(cheap["share"], 3), cheap["goal"]) == ("cheap", 0.667, 0.75)
+    assert cheap["targets"][0]["now"]["quota_left"] == 0
+    assert (frontier["targets"][0]["calls"], frontier["goal"]) == (1, None)
+    listed = CliRunner().invoke(tiers_command, ["--config", str(process.config), "--data", str(process.data), "--json"])
+    assert json.loads(listed.output)["tiers"][0]["targets"][0]["calls"] == 2
+    shown = CliRunner().invoke(tiers_command, ["--config", str(process.config), "--data", str(process.data)])
+    assert "66.7%" in shown.output
+    assert "75.0%" in shown.output
+
+
+def test_choices_are_in_ollamas_list_too(tmp_path: Path) -> None:
+    async def tags(asked: Asked) -> None:
+        asked.writer.write(http(200, b'{"models":[{"name":"llama3:8b","model":"llama3:8b","size":7}]}'))
+
+    with Upstream(tags) as ollama, gateway(tmp_path, ollama, config=TIERS) as process:
+        listed = process.ask("/api/tags", method="GET").json()["models"]
+    assert {"name": "llama3:8b", "model": "llama3:8b", "size": 7} in listed
+    assert {"auto", "fast", "easy"} <= {tag["name"] for tag in listed}

@@ -52,6 +52,7 @@ FEATURES = [
     "routing",
     "tool-results",
     "vectors",
+    "selection",
     "semantic-cache",
     "templates",
 ]

@@ -19,6 +19,7 @@ from ..ledger.doctor.live import Rounds
 from ..ledger.hits import HitBook, Served
 from ..ledger.loop import Loop
 from ..ledger.reading import receipt
+from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals
 from ..money import PicoUSD
 from ..pipeline import Pipeline
@@ -28,7 +29,8 @@ from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
-from ..routing.virtual import Virtual
+from ..routing.virtual import Live, Lookout, Virtual
+from ..selection import Selection
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -79,6 +81,9 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        lookout: Lookout = lambda _target: Live(),
+        shadows: Shadows,
+        selection: Selection,
         machine: Machine,
         lanes: Lanes,
     ) -> None:
@@ -110,6 +115,9 @@ class App:
         self.embeddings = embeddings  # nor do these
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
+        self.lookout = lookout  # how targets are now
+        self.shadows = shadows  # tasks that were done with an optimizer and without
+        self.selection = selection  # which of several, learnt from outcomes
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver
@@ -132,7 +140,8 @@ class App:
         """The choice that the call's model stands for, where that is where it was to go."""
         if call.original.operation is not Operation.GENERATE:  # which may have no body, and so no model
             return None
-        return self._resolver.of(call).virtual
+        found = self._resolver.of(call).virtual
+        return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""

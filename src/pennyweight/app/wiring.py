@@ -55,12 +55,13 @@ from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
 from .budgets import budgets_of, counters_of
-from .chores import adaptive_loop, check, experiments_of, forget
+from .chores import adaptive_loop, check, experiments_of, forget, shadows_of
 from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
+from .selecting import selection_of
 from .upstreams import upstream
 
 __all__ = ["build"]
@@ -131,6 +132,8 @@ async def build(
         quotas, cooldown = Quotas.of(config.targets), Cooldown[Target](time)
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
+        look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
+        selection = selection_of(config, database=database, servers=servers, clock=time)
         parts = Parts(
             tiers.kv,
             time,
@@ -151,8 +154,10 @@ async def build(
             lane_target=config.lanes.target,
             aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
-            lookout=lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live]),
+            lookout=look,
             resolve=resolver,
+            selection=selection,
+            pairs=lambda optimizer, new, old, route="": shadows.tell(optimizer, new=new, old=old, route=route),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
@@ -160,6 +165,8 @@ async def build(
         ]
         optimizers += [(optimizer, Flag()) for optimizer in extra]
         policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
+
+        shadows = shadows_of(config, database, policy, time)
 
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
@@ -254,6 +261,8 @@ async def build(
             stack.callback(adaptive.cancel)
         experiments.start()
         stack.push_async_callback(experiments.close)
+        shadows.start()
+        stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
@@ -285,8 +294,11 @@ async def build(
             embeddings=embeddings,
             standings=standings,
             references=references,
+            lookout=look,
             machine=machine,
             lanes=lanes,
+            shadows=shadows,
+            selection=selection,
         )
         stack.push_async_callback(lanes.aclose)
         yield app

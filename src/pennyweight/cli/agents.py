@@ -18,9 +18,10 @@ from rich.table import Table
 
 from ..clock import SystemClock
 from ..config import Config, find, load
+from ..config.tiers import ranked
 from ..errors import ConfigError
 from ..ledger.accounts import Account, Accounts
-from ..ledger.agents import Profile, Ranked, profiles, read
+from ..ledger.agents import Profile, profiles, read
 from ..ledger.reading import is_made, reading
 from ..money import format_usd
 from ..policy import Flag, Policy
@@ -229,10 +230,7 @@ def _held(config: Config, days: float) -> list[Any]:
 
 
 def _profiles(config: Config, days: float, bar: float) -> list[Profile]:
-    tiers = [
-        Ranked(tier.name, rank, tuple((name.partition("/")[0], name.partition("/")[2]) for name in tier.targets))
-        for rank, tier in enumerate(config.tiers)
-    ]
+    tiers = ranked(config)
     if not tiers:
         raise ConfigError("There are no [[tiers]] to compare. docs/routing.md has recipes.", where=str(config.source))
     local = {name for name, provider in config.providers.items() if provider.local}

@@ -12,13 +12,26 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ..call import Target
+from ..ledger.agents import Ranked
 from ..request import Wire
 from ..routing.settings import Aim, TargetTable, TierTable, VirtualTable
 from ..routing.virtual import Candidate, Virtual
 from . import providers as known_providers
 from .settings import Config, OptimizerRule, Provider
 
-__all__ = ["BUILT_IN", "aimed", "choice", "choices", "has_local", "keyed", "matches", "unserved", "with_routing"]
+__all__ = [
+    "BUILT_IN",
+    "aimed",
+    "choice",
+    "choices",
+    "has_local",
+    "keyed",
+    "matches",
+    "ranked",
+    "routed_names",
+    "unserved",
+    "with_routing",
+]
 
 BUILT_IN: Mapping[str, VirtualTable] = {
     table.name: table
@@ -47,6 +60,19 @@ def choices(config: Config) -> dict[str, VirtualTable]:
         if name not in found and name not in taken and (table.aim != "local" or has_local(config, config.tiers)):
             found[name] = table
     return found
+
+
+def routed_names(config: Config) -> list[str]:
+    """The names that callers use for choices: of virtual models, and those that a route sends to one."""
+    return [*choices(config), *(rule.model for rule in config.routes if rule.to is not None)]
+
+
+def ranked(config: Config) -> list[Ranked]:
+    """The tiers with their targets as (provider, model)."""
+    return [
+        Ranked(tier.name, rank, tuple((name.partition("/")[0], name.partition("/")[2]) for name in tier.targets))
+        for rank, tier in enumerate(config.tiers)
+    ]
 
 
 def choice(config: Config, table: VirtualTable, wire: Wire) -> Virtual | str:

@@ -53,7 +53,21 @@ class ModelLists:
             self._told_at = now
         return self._rows
 
+    async def tags(self) -> list[Row]:
+        """Ollama's own list as it tells it; [] where it does not answer."""
+        provider = self._app.config.providers.get("ollama")
+        if provider is None or provider.wires[0] is not Wire.OLLAMA:
+            return []
+        try:
+            return msgspec.json.decode(await self._told(provider), type=_AllTags).models
+        except msgspec.DecodeError:
+            return []
+
     async def _ask(self, provider: Provider) -> list[Row]:
+        return listed(provider.wires[0], await self._told(provider)) or self._priced(provider)
+
+    async def _told(self, provider: Provider) -> bytes:
+        """What the provider lists, as it came; b"" where it does not tell."""
         wire = provider.wires[0]
         path, query = ("/api/tags", "") if wire is Wire.OLLAMA else ("/v1/models", "")
         headers: tuple[tuple[str, str], ...] = (("accept", "application/json"),)
@@ -73,12 +87,11 @@ class ModelLists:
             async with asyncio.timeout(self._ask_s):
                 reply = await self._app.backend.open(call)
                 try:
-                    rows = listed(wire, await reply.read()) if reply.ok else []
+                    return await reply.read() if reply.ok else b""
                 finally:
                     await reply.aclose()
         except (PennyweightError, TimeoutError):
-            rows = []
-        return rows or self._priced(provider)
+            return b""
 
     def _priced(self, provider: Provider) -> list[Row]:
         """The models that the price book knows at a provider; their names are usually the provider's own."""
@@ -106,6 +119,10 @@ class _Listing(msgspec.Struct):
 
 class _Tag(msgspec.Struct):
     name: str
+
+
+class _AllTags(msgspec.Struct):
+    models: list[Row] = []
 
 
 class _Tags(msgspec.Struct):

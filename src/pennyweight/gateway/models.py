@@ -1,4 +1,5 @@
-"""`GET /v1/models` and `/v1/models/<id>` where the answer is not one provider's: a list of all that are configured."""
+"""`GET /v1/models`, `/v1/models/<id>` and Ollama's `/api/tags` where the answer is not one provider's: all that are
+configured."""
 
 from __future__ import annotations
 
@@ -42,6 +43,9 @@ class ModelPages:
 
     def find(self, request: HttpRequest) -> Page | None:
         """Raises Unauthenticated."""
+        if request.path == "/api/tags" and request.method == "GET" and choices(self._app.config):
+            self._gate.admit(request)
+            return self._tags
         if not request.path.startswith(("/v1/models", "/models")):
             return None
         endpoint = find(request)
@@ -59,12 +63,27 @@ class ModelPages:
         natural = "anthropic" if wire is Wire.ANTHROPIC_MESSAGES else "openai"
         return bool(configured - {natural})
 
+    async def _tags(self, request: HttpRequest) -> HttpResponse:
+        """Ollama's own list, whose clients choose from it, with the virtual models before its models."""
+        theirs = await self._lists.tags()
+        ours = [{"name": name, "model": name, **_TAG} for name in choices(self._app.config)]
+        named = {tag["name"] for tag in ours}
+        return _json({"models": [*ours, *(tag for tag in theirs if tag.get("name") not in named)]})
+
     async def _page(self, request: HttpRequest) -> HttpResponse:
         endpoint = find(request)
         assert endpoint is not None
         rows = merged(self._app, await self._lists.rows(), endpoint.wire)
         name = _name(endpoint)
         return _one(rows, name, endpoint.wire) if name else _json(body(rows, endpoint.wire))
+
+
+_TAG: dict[str, Any] = {
+    "modified_at": "1970-01-01T00:00:00Z",
+    "size": 0,
+    "digest": "0" * 64,
+    "details": {"format": "virtual", "family": "pennyweight", "parameter_size": "", "quantization_level": ""},
+}
 
 
 def _name(endpoint: Endpoint) -> str | None:

@@ -32,6 +32,8 @@ from .lane_pages import LanePages
 from .metrics import Metrics
 from .model_lists import ModelLists
 from .models import ModelPages
+from .selection_pages import SelectionPages
+from .tier_pages import TierPages
 from .tool_pages import ToolPages
 
 __all__ = ["Pages"]
@@ -57,6 +59,8 @@ class Pages:
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
+        self._tiers = TierPages(app, gate)
+        self._selection = SelectionPages(app, gate)
         self._dashboard = Dashboard(app, gate, self._offers)
         self._pages: Mapping[str, Page] = {
             "/healthz": self._health,
@@ -75,6 +79,8 @@ class Pages:
             return page
         if (page := self._caches.find(request)) is not None:
             return page
+        if (page := self._selection.find(request)) is not None:
+            return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
@@ -82,7 +88,7 @@ class Pages:
         page = self._pages.get(request.path)
         if page is None and request.path.startswith(_CALLS):
             return self._call
-        of_others = (self._advice, self._dashboard, self._clawrouter, self._models)
+        of_others = (self._tiers, self._advice, self._dashboard, self._clawrouter, self._models)
         return page or next((found for pages in of_others if (found := pages.find(request))), None)
 
     def _offers(self, path: str) -> bool:

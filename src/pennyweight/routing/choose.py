@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..call import Call, Target
+from ..call import Call, Outcome, Target
 from .settings import Aim
 from .virtual import Candidate, Virtual
 
@@ -23,6 +23,7 @@ BARS: Mapping[Aim, float] = {"balanced": 0.85, "cheap": 0.7, "quality": 0.85, "f
 _ALIKE_COST = 1.1  # costs within this are alike: the operator's order of targets decides
 _ALIKE_SUCCESS = 0.01
 _SHARE_SLACK = 0.02
+_TOP, _A_TIER, _BOTTOM = 0.95, 0.12, 0.55  # of tiers at middle complexity, where nothing is known of their models
 _HOPELESS = 0.3  # a cascade begins with no target that is less likely to be right
 
 
@@ -46,10 +47,18 @@ class Chance(msgspec.Struct, frozen=True):
 
 
 class Chances(Protocol):
-    """Knows how likely targets succeed. Never waits, writes nothing, and never raises."""
+    """Knows how likely targets succeed."""
 
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
-        """One for each candidate, in their order."""
+        """One for each candidate, in their order. Never waits, writes nothing, and never raises."""
+        ...
+
+    def wants_response(self, call: Call) -> bool:
+        """Whether `settle` needs the whole answer."""
+        ...
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        """Learn from a finished call to a virtual model, whoever answered it."""
         ...
 
 
@@ -60,11 +69,16 @@ class Priors:
         most = max((candidate.rank for candidate in candidates), default=0)
         return [_prior(asked, candidate, most) for candidate in candidates]
 
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+    async def settle(self, outcome: Outcome, asked: Asked) -> None:
+        return None
+
 
 def _prior(asked: Asked, candidate: Candidate, most: int) -> Chance:
     told = candidate.facts.success
-    below = 1.0 - candidate.rank / most if most else 0.0
-    usual = told if told is not None else 0.95 - 0.25 * below
+    usual = told if told is not None else max(_TOP - _A_TIER * (most - candidate.rank), _BOTTOM)
     if asked.task == "side":
         return Chance(max(usual, 0.93))
     missing = (1.0 - usual) * (0.5 + asked.complexity)

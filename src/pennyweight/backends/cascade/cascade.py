@@ -19,7 +19,7 @@ from ...protocols import Backend, Clock
 from ...request import Charge, Reply
 from ...routing.confidence.comparisons import Comparisons, NoComparisons
 from ...routing.confidence.decision import hopeless
-from ...routing.confidence.said import Asked, read_request
+from ...routing.confidence.said import Asked, acts_at_provider, read_request
 from ...routing.ladder import climb
 from ...routing.settings import CascadeTable
 from .book import Book, kind_of
@@ -98,6 +98,8 @@ def _why_not(call: Call, asked: Asked | None) -> str:
         return "it is no request for an answer, or cannot be read"
     if b'"n"' in call.request.raw and call.request.body.get("n") not in (None, 1):
         return "it asks for several answers"
+    if acts_at_provider(call.request):
+        return "its provider acts by itself, which is to be done once"
     return ""
 
 

@@ -17,6 +17,7 @@ from ...routing.confidence.entropy import Tokens
 from ...routing.confidence.said import Asked
 from ...routing.ladder import climb
 from ...wire import codec
+from ..fallback import ANSWERED
 from ..refusals import add_charges
 from .hearing import Hearing
 from .logprobs import WANTED
@@ -47,7 +48,7 @@ def hearings(outer: Cascade, call: Call) -> tuple[Hearing, Hearing | None, Token
 
 async def stopped(task: asyncio.Task[None] | None) -> None:
     """Cancel a task that is not wanted any more, and wait until it has let go of its upstream."""
-    if task is None:
+    if task is None or task.done():
         return
     task.cancel()
     await asyncio.wait({task})
@@ -75,7 +76,10 @@ class Climb:
         try:
             done, _waiting = await asyncio.wait({task}, timeout=self._outer.settings.pulse_s)
         except BaseException:
-            await _abandoned(task)
+            ready = await _abandoned(task)
+            if ready is not None:  # in the same moment
+                await ready.aclose()
+                self._call.facts[CHARGED] = ready.done.charges if ready.done is not None else ()
             raise
         return task.result() if done else self._later(task)
 
@@ -135,6 +139,7 @@ class Climb:
     async def _kept(self, decision: Decision) -> Reply:
         await self._drop_peer()
         reply = self._cheap.kept()
+        self._call.facts[ANSWERED] = self._call.target
         lost = sum(self._outer.cost(charge) or 0 for charge in self._spent)
         why = f"kept {_name(self._cheap)}: {decision.why}"
         reply.notes.insert(0, Step("cascade", Verdict.ACCEPTED, saving=-lost, why=why))
@@ -162,7 +167,12 @@ class Climb:
         if used:
             add_charges(reply, self._spent)
             return reply
-        dropped = await cheap.drop()
+        try:
+            dropped = await cheap.drop()
+        except BaseException:
+            await reply.aclose()
+            self._spent += reply.done.charges if reply.done is not None else ()
+            raise
         lost = sum(self._outer.cost(charge) or 0 for charge in dropped)
         reply.notes = [_dearer(note, lost) for note in reply.notes]
         self._spent = (*dropped, *self._spent)

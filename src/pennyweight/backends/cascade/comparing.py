@@ -25,6 +25,7 @@ from ...routing.confidence.features import features
 from ...routing.confidence.said import Asked, read_answer
 from ...routing.ladder import climb
 from ...wire import codec
+from ..fallback import ANSWERED
 from ..refusals import add_charges
 from .climbing import hearings, stopped
 from .upward import upward
@@ -57,24 +58,27 @@ class Compared:
         others = [asyncio.create_task(self._cheap.hear())]
         if self._peer is not None:
             others.append(asyncio.create_task(self._peer.hear()))
+        step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
         try:
-            strongest, *rest = climb(self._call)
-            step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
-            inner = await upward(self._outer.inner, self._call, (strongest, *rest), step)
-        except BaseException as error:
-            if isinstance(error, PennyweightError):
+            try:
+                inner = await upward(self._outer.inner, self._call, climb(self._call), step)
+            except PennyweightError:
                 await asyncio.wait(set(others))
-                if self._cheap.whole:  # rather that one than none
-                    return await self._instead(others)
+                if not self._cheap.whole:
+                    raise
+                return await self._instead(others)  # rather that one than none
+        except BaseException:
             await self._stop(others)
             raise
         return self._watched(inner, others)
 
     async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
-        reply = self._cheap.kept()
+        for task in others:
+            await stopped(task)
+        spent = await self._peer.drop() if self._peer is not None else ()
         earlier = tuple(self._call.facts.pop(CHARGED, ()))  # of strong targets that failed
-        spent = await self._stop(others)
-        self._call.facts.pop(CHARGED, None)
+        reply = self._cheap.kept()
+        self._call.facts[ANSWERED] = self._call.target
         reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
         add_charges(reply, (*earlier, *spent))
         return reply
@@ -87,7 +91,7 @@ class Compared:
         if self._peer is not None:
             spent += await self._peer.drop()
         if spent:
-            self._call.facts[CHARGED] = spent
+            self._call.facts[CHARGED] = (*self._call.facts.get(CHARGED, ()), *spent)
         return spent
 
     def _watched(self, inner: Reply, others: list[asyncio.Task[None]]) -> Reply:

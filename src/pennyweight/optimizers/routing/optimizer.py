@@ -216,7 +216,11 @@ class Routing:
         call = outcome.call
         virtual = self._virtual(call)
         charges = outcome.done.charges
-        if virtual is None or not charges or outcome.abandoned or outcome.status != 200:
+        if virtual is None or call.original.operation is not Operation.GENERATE:
+            return
+        if (read := self._read(call)) is not None:
+            await self._parts.chances.settle(outcome, self._asked(call, virtual, read.needs))
+        if not charges or outcome.abandoned or outcome.status != 200:
             return
         last = charges[-1]
         if outcome.ttft_s is not None and len(charges) == 1 and outcome.done.complete:
@@ -233,7 +237,7 @@ class Routing:
                 break
 
     def wants_response(self, call: Call) -> bool:
-        return False
+        return self._parts.chances.wants_response(call) if self._virtual(call) is not None else False
 
     def _virtual(self, call: Call) -> Virtual | None:
         try:

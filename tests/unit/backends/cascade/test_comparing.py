@@ -167,9 +167,8 @@ async def test_with_too_few_nothing_is_kept_without_a_peer() -> None:
 @on_loop
 async def test_a_cheap_model_that_loses_too_often_is_not_asked_any_more_but_still_watched() -> None:
     # Losses that look just like what is right: no threshold tells them apart.
-    found = compared(ALONE, same=True, count=300, checked=1.0) + compared(
-        ALONE, same=False, count=100, start=301, checked=1.0
-    )
+    signs = {"checked": 1.0, "names_fit": 1.0}
+    found = compared(ALONE, same=True, count=300, **signs) + compared(ALONE, same=False, count=100, start=301, **signs)
     rig = Rig(cheap=[Script(content=WEATHER)], strong=[Script(content=OTHER)], store=Kept(found))
     content, reply = await rig.ask(ASK)
     assert content == OTHER
