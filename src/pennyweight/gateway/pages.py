@@ -23,6 +23,7 @@ from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .advice_pages import AdvicePages
+from .budget_pages import BudgetPages
 from .cache_pages import CachePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
@@ -56,6 +57,7 @@ class Pages:
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
         self._caches = CachePages(app, gate)
+        self._budgets = BudgetPages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
@@ -71,16 +73,9 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
-        if (page := self._experiments.find(request)) is not None:
-            return page
-        if (page := self._tools.find(request)) is not None:
-            return page
-        if (page := self._lanes.find(request)) is not None:
-            return page
-        if (page := self._caches.find(request)) is not None:
-            return page
-        if (page := self._selection.find(request)) is not None:
-            return page
+        for pages in (self._experiments, self._tools, self._lanes, self._caches, self._selection, self._budgets):
+            if (page := pages.find(request)) is not None:
+                return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
