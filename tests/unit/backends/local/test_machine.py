@@ -458,6 +458,26 @@ def test_a_llama_server_that_routes_has_its_models_unloaded(tmp_path: Path) -> N
     asyncio.run(run())
 
 
+def test_names_from_callers_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pennyweight.backends.local.machine._MOST_STATES", 20)
+
+    async def run() -> None:
+        swap = SwapServer({"a": 1})
+        swap.loaded = ["a"]
+        async with swap.server() as server:
+            machine = machine_of(swap_config(server.url, tmp_path), SystemClock())
+            await machine.look()
+            backend = Room(ScriptedBackend(Script(status=404)), machine, SystemClock())
+            for number in range(50):
+                await backend.open(swap_chat(f"made-up-{number}"))
+            names = [each.key[1] for each in machine.states()]
+            assert len(names) == 20
+            assert {"a", "made-up-49"} <= set(names)
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
 GARBAGE = [
     b"",
     b"null",
