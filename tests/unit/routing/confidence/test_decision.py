@@ -111,6 +111,7 @@ def test_what_is_certain_early(text: str, names: tuple[str, ...], asked: Asked, 
     assert bool(early_complaint(text, names, asked)) == certain
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_an_early_complaint_stays_one(head: str, tail: str) -> None:
     asked = Asked(form="json")
@@ -193,7 +194,7 @@ def test_rows_and_outcomes_belong_together() -> None:
         train([(0.0,) * len(FEATURES)], [])
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0]), min_size=18, max_size=18), st.booleans())))
 def test_training_never_fails_and_gives_numbers(rows: list[tuple[list[float], bool]]) -> None:
     width = len(FEATURES)
