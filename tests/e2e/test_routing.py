@@ -317,3 +317,20 @@ def test_a_cascade_tells_who_answered_in_the_end(tmp_path: Path) -> None:
     assert b"Paris" in answered.body
     assert answered.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
     assert answered.headers["x-pennyweight-tier"] == "frontier"
+
+
+def test_an_answer_is_kept_as_that_of_the_model_which_gave_it(tmp_path: Path, upstream: Upstream) -> None:
+    (tmp_path / "agents.toml").write_text('[[agents]]\nname = "judge"\ntier = "frontier"\n')
+    config = 'agents = "agents.toml"\n' + TIERS.replace("gpt-5-mini", "gpt-4o-mini").replace(
+        "opus-4-6", "3-5-haiku-latest"
+    )
+    with gateway(tmp_path, upstream, config=config) as process:
+        asked = body(CHAT, "easy", temperature=0)
+        for expected in (1, 1, 2, 2):
+            agent = {"x-pennyweight-agent": "judge"} if expected == 2 else {}
+            answered = process.ask(CHAT.path, asked, agent)
+            assert answered.status == 200
+            process.receipts(len(process.receipts()) + 1)
+            assert len(asked_models(upstream)) == expected
+    assert answered.headers["x-pennyweight-cache"] == "hit"
+    assert asked_models(upstream) == ["gpt-4o-mini", "claude-3-5-haiku-latest"]

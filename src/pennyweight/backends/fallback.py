@@ -51,7 +51,9 @@ class Fallback:
         """Raises the last BackendError when no target gave any answer at all."""
         targets = list(dict.fromkeys((call.target, *self._chain(call))))
         if len(targets) == 1:
-            return await self._inner.open(call)
+            reply = await self._inner.open(call)
+            call.facts[ANSWERED] = call.target
+            return reply
         tries = _Tries()
         try:
             for target in self._order(call, targets):
