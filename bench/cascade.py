@@ -176,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sets:
         parser.error("no file of outcomes came with its file of answers or calls")
     figures: dict[str, float] = {}
+    targets: Mapping[str, str] = TARGETS  # they are of tool calls
     table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         book = open_book(Path(folder))
@@ -202,13 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             progress(f"{found.name}: {plain} {by_rule}")
             if not figures:
+                targets = TARGETS if any(item.asked.tools for item in found.items) else {}
                 figures = {name: plain[name] for name in ("accuracy_delta_pt", "strong_share")}
                 figures |= {"cost_ratio": ratio} if math.isfinite(ratio) else {}
                 figures |= {name: by_rule[name] for name in ("bound_broken", "kept_cheap")}
     return report(
         "cascade",
         figures=figures,
-        targets=TARGETS,
+        targets=targets,
         data=[str(path) for path in options.data],
         seed=options.seed,
         table=table,

@@ -1,6 +1,6 @@
-"""Ollama and llama-swap as their documentation draws them, over real HTTP: what they have loaded, and how they unload.
+"""Ollama, llama-swap and a llama-server that routes, over real HTTP, as their documentation draws them.
 
-Both load a model with the first call for it and answer every call with the same word. `size_bytes` is what a loaded
+All load a model with the first call for it and answer every call with the same word. `size_bytes` is what a loaded
 model takes. `running` counts the calls that are answered now; `release` lets those go that were asked to wait.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from pennyweight.testing.http import Exchange, LoopbackServer
 
-__all__ = ["OllamaServer", "SwapServer"]
+__all__ = ["OllamaServer", "RouterServer", "SwapServer"]
 
 
 class _Models:
@@ -21,10 +21,13 @@ class _Models:
         self.loaded: list[str] = []
         self.asked: list[str] = []  # paths, in the order they came
         self.unloaded: list[str] = []
+        self.bodies: list[dict[str, Any]] = []  # of calls
         self.running = 0
         self.most_bytes = 0  # that were loaded at once
         self.hold = False
         self.load_s = 0.0
+        self.unload_s = 0.0  # from the answer until the memory is free
+        self.stubborn = False  # it says yes and keeps the model
         self._go = asyncio.Event()
 
     def release(self) -> None:
@@ -32,6 +35,14 @@ class _Models:
         self._go.set()
 
     def drop(self, model: str) -> None:
+        if self.stubborn:
+            return
+        if self.unload_s and model in self.loaded:
+            asyncio.get_running_loop().call_later(self.unload_s, self._drop, model)
+        else:
+            self._drop(model)
+
+    def _drop(self, model: str) -> None:
         if model in self.loaded:
             self.loaded.remove(model)
             self.unloaded.append(model)
@@ -73,6 +84,7 @@ class OllamaServer(_Models):
                 self.drop(body["model"])
                 await _json(exchange, {"model": body["model"], "response": "", "done": True, "done_reason": "unload"})
             case "/api/chat" if body.get("model") in self.sizes:
+                self.bodies.append(body)
                 fresh = body["model"] not in self.loaded
                 await self.work(body["model"])
                 await _json(exchange, _chat(body["model"], fresh))
@@ -142,6 +154,7 @@ class SwapServer(_Models):
                 self.drop(name)
             await exchange.send(200, b"OK")
         elif exchange.path == "/v1/chat/completions":
+            self.bodies.append(body)
             await self.work(body["model"])
             choice = {"index": 0, "message": {"role": "assistant", "content": "word"}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
@@ -162,3 +175,35 @@ class SwapServer(_Models):
             "name": "",
             "description": "",
         }
+
+
+class RouterServer(_Models):
+    """llama-server without a model of its own (`--models-dir`): /models with a status for each, /models/unload."""
+
+    def server(self) -> LoopbackServer:
+        return LoopbackServer(self._answer)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        self.asked.append(exchange.path)
+        body = json.loads(exchange.body) if exchange.body else {}
+        match exchange.path:
+            case "/health":
+                await _json(exchange, {"status": "ok"})
+            case "/models":
+                await _json(exchange, {"object": "list", "data": [self._row(name) for name in self.sizes]})
+            case "/models/unload":
+                self.drop(body["model"])
+                await _json(exchange, {"success": True})
+            case "/v1/chat/completions":
+                await self.work(body["model"])
+                choice = {"index": 0, "message": {"role": "assistant", "content": "word"}, "finish_reason": "stop"}
+                await _json(
+                    exchange, {"id": "1", "object": "chat.completion", "model": body["model"], "choices": [choice]}
+                )
+            case _:
+                await _json(exchange, {"error": {"code": 404, "message": "File Not Found"}}, 404)
+
+    def _row(self, name: str) -> dict[str, Any]:
+        loaded = name in self.loaded
+        row = {"id": name, "object": "model", "status": {"value": "loaded" if loaded else "unloaded", "args": []}}
+        return {**row, "meta": {"size": self.sizes[name], "n_ctx": 4096}} if loaded else row

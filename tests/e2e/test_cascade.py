@@ -208,7 +208,7 @@ def house(tmp_path: Path, script: Script, request: pytest.FixtureRequest) -> Ite
             yield House(gateway, cheap, strong)
 
 
-def chat(text: str = "Will it rain in Oslo?", **more: Any) -> dict[str, Any]:
+def chat(text: str = "What is the weather in Oslo?", **more: Any) -> dict[str, Any]:
     return {"model": "smart", "messages": [{"role": "user", "content": text}], "max_tokens": 50, **more}
 
 
@@ -252,7 +252,7 @@ def test_a_caller_of_anthropics_protocol_gets_its_own_shape_from_either(house: H
     body = {
         "model": "smart",
         "max_tokens": 50,
-        "messages": [{"role": "user", "content": "Rain in Oslo?"}],
+        "messages": [{"role": "user", "content": "The weather in Oslo?"}],
         "tools": TOOLS,
     }
     script.says = {"small": {"city": "Oslo"}, "other": {"city": "Oslo"}, "large": {"city": "Tromsø"}}

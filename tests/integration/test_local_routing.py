@@ -42,8 +42,10 @@ success = 0.99
 
 
 @asynccontextmanager
-async def serving(tmp: Path, ollama: OllamaServer, *, dead: bool = False, more: str = "") -> AsyncIterator[App]:
-    other = SwapServer({"gpt-4o": 1})
+async def serving(
+    tmp: Path, ollama: OllamaServer, *, other: SwapServer | None = None, dead: bool = False, more: str = ""
+) -> AsyncIterator[App]:
+    other = other or SwapServer({"gpt-4o": 1})
     async with ollama.server() as near, other.server() as far:
         file = tmp / "pennyweight.toml"
         url = "http://127.0.0.1:9" if dead else near.url
@@ -58,7 +60,7 @@ async def serving(tmp: Path, ollama: OllamaServer, *, dead: bool = False, more: 
 async def ask(app: App, **more: Any) -> tuple[dict[str, Any], Call]:
     body = {"model": "auto", "messages": [{"role": "user", "content": "What is a tree?"}], "stream": False, **more}
     request = Request(Wire.OLLAMA, json.dumps(body).encode(), (), "/api/chat")
-    target = app.resolve("auto", Wire.OLLAMA)
+    target = app.resolve(body["model"], Wire.OLLAMA)
     call = Call("c1", Identity(), request, request, target, app.clock.now())
     consulted, _ = await app.pipeline.consult(call)
     async with await app.pipeline.open(call) as reply:
@@ -128,5 +130,51 @@ max_tokens = 700
         async with serving(tmp_path, OllamaServer(SIZES), dead=True, more=rules) as app:
             _, call = await ask(app)
             assert call.request.body["options"] == {"num_predict": 700}
+
+    asyncio.run(run())
+
+
+def test_calls_that_wait_for_a_slot_are_counted_and_elsewhere_is_quicker(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.hold = True
+        async with serving(tmp_path, ollama) as app:
+            near = app.resolve("ollama/chat:4b", Wire.OLLAMA)
+            waiting = [asyncio.create_task(ask(app, model="ollama/chat:4b")) for _ in range(9)]
+            async with asyncio.timeout(20):
+                while app.machine.waiting("ollama") < 7:  # noqa: ASYNC110 - two are answered, the others in line
+                    await asyncio.sleep(0.005)
+            assert app.machine.live(near).wait_s == 40.0  # eight before it, over two slots, ten seconds each
+            answer, call = await ask(app)
+            assert (answer["model"], call.target.provider) == ("gpt-4o", "openai")
+            ollama.release()
+            answers = await asyncio.gather(*waiting)
+            assert {answer["model"] for answer, _ in answers} == {"chat:4b"}
+            assert app.machine.live(near).wait_s == 0.0
+
+    asyncio.run(run())
+
+
+def test_what_the_chosen_model_refuses_does_not_reach_it(tmp_path: Path) -> None:
+    more = """
+[[virtual]]
+name = "thinker"
+tiers = ["far"]
+reference = "openai/o3-mini"
+"""
+
+    async def run() -> None:
+        other = SwapServer({"gpt-4o": 1, "o3-mini": 1})
+        async with serving(tmp_path, OllamaServer(SIZES), other=other, more=more) as app:
+            for model in ("thinker", "openai/o3-mini"):
+                body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.2}
+                request = Request(Wire.OPENAI_CHAT, json.dumps(body).encode(), (), "/v1/chat/completions")
+                target = app.resolve(model, Wire.OPENAI_CHAT)
+                call = Call("c1", Identity(), request, request, target, app.clock.now(), optimize="off")
+                async with await app.pipeline.open(call) as reply:
+                    await reply.read()
+            chosen, named = other.bodies
+            assert (chosen["model"], "temperature" in chosen) == ("o3-mini", False)
+            assert (named["model"], named["temperature"]) == ("o3-mini", 0.2)  # who names it hears it from the model
 
     asyncio.run(run())

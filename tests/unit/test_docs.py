@@ -20,6 +20,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
     "agents",
+    "budgets",
     "billing-header",
     "cache-accounting",
     "cache-tiers",
@@ -52,6 +53,7 @@ FEATURES = [
     "routing",
     "tool-results",
     "vectors",
+    "selection",
     "semantic-cache",
     "templates",
 ]

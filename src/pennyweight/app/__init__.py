@@ -7,6 +7,7 @@ serves it over HTTP, `AsyncClient` calls it directly, the CLI explains and repla
 from .chores import loop_settings
 from .parts import OPTIMIZERS, Parts
 from .running import App, Watcher
+from .selecting import open_selection
 from .wiring import build
 
-__all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build", "loop_settings"]
+__all__ = ["OPTIMIZERS", "App", "Parts", "Watcher", "build", "loop_settings", "open_selection"]

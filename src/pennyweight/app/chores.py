@@ -14,6 +14,7 @@ from ..ledger.doctor.live import Rounds
 from ..ledger.experiment import Margins
 from ..ledger.hits import HitBook
 from ..ledger.loop import Loop, LoopSettings
+from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals, Watch
 from ..policy import Flag, Policy
 from ..protocols import Clock, Optimizer
@@ -21,7 +22,7 @@ from ..stores.changes import SQLiteChanges
 from ..stores.flags import SQLiteFlags
 from ..stores.sqlite import Database, SQLiteLedger
 
-__all__ = ["adaptive_loop", "check", "experiments_of", "forget", "loop_settings"]
+__all__ = ["adaptive_loop", "check", "experiments_of", "forget", "loop_settings", "shadows_of"]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ async def experiments_of(
         keep=signals.add,
     )
     return policy, loop, signals, watch
+
+
+def shadows_of(config: Config, database: Database, policy: Policy, clock: Clock) -> Shadows:
+    """The paired tests, by the settings of experiments."""
+    settings = config.experiments
+    return Shadows(database, policy, clock, alpha=settings.alpha, act=settings.act, every_s=settings.every_s)
 
 
 def loop_settings(settings: Experiments) -> LoopSettings:

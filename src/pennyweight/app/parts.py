@@ -22,6 +22,7 @@ from ..routing.agents import Agents
 from ..routing.background import Background
 from ..routing.choose import Chances, Priors
 from ..routing.virtual import Live, Lookout, Virtual
+from ..selection import Selection
 from ..standing import Standings
 from ..stores.vectors.lazy import LazyVectors
 from ..text.embedders.lazy import Embeddings
@@ -72,6 +73,8 @@ class Parts(msgspec.Struct, frozen=True):
     chances: Chances = msgspec.field(default_factory=Priors)
     aimed: Callable[[str, Wire], Target | None] = lambda _name, _wire: None  # "provider/model" as a target
     forced: Callable[[Call], bool] = lambda _call: False  # whether a budget of the call's asks for compression
+    selection: Selection | None = None  # which of several, learnt from outcomes
+    pairs: Callable[..., None] = lambda *_told, **_named: None  # one task done both ways: `ledger.shadows.Shadows.tell`
 
 
 def optimizer(use: str, settings: dict[str, Any], parts: Parts) -> Optimizer:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budgets
+from ..backends.budget.alerts import Alerts
+from ..backends.budget.budgets import Budgets
+from ..backends.budget.halted import Halted
 from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
@@ -19,6 +21,7 @@ from ..ledger.doctor.live import Rounds
 from ..ledger.hits import HitBook, Served
 from ..ledger.loop import Loop
 from ..ledger.reading import receipt
+from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals
 from ..money import PicoUSD
 from ..pipeline import Pipeline
@@ -29,6 +32,7 @@ from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
 from ..routing.virtual import Live, Lookout, Virtual
+from ..selection import Selection
 from ..standing import Standings
 from ..stores.purge import Wanted, purge
 from ..stores.rollups import Rollups
@@ -62,6 +66,8 @@ class App:
         prices: PriceBook,
         keys: KeyStore,
         budgets: Budgets,
+        alerts: Alerts,
+        halted: Halted,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -80,6 +86,8 @@ class App:
         standings: Standings,
         references: References,
         lookout: Lookout = lambda _target: Live(),
+        shadows: Shadows,
+        selection: Selection,
         machine: Machine,
         lanes: Lanes,
     ) -> None:
@@ -95,6 +103,8 @@ class App:
         self.prices = prices
         self.keys = keys
         self.budgets = budgets  # what may be spent, and how it stands
+        self.alerts = alerts  # what was told of that
+        self.halted = halted  # summaries of sessions that were stopped
         self.database = database
         self.kv = kv
         self.leases = leases
@@ -112,6 +122,8 @@ class App:
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
         self.lookout = lookout  # how targets are now
+        self.shadows = shadows  # tasks that were done with an optimizer and without
+        self.selection = selection  # which of several, learnt from outcomes
         self.watchers = watchers  # told every receipt, off the request path: metrics, traces
         self.sessions = SessionIndex()
         self._resolver = resolver

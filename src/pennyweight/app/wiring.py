@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -53,14 +52,16 @@ from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
+from ..wire.blocks import Reader
 from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
-from .budgets import budgets_of, counters_of
-from .chores import adaptive_loop, check, experiments_of, forget
+from .budgets import alerts_of, budgets_of, counters_of, guarded, pressed
+from .chores import adaptive_loop, check, experiments_of, forget, shadows_of
 from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
 from .running import App, Watcher
+from .selecting import selection_of
 from .upstreams import upstream
 
 __all__ = ["build"]
@@ -122,8 +123,18 @@ async def build(
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
+        reader, alerts = Reader(), alerts_of(config, time)
+        stack.push_async_callback(alerts.aclose)
         budgets = budgets_of(
-            config, counters, time, keys=keys, agents=agents, accounts=accounts, tokenizer=tokenizer, event=_say
+            config,
+            counters,
+            time,
+            keys=keys,
+            agents=agents,
+            accounts=accounts,
+            tokenizer=tokenizer,
+            reader=reader,
+            event=alerts.tell,
         )
         stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
@@ -132,6 +143,7 @@ async def build(
         machine = machine_of(config, time)
         stack.push_async_callback(machine.aclose)
         look = lookout([of_cooldown(cooldown), of_quotas(quotas, time), machine.live])
+        selection = selection_of(config, database=database, servers=servers, clock=time)
         parts = Parts(
             tiers.kv,
             time,
@@ -154,13 +166,18 @@ async def build(
             agents=agents,
             lookout=look,
             resolve=resolver,
+            selection=selection,
+            pairs=lambda optimizer, new, old, route="": shadows.tell(optimizer, new=new, old=old, route=route),
         )
         optimizers = [
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
         ]
+        optimizers = pressed(optimizers, config, parts, agents)
         optimizers += [(optimizer, Flag()) for optimizer in extra]
         policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
+
+        shadows = shadows_of(config, database, policy, time)
 
         upstreams = {name: upstream(provider, config.proxies, time) for name, provider in config.providers.items()}
         for provider in upstreams.values():
@@ -174,6 +191,7 @@ async def build(
             tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
+            bill=budgets.also,
         )
         await restore(quotas, stored, time)
         backend = compose(
@@ -206,7 +224,8 @@ async def build(
         stack.push_async_callback(coalesce.aclose)
         if across is not None:
             stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
-        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
+        offered = OfferedTools(coalesce, time, cost=accounts.cost)
+        guard, halted = guarded(offered, config, budgets, tiers.kv, time, reader=reader, tokenizer=tokenizer)
         references = References(
             tiers.kv,
             time,
@@ -214,7 +233,7 @@ async def build(
             max_bytes=config.references.max_bytes,
             written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
-        recall = Recall(guarded, references, tokenizer, settings=config.references, cost=accounts.cost)
+        recall = Recall(guard, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -255,6 +274,8 @@ async def build(
             stack.callback(adaptive.cancel)
         experiments.start()
         stack.push_async_callback(experiments.close)
+        shadows.start()
+        stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
             forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
             stack.callback(forgetting.cancel)
@@ -269,6 +290,8 @@ async def build(
             prices=prices,
             keys=keys,
             budgets=budgets,
+            alerts=alerts,
+            halted=halted,
             database=database,
             kv=tiers.kv,
             leases=tiers.leases,
@@ -289,6 +312,8 @@ async def build(
             lookout=look,
             machine=machine,
             lanes=lanes,
+            shadows=shadows,
+            selection=selection,
         )
         stack.push_async_callback(lanes.aclose)
         yield app
@@ -348,7 +373,3 @@ def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome],
         return made
 
     return receipt
-
-
-def _say(event: Event) -> None:
-    log.warning("a budget is nearly spent", extra={"budget": event.text, "level": event.level})

@@ -50,10 +50,8 @@ class Fallback:
     async def open(self, call: Call) -> Reply:
         """Raises the last BackendError when no target gave any answer at all."""
         targets = list(dict.fromkeys((call.target, *self._chain(call))))
-        if len(targets) == 1:
-            reply = await self._inner.open(call)
-            call.facts[ANSWERED] = call.target
-            return reply
+        if len(targets) == 1 and "fallbacks" not in call.facts:
+            return await self._inner.open(call)  # of one that was routed to it is noted how it is
         tries = _Tries()
         try:
             for target in self._order(call, targets):

@@ -20,6 +20,7 @@ from ..app import loop_settings
 from ..clock import SystemClock
 from ..config import Config, find, load
 from ..ledger.loop import Loop
+from ..ledger.shadows import Shadows
 from ..policy import Flag, Mode, Policy
 from ..stores.flags import SQLiteFlags
 from ..stores.sqlite import FILE, Database
@@ -97,7 +98,7 @@ def reset(name: str, reason: str, config_path: Path | None, data: Path | None, a
 
 
 @asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[tuple[Policy, Loop]]:
+async def _opened(config: Config) -> AsyncIterator[tuple[Policy, Loop, Shadows]]:
     clock = SystemClock()
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(config.data_dir / FILE)
@@ -106,20 +107,21 @@ async def _opened(config: Config) -> AsyncIterator[tuple[Policy, Loop]]:
         flags = {rule.use: Flag(rule.mode, rule.share, rule.level, rule.rollout) for rule in config.optimizers}
         policy = Policy(flags, holdout=config.experiments.holdout, changes=changes)
         settings = loop_settings(config.experiments)
-        yield policy, Loop(database.path, database, policy, history=changes.history, clock=clock, settings=settings)
+        loop = Loop(database.path, database, policy, history=changes.history, clock=clock, settings=settings)
+        yield policy, loop, Shadows(database, policy, clock, alpha=settings.alpha, act=False)
     finally:
         await database.close()
 
 
 async def _set(config: Config, name: str, mode: Mode | None, share: float | None, reason: str, as_json: bool) -> None:
-    async with _opened(config) as (policy, _):
+    async with _opened(config) as (policy, _, _):
         await policy.load()
         await policy.set(name, by="operator", mode=mode, share=share, reason=reason)
         _say(policy, name, as_json)
 
 
 async def _reset(config: Config, name: str, reason: str, as_json: bool) -> None:
-    async with _opened(config) as (policy, _):
+    async with _opened(config) as (policy, _, _):
         await policy.load()
         await policy.reset(name, reason=reason)
         _say(policy, name, as_json)
@@ -139,8 +141,8 @@ def _who(by: str) -> str:
 
 def _show(config: Config, as_json: bool) -> None:
     async def main() -> dict[str, Any]:
-        async with _opened(config) as (_, loop):
-            return await loop.report()
+        async with _opened(config) as (_, loop, shadows):
+            return {**await loop.report(), "shadow_pairs": await shadows.report()}
 
     found = asyncio.run(main())
     if as_json:
@@ -168,6 +170,8 @@ def _print(found: dict[str, Any]) -> None:
     for one in found["optimizers"]:
         if one["experiment"] is not None:
             _print_trial(console, f"{one['name']}, against sessions without it", one["experiment"])
+    for test in found["shadow_pairs"]:
+        _print_pairs(console, test)
     for change in found["changes"][:10]:
         at = datetime.fromtimestamp(change["at"], UTC).strftime("%Y-%m-%d %H:%M")
         what = {"notice": "notice", "reset": "back to the file"}.get(change["kind"], "")
@@ -177,6 +181,16 @@ def _print(found: dict[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_pairs(console: Console, test: dict[str, Any]) -> None:
+    effect = ""
+    if test["effect"] is not None:
+        effect = f", {test['effect'] * 100:+.1f} points ({test['low'] * 100:+.1f} to {test['high'] * 100:+.1f})"
+    counts = f"{test['pairs']:,} pairs, {test['worse']:,} worse with it, {test['better']:,} better"
+    odds = f"odds of harm {test['harm_odds']:,.0f}, alarm at {test['alarm_at']:,.0f}"
+    told = f"\n{escape(test['optimizer'])}, the same task with it and without: {counts}{effect}; {odds}"
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 def _print_trial(console: Console, title: str, trial: dict[str, Any]) -> None:

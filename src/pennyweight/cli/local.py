@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -15,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app.local import machine_of, watched
-from ..backends.local import Machine, Place, State
+from ..backends.local import Machine, State
 from ..backends.local.perplexity import Measured, compare, measure
 from ..backends.local.servers import LlamaServer, LlamaSwap
+from ..backends.local.told import kind, told
 from ..clock import SystemClock
 from ..config import Config, Provider
 from ..errors import ConfigError, Unreachable
@@ -62,7 +62,7 @@ async def _show(settings: Config, as_json: bool) -> None:
         await machine.aclose()
     machine.settings = msgspec.structs.replace(machine.settings, unload=settings.resources.unload)
     if as_json:
-        click.echo(json.dumps(_json(machine), indent=2))
+        click.echo(json.dumps(told(machine), indent=2))
     else:
         _print(machine)
 
@@ -70,44 +70,6 @@ async def _show(settings: Config, as_json: bool) -> None:
 def _asked(settings: Config) -> tuple[Provider, ...]:
     """Who is asked by the gateway; where that is nobody, every local provider."""
     return watched(settings) or tuple(p for p in settings.providers.values() if p.local)
-
-
-def _json(machine: Machine) -> dict[str, Any]:
-    return {
-        "memory_mb": machine.settings.memory_mb,
-        "used_mb": _mb(used_bytes(map(machine.model, machine.states()))),
-        "servers": [
-            {"provider": place.name, "kind": _kind(place), "answers": not place.silent}
-            for place in machine.places.values()
-        ],
-        "models": [_row(machine, state) for state in machine.states()],
-    }
-
-
-def _row(machine: Machine, state: State) -> dict[str, Any]:
-    plan = machine.plan(state)
-    return {
-        "model": "/".join(state.key),
-        "loaded": state.seen.loaded,
-        "size_mb": None if state.size_bytes is None else _mb(state.size_bytes),
-        "known": state.known,
-        "gpu_mb": None if state.seen.gpu_bytes is None else _mb(state.seen.gpu_bytes),
-        "busy": state.seen.busy,
-        "slots": state.seen.slots,
-        "fits": plan.fits,
-        "unload": ["/".join(key) for key in plan.unload],
-        "why": plan.why,
-    }
-
-
-def _mb(size: int) -> float:
-    return round(size / MB, 1)
-
-
-def _kind(place: Place) -> str:
-    if place.silent:
-        return "does not answer"
-    return place.server.kind if place.server is not None else "of another kind"
 
 
 # --- for people -------------------------------------------------------------------------------------------
@@ -131,7 +93,7 @@ def _print(machine: Machine) -> None:
         return
     for place in machine.places.values():
         address = place.ask.root.authority
-        console.print(f"[bold]{escape(place.name)}[/] at {escape(address)}: {escape(_kind(place))}")
+        console.print(f"[bold]{escape(place.name)}[/] at {escape(address)}: {escape(kind(place))}")
     budget, used = machine.settings.memory_mb, used_bytes(map(machine.model, machine.states()))
     if budget is not None:
         share = used / (budget * MB)
@@ -256,7 +218,7 @@ async def _one(machine: Machine, rung: str, text: str, tokens: int, window: int)
             at = f"/upstream/{model}"
         case _:
             remedy = "Serve the model by llama-server, from the same GGUF file, and name that."
-            raise ConfigError(f"{provider} ({_kind(place)}) tells no probabilities of a given text. {remedy}")
+            raise ConfigError(f"{provider} ({kind(place)}) tells no probabilities of a given text. {remedy}")
 
     def progress(done: int) -> None:
         if done % 100 == 0:

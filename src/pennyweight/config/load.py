@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..call import Optimize
-from ..errors import ConfigError
+from ..errors import BadRequest, ConfigError
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
 from . import agents, budgets, cache, cascade, lanes, local, tier_checks, toml
@@ -46,6 +46,7 @@ from .settings import (
     ResourceSettings,
     RouteRule,
     Secret,
+    SelectionRule,
     Server,
     TargetTable,
     TierTable,
@@ -73,6 +74,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "lanes": LaneSettings,
     "references": ReferenceSettings,
     "resources": ResourceSettings,
+    "selection": SelectionRule,
     "vectors": VectorSettings,
     "cache": CacheSettings,
     "cascade": CascadeTable,
@@ -110,6 +112,7 @@ _TOP = [
     "references",
     "resources",
     "routes",
+    "selection",
     "server",
     "targets",
     "tiers",
@@ -392,6 +395,7 @@ class _Reading:
         if not 0 <= config.pipeline.risk <= 1:
             self.report(("pipeline", "risk"), f"pipeline.risk {config.pipeline.risk} is no probability.", "Use 0 to 1.")
         self._check_experiments(config.experiments)
+        self._check_selection(config)
         self._check_fusing(config)
         any_lane = "background" in [*(rule.lane for rule in config.routes), *(table.lane for table in config.virtual)]
         for path, message, remedy in lanes.problems(config.lanes, config.providers, any_lane=any_lane):
@@ -433,6 +437,20 @@ class _Reading:
             message = "fusing.templates has nothing to go by: the optimizer `templates` is not listed."
             remedy = 'Add [[optimizers]] with use = "templates"; mode = "shadow" lets it learn and serve nothing.'
             self.report(("fusing", "templates"), message, remedy, "warning")
+
+    def _check_selection(self, config: Config) -> None:
+        rule = config.selection
+        try:
+            _ = rule.utility
+        except BadRequest as error:
+            self.report(
+                ("selection",), f"selection: {error.message}", "Leave them out for what success alone is worth."
+            )
+        address = {"redis": config.cache.redis.url, "postgres": config.cache.postgres.url}.get(rule.store, "here")
+        if not address:
+            message = f"selection.store is {rule.store!r}, but there is no address of one."
+            remedy = f"Set cache.{rule.store}.url, or PENNYWEIGHT_{rule.store.upper()}_URL."
+            self.report(("selection", "store"), message, remedy)
 
     def _check_experiments(self, experiments: Experiments) -> None:
         def wrong(field: str, what: str, remedy: str) -> None:

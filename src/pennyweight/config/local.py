@@ -24,6 +24,7 @@ def problems(config: Config) -> Iterator[tuple[toml.Path, str, str, str]]:
         yield _wrong(
             "unload_at", resources.unload_at, "is no share of the memory", "Use a number up to 1, such as 0.9."
         )
+    yield from _order(config)
     names = sorted(config.providers)
     for name in resources.servers:
         if name not in names:
@@ -33,6 +34,15 @@ def problems(config: Config) -> Iterator[tuple[toml.Path, str, str, str]]:
         if not (slash and model and provider in names):
             remedy = 'Write "provider/model", such as "ollama/qwen3:4b".'
             yield _wrong("keep", name, "names no model of a provider", remedy)
+
+
+def _order(config: Config) -> Iterator[tuple[toml.Path, str, str, str]]:
+    """What is set by the target must know it."""
+    uses = [rule.use for rule in config.optimizers]
+    if "routing" in uses and "parameters" in uses and uses.index("parameters") < uses.index("routing"):
+        place = ("optimizers", uses.index("parameters"), "use")
+        message = "optimizers: `parameters` stands before `routing`, and does not see the target that it chooses."
+        yield place, message, "Put it behind.", "warning"
 
 
 def _wrong(field: str, value: object, what: str, remedy: str) -> tuple[toml.Path, str, str, str]:

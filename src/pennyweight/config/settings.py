@@ -22,6 +22,7 @@ from ..routing.agents import AgentRule
 from ..routing.background import Lane, LaneSettings
 from ..routing.resources import ResourceSettings
 from ..routing.settings import CascadeTable, TargetTable, TierTable, VirtualTable
+from ..selection import Rule as SelectionRule
 from ..stores.settings import CacheSettings
 from ..stores.vectors.lazy import Settings as VectorSettings
 from ..text.embedders import Settings as EmbeddingSettings
@@ -52,6 +53,7 @@ __all__ = [
     "ResourceSettings",
     "RouteRule",
     "Secret",
+    "SelectionRule",
     "Server",
     "TargetTable",
     "TierTable",
@@ -314,6 +316,7 @@ class Config(msgspec.Struct, frozen=True):
     adaptive: AdaptiveSettings = AdaptiveSettings()
     tools: tuple[ToolRule, ...] = ()
     vectors: VectorSettings = VectorSettings()
+    selection: SelectionRule = SelectionRule()
     fusing: FusingSettings = FusingSettings()
     lanes: LaneSettings = LaneSettings()
     references: ReferenceSettings = ReferenceSettings()

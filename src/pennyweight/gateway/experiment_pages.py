@@ -67,7 +67,8 @@ class ExperimentPages:
 
     async def _report(self, request: HttpRequest) -> HttpResponse:
         operator(self._gate, request)
-        return json_answer(await self._app.experiments.report())
+        told = await self._app.experiments.report()
+        return json_answer({**told, "shadow_pairs": await self._app.shadows.report()})
 
     async def _switch(self, request: HttpRequest) -> HttpResponse:
         asked = order(self._gate, request, Switch)

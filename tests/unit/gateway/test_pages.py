@@ -141,3 +141,13 @@ def test_metrics_count_calls(tmp_path: Path) -> None:
         assert b"pennyweight_receipts_lost 0" in page.body
 
     drive(tmp_path, work)
+
+
+def test_the_books_of_local_models_are_the_operators(tmp_path: Path) -> None:
+    async def work(app: App, ask: Ask) -> None:
+        told = json.loads((await ask("/pennyweight/local")).body or b"")
+        assert told == {"memory_mb": None, "used_mb": 0.0, "servers": [], "models": []}
+        key = app.keys.add("somebody")
+        assert (await ask("/pennyweight/local", key)).status == 403
+
+    drive(tmp_path, work)

@@ -14,7 +14,7 @@ import pytest
 from pennyweight.app import build as build_app
 from pennyweight.backends.fitting import Fitting
 from pennyweight.call import SAID, Call, Identity, Proposal, Rewrite, Route, Rungs, Target, Verdict
-from pennyweight.config import load
+from pennyweight.config import inspect, load
 from pennyweight.errors import ConfigError
 from pennyweight.optimizers.parameters import Parameters, Settings, build
 from pennyweight.pipeline import judge
@@ -141,6 +141,14 @@ def test_a_name_that_is_not_there_is_told() -> None:
     assert call.facts[SAID]["parameters"].why == "no template 'tabel': known are code, json, list"
 
 
+def test_a_rule_forms_no_call_with_tools() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function"}]}'
+    call = make_call(body)
+    assert look(settings(rules=[{"template": "list"}]), call) is None
+    assert "the call has tools" in call.facts[SAID]["parameters"].why
+    assert "response_format" in sent(settings(), asking("list", body=body))  # its caller knows what it asks for
+
+
 def test_forms_of_ones_own() -> None:
     schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
     schema["additionalProperties"] = False
@@ -215,6 +223,7 @@ def test_what_a_cascade_may_ask_is_kept() -> None:
         ('[[optimizers.settings.rules]]\ntemplate = "tabel"', "`template` 'tabel' is not there: code, json, list"),
         ("[[optimizers.settings.rules]]\ntemprature = 1.0", "temprature"),
         ('[optimizers.settings.templates.x.schema]\ntype = "nope"', "schema.type is 'nope'"),
+        ('[[optimizers.settings.ladders]]\nrungs = ["olama/a", "olama/b"]', "there is no provider 'olama'"),
         ('[[optimizers.settings.ladders]]\nrungs = ["a/b"]', "two models or more"),
         ('[[optimizers.settings.ladders]]\nrungs = ["a/b", "a/c"]\ntasks = ["sides"]', "`tasks` has 'sides'"),
     ],
@@ -256,3 +265,11 @@ def test_only_a_model_that_the_caller_did_not_name_has_its_request_fitted() -> N
 def test_it_is_one_of_the_built_in_ones() -> None:
     assert isinstance(build(Settings(), Parts()), Parameters)
     assert not isinstance(look(settings(), make_call()), Rewrite)
+
+
+def test_standing_before_routing_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "pennyweight.toml"
+    for uses, told in ((("parameters", "routing"), True), (("routing", "parameters"), False)):
+        file.write_text("".join(f'[[optimizers]]\nuse = "{use}"\n' for use in uses))
+        _, problems = inspect(file, {})
+        assert any("stands before `routing`" in problem.message for problem in problems) is told

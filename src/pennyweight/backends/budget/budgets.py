@@ -21,12 +21,12 @@ from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Done, Operation, Reply
+from ...request import Charge, Done, Operation, Reply, Usage
 from .amounts import Bounds, tokens
 from .limits import Limit, Line, Lines, key_parts
 from .settings import BudgetRule
 from .windows import window
-from .words import header, refusal
+from .words import header, plain, refusal
 
 __all__ = ["Budgets", "Event", "Hold", "State"]
 
@@ -82,10 +82,11 @@ class Hold:
 
 
 class _Told(msgspec.Struct):
-    """What a call's budgets were when it was last looked."""
+    """What a call's budgets were when it was last looked, and what else its caller should know."""
 
     lines: dict[str, tuple[Line, Counter]]
     own: dict[str, int]  # by budget: what the call itself came to, retries and rungs included
+    warnings: list[str] = []
 
 
 class Budgets:
@@ -235,6 +236,13 @@ class Budgets:
             hold.settled = True
             await self._settle(hold, charges)
 
+    async def also(self, call: Call, charges: Sequence[Charge]) -> None:
+        """A bill that came after its call had ended, as of a batch that was late: nothing was held for it. Raises
+        StoreError."""
+        lines = self.lines(call)
+        nothing = Bounds(Usage(), Usage(), 0, 0)
+        await self.billed(Hold(call, lines, [0] * len(lines), nothing), charges)
+
     async def aclose(self) -> None:
         """Wait until every ended call is settled."""
         while self._settling:
@@ -313,12 +321,21 @@ class Budgets:
         return any(counter.spent >= line.limit.amount * line.limit.rule.force for line, counter in self._known(call))
 
     def headers(self, call: Call) -> tuple[tuple[str, str], ...]:
-        """The tightest of the budgets that the call took from, for its answer; () where it took from none."""
+        """The tightest of the budgets that the call took from, for its answer, and warnings; () where there is none."""
         told: _Told | None = call.facts.get(SPENT)
-        if told is None or not told.lines:
+        if told is None:
             return ()
-        line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
-        return (("x-pennyweight-budget", header(line, counter)),)
+        texts = list(told.warnings)
+        if told.lines:
+            line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
+            texts.append(header(line, counter))
+        return tuple(("x-pennyweight-budget", text) for text in texts)
+
+    def warn(self, call: Call, event: Event, *, again: bool = False) -> None:
+        """Something else than a share of a budget that people should know. again: they have been told of it."""
+        self._told(call).warnings.append(plain(event.text))
+        if not again:
+            self._event(event)
 
     async def spent(self, tenant: str) -> PicoUSD:
         """What the virtual key of that name has spent today (UTC), calls under way not counted. Raises StoreError."""

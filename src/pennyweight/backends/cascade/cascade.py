@@ -19,7 +19,7 @@ from ...protocols import Backend, Clock
 from ...request import Charge, Reply
 from ...routing.confidence.comparisons import Comparisons, NoComparisons
 from ...routing.confidence.decision import hopeless
-from ...routing.confidence.said import Asked, read_request
+from ...routing.confidence.said import Asked, acts_at_provider, read_request
 from ...routing.ladder import climb
 from ...routing.settings import CascadeTable
 from .book import Book, kind_of
@@ -34,8 +34,9 @@ __all__ = ["Cascade"]
 class Cascade:
     """A Backend over `inner`, whose replies are all in the caller's protocol.
 
-    cost: what one bill came to. charges: what a reply that has ended was billed. uniform: a number drawn from [0, 1),
-    which decides the calls that ask all targets.
+    cost: what one bill came to. charges: what a reply that has ended was billed. tell: of a call that asked all
+    targets, whether the answer that the cascade would have given, and the strongest target's, are well formed (1.0,
+    else 0.0). uniform: a number drawn from [0, 1), which decides the calls that ask all targets.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Cascade:
         store: Comparisons | None = None,
         cost: Callable[[Charge], PicoUSD | None] = lambda _charge: 0,
         charges: Charges = lambda _call, reply: reply.done.charges if reply.done else (),
+        tell: Callable[[Call, float, float], None] = lambda _call, _new, _old: None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.inner = inner
@@ -55,6 +57,7 @@ class Cascade:
         self.book = Book(store or NoComparisons(), clock, self.settings)
         self.cost = cost
         self.charges = charges
+        self.tell = tell
         self._uniform = uniform
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
@@ -98,6 +101,8 @@ def _why_not(call: Call, asked: Asked | None) -> str:
         return "it is no request for an answer, or cannot be read"
     if b'"n"' in call.request.raw and call.request.body.get("n") not in (None, 1):
         return "it asks for several answers"
+    if acts_at_provider(call.request):
+        return "its provider acts by itself, which is to be done once"
     return ""
 
 

@@ -20,11 +20,11 @@ from ...request import Charge, Done, Reply, get_header
 from ...routing.confidence.agreement import agree
 from ...routing.confidence.checks import complaints
 from ...routing.confidence.comparisons import Comparison, Kind
-from ...routing.confidence.decision import Standing
-from ...routing.confidence.features import features
+from ...routing.confidence.decision import Standing, decide
 from ...routing.confidence.said import Asked, read_answer
-from ...routing.ladder import climb
+from ...routing.ladder import JUDGED, Judged, climb
 from ...wire import codec
+from ..fallback import ANSWERED
 from ..refusals import add_charges
 from .climbing import hearings, stopped
 from .upward import upward
@@ -57,24 +57,27 @@ class Compared:
         others = [asyncio.create_task(self._cheap.hear())]
         if self._peer is not None:
             others.append(asyncio.create_task(self._peer.hear()))
+        step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
         try:
-            strongest, *rest = climb(self._call)
-            step = self._outer.note(self._call, "all targets were asked, to compare what they say", ())
-            inner = await upward(self._outer.inner, self._call, (strongest, *rest), step)
-        except BaseException as error:
-            if isinstance(error, PennyweightError):
+            try:
+                inner = await upward(self._outer.inner, self._call, climb(self._call), step)
+            except PennyweightError:
                 await asyncio.wait(set(others))
-                if self._cheap.whole:  # rather that one than none
-                    return await self._instead(others)
+                if not self._cheap.whole:
+                    raise
+                return await self._instead(others)  # rather that one than none
+        except BaseException:
             await self._stop(others)
             raise
         return self._watched(inner, others)
 
     async def _instead(self, others: list[asyncio.Task[None]]) -> Reply:
-        reply = self._cheap.kept()
+        for task in others:
+            await stopped(task)
+        spent = await self._peer.drop() if self._peer is not None else ()
         earlier = tuple(self._call.facts.pop(CHARGED, ()))  # of strong targets that failed
-        spent = await self._stop(others)
-        self._call.facts.pop(CHARGED, None)
+        reply = self._cheap.kept()
+        self._call.facts[ANSWERED] = self._call.target
         reply.notes.append(Step("cascade", Verdict.ACCEPTED, why="the first answer, as no other came"))
         add_charges(reply, (*earlier, *spent))
         return reply
@@ -87,7 +90,7 @@ class Compared:
         if self._peer is not None:
             spent += await self._peer.drop()
         if spent:
-            self._call.facts[CHARGED] = spent
+            self._call.facts[CHARGED] = (*self._call.facts.get(CHARGED, ()), *spent)
         return spent
 
     def _watched(self, inner: Reply, others: list[asyncio.Task[None]]) -> Reply:
@@ -155,14 +158,15 @@ class Compared:
             strong = read_answer(inner.wire, body or b"")
         except ValueError:
             return
-        said = peer.said if peer is not None and peer.whole else None
-        comparison = Comparison(
-            at=self._outer.clock.now(),
-            kind=self._kind,
-            features=features(cheap.said, self._asked, peer=said, sure=self._tokens.sureness()),
-            keepable=not complaints(cheap.said, self._asked),
-            same=agree(cheap.said, strong, self._asked).same is True,
-        )
+        theirs = peer.said if peer is not None and peer.whole else None
+        sure, rule = self._tokens.sureness(), self._outer.settings
+        decision = decide(cheap.said, self._asked, peer=theirs, sure=sure, standing=self._standing, mode=rule.mode)
+        keepable = not complaints(cheap.said, self._asked)
+        same = agree(cheap.said, strong, self._asked).same is True
+        self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")
+        old = not complaints(strong, self._asked)
+        self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
+        comparison = Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
         try:
             await self._outer.book.add(comparison)
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer

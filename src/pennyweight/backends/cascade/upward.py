@@ -35,7 +35,7 @@ async def upward(
     step: Step,
     *,
     charges: tuple[Charge, ...] = (),
-    instead: Callable[[], Reply | None] = lambda: None,
+    instead: Callable[[], Reply] | None = None,
 ) -> Reply:
     """The reply of the first target that answers. step: why it is asked. charges: of what was asked before.
 
@@ -59,24 +59,25 @@ async def upward(
             if reply.ok:
                 call.facts[ANSWERED] = target
                 notes.append(msgspec.structs.replace(step, why=f"{name} answered: {step.why}"))
+                call.facts[ANSWERED] = target
                 if refused is not None:
-                    spent += await _ended(refused)
+                    spent += await _closed(refused, reply)
                     refused = None
                 return _with(reply, notes, spent)
             notes.append(Step("cascade", Verdict.FAILED, why=f"{name}: status {reply.status}"))
             if refused is not None:
-                spent += await _ended(refused)
+                spent += await _closed(refused, reply)
             refused = reply
             own_key = call.credential is not None and target.provider == call.target.provider
             if reply.status not in _ELSEWHERE or (reply.status in KEY_REFUSED and own_key):
                 break
-        known = instead()
-        if known is not None:
+        if instead is not None:
             if refused is not None:
                 spent += await _ended(refused)
                 refused = None
             notes.append(Step("cascade", Verdict.ACCEPTED, why=f"the first answer, as no other came: {step.why}"))
-            return _with(known, notes, spent)
+            call.facts[ANSWERED] = call.target
+            return _with(instead(), notes, spent)
         if refused is not None:
             reply, refused = refused, None
             return _with(reply, notes, spent)
@@ -87,6 +88,15 @@ async def upward(
         raise
     call.facts[CHARGED] = (*call.facts.get(CHARGED, ()), *spent)
     raise failure if failure is not None else BackendError("No target of the cascade answered.")
+
+
+async def _closed(refused: Reply, after: Reply) -> tuple[Charge, ...]:
+    """End a refusal that another reply has taken the place of. Whoever leaves meanwhile ends both."""
+    try:
+        return await _ended(refused)
+    except BaseException:
+        await after.aclose()
+        raise
 
 
 async def _ended(reply: Reply) -> tuple[Charge, ...]:

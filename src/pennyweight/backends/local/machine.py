@@ -53,7 +53,7 @@ class State(msgspec.Struct):
     running: int = 0
     used_at: float = float("-inf")
     leaving: bool = False  # it is being unloaded
-    stuck: bool = False  # its server did not unload it
+    stuck_until: float = float("-inf")  # monotonic: its server did not unload it, and is not asked again before
     figures: Figures = Figures()
 
     @property
@@ -122,7 +122,7 @@ class Machine:
             running=max(state.running, state.seen.busy, state.seen.loading),
             used_at=state.used_at,
             kept="/".join(state.key) in self.settings.keep,
-            movable=state.seen.movable and not state.stuck,
+            movable=state.seen.movable and self._clock.monotonic() >= state.stuck_until,
         )
 
     def plan(self, state: State) -> Plan:
@@ -231,7 +231,8 @@ class Machine:
             state.leaving = False
         if gone:
             state.seen = msgspec.structs.replace(state.seen, loaded=False)
-        state.stuck = not gone
+        else:
+            state.stuck_until = self._clock.monotonic() + _STUCK_S
         log.info("unloaded a local model" if gone else "a local model was not unloaded", extra={"model": state.key})
 
     # --- asking the servers ---------------------------------------------------------------------------------------
@@ -266,8 +267,6 @@ class Machine:
         named = {(provider, seen.name) for seen in models}
         for seen in models:
             state = self._state((provider, seen.name))
-            if state.seen.loaded and not seen.loaded:
-                state.stuck = False
             state.seen = seen
             self._size(state)
         for key, state in list(self._states.items()):
@@ -283,7 +282,7 @@ class Machine:
             state.size_bytes, state.known = set_to, "set"
             return
         size = seen.gpu_bytes if self.settings.count == "gpu" and seen.gpu_bytes is not None else seen.size_bytes
-        if size is not None and (seen.loaded or state.size_bytes is None or state.known == "file"):
+        if size is not None and size > 0 and (seen.loaded or state.size_bytes is None or state.known == "file"):
             state.size_bytes, state.known = size, seen.known or ""
 
     def _state(self, key: Key) -> State:
@@ -330,6 +329,7 @@ def _load_s(state: State) -> float:
 _CALL_S = 10.0  # an answer of a small model, until one was seen
 _DISK_BYTES_S = 1e9
 _UNLOAD_S = 30.0  # llama-swap gives a process ten seconds to end
+_STUCK_S = 60.0
 _SILENT_S = 5.0  # before a server that did not answer is asked again
 _UNKNOWN_S = 60.0
 _IDLE_S = 60.0  # without a call, servers are asked less often

@@ -1,15 +1,15 @@
 """What Ollama, llama-swap and llama-server tell of their models, in one shape, and how each is told to unload one.
 
-Sources: docs.ollama.com/api (ps, tags, generate); llama-swap's README and routes (/running, /api/models/unload/{model},
-/unload); the README of llama.cpp's tools/server (/health, /props, /slots, /v1/models, and /models with a status for
-each, /models/unload, of its router).
+Sources: docs.ollama.com/api (ps, tags, generate); llama-swap's README and routes (/running, /unload, and
+/api/models/unload/{model}); the README of llama.cpp's tools/server (/health, /props, /slots, /models; as a router,
+/models with a status for each, and /models/unload).
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
@@ -79,6 +79,19 @@ async def recognise(ask: Asker, *, ollama: bool, measure: Measure = resident_byt
     return None
 
 
+async def _becomes(done: Callable[[], Awaitable[bool]], wait_s: float) -> bool:
+    """Whether it is done within that time; asked ever less often."""
+    try:
+        async with asyncio.timeout(wait_s):
+            pause_s = 0.02
+            while not await done():
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.5)
+    except TimeoutError:
+        return False
+    return True
+
+
 def tagged(model: str) -> str:
     """The name by which Ollama lists a model."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
@@ -131,12 +144,17 @@ class Ollama:
         return Told(tuple(models.values()), complete=installed is not None)
 
     async def unload(self, model: str, *, alone: bool, wait_s: float) -> bool:
-        """An empty prompt and `keep_alive: 0`: gone at once, or after what it answers now."""
+        """An empty prompt and `keep_alive: 0`. The answer comes before the memory is free, and that after what the
+        model answers now."""
         status = await self._ask.post("/api/generate", {"model": model, "keep_alive": 0}, wait_s=wait_s)
         if status != 200:
             return False
-        running = await self._ask.get("/api/ps", _PsAnswer)  # the answer may come before the memory is free
-        return running is not None and all(each.name != model for each in running.models or [])
+
+        async def gone() -> bool:
+            running = await self._ask.get("/api/ps", _PsAnswer)
+            return running is not None and all(each.name != model for each in running.models or [])
+
+        return await _becomes(gone, wait_s)
 
 
 # --- llama-swap -------------------------------------------------------------------------------------------
@@ -199,8 +217,12 @@ class LlamaSwap:
             status = await self._ask.status("/unload")
         if status != 200:
             return False
-        running = await self._ask.get("/running", _Running)
-        return running is not None and all(each.model != model for each in running.running)
+
+        async def gone() -> bool:
+            running = await self._ask.get("/running", _Running)
+            return running is not None and all(each.model != model for each in running.running)
+
+        return await _becomes(gone, wait_s)
 
 
 def _weights_bytes(command: str) -> int | None:
@@ -267,7 +289,7 @@ class LlamaServer:
         return self._only or model
 
     async def tell(self) -> Told:
-        models = await self._ask.get("/v1/models", _Models)
+        models = await self._ask.get("/models", _Models)
         if models is None or not models.data:
             return Told((), complete=False)
         if any(model.status is not None for model in models.data):
@@ -298,8 +320,12 @@ class LlamaServer:
             return False
         if await self._ask.post("/models/unload", {"model": model}, wait_s=wait_s) != 200:
             return False
-        told = await self.tell()
-        return all(seen.name != model or not seen.loaded for seen in told.models)
+
+        async def gone() -> bool:
+            told = await self.tell()
+            return all(seen.name != model or not seen.loaded for seen in told.models)
+
+        return await _becomes(gone, wait_s)
 
 
 def _routed(model: _Model) -> Seen:

@@ -13,6 +13,7 @@ from typing import Protocol, get_args
 import msgspec
 
 from ...call import Call, Outcome, Proposal, Rewrite, Route, Target, abstain
+from ...errors import ConfigError
 from ...request import Edit, Operation, Wire
 from ...routing.ladders import Down, Ladder, down
 from ...routing.parameters import Given, Wanted, given, reasons_always, setting
@@ -107,6 +108,13 @@ class Parts(Protocol):
 
 
 def build(settings: Settings, parts: Parts) -> Parameters:
+    """Raises ConfigError for a rung that leads elsewhere than it says."""
+    for ladder in settings.ladders:
+        for rung in ladder.rungs:
+            found = parts.resolve(rung, Wire.OPENAI_CHAT)
+            if f"{found.provider}/{found.model}" != rung:
+                provider = rung.partition("/")[0]
+                raise ConfigError(f"optimizers: `rungs` has {rung!r}, but there is no provider {provider!r}.")
     return Parameters(settings, parts)
 
 
@@ -154,8 +162,12 @@ class Parameters:
             wanted = msgspec.structs.replace(wanted, max_tokens=floor)
         edits, words = setting(body, target, wanted, call.request.wire)
         told = [", ".join(words)] if words else []
-        name = call.request.header(HEADER) or (rule.template if rule is not None else None)
+        asked = call.request.header(HEADER)
+        name = asked or (rule.template if rule is not None else None)
         if name is None:
+            return edits, told
+        if asked is None and call.request.envelope.tools:
+            abstain(call, self.name, f"no template {name!r}: the call has tools, which a form would keep it from")
             return edits, told
         template = self._templates.get(name)
         formed = (

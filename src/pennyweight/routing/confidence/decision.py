@@ -10,7 +10,7 @@ from .acceptor import Acceptor, by_hand
 from .agreement import Agreement, agree
 from .checks import complaints, made_up
 from .entropy import Sureness
-from .features import features
+from .features import features, off_topic
 from .said import Asked, Said
 
 __all__ = ["LEAST_PAIRS", "Decision", "Mode", "Standing", "decide", "hopeless"]
@@ -72,6 +72,8 @@ def decide(
         return Decision(keep, f"score {score:.3f}, {bar}, by {standing.pairs} comparisons", score, signs)
     if both is None:
         return Decision(False, "no peer was asked, and nothing was learnt yet", score, signs)
+    if both.same and off_topic(said, asked):
+        return Decision(False, "both call the one tool there is, whose name has nothing of the request", score, signs)
     if both.same:
         return Decision(True, _told(both), score, signs)
     if _peer_refuted(said, peer, asked):

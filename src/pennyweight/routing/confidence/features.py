@@ -14,7 +14,7 @@ from .checks import complaints, gives_up, made_up, parts_checked
 from .entropy import Sureness
 from .said import Asked, Said
 
-__all__ = ["FEATURES", "features", "names_fit"]
+__all__ = ["FEATURES", "features", "names_fit", "off_topic"]
 
 FEATURES = (
     "agrees",  # with the peer
@@ -86,6 +86,17 @@ def names_fit(said: Said, asked: Asked) -> float:
     words = [word for call in said.calls for word in _words(call.name)]
     prompt = {word[:5] for word in _words(asked.prompt)}
     return sum(word[:5] in prompt for word in words) / len(words) if words else 0.0
+
+
+def off_topic(said: Said, asked: Asked) -> bool:
+    """Whether the answer calls the only tool that was offered, and no word of its name is in the prompt. Models like to
+    use what they are given, and two of them do so together. Within a tool loop the prompt is no longer what is done."""
+    if not said.calls or asked.in_loop or len(asked.tools) != 1 or len(_words(asked.prompt)) < _FEW_WORDS:
+        return False
+    return names_fit(said, asked) == 0.0
+
+
+_FEW_WORDS = 3  # in Latin letters: names of tools are
 
 
 def _words(text: str) -> Sequence[str]:

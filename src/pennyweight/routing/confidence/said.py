@@ -11,7 +11,7 @@ from ...request import Operation, Request, Wire
 from ...wire import translate
 from ...wire.translate.neutral import Choice, Format, Refusal, Result, Text, ToolCall
 
-__all__ = ["Asked", "Said", "ToolUse", "read_answer", "read_request"]
+__all__ = ["Asked", "Said", "ToolUse", "acts_at_provider", "read_answer", "read_request"]
 
 _MOST_PROMPT_CHARS = 20_000  # of the newest texts: what arguments are looked up in
 
@@ -71,6 +71,42 @@ def read_request(request: Request) -> Asked | None:
         form=_form(form),
         in_loop=any(message.role == "tool" for message in ask.messages[-2:]),
     )
+
+
+def acts_at_provider(request: Request) -> bool:
+    """Whether the provider itself would run something for this request, or continue what it keeps: a search, code, a
+    tool on a server, a conversation. Asked of two, it would be done twice."""
+    names = [name for name in _ACTING if f'"{name}"'.encode() in request.raw]
+    if any(request.body.get(name) not in (None, False, "", [], {}) for name in names):
+        return True
+    for tool in request.body.get("tools") or ():
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if isinstance(kind, str) and kind.startswith(_RUN_THERE):
+            return True
+    return request.model.endswith(":online")
+
+
+_ACTING = (
+    "background",
+    "container",
+    "conversation",
+    "mcp_servers",
+    "plugins",
+    "previous_response_id",
+    "search_parameters",
+    "web_search_options",
+)
+_RUN_THERE = (
+    "browser_search",
+    "code_execution",
+    "code_interpreter",
+    "file_search",
+    "image_generation",
+    "mcp",
+    "openrouter:",
+    "web_fetch",
+    "web_search",
+)
 
 
 def read_answer(wire: Wire, body: bytes) -> Said:

@@ -5,6 +5,7 @@ The server must not evict or forget them: `maxmemory-policy noeviction` or a dat
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from .memory import KEEP_S
 __all__ = ["RedisCounters"]
 
 PREFIX = "{pennyweight:budget}:"  # in braces what a cluster keeps on one server: a script may only touch that
+_AT_ONCE = 8  # of the client's connections: a thousand calls at once wait here, and not for a connection until it fails
 _LONGEST_MS = 100 * 365 * 86_400_000
 
 # A counter is a hash: t the total, s what of it is spent. Numbers are compared as texts: Lua's are doubles, exact to 15
@@ -77,6 +79,7 @@ class RedisCounters:
         self._client: Any = client
         self._now = now
         self._prefix = prefix
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def take(self, wanted: Sequence[Take]) -> Taken:
         now = self._now()
@@ -120,7 +123,8 @@ class RedisCounters:
 
     async def _ask(self, *command: Any) -> Any:
         try:
-            return await self._client.execute_command(*command)
+            async with self._room:
+                return await self._client.execute_command(*command)
         except (RedisError, OSError) as error:
             raise failure(error) from error
 

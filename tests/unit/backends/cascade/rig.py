@@ -40,7 +40,7 @@ def target(name: str, wire: Wire = CHAT) -> Target:
 
 
 def body(**fields: Any) -> bytes:
-    asked = {"model": "auto", "messages": [{"role": "user", "content": "Will it rain in Oslo tomorrow?"}]}
+    asked = {"model": "auto", "messages": [{"role": "user", "content": "What will the weather in Oslo be tomorrow?"}]}
     return json.dumps({**asked, **fields}).encode()
 
 

@@ -8,8 +8,21 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.backends.cascade.rig import TOOLS, WEATHER, Rig, billed, body, on_loop, said, streamed, until, why
+from tests.unit.backends.cascade.rig import (
+    TOOLS,
+    WEATHER,
+    Rig,
+    billed,
+    body,
+    on_loop,
+    said,
+    streamed,
+    target,
+    until,
+    why,
+)
 
+from pennyweight.backends.fallback import ANSWERED
 from pennyweight.call import CHARGED
 from pennyweight.errors import NotConnected, StreamCut, Unreachable
 from pennyweight.request import Usage
@@ -211,7 +224,19 @@ async def test_verify_keeps_what_is_well_formed() -> None:
     assert (await rig.ask(ASK))[0] == STRONG
 
 
-@pytest.mark.parametrize("raw", [body(n=2), b'{"model":"auto","messages":7}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        body(n=2),
+        b'{"model":"auto","messages":7}',
+        body(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
+        body(tools=[{"type": "mcp", "server_url": "https://x"}]),
+        body(web_search_options={"search_context_size": "low"}),
+        body(model="m:online"),
+        body(previous_response_id="resp_1"),
+        body(background=True),
+    ],
+)
 @on_loop
 async def test_what_cannot_be_judged_goes_to_the_strongest_at_once(raw: bytes) -> None:
     rig = Rig(cheap=scripts(WEATHER), peer=scripts(WEATHER), strong=scripts(STRONG))
@@ -431,3 +456,26 @@ async def test_huge_usage_is_passed_on_as_it_was_told() -> None:
     _, reply = await rig.ask(ASK)
     assert reply.done is not None
     assert reply.done.charges[-1].usage == lie
+
+
+@on_loop
+async def test_who_answered_is_told_to_those_above() -> None:
+    kept = Rig(cheap=scripts(WEATHER), peer=scripts(WEATHER))
+    call = kept.call(ASK)
+    async with await kept.cascade.open(call):
+        assert call.facts[ANSWERED] == call.target
+    up = Rig(cheap=scripts(WEATHER), peer=scripts(BERGEN), strong=scripts(STRONG))
+    call = up.call(ASK)
+    async with await up.cascade.open(call):
+        assert call.facts[ANSWERED] == target("strong")
+    failed = Rig(cheap=scripts(WEATHER), peer=scripts(BERGEN), strong=[Script(status=500)])
+    call = failed.call(ASK)
+    async with await failed.cascade.open(call):
+        assert call.facts[ANSWERED] == call.target
+
+
+@pytest.mark.parametrize("raw", [body(tools=TOOLS), body(background=False), body(plugins=[])])
+@on_loop
+async def test_what_the_client_runs_is_no_hindrance(raw: bytes) -> None:
+    rig = Rig(cheap=scripts(said("42")), peer=scripts(said("42")))
+    assert (await rig.ask(raw))[0] == said("42")

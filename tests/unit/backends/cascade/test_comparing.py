@@ -16,6 +16,7 @@ from pennyweight.routing.confidence.acceptor import Acceptor, by_hand
 from pennyweight.routing.confidence.comparisons import Comparison, Kind, NoComparisons
 from pennyweight.routing.confidence.decision import LEAST_PAIRS
 from pennyweight.routing.confidence.features import FEATURES
+from pennyweight.routing.ladder import JUDGED, Judged
 from pennyweight.routing.settings import CascadeTable
 from pennyweight.stores.comparisons import SQLiteComparisons
 from pennyweight.stores.sqlite import Database
@@ -167,9 +168,8 @@ async def test_with_too_few_nothing_is_kept_without_a_peer() -> None:
 @on_loop
 async def test_a_cheap_model_that_loses_too_often_is_not_asked_any_more_but_still_watched() -> None:
     # Losses that look just like what is right: no threshold tells them apart.
-    found = compared(ALONE, same=True, count=300, checked=1.0) + compared(
-        ALONE, same=False, count=100, start=301, checked=1.0
-    )
+    signs = {"checked": 1.0, "names_fit": 1.0}
+    found = compared(ALONE, same=True, count=300, **signs) + compared(ALONE, same=False, count=100, start=301, **signs)
     rig = Rig(cheap=[Script(content=WEATHER)], strong=[Script(content=OTHER)], store=Kept(found))
     content, reply = await rig.ask(ASK)
     assert content == OTHER
@@ -269,3 +269,37 @@ def test_what_another_version_wrote_is_not_read(tmp_path: Path) -> None:
         await database.close()
 
     asyncio.run(go())
+
+
+@on_loop
+async def test_what_was_found_is_told_to_those_who_learn_of_it() -> None:
+    told: list[tuple[float, float]] = []
+    rig = Rig(
+        cheap=[Script(content=WEATHER), Script(content=said(""))],
+        peer=[Script(content=WEATHER)],
+        strong=[Script(content=said("")), Script(content=WEATHER)],
+        draw=0.0,
+    )
+    rig.cascade.tell = lambda _call, new, old: told.append((new, old))
+    first, second = rig.call(ASK), rig.call(ASK)
+    for call in (first, second):
+        async with await rig.cascade.open(call):
+            pass
+    assert told == [(1.0, 0.0), (1.0, 1.0)], "an answer that is kept is judged, of one that is not the strongest one's"
+    assert first.facts[JUDGED] == Judged(first.target, False, "agreement")
+
+
+@pytest.mark.parametrize(
+    ("cheap", "peer", "found"),
+    [(WEATHER, WEATHER, (True, "agreement")), (said(""), WEATHER, (False, "validity")), (WEATHER, OTHER, None)],
+)
+@on_loop
+async def test_of_a_kept_or_refused_answer_it_is_told_too(
+    cheap: bytes, peer: bytes, found: tuple[bool, str] | None
+) -> None:
+    rig = Rig(cheap=[Script(content=cheap)], peer=[Script(content=peer)], strong=[Script(content=WEATHER)])
+    call = rig.call(ASK)
+    async with await rig.cascade.open(call):
+        pass
+    judged = call.facts.get(JUDGED)
+    assert (None if judged is None else (judged.good, judged.source)) == found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local_servers import OllamaServer, SwapServer
+from tests.local_servers import OllamaServer, RouterServer, SwapServer
 
 from pennyweight.app.local import machine_of, watched
 from pennyweight.backends.local import Machine, Room, State
@@ -112,6 +112,51 @@ def test_a_call_has_room_made_for_it(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_call_goes_out_when_the_memory_is_free_and_not_before(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.unload_s = 0.1
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            assert (await backend.open(chat("code:7b"))).status == 200
+            assert ollama.most_bytes == 3500 * MB
+
+    asyncio.run(run())
+
+
+def test_a_server_that_does_not_unload_is_not_asked_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pennyweight.backends.local.machine._UNLOAD_S", 0.1)
+
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.stubborn = True
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            for _ in range(3):
+                assert (await backend.open(chat("code:7b"))).status == 200
+                ollama.loaded = ["chat:4b"]
+                await machine.look()
+            assert ollama.asked.count("/api/generate") == 1
+            assert "what must stay loaded" in machine.plan(state(machine, "code:7b")).why
+
+    asyncio.run(run())
+
+
+def test_sizes_that_cannot_be_are_not_believed(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer({"a:1b": -5 * MB, "b:1b": 100 * MB})
+        ollama.loaded = ["a:1b", "b:1b"]
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, _):
+            assert state(machine, "a:1b").size_bytes is None
+            assert machine.live(target("a:1b")).fits
+
+    asyncio.run(run())
+
+
 def test_what_runs_is_waited_for(tmp_path: Path) -> None:
     async def run() -> None:
         ollama = OllamaServer(SIZES)
@@ -185,6 +230,35 @@ def test_the_constraint_says_what_fits_and_how_long_it_loads(tmp_path: Path) -> 
             await machine.look()
             assert machine.live(target("small:1b")).load_s == 2.5  # as Ollama told of that call
             assert state(machine, "small:1b").figures.tokens_per_s == 80
+
+    asyncio.run(run())
+
+
+def test_a_model_that_is_removed_is_forgotten(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(dict(SIZES))
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, _):
+            del ollama.sizes["small:1b"]
+            await machine.look()
+            assert [each.key[1] for each in machine.states()] == ["chat:4b", "code:7b", "huge:70b"]
+            assert not machine.live(target("small:1b")).fits
+
+    asyncio.run(run())
+
+
+def test_a_call_for_a_model_that_is_leaving_waits_until_it_is_gone(tmp_path: Path) -> None:
+    async def run() -> None:
+        ollama = OllamaServer(SIZES)
+        ollama.loaded = ["chat:4b"]
+        ollama.unload_s = 0.1
+        async with watching(ollama, tmp_path, "memory_mb = 4096") as (machine, backend):
+            machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
+            first = asyncio.create_task(backend.open(chat("code:7b")))
+            await until(lambda: state(machine, "chat:4b").leaving)
+            second = asyncio.create_task(backend.open(chat("chat:4b")))
+            assert ((await first).status, (await second).status) == (200, 200)
+            assert ollama.unloaded == ["chat:4b", "code:7b"]  # the second had its room made anew
+            assert ollama.most_bytes == 3500 * MB
 
     asyncio.run(run())
 
@@ -326,6 +400,26 @@ def test_the_size_of_a_llama_swap_process_is_measured(tmp_path: Path) -> None:
             sizes = {each.key[1]: (each.size_bytes, each.known) for each in machine.states()}
             # c runs on another machine
             assert sizes == {"a": (700 * MB, "process"), "b": (5000, "file"), "c": (None, "")}
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_llama_server_that_routes_has_its_models_unloaded(tmp_path: Path) -> None:
+    async def run() -> None:
+        router = RouterServer({"a": 3000 * MB, "b": 2500 * MB})
+        async with router.server() as server:
+            told = swap_config(server.url, tmp_path)
+            machine = machine_of(told, SystemClock())
+            await machine.look()
+            assert machine.live(target("b", "swap")).fits
+            assert not machine.live(target("c", "swap")).fits  # its list is whole
+            backend = room(told, machine, "swap")
+            for model in ("b", "a"):  # once each, and their sizes are known
+                assert (await backend.open(swap_chat(model))).status == 200
+                await machine.look()
+            assert (router.loaded, router.unloaded) == (["a"], ["b"])
+            assert (state(machine, "b").size_bytes, state(machine, "b").known) == (2500 * MB, "parameters")
             await machine.aclose()
 
     asyncio.run(run())

@@ -19,7 +19,7 @@ from pennyweight.routing.confidence.features import FEATURES, features
 from pennyweight.routing.confidence.said import Asked, Said, ToolUse
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "n": {"type": "number"}}, "required": ["city"]}
-ASKED = Asked("Will it rain in Oslo?", {"get_weather": SCHEMA})
+ASKED = Asked("What is the weather in Oslo?", {"get_weather": SCHEMA})
 OSLO = Said("", (ToolUse("get_weather", {"city": "Oslo"}),))
 BERGEN = Said("", (ToolUse("get_weather", {"city": "Bergen"}),))
 WORDS = Said("I need to know more about that before I can say anything of use to you at all.")
@@ -56,6 +56,20 @@ def test_a_peer_that_makes_things_up_counts_only_outside_of_a_tool_loop() -> Non
     assert not decide(WORDS, ASKED, peer=OSLO).keep, "Oslo is what the user said"
     loop = Asked(ASKED.prompt, ASKED.tools, in_loop=True)
     assert not decide(WORDS, loop, peer=BERGEN).keep
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (Asked("How deep is the sea near Oslo?", {"get_weather": SCHEMA}), False),
+        (Asked("What is the weather in Oslo?", {"get_weather": SCHEMA}), True),
+        (Asked("How deep is the sea near Oslo?", {"get_weather": SCHEMA, "run_code": {}}), True),
+        (Asked("How deep is the sea near Oslo?", {"get_weather": SCHEMA}, in_loop=True), True),
+        (Asked("奥斯陆附近的海有多深", {"get_weather": SCHEMA}), True),
+    ],
+)
+def test_the_only_tool_there_is_must_have_to_do_with_the_request(asked: Asked, kept: bool) -> None:
+    assert decide(OSLO, asked, peer=OSLO).keep is kept
 
 
 def test_what_is_made_up() -> None:
