@@ -34,8 +34,9 @@ __all__ = ["Cascade"]
 class Cascade:
     """A Backend over `inner`, whose replies are all in the caller's protocol.
 
-    cost: what one bill came to. charges: what a reply that has ended was billed. uniform: a number drawn from [0, 1),
-    which decides the calls that ask all targets.
+    cost: what one bill came to. charges: what a reply that has ended was billed. tell: of a call that asked all
+    targets, whether the answer that the cascade would have given, and the strongest target's, are well formed (1.0,
+    else 0.0). uniform: a number drawn from [0, 1), which decides the calls that ask all targets.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Cascade:
         store: Comparisons | None = None,
         cost: Callable[[Charge], PicoUSD | None] = lambda _charge: 0,
         charges: Charges = lambda _call, reply: reply.done.charges if reply.done else (),
+        tell: Callable[[Call, float, float], None] = lambda _call, _new, _old: None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.inner = inner
@@ -55,6 +57,7 @@ class Cascade:
         self.book = Book(store or NoComparisons(), clock, self.settings)
         self.cost = cost
         self.charges = charges
+        self.tell = tell
         self._uniform = uniform
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
