@@ -323,6 +323,41 @@ def test_embeddings_and_uploads_count_too(tmp_path: Path) -> None:
         assert len(upstream.seen) == 2
 
 
+def test_at_nine_tenths_a_virtual_model_goes_down_a_tier(tmp_path: Path, upstream: Upstream) -> None:
+    config = f"""
+[[tiers]]
+name = "cheap"
+targets = ["openai/gpt-5-x"]
+
+[[tiers]]
+name = "strong"
+targets = ["openai/gpt-5-y"]
+
+[[virtual]]
+name = "thorough"
+aim = "quality"
+
+[[optimizers]]
+use = "routing"
+
+[[budgets]]
+scope = "key"
+per = "day"
+usd = 1_000
+force = 0.5
+warn = 0.1
+hold = "least"
+{PRICES}{PRICES.replace("gpt-5-x", "gpt-5-y").replace("claude-x", "claude-y").replace("1_000", "2_000")}"""
+    with gateway(tmp_path, upstream, config=config) as process:
+        asked = conversation(CHAT, "Prove that there is no largest prime.") | {"model": "thorough"}
+        assert process.ask(CHAT.path, asked, session("a")).status == 200
+        assert upstream.seen[-1].model == "gpt-5-y"
+        assert process.ask(CHAT.path, conversation(CHAT, "dearly"), session("b")).status == 200
+        time.sleep(0.1)  # its answer is out before its end is counted
+        assert process.ask(CHAT.path, asked, session("c")).status == 200
+        assert upstream.seen[-1].model == "gpt-5-x"
+
+
 def test_a_loop_is_halted_where_the_operator_says_so(tmp_path: Path, upstream: Upstream) -> None:
     config = f'[budgeting]\nloops = "halt"\nrepeats = 3\n{PRICES}'
     text = "Run the whole test suite again and tell me which of the tests fail."

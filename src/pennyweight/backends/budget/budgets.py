@@ -224,7 +224,17 @@ class Budgets:
         """Set right in the background what an answer has come to."""
         if not hold.settled:
             hold.settled = True
-            self._later(self._settle(hold, self._billed(hold, reply)))
+            charges = self._billed(hold, reply)
+            self._foresee(hold, charges)
+            self._later(self._settle(hold, charges))
+
+    def _foresee(self, hold: Hold, charges: Sequence[Charge] | None) -> None:
+        """What the counters will be once the store has heard of it: the next call's optimizers ask before that."""
+        for line, amount in zip(hold.lines, hold.amounts, strict=True):
+            known = self._seen.get(line.key)
+            if known is not None:
+                spent = known[1].spent + self._spent(line.limit, charges, hold)
+                self._seen[line.key] = line, Counter(spent, max(known[1].held - amount, 0))
 
     async def unsent(self, hold: Hold) -> None:
         """Nothing was billed: give all of it back."""

@@ -431,6 +431,19 @@ def test_each_share_is_told_once() -> None:
     run(work())
 
 
+def test_the_pressure_is_known_as_soon_as_an_answer_ends() -> None:
+    async def work() -> None:
+        house = House(costing(95), rules=[BudgetRule("session", usd=1)])
+        reply = await house.backend.open(call())
+        await reply.aclose()
+        assert house.budgets.pressure(call()) == 0.95, "before the store has heard of it"
+        assert house.budgets.forced(call())
+        await house.budgets.aclose()
+        assert house.budgets.pressure(call()) == 0.95
+
+    run(work())
+
+
 def test_a_header_is_ascii_whatever_the_session_is_called() -> None:
     async def work() -> None:
         house = House(costing(1), rules=[BudgetRule("session", usd=1)])
