@@ -40,16 +40,19 @@ from ..prices.caching import CacheBook
 from ..protocols import Backend, Clock, Embedder, Optimizer
 from ..references import References
 from ..routing.agents import Agents
+from ..routing.learning.learned import Learned
 from ..routing.quotas import Quotas
 from ..stores.assembly import Servers, Tiers, open_tiers
 from ..stores.purge import PurgeWatch
 from ..stores.rollups import Rollups
+from ..stores.route_outcomes import SQLiteOutcomes
 from ..stores.sqlite import Database, SQLiteKV, SQLiteLedger
 from ..stores.standings import SQLiteStandings
 from ..stores.vectors.lazy import open_vectors
 from ..stores.virtual_keys import KeyStore
 from ..text.embedders import folder_of
 from ..text.embedders.lazy import Embeddings
+from ..text.embedders.remembered import Remembered
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
 from ..wire.blocks import Reader
@@ -122,6 +125,8 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
+        learned = Learned(SQLiteOutcomes(database), time, embedder=_local(config, embeddings))
+        stack.push_async_callback(learned.aclose)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
         reader, alerts = Reader(), alerts_of(config, time)
         stack.push_async_callback(alerts.aclose)
@@ -164,6 +169,7 @@ async def build(
             lane_target=config.lanes.target,
             aimed=lambda name, wire: aimed(config.providers, name, wire),
             agents=agents,
+            chances=learned,
             lookout=look,
             resolve=resolver,
             selection=selection,
@@ -262,6 +268,8 @@ async def build(
             gate=gate,
         )
         hits.start()
+        learning = asyncio.create_task(learned.start(), name="learn the router")
+        stack.callback(learning.cancel)
         stack.push_async_callback(hits.close)
         await stack.enter_async_context(clerk)
         rollups = Rollups(database)
@@ -308,6 +316,7 @@ async def build(
             hits=hits,
             embeddings=embeddings,
             standings=standings,
+            learned=learned,
             references=references,
             lookout=look,
             machine=machine,
@@ -339,6 +348,15 @@ def _embedder(config: Config, backend: Backend, clock: Clock) -> Embedder:
     """The one that a provider runs. Raises ConfigError."""
     places = {name: provider.urls for name, provider in config.providers.items()}
     return embedder(config.embeddings, backend, places, clock=clock)
+
+
+def _local(config: Config, embeddings: Embeddings) -> Callable[[], Awaitable[Remembered | None]] | None:
+    """The embedder where it is of this machine and there: routing looks at every text, which a provider would bill."""
+
+    async def found() -> Remembered | None:
+        return await embeddings.embedder() if embeddings.reason() is None else None
+
+    return None if config.embeddings.elsewhere else found
 
 
 def _capture_rule(config: Config) -> Rule:
