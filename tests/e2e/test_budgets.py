@@ -333,6 +333,14 @@ targets = ["openai/gpt-5-x"]
 name = "strong"
 targets = ["openai/gpt-5-y"]
 
+[[targets]]
+target = "openai/gpt-5-x"
+success = 0.3
+
+[[targets]]
+target = "openai/gpt-5-y"
+success = 0.95
+
 [[virtual]]
 name = "thorough"
 aim = "quality"
