@@ -45,7 +45,13 @@ def header(line: Line, counter: Counter) -> str:
         "force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok"
     )
     text = f"{level}; {share}% of {amount(limit, limit.amount)} {_every(limit)}spent by {_whose(line)}"
-    return plain(text)
+    return plain(text + _ADVICE.get(level, ""))
+
+
+_ADVICE = {
+    "warn": "; x-pennyweight-optimize: max would compress what is sent",
+    "force": "; tool results are compressed from now on",
+}
 
 
 def plain(text: str) -> str:

@@ -119,8 +119,15 @@ class Climb:
         await stopped(self._peer_task)
         theirs = peer.said if peer is not None and peer.whole else None
         self._agreed = theirs is not None and agree(cheap.said, theirs, self._asked).same is True
-        sure = self._tokens.sureness()
-        return decide(cheap.said, self._asked, peer=theirs, sure=sure, standing=self._standing, mode=rule.mode)
+        return decide(
+            cheap.said,
+            self._asked,
+            peer=theirs,
+            sure=self._tokens.sureness(),
+            familiar=self._outer.familiar(self._call),
+            standing=self._standing,
+            mode=rule.mode,
+        )
 
     def _doubt(self, cheap: Hearing) -> str:
         """Why the answer that is coming will not be kept, whatever follows; "" while that is open."""

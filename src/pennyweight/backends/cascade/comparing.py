@@ -159,8 +159,15 @@ class Compared:
         except ValueError:
             return
         theirs = peer.said if peer is not None and peer.whole else None
-        sure, rule = self._tokens.sureness(), self._outer.settings
-        decision = decide(cheap.said, self._asked, peer=theirs, sure=sure, standing=self._standing, mode=rule.mode)
+        decision = decide(
+            cheap.said,
+            self._asked,
+            peer=theirs,
+            sure=self._tokens.sureness(),
+            familiar=self._outer.familiar(self._call),
+            standing=self._standing,
+            mode=self._outer.settings.mode,
+        )
         keepable = not complaints(cheap.said, self._asked)
         same = agree(cheap.said, strong, self._asked).same is True
         self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")

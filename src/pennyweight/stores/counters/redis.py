@@ -12,9 +12,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ...counters import MOST, Counter, Move, Take, Taken, bounded
+from ...counters import KEEP_S, MOST, Counter, Move, Take, Taken, bounded
 from ..redis import Client, failure
-from .memory import KEEP_S
 
 __all__ = ["RedisCounters"]
 
@@ -109,10 +108,18 @@ class RedisCounters:
             if int(cursor) == 0 or len(names) >= limit:
                 break
         ours = len(self._prefix.encode())
-        found = {}
-        for name in list(names)[:limit]:
-            total, spent = await self._ask("HMGET", name, "t", "s")
-            (found[name[ours:].decode("utf-8", "surrogatepass")],) = _counters((total or b"0", spent or b"0"))
+        found: dict[str, Counter] = {}
+        kept = list(names)[:limit]
+        try:
+            async with self._client.pipeline(transaction=False) as all_:
+                for name in kept:
+                    all_.hmget(name, "t", "s")
+                told = await all_.execute() if kept else []
+        except (RedisError, OSError) as error:
+            raise failure(error) from error
+        for name, (total, spent) in zip(kept, told, strict=True):
+            (counter,) = _counters((total or b"0", spent or b"0"))
+            found[name[ours:].decode("utf-8", "surrogatepass")] = counter
         return found
 
     async def reset(self, key: str) -> bool:
