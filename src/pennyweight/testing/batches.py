@@ -46,8 +46,8 @@ class BatchProvider:
     """`async with BatchProvider() as provider`: root in `provider.url`.
 
     takes_s: from the creation of a batch to its end. A request whose text has "[refuse]", "[fault]", "[expire]",
-    "[drop]" or "[garbage]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next creation
-    happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
+    "[drop]" or "[garbage]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next
+    creation happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
     """
 
     def __init__(self, *, takes_s: float = 0.2, port: int = 0, now: Callable[[], float] = time.time) -> None:
