@@ -266,3 +266,54 @@ def test_choices_are_in_ollamas_list_too(tmp_path: Path) -> None:
         listed = process.ask("/api/tags", method="GET").json()["models"]
     assert {"name": "llama3:8b", "model": "llama3:8b", "size": 7} in listed
     assert {"auto", "fast", "easy"} <= {tag["name"] for tag in listed}
+
+
+def test_a_tool_loop_stays_where_it_began(tmp_path: Path, upstream: Upstream) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "looks", "parameters": {"type": "object"}}}
+    system = {"role": "system", "content": "You are an agent. " + "Mind the rules of the house. " * 200}
+    called = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+    }
+    result = {"role": "tool", "tool_call_id": "t1", "content": "nothing there"}
+    hard = "Prove that every bounded monotone sequence of reals converges, then derive the rate, step by step."
+    turns: list[dict[str, Any]] = [system, {"role": "user", "content": "Is this spam? Answer yes or no: hello"}]
+    told = []
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+
+        def send() -> None:
+            sent = {"model": "auto", "messages": turns, "tools": [tool]}
+            answered = process.ask(CHAT.path, sent, {"x-pennyweight-session": "s"})
+            assert answered.status == 200, answered.body
+            told.append(answered.headers["x-pennyweight-tier"])
+
+        send()
+        turns += [called, result]
+        send()
+        turns += [{"role": "assistant", "content": "no"}, {"role": "user", "content": hard}]
+        send()
+        turns += [called | {"tool_calls": [called["tool_calls"][0] | {"id": "t2"}]}, result | {"tool_call_id": "t2"}]
+        send()
+        rows = process.receipts(4)
+    assert told == ["cheap", "cheap", "frontier", "frontier"]
+    trails = [{step["optimizer"]: step for step in json.loads(row["trail"])} for row in rows]
+    whys = [trail["routing"]["why"] for trail in trails]
+    assert "clears" in whys[0]
+    assert "stays with cheap, inside a tool loop" in whys[1]
+    assert "stays with frontier, inside a tool loop" in whys[3]
+
+
+def test_a_cascade_tells_who_answered_in_the_end(tmp_path: Path) -> None:
+    async def answer(asked: Asked) -> None:
+        said = {"gpt-5-nano": b'"the capital is Lyon, as far as anyone knows"', "gpt-5-mini": b'"forty two, I think"'}
+        raw = whole(protocol_of(asked.target), asked.model)
+        asked.writer.write(http(200, raw.replace(b'"hi"', said.get(asked.model, b'"Paris"'))))
+
+    config = TIERS + '[[virtual]]\nname = "careful"\ncascade = true\npeer = "openai/gpt-5-nano"\n'
+    with Upstream(answer) as upstream, gateway(tmp_path, upstream, config=config) as process:
+        answered = ask(process, CHAT, "careful", "What is the capital of France?")
+    assert asked_models(upstream) == ["gpt-5-mini", "gpt-5-nano", "claude-opus-4-6"]
+    assert b"Paris" in answered.body
+    assert answered.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
+    assert answered.headers["x-pennyweight-tier"] == "frontier"

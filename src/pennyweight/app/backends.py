@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..backends.ask_usage import AskUsage
-from ..backends.budget import Budgeted, Budgets
 from ..backends.budget.amounts import Bounds
+from ..backends.budget.budgeted import Budgeted
+from ..backends.budget.budgets import Budgets
 from ..backends.cascade import AskLogprobs, Cascade
 from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budgets
+from ..backends.budget.alerts import Alerts
+from ..backends.budget.budgets import Budgets
+from ..backends.budget.halted import Halted
 from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
@@ -29,6 +31,7 @@ from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
 from ..request import Charge, Operation, Request, Wire
+from ..routing.learning.learned import Learned
 from ..routing.virtual import Live, Lookout, Virtual
 from ..selection import Selection
 from ..standing import Standings
@@ -64,6 +67,8 @@ class App:
         prices: PriceBook,
         keys: KeyStore,
         budgets: Budgets,
+        alerts: Alerts,
+        halted: Halted,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -81,6 +86,7 @@ class App:
         embeddings: Embeddings,
         standings: Standings,
         references: References,
+        learned: Learned,
         lookout: Lookout = lambda _target: Live(),
         shadows: Shadows,
         selection: Selection,
@@ -99,6 +105,8 @@ class App:
         self.prices = prices
         self.keys = keys
         self.budgets = budgets  # what may be spent, and how it stands
+        self.alerts = alerts  # what was told of that
+        self.halted = halted  # summaries of sessions that were stopped
         self.database = database
         self.kv = kv
         self.leases = leases
@@ -113,6 +121,7 @@ class App:
         self.vectors = vectors  # loads nothing until it is used
         self.standings = standings  # how the semantic cache stands, and the pairs that it was judged by
         self.embeddings = embeddings  # nor do these
+        self.learned = learned  # the chances of targets, from outcomes
         self.references = references  # texts that were left out of requests
         self.machine = machine  # what local servers have loaded
         self.lookout = lookout  # how targets are now
@@ -157,8 +166,9 @@ class App:
         return await purge(self.kv, wanted, now=self.clock.now())
 
     async def rated(self, call_id: str, tenant: str, score: float) -> None:
-        """What a caller says of the answer to a call of that tenant: where a cache gave it, it goes into the book, and
-        an entry that was wrong is dropped."""
+        """What a caller says of the answer to a call of that tenant: the router learns it; where a cache gave it, it
+        goes into the book, and an entry that was wrong is dropped."""
+        await self.learned.rated(call_id, tenant, score)
         served = self.hits.served(call_id) or await self._served_before(call_id)
         if served is None or served.tenant != tenant or score == 0:
             return

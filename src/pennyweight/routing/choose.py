@@ -53,6 +53,10 @@ class Chances(Protocol):
         """One for each candidate, in their order. Never waits, writes nothing, and never raises."""
         ...
 
+    async def ready(self, call: Call, asked: Asked) -> None:
+        """Get what `of` would use and does not have yet: some milliseconds at most. Never raises."""
+        ...
+
     def wants_response(self, call: Call) -> bool:
         """Whether `settle` needs the whole answer."""
         ...
@@ -68,6 +72,9 @@ class Priors:
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
         most = max((candidate.rank for candidate in candidates), default=0)
         return [_prior(asked, candidate, most) for candidate in candidates]
+
+    async def ready(self, call: Call, asked: Asked) -> None:
+        return None
 
     def wants_response(self, call: Call) -> bool:
         return False

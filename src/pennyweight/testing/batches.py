@@ -100,6 +100,11 @@ class BatchProvider:
     async def _openai(self, exchange: Exchange, path: str) -> None:
         if exchange.method == "POST" and path == "/files":
             return await self._upload(exchange)
+        if exchange.method == "DELETE" and path.startswith("/files/"):
+            name = path.removeprefix("/files/")
+            gone = self.files.pop(name, None) is not None
+            told = {"id": name, "object": "file", "deleted": gone}
+            return await exchange.send(200 if gone else 404, msgspec.json.encode(told), headers=_JSON)
         if found := re.fullmatch(r"/files/([^/]+)/content", path):
             content = self.files.get(found[1])
             if content is None:
@@ -166,6 +171,12 @@ class BatchProvider:
         if known is None or known.kind != ANTHROPIC:
             return await self._error(exchange, 404, "Message batch not found.", anthropic=True)
         job = known
+        if exchange.method == "DELETE":
+            if job.state == "running":
+                return await self._error(exchange, 400, "The batch has not ended.", anthropic=True)
+            self.files.pop(f"{job.id}-results", None)
+            told = {"id": job.id, "type": "message_batch_deleted"}
+            return await exchange.send(200, msgspec.json.encode(told), headers=_JSON)
         if verb == "results":
             if job.state == "running":
                 return await self._error(exchange, 404, "Batch has no available results.", anthropic=True)
@@ -301,7 +312,7 @@ class BatchProvider:
         if job.state == "running":
             counts["processing"] = len(job.requests)
         else:
-            lines = self.files[f"{job.id}-results"].splitlines()
+            lines = self.files.get(f"{job.id}-results", b"").splitlines()
             for line in lines:
                 counts[msgspec.json.decode(line)["result"]["type"]] += 1
         return {

@@ -43,9 +43,9 @@ NAME = "lanes"
 
 
 class BatchLane:
-    """decide: which calls can wait, and until when. cost: of one bill, None without a price. cheap_now(call): what the
-    call costs when it is asked at once, as far as that is foreseen, and as a batch; None where nobody knows.
-    submit: takes the outcomes of calls that were billed after their callers had gone.
+    """decide: which calls can wait, and until when. cost: of one bill, None without a price. submit: takes the outcomes
+    of calls that were billed after their callers had gone; bill: counts those in budgets whose callers were answered
+    otherwise. foreseen(call): what it costs when it is asked at once, and as a batch; None where nobody knows.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class BatchLane:
         decide: Callable[[Call], Background | None],
         cost: Callable[[Charge], PicoUSD | None],
         submit: Callable[[Outcome], None],
+        bill: Callable[[Call, Sequence[Charge]], Coroutine[Any, Any, None]] | None = None,
         foreseen: Callable[[Call], tuple[PicoUSD, PicoUSD] | None] = lambda _call: None,
         pace: Pace | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class BatchLane:
         self._decide = decide
         self._cost = cost
         self._submit = submit
+        self._bill = bill
         self._foreseen = foreseen
         self._pace = pace or Pace(settings.poll_s, settings.most_poll_s, quiet_s=2 * settings.poll_s)
         self._items: dict[str, Item] = {}
@@ -254,7 +256,7 @@ class BatchLane:
         gathering.size_bytes += len(item.body)
         api = api_of(item.group)
         full = len(gathering.names) >= min(self._settings.size, api.most_items)
-        if full or gathering.size_bytes > api.most_bytes // 2:
+        if full or gathering.size_bytes > min(api.most_bytes // 2, _MOST_BYTES):
             gathering.full.set()
             self._gathering.pop(item.group, None)
 
@@ -293,10 +295,13 @@ class BatchLane:
         )
         self._carrying[batch.id] = carrying
         results = await carrying.run()
-        await self._deliver(carrying.batch, results)
+        stored = await self._deliver(carrying.batch, results)
         del self._carrying[batch.id]
+        if results and stored and self._settings.delete:
+            await carrying.tidy()
 
-    async def _deliver(self, batch: Batch, results: Mapping[str, Result]) -> None:
+    async def _deliver(self, batch: Batch, results: Mapping[str, Result]) -> bool:
+        """Answer those who wait; whether the results are stored."""
         now = self._clock.now()
         nothing = Result("unserved", why=batch.note or "no result")
         ended = msgspec.structs.replace(batch, state="ended", ended_at=now)
@@ -316,23 +321,25 @@ class BatchLane:
                 self._tell(item.id)
         if results and batch.asked_at:
             self._took_s.setdefault(batch.group.provider, []).append(now - batch.asked_at)
-        await self._kept(ended, [self._items[item.id] for item in done])
+        stored = await self._kept(ended, [self._items[item.id] for item in done])
         self._wake([item.id for item in done])
         for item in alone:
             if item.state != "answered":
                 self._drop(item.id, stored=True)
             elif not item.until:
                 self._handed[item.id] = self._clock.monotonic()
+        return stored
 
-    async def _kept(self, batch: Batch, items: Sequence[Item]) -> None:
+    async def _kept(self, batch: Batch, items: Sequence[Item]) -> bool:
         """Written before anybody is answered; where that does not go, callers are answered all the same."""
         for attempt in range(_TRIES):
             try:
                 await self._shelf.keep(batches=(batch,), items=items)
-                return
+                return True
             except StoreError as error:
                 log.warning("results of a batch could not be stored", extra={"error": type(error).__name__})
                 await asyncio.sleep(0.2 * (attempt + 1))
+        return False
 
     def _wake(self, names: Sequence[str]) -> None:
         for name in names:
@@ -350,6 +357,9 @@ class BatchLane:
         outcome = Outcome(call.note(step), done, item.status, call.target.provider, abandoned=True)
         self._submit(outcome)
         self._items[name] = msgspec.structs.replace(item, told=True)
+        if item.late and not item.until and self._bill is not None:
+            # One that left is counted in full by whoever held its budget; this one's was settled by another answer.
+            self._begin(self._bill(call, done.charges), self._writing)
 
     def _of(self, batch: str) -> list[Item]:
         return [item for item in self._items.values() if item.batch == batch]
@@ -430,6 +440,11 @@ class BatchLane:
                 log.warning("batches could not be tidied", extra={"error": type(error).__name__})
             await self._take_over()
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """(callers that wait, batches on their way)."""
+        return len(self._waiters), len(self._carrying)
+
     async def aclose(self) -> None:
         """Stop following batches, the next process goes on with them; what is being written down is waited for."""
         for task in tuple(self._tasks):
@@ -489,6 +504,7 @@ class _Load:
 
 _JSON: Headers = (("content-type", "application/json"),)
 _TRIES = 5
+_MOST_BYTES = 16 << 20  # in one batch: it is made and read in one piece
 _TIDY_S = 30.0
 _BATCHES_KEPT_S = 30 * 86_400.0
 _PATHS = {

@@ -52,6 +52,7 @@ class State(msgspec.Struct):
     known: str = ""  # how the size is known: set, told, process, file, parameters
     running: int = 0
     used_at: float = float("-inf")
+    changed_at: float = float("-inf")  # monotonic: a call has shown that it is loaded, or it was unloaded
     leaving: bool = False  # it is being unloaded
     stuck_until: float = float("-inf")  # monotonic: its server did not unload it, and is not asked again before
     figures: Figures = Figures()
@@ -183,6 +184,7 @@ class Machine:
         """An answer that was meant as one: the model is loaded now, and has taught something."""
         if not reply.ok:
             return
+        state.changed_at = self._clock.monotonic()
         if not state.seen.loaded:
             state.seen = msgspec.structs.replace(state.seen, loaded=True)
             self._wake.set()  # what it takes is told now
@@ -203,15 +205,18 @@ class Machine:
             return ""
         async with self._moving:
             until = self._clock.monotonic() + self.settings.wait_s
+            done = ""
             while True:
                 self._ended.clear()
                 found = self.plan(state)
-                for key in found.unload:
-                    await self._unload(self._states[key])
+                if found.unload:  # each is gone then, or cannot go any more: the next plan has fewer
+                    done = done or found.why
+                    await self._unload(self._states[found.unload[0]])
+                    continue
                 left_s = until - self._clock.monotonic()
                 if not found.waits or left_s <= 0:
-                    state.running += 1
-                    return found.why
+                    state.running += 1  # in the same breath as the plan that allows it
+                    return done or found.why
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
                         await self._ended.wait()
@@ -231,6 +236,7 @@ class Machine:
             state.leaving = False
         if gone:
             state.seen = msgspec.structs.replace(state.seen, loaded=False)
+            state.changed_at = self._clock.monotonic()
         else:
             state.stuck_until = self._clock.monotonic() + _STUCK_S
         log.info("unloaded a local model" if gone else "a local model was not unloaded", extra={"model": state.key})
@@ -248,6 +254,7 @@ class Machine:
                     await self._unload(self._states[key])
 
     async def _ask(self, place: Place) -> None:
+        asked = self._clock.monotonic()
         try:
             if place.server is None:
                 place.server = await recognise(place.ask, ollama=place.ollama, measure=self._measure)
@@ -260,17 +267,23 @@ class Machine:
             place.ask_at = self._clock.monotonic() + _UNKNOWN_S
             return
         place.complete = told.complete
-        self._hear(place.name, told.models)
+        self._hear(place.name, told.models, asked)
 
-    def _hear(self, provider: str, models: Sequence[Seen]) -> None:
-        """What a server told, into the books. What it did not name is not loaded, and forgotten if nobody uses it."""
+    def _hear(self, provider: str, models: Sequence[Seen], asked: float) -> None:
+        """What a server told, into the books. What it did not name is not loaded, and forgotten if nobody uses it.
+
+        asked: when, in monotonic seconds. Whether a model is loaded that came or went since is known better here: the
+        server may have told what was so before.
+        """
         named = {(provider, seen.name) for seen in models}
         for seen in models:
             state = self._state((provider, seen.name))
+            if state.changed_at >= asked:
+                seen = msgspec.structs.replace(seen, loaded=state.seen.loaded)
             state.seen = seen
             self._size(state)
         for key, state in list(self._states.items()):
-            if key[0] == provider and key not in named:
+            if key[0] == provider and key not in named and state.changed_at < asked:
                 state.seen = msgspec.structs.replace(state.seen, loaded=False, busy=0, loading=False)
                 if not state.running and self.places[provider].complete:
                     del self._states[key]

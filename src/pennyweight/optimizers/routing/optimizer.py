@@ -130,6 +130,7 @@ class Routing:
         if asked_for is None:
             return None
         asked = self._asked(call, virtual, asked_for)
+        await self._parts.chances.ready(call, asked)
         choice = self.choose(call, virtual, asked_for, asked, at, held=held)
         call.facts[ROUTING] = choice
         option = choice.option

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.backends.budget.rig import CENT, DOLLAR, NOON, House, costing
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.backends.budget import BudgetRule
+from pennyweight.backends.budget.settings import BudgetRule
 from pennyweight.call import Call, Credential, Identity
 from pennyweight.errors import (
     BadRequest,

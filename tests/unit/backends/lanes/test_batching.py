@@ -50,6 +50,22 @@ async def test_a_caller_that_asked_for_a_stream_gets_one(wire: Wire, tmp_path: P
         assert len(reply.done.charges) == 1
 
 
+@pytest.mark.parametrize("wire", [Wire.OPENAI_CHAT, Wire.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("delete", [True, False])
+@looped
+async def test_what_the_provider_keeps_is_taken_away_unless_it_shall_stay(
+    wire: Wire, delete: bool, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, delete=delete)
+    async with BatchProvider() as provider, bench(tmp_path, provider, settings=settings) as b:
+        assert await b.texts(marked("x", wire), marked("[refuse]", wire)) == ["answer to: x", ""]
+        if delete:
+            await until(lambda: not provider.files)
+        else:
+            await asyncio.sleep(0.05)
+            assert provider.files
+
+
 @looped
 async def test_embeddings_go_by_batch_too(tmp_path: Path) -> None:
     async with BatchProvider() as provider, bench(tmp_path, provider) as b:

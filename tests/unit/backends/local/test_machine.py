@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,6 +208,37 @@ def test_two_that_want_room_at_once_do_not_wait_for_each_other(tmp_path: Path) -
             async with asyncio.timeout(20):
                 replies = await asyncio.gather(*(backend.open(chat(m)) for m in ("chat:4b", "code:7b", "chat:4b")))
             assert [reply.status for reply in replies] == [200, 200, 200]
+            assert all(each.running == 0 for each in machine.states())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_calls_at_once_never_take_more_than_there_is(tmp_path: Path, seed: int) -> None:
+    drawn = random.Random(seed)
+    sizes = {"a:1b": 1500 * MB, "b:1b": 1800 * MB, "c:1b": 900 * MB, "d:1b": 2600 * MB, "e:1b": 300 * MB}
+
+    async def run() -> None:
+        ollama = OllamaServer(sizes)
+        ollama.load_s, ollama.unload_s = 0.005, 0.01
+        ollama.work_s = lambda: drawn.random() * 0.03
+        async with watching(ollama, tmp_path, "memory_mb = 4096\nwait_s = 60\nevery_s = 0.02") as (machine, backend):
+            for model, size in sizes.items():
+                machine._states[("ollama", model)].size_bytes = size
+                machine._states[("ollama", model)].known = "told"
+            machine.start()
+
+            async def caller() -> None:
+                for _ in range(8):
+                    reply = await backend.open(chat(drawn.choice(list(sizes))))
+                    assert reply.status == 200
+                    await reply.aclose()
+                    await asyncio.sleep(drawn.random() * 0.02)
+
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(caller() for _ in range(6)))
+            assert ollama.most_bytes <= 4096 * MB
+            assert ollama.cut_off == []
             assert all(each.running == 0 for each in machine.states())
 
     asyncio.run(run())
