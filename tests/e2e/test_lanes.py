@@ -161,3 +161,13 @@ def test_a_client_that_gives_up_and_tries_again_finds_its_call(tmp_path: Path) -
         assert sorted((row["abandoned"], row["input_tokens"] or 0) for row in rows)[1] == (1, 0)
         assert sum(row["cost_pico"] or 0 for row in rows if not row["abandoned"]) > 0
         assert sum(row["input_tokens"] or 0 for row in rows) == sum(tokens for *_, tokens in provider.billed)
+
+
+def test_calls_that_can_wait_go_to_the_lanes_target(tmp_path: Path) -> None:
+    config = '[lanes]\nmarked = true\ntarget = "openai/gpt-4o-mini"\n'
+    with Threaded(0.1) as provider, gateway(tmp_path, provider, config) as process:
+        body = chat("sort these", model="gpt-4o")
+        assert process.ask("/v1/chat/completions", body, MARK).status == 200
+        assert process.ask("/v1/chat/completions", body).status == 200
+        assert [single["model"] for single in provider.singles] == ["gpt-4o-mini", "gpt-4o"]
+        assert provider.jobs == {}

@@ -104,7 +104,6 @@ class Lanes:
             self.deferred,
             self._clock,
             settings=self._config.lanes,
-            resolve=lambda model, wire: self._resolver.full(model, wire).target,
             cost=self._accounts.cost,
             post=self._post,
             secret=self._config.webhook_secret.reveal() if self._config.webhook_secret else "",

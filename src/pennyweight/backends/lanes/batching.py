@@ -117,21 +117,24 @@ class BatchLane:
             await self._shelf.keep(items=(item,))
             if item.state == "queued" and not item.batch:
                 self._gather(item)
-            elif item.state != "sent":
+            elif item.state != "sent" and not waiter.done():
                 waiter.set_result(None)
             left_s = max(found.until - self._settings.margin_s - self._clock.now(), 0.0)
             await asyncio.wait((waiter,), timeout=left_s)
         except StoreError:
-            self._drop(item.id)
+            if item.batch:  # it is at the provider, and billed
+                self._left(item.id)
+            else:
+                self._drop(item.id)
             return await self._ordinary(call, "what waits cannot be stored", Verdict.FAILED)
         except BaseException:
             self._left(item.id)
             raise
         self._waiters.pop(item.id, None)
-        if not waiter.done():
+        item = self._items[item.id]
+        if item.state in ("queued", "sent"):
             self._late(item.id)
             return await self._ordinary(call, "the batch was not done near the deadline", Verdict.FAILED)
-        item = self._items[item.id]
         if item.state == "unserved":
             self._drop(item.id, stored=True)
             return await self._ordinary(call, f"the batch did not do it: {item.why}", Verdict.FAILED)
@@ -348,7 +351,8 @@ class BatchLane:
                 waiter.set_result(None)
 
     def _tell(self, name: str) -> None:
-        """The receipt of an answer that nobody was there to take: it was billed."""
+        """The receipt of an answer that nobody was there to take: it was billed. The ledger takes no call twice, so
+        what an earlier process may have told, and not seen written, is told again."""
         item = self._items[name]
         kept = item.call
         call = recall(msgspec.structs.replace(kept, id=f"{kept.id}-batch") if item.late else kept)
@@ -357,7 +361,7 @@ class BatchLane:
         outcome = Outcome(call.note(step), done, item.status, call.target.provider, abandoned=True)
         self._submit(outcome)
         self._items[name] = msgspec.structs.replace(item, told=True)
-        if item.late and not item.until and self._bill is not None:
+        if item.late and not item.until and not item.told and self._bill is not None:
             # One that left is counted in full by whoever held its budget; this one's was settled by another answer.
             self._begin(self._bill(call, done.charges), self._writing)
 
@@ -409,8 +413,8 @@ class BatchLane:
                 self._before[item.call.id] = item.id
                 if item.until:
                     self._orphans.setdefault(item.share, []).append(item.id)
-                if item.state == "answered" and not item.told:
-                    self._tell(item.id)  # the ledger takes no call twice
+                if item.state == "answered":
+                    self._tell(item.id)
         for batch in batches:
             if batch.id in under_way:
                 self._soon(self._carry(batch))
@@ -433,6 +437,9 @@ class BatchLane:
             for name in {*gone, *old}:
                 self._handed.pop(name, None)
                 self._items.pop(name, None)
+            self._before = {call: name for call, name in self._before.items() if name in self._items}
+            there = {share: [name for name in names if name in self._items] for share, names in self._orphans.items()}
+            self._orphans = {share: names for share, names in there.items() if names}
             try:
                 await self._shelf.keep(gone=[*gone, *old])
                 await self._shelf.forget(now - _BATCHES_KEPT_S)

@@ -121,13 +121,14 @@ class Carrying:
         if not self.load.wanted:
             self.batch = self._changed(note="nobody waited any more")
             return {}
-        items = self.load.items
+        now = self._clock.now()
+        items = [item for item in self.load.items if item.until > now]
         try:
             if not self.batch.upload:
                 upload = await self._api.upload(self._ask, self.batch, items)
                 if upload:
                     await self._keep(upload=upload)
-            await self._keep(state="creating", asked_at=self._clock.now())
+            await self._keep(state="creating", asked_at=self._clock.now(), count=len(items))
             remote = await self._api.create(self._ask, self.batch, items)
         except NotConnected:
             await self._keep(state="sending")

@@ -6,12 +6,14 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from tests.unit.backends.lanes.rig import PATHS, SETTINGS, bench, costs, embedding, looped, marked, text_of
 
 from pennyweight.call import Credential, Identity, Verdict
+from pennyweight.errors import StoreError
 from pennyweight.request import Wire
 from pennyweight.testing.batches import BatchProvider
 
@@ -265,6 +267,49 @@ async def test_what_another_process_follows_is_left_to_it(tmp_path: Path) -> Non
             assert other.lane._items == {}
             await waiting
             assert (len(one.outcomes), len(other.outcomes)) == (0, 0)
+
+
+@looped
+async def test_one_that_leaves_while_its_batch_is_written_down_is_not_sent(tmp_path: Path) -> None:
+    async with BatchProvider() as provider, bench(tmp_path, provider) as b:
+        keep, left = b.shelf.keep, asyncio.Event()
+
+        async def slow(**changes: Any) -> None:
+            await keep(**changes)
+            if changes.get("batches") and not left.is_set():
+                left.set()
+                await asyncio.sleep(0.05)
+
+        b.lane._shelf = type("Slow", (), {"keep": staticmethod(slow), "load": b.shelf.load, "forget": b.shelf.forget})()
+        provider.lose_answer = 1  # so that it must be found by what was sent
+        tasks = [asyncio.create_task(b.ask(marked(f"q{n}", Wire.ANTHROPIC_MESSAGES))) for n in range(3)]
+        await left.wait()
+        tasks[0].cancel()
+        answers = await asyncio.gather(*tasks[1:])
+        assert [text_of(content) for _, content in answers] == ["answer to: q1", "answer to: q2"]
+        assert [text for _, text, _ in provider.billed] == ["q1", "q2"]
+        assert len(provider.jobs) == 1
+
+
+@looped
+async def test_a_store_that_fails_later_on_costs_no_answer_and_no_bill(tmp_path: Path) -> None:
+    async with BatchProvider(takes_s=0.3) as provider, bench(tmp_path, provider) as b:
+        asked = asyncio.create_task(b.ask(marked("q")))
+        await until(lambda: created(provider) == 1)
+        await asyncio.sleep(0.05)
+
+        async def broken(**_changes: Any) -> None:
+            raise StoreError("the disk is full")
+
+        b.lane._shelf = type("Broken", (), {"keep": staticmethod(broken)})()
+        reply, content = await asked
+        assert text_of(content) == "answer to: q"
+        assert reply.done is not None
+        assert len(reply.done.charges) == 1
+        reply, content = await b.ask(marked("new"))  # what cannot be written down does not wait
+        assert text_of(content) == "answer to: new"
+        assert [step.verdict for step in reply.notes] == [Verdict.FAILED]
+        assert created(provider) == 1
 
 
 @looped
