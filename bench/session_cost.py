@@ -290,7 +290,7 @@ def tell(results: Sequence[tuple[Task, Sequence[Session]]], data: Sequence[str])
         "beyond_reach": sum(session.failed for session in every),
         "sessions": len(every),
         "sessions_over": sum(session.ratio > 1.0 for session in every),
-        "saving_near": round(_saving(near), 4),
+        **({"saving_near": round(_saving(near), 4)} if near else {}),
         "saving_every_pace": round(_saving(every), 4),
         "switches": sum(session.switches for session in every),
     }
