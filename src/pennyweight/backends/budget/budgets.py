@@ -168,10 +168,12 @@ class Budgets:
             return 0  # a plan is not billed in dollars
         usd = bounds.worst_usd if worst else bounds.least_usd
         if usd is None:
+            what = f"{call.target.provider}/{call.target.model}"
+            if call.request.operation is Operation.OTHER:
+                what = f"what is asked at {call.request.path[:100]}"
             raise BadRequest(
-                f"{_named(limit, call)} has a limit in dollars, and {call.target.provider}/{call.target.model} has no "
-                "known price, so the limit cannot be kept. Add its price to pennyweight.toml or use a model with a "
-                "price."
+                f"{_named(limit, call)} has a limit in dollars, and {what} has no known price, so the limit cannot be "
+                "kept. Add its price to pennyweight.toml or use a model with a price."
             )
         return usd
 
@@ -222,7 +224,17 @@ class Budgets:
         """Set right in the background what an answer has come to."""
         if not hold.settled:
             hold.settled = True
-            self._later(self._settle(hold, self._billed(hold, reply)))
+            charges = self._billed(hold, reply)
+            self._foresee(hold, charges)
+            self._later(self._settle(hold, charges))
+
+    def _foresee(self, hold: Hold, charges: Sequence[Charge] | None) -> None:
+        """What the counters will be once the store has heard of it: the next call's optimizers ask before that."""
+        for line, amount in zip(hold.lines, hold.amounts, strict=True):
+            known = self._seen.get(line.key)
+            if known is not None:
+                spent = known[1].spent + self._spent(line.limit, charges, hold)
+                self._seen[line.key] = line, Counter(spent, max(known[1].held - amount, 0))
 
     async def unsent(self, hold: Hold) -> None:
         """Nothing was billed: give all of it back."""
@@ -270,6 +282,8 @@ class Budgets:
             if done.complete and not any(charge.usage.suspect for charge in done.charges):
                 return done.charges
             return _greater(done.charges, self._count(hold.call, reply))
+        if reply.ok and _in_background(hold.call):
+            return None  # it is worked on, and billed, after this answer
         if not reply.ok:
             return None if reply.status == _TIMED_OUT else ()  # somebody between us and the provider gave up waiting
         if self._shared(done):
@@ -448,6 +462,14 @@ def _greater(told: Sequence[Charge], counted: Sequence[Charge]) -> Sequence[Char
         return sum(charge.usage.total_tokens for charge in charges)
 
     return counted if sizes(counted) > sizes(told) else told
+
+
+def _in_background(call: Call) -> bool:
+    """Whether the provider goes on with it after its answer: Responses with `background`, by callers' own wish."""
+    request = call.request
+    if request.operation is not Operation.GENERATE or b'"background"' not in request.raw:
+        return False
+    return request.body.get("background") is True
 
 
 def _by_plan(call: Call) -> bool:
