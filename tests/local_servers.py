@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pennyweight.testing.http import Exchange, LoopbackServer
@@ -28,6 +29,8 @@ class _Models:
         self.load_s = 0.0
         self.unload_s = 0.0  # from the answer until the memory is free
         self.stubborn = False  # it says yes and keeps the model
+        self.work_s: Callable[[], float] = lambda: 0.0  # that an answer takes
+        self.cut_off: list[str] = []  # models that went while they answered
         self._go = asyncio.Event()
 
     def release(self) -> None:
@@ -51,12 +54,16 @@ class _Models:
         """Load it, and answer when it is time."""
         if model not in self.loaded:
             await asyncio.sleep(self.load_s)
-            self.loaded.append(model)
+            if model not in self.loaded:  # another call may have loaded it meanwhile
+                self.loaded.append(model)
         self.most_bytes = max(self.most_bytes, sum(self.sizes[name] for name in self.loaded))
         self.running += 1
         try:
             if self.hold:
                 await self._go.wait()
+            await asyncio.sleep(self.work_s())
+            if model not in self.loaded:
+                self.cut_off.append(model)
         finally:
             self.running -= 1
 

@@ -11,10 +11,15 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["MOST", "Counter", "Counters", "Move", "Take", "Taken", "bounded"]
+__all__ = ["KEEP_S", "MOST", "Counter", "Counters", "Move", "Take", "Taken", "bounded"]
 
 MOST = 4 * 10**18
 """No amount is larger: sums of two stay within 64 bits. In pico-dollars it is four million dollars."""
+
+
+KEEP_S = 40 * 86_400.0
+"""Counters are kept so long after their windows have ended; those without a window, ten times that after their last
+change."""
 
 
 class Counter(msgspec.Struct, frozen=True):

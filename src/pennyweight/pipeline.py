@@ -24,7 +24,7 @@ from .call import (
     Target,
     Verdict,
 )
-from .economy import REFERENCE, Economy, Foreseen, Worth, baseline
+from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .policy import Exposure, Flag, Level, Policy
@@ -169,7 +169,9 @@ class Pipeline:
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
         if isinstance(action, Route):
-            call.facts.setdefault(REFERENCE, call.target)
+            reference = call.facts.setdefault(REFERENCE, call.target)
+            if action.target != reference:
+                action = msgspec.structs.replace(action, params=(*apart(call.request), *action.params))
         if not isinstance(action, Rewrite):
             return call.apply(action)
         request = _edited(call, action)
@@ -292,7 +294,7 @@ class Pipeline:
                 self._economy.lost_sight(seen, at=at)
                 return None
             would_be = self._economy.would_be(seen, at=at)
-            self._economy.went(call, seen, would_be, at=at)
+            self._economy.routes.went(call, seen, would_be, at=at)
             if elsewhere:
                 self._economy.lost_sight(seen, at=at)
                 return seen, would_be
@@ -314,7 +316,7 @@ class Pipeline:
         self._economy.billed(*sent_as, told, at=at)
         if sent_as[0].chosen:
             charge = Charge(call.target.provider, call.target.model, told, call.at)
-            self._economy.came_to(call, *sent_as, (charge,), at=at)
+            self._economy.routes.came_to(call, *sent_as, (charge,), at=at)
         return sent_as[0]
 
     def _pin(self, call: Call) -> None:
@@ -617,7 +619,7 @@ class _Watch:
         seen, would_be = self._sent_as
         if ours:
             economy.billed(seen, would_be, done.charges[0].usage, at=now)
-        untouched, estimated = economy.came_to(self._call, seen, would_be, done.charges, at=now)
+        untouched, estimated = economy.routes.came_to(self._call, seen, would_be, done.charges, at=now)
         if len(done.charges) == 1 and ours and seen.reference is None and untouched == done.charges[0].usage:
             return self._bill(seen, None)  # it is what it would have been
         usage = done.charges[-1].usage

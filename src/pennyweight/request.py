@@ -97,6 +97,8 @@ class Envelope(msgspec.Struct, frozen=True):
     cache_control: msgspec.Raw = _ABSENT
     tool_choice: msgspec.Raw = _ABSENT
     thinking: msgspec.Raw = _ABSENT
+    prompt_cache_retention: Any = None  # a string, where it is what OpenAI says
+    include: Any = None  # a list of strings, the same
 
     @property
     def prompt_cache_key(self) -> str | None:

@@ -189,6 +189,11 @@ class Warmth:
     def _automatic(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> Forecast:
         ratio = table.ratio
         place, entry = _deepest(table, chain)
+        if (
+            entry is not None and at - entry.used_at > entry.ttl_s
+        ):  # an old conversation began so: how far did a new one?
+            found = _deepest(table, chain[:place], since=at - entry.ttl_s)
+            place, entry = found if found[1] is not None else (place, entry)
         known, base, base_upto = 0.0, 0.0, 0
         warm, idle_s, ttl_s = 0.0, 0.0, rules.ttl_s[0]
         if entry is not None:
@@ -347,14 +352,14 @@ def _ttl_s(rules: CacheRules, mark: str) -> float:
     return rules.long_ttl_s or rules.ttl_s[0] if mark == "1h" else rules.ttl_s[0]
 
 
-def _deepest(table: _Table, chain: Chain) -> tuple[int, _Entry | None]:
-    """The longest prefix that was sent before. From the end: what is new stands there."""
+def _deepest(table: _Table, chain: Sequence[Segment], *, since: float = float("-inf")) -> tuple[int, _Entry | None]:
+    """The longest prefix that was sent `since` then. From the end: what is new stands there."""
     entries = table.entries
     if not entries:
         return -1, None
     for index in range(len(chain) - 1, -1, -1):
         entry = entries.get(chain[index].digest)
-        if entry is not None:
+        if entry is not None and entry.used_at >= since:
             return index, entry
     return -1, None
 

@@ -373,3 +373,37 @@ def test_a_gateway_that_is_gone_is_told(browser: Browser, tmp_path: Path) -> Non
         expect(page.locator("#live")).to_have_text("live")
     expect(page.locator("#live")).to_have_text("not connected")
     context.close()
+
+
+def test_tiers_tell_their_shares_and_how_targets_are(browser: Browser, tmp_path: Path) -> None:
+    config = """
+[[tiers]]
+name = "cheap"
+targets = ["openai/gpt-5-mini"]
+share = 0.8
+[[tiers]]
+name = "frontier"
+targets = ["anthropic/claude-opus-4-6"]
+[[targets]]
+target = "openai/gpt-5-mini"
+per_day = 40
+"""
+    with Rig(tmp_path, config=config) as rig:
+        same: dict[str, Any] = {
+            "at": time.time(),
+            "model": "auto",
+            "provider": "openai",
+            "replayed": False,
+            "status": 200,
+        }
+        rig.write(*(sample_receipt(f"c{n}", target_model="gpt-5-mini", **same) for n in range(3)))
+        rig.write(sample_receipt("d", target_model="claude-opus-4-6", **same | {"provider": "anthropic"}))
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(f"{rig.url}/#/tiers")
+        main = page.get_by_role("main")
+        expect(main.locator("tr", has_text="openai/gpt-5-mini")).to_contain_text("75.0%80.0%40 requests left")
+        expect(main.locator("tr", has_text="claude-opus-4-6")).to_contain_text("25.0%")
+        assert violations(page) == []
+        context.close()

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 from tests.e2e.rig import STREAM_HEAD, Asked, Process, Upstream, chunk, http
 
+from pennyweight.request import Wire
+from pennyweight.routing.confidence.said import read_answer
+from pennyweight.wire import codec
+
 TOOLS = [
     {
         "name": "get_weather",
@@ -363,3 +367,28 @@ def test_a_call_that_compares_gives_the_strongest_answer_and_bills_all(house: Ho
     rows = house.gateway.receipts(2)
     assert [row["cost_pico"] for row in rows] == [15 * (100_000 + 200_000 + 10_000_000)] * 2
     assert "all targets were asked" in trail(rows[0])
+
+
+RESPONSES = {"model": "smart", "input": "What is six times seven?"}
+MESSAGES = {"model": "smart", "max_tokens": 50, "messages": [{"role": "user", "content": "What is six times seven?"}]}
+OLLAMA = {"model": "smart", "messages": [{"role": "user", "content": "What is six times seven?"}]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/responses", RESPONSES), ("/v1/messages", MESSAGES), ("/api/chat", OLLAMA)]
+)
+def test_every_protocol_gets_either_answer_in_its_own_shape(
+    house: House, script: Script, path: str, body: dict[str, Any], stream: bool
+) -> None:
+    script.says = {"small": "42", "other": "42", "large": "43"}
+    kept = house.gateway.ask(path, body | {"stream": stream})
+    script.says["other"] = "41"
+    up = house.gateway.ask(path, body | {"stream": stream})
+    assert (kept.status, up.status) == (200, 200)
+    wire = {"/v1/responses": Wire.OPENAI_RESPONSES, "/v1/messages": Wire.ANTHROPIC_MESSAGES, "/api/chat": Wire.OLLAMA}[
+        path
+    ]
+    said = [read_answer(wire, codec(wire).fold(a.body) if stream else a.body).text for a in (kept, up)]
+    assert said == ["42", "43"]
+    assert [row["target_model"] for row in house.gateway.receipts(2)] in (["small", "large"], ["large", "small"])

@@ -36,7 +36,7 @@ SESSIONS = {
 
 @pytest.mark.parametrize("optimize", ["off", "safe", "max"])
 def test_json(optimize: str) -> None:
-    done = demo("--json", "--exit", "--optimize", optimize)
+    done = demo("--json", "--exit", "--act", "1", "--optimize", optimize)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["calls"] == 61
@@ -67,7 +67,7 @@ def test_json(optimize: str) -> None:
 
 
 def test_table() -> None:
-    done = demo("--exit", "--optimize", "off")
+    done = demo("--exit", "--act", "1", "--optimize", "off")
     assert done.returncode == 0, done.stderr
     for shown in (
         "585,388",
@@ -82,8 +82,53 @@ def test_table() -> None:
         assert shown in done.stdout
 
 
+def test_the_second_act_runs_out_of_its_budget_step_by_step() -> None:
+    done = demo("--json", "--exit")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["calls"] == 61
+    act = found["second_act"]
+    assert act["ledger_equals_invoice"] is True
+    assert act["cost_usd"] == pytest.approx(act["invoice_usd"], abs=1e-12)
+    assert act["over_limit_usd"] == pytest.approx(max(act["cost_usd"] - act["limit_usd"], 0), abs=1e-12)
+    assert act["over_limit_usd"] < act["calls"][-2]["cost_usd"]
+    assert act["limit_usd"] == pytest.approx(act["session_without_limit_usd"] * 2.15, abs=0.006)
+    calls, steps = act["calls"], act["steps"]
+    assert sum(call["cost_usd"] for call in calls) == pytest.approx(act["cost_usd"])
+    events = [call["event"] for call in calls]
+    assert list(dict.fromkeys(events)) == ["ok", "warn", "force", "halt"]
+    for call in calls[:-1]:
+        assert call["status"] == 200
+        assert call["event"] == ("ok" if call["spent"] < 0.8 else "warn" if call["spent"] < 0.9 else "force")
+    assert (calls[-1]["status"], calls[-1]["model"], calls[-1]["cost_usd"]) == (402, "", 0)
+    assert calls[-1]["said"].startswith("Daily limit reached for key local: $")
+    # A session that begins when 90% are spent begins a tier lower than the first one did.
+    tiers = ["local", "cheap", "frontier"]
+    saving = next(c for c in calls if c["number"] == 1 and c["event"] == "force")
+    assert tiers.index(saving["tier"]) < tiers.index(calls[0]["tier"])
+    assert [step["event"] for step in steps][-1] == "halt"
+    assert sum(last - first + 1 for first, last in (step["calls"] for step in steps)) == len(calls)
+
+
+def test_the_second_act_as_a_table() -> None:
+    done = demo("--exit", "--act", "2")
+    assert done.returncode == 0, done.stderr
+    for shown in (
+        "An agent's day through auto",
+        "warned",
+        "saving",
+        "halted",
+        "nobody: 402",
+        "agree to the pico-dollar",
+    ):
+        assert shown in done.stdout
+    assert "Recorded sessions through this gateway" not in done.stdout
+
+
 def test_it_leaves_a_gateway_running_until_told_to_end() -> None:
-    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) as process:
+    with subprocess.Popen(
+        [*COMMAND, "--act", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if found := re.search(r"goes on at (http://127\.0\.0\.1:\d+/)", line):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.e2e.batch_rig import MARK, Asking, Threaded, chat, gateway, messages, until
+from tests.e2e.batch_rig import CONFIG, MARK, Asking, Threaded, chat, gateway, messages, until
+from tests.e2e.rig import Process
 
 from pennyweight.money import Price, cost
 from pennyweight.prices import open_book
 from pennyweight.request import Usage
+from pennyweight.stores.virtual_keys import KeyStore
 
 
 def price(folder: Path, provider: str, model: str) -> Price:
@@ -120,3 +124,50 @@ def test_embeddings_of_several_callers_go_in_few_calls(tmp_path: Path) -> None:
             for *_, tokens in provider.billed
         )
         assert sum(row["cost_pico"] for row in rows) == whole
+
+
+def test_budgets_count_what_a_batch_bills_after_the_deadline(tmp_path: Path) -> None:
+    with Threaded(0.3) as provider:
+        config = CONFIG.replace("margin_s = 1.0", "margin_s = 0.2")
+        with gateway(tmp_path, provider, config) as process:
+            for number in range(6):  # from which it is known how long a batch takes
+                assert Asking(process, "/v1/chat/completions", chat(f"before {number}")).result().status == 200
+            key = KeyStore(process.data).add("team", daily_usd="5")
+            provider.takes_s = 2.0
+            slow = {**MARK, "x-pennyweight-deadline-s": "1.4", "authorization": f"Bearer {key}"}
+            answered = process.ask("/v1/chat/completions", chat("too slow"), slow, timeout_s=20.0)
+            assert b"answer to: too slow" in answered.body
+            rows = [row for row in process.receipts(8) if row["tenant"] == "team"]
+            assert sorted(row["tier"] for row in rows) == ["batch", "standard"]
+            whole = sum(row["cost_pico"] for row in rows)
+            until(lambda: spent(process) == whole)
+
+
+def spent(process: Process) -> int:
+    """What all budgets have counted, in pico-dollars."""
+    with closing(sqlite3.connect(process.data / "pennyweight.db", timeout=5)) as connection:
+        return int(connection.execute("SELECT coalesce(sum(spent), 0) FROM budget_counters").fetchone()[0])
+
+
+def test_a_client_that_gives_up_and_tries_again_finds_its_call(tmp_path: Path) -> None:
+    with Threaded(60.0) as provider, gateway(tmp_path, provider) as process:
+        with pytest.raises(TimeoutError):
+            process.ask("/v1/chat/completions", chat("patience"), MARK, timeout_s=1.0)
+        again = Asking(process, "/v1/chat/completions", chat("patience"))
+        provider.finish()
+        assert b"answer to: patience" in again.result().body
+        assert len(provider.jobs) == 1
+        rows = process.receipts(2)
+        assert sorted((row["abandoned"], row["input_tokens"] or 0) for row in rows)[1] == (1, 0)
+        assert sum(row["cost_pico"] or 0 for row in rows if not row["abandoned"]) > 0
+        assert sum(row["input_tokens"] or 0 for row in rows) == sum(tokens for *_, tokens in provider.billed)
+
+
+def test_calls_that_can_wait_go_to_the_lanes_target(tmp_path: Path) -> None:
+    config = '[lanes]\nmarked = true\ntarget = "openai/gpt-4o-mini"\n'
+    with Threaded(0.1) as provider, gateway(tmp_path, provider, config) as process:
+        body = chat("sort these", model="gpt-4o")
+        assert process.ask("/v1/chat/completions", body, MARK).status == 200
+        assert process.ask("/v1/chat/completions", body).status == 200
+        assert [single["model"] for single in provider.singles] == ["gpt-4o-mini", "gpt-4o"]
+        assert provider.jobs == {}

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.backends.budget.rig import CENT, House
 
-from pennyweight.backends.budget import Budgeted, BudgetRule
+from pennyweight.backends.budget.budgeted import Budgeted
+from pennyweight.backends.budget.settings import BudgetRule
 from pennyweight.call import Identity
 from pennyweight.errors import LimitReached, NotConnected
 from pennyweight.request import Reply, Usage

@@ -20,6 +20,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FEATURES = [
     "advice",
     "agents",
+    "budgets",
     "billing-header",
     "cache-accounting",
     "cache-tiers",

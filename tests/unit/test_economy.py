@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.gate_rig import CLAUDE, MARK, PRICE, RATES, Edits, Rig, asks, economy, turns, words
+from tests.unit.gate_rig import CLAUDE, MARK, PRICE, RATES, Edits, Rig, asks, count, economy, turns, words
 
 from pennyweight.call import Call, Proposal, Rewrite, Route, Target
 from pennyweight.economy import Economy, Foreseen, Worth, baseline, purse
 from pennyweight.money import Band, Price, Rates
+from pennyweight.prefix import Blocks
+from pennyweight.prices.caching import CacheBook
 from pennyweight.request import Edit, Usage, Wire
 from pennyweight.warmth import Forecast
 
@@ -174,15 +177,18 @@ def test_a_price_band_counts_from_its_bound_on() -> None:
     assert worth.now > 3 * flat.now
 
 
+def priced(price: Callable[[str], Price | None]) -> Economy:
+    return Economy(blocks=Blocks(count=count), caches=CacheBook(), prices=lambda _provider, model, _at: price(model))
+
+
 def test_another_model_must_be_so_much_cheaper_that_its_cold_cache_pays() -> None:
     cheap = Price(Rates(1_000_000, 5_000_000, cache_read=100_000, cache_write_5m=1_250_000))
     near = Price(Rates(2_900_000, 14_900_000, cache_read=290_000, cache_write_5m=3_625_000))
 
     def worth(other: Price) -> Worth:
-        found = economy()
+        found = priced(lambda model: PRICE if model == CLAUDE else other)
         for number in (1, 2, 3):
             sent(found, asks(turns(number, size=4_000)), at=number * 10.0)
-        found._prices = lambda provider, model, at: PRICE if model == CLAUDE else other
         route = Route(Target("p", "claude-haiku-3", Wire.ANTHROPIC_MESSAGES))
         got = found.weigh(asks(turns(4, size=4_000)), Proposal(route), at=40.0)
         assert got is not None
@@ -193,8 +199,7 @@ def test_another_model_must_be_so_much_cheaper_that_its_cold_cache_pays() -> Non
 
 
 def test_a_route_to_a_model_without_a_price_is_taken_at_its_word() -> None:
-    found = economy()
-    found._prices = lambda provider, model, at: PRICE if model == CLAUDE else None
+    found = priced(lambda model: PRICE if model == CLAUDE else None)
     route = Route(Target("p", "unheard-of", Wire.ANTHROPIC_MESSAGES))
     assert found.weigh(asks(turns(1, size=1_500)), Proposal(route), at=0.0) is None
 

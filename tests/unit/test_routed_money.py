@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from tests.unit.gate_rig import CLAUDE, MARK, PRICE, Edits, Provider, count, turns, words
 
-from pennyweight.call import Call, Outcome, Proposal, Route, Rungs, Step, Target, Verdict
+from pennyweight.call import Call, Outcome, Proposal, Rewrite, Route, Rungs, Step, Target, Verdict
 from pennyweight.economy import Economy
 from pennyweight.ledger.receipts import make
 from pennyweight.money import Price, Rates, cost
@@ -19,7 +19,7 @@ from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.prefix import Blocks
 from pennyweight.prices.caching import CacheBook
-from pennyweight.request import Charge, Done, Edit, Usage, Wire
+from pennyweight.request import Charge, Done, Edit, Request, Usage, Wire
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.prefix_cache import PrefixCache
@@ -32,8 +32,11 @@ PRICES = {CLAUDE: PRICE, CHEAP.model: Price(TWENTIETH), OTHER.model: Price(TWENT
 
 
 class Book:
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        self._prices = prices
+
     def cost(self, charge: Charge) -> int | None:
-        return cost(charge.usage, PRICES[charge.model], at=charge.at)
+        return cost(charge.usage, self._prices[charge.model], at=charge.at)
 
     def kind(self, charge: Charge) -> str:
         return "priced"
@@ -73,11 +76,18 @@ class Both(Provider):
 class Gateway:
     """A pipeline before such a provider, and beside it what the reference would have billed for every call."""
 
-    def __init__(self, where: Callable[[Call], Target | None], *beside: Any, **fields: Any) -> None:
+    def __init__(
+        self,
+        where: Callable[[Call], Target | None],
+        *beside: Any,
+        prices: Mapping[str, Price] = PRICES,
+        **fields: Any,
+    ) -> None:
         self.clock = FakeClock()
+        self.book = Book(prices)
         self.provider = Both(self.clock)
         self.economy = Economy(
-            blocks=Blocks(count=count), caches=CacheBook(), prices=lambda provider, model, at: PRICES.get(model)
+            blocks=Blocks(count=count), caches=CacheBook(), prices=lambda provider, model, at: prices.get(model)
         )
         self.routes = Routes(self.economy, self.clock, where, **fields)
         self.outcomes: list[Outcome] = []
@@ -103,7 +113,7 @@ class Gateway:
 
         asyncio.run(main())
         alone = msgspec.structs.replace(alone, output_tokens=50)
-        return make(self.outcomes[-1], Book()), cost(alone, PRICE, at=0.0)
+        return make(self.outcomes[-1], self.book), cost(alone, PRICE, at=0.0)
 
 
 def by_turn(*targets: Target | None) -> Callable[[Call], Target | None]:
@@ -264,11 +274,36 @@ def test_signed_reasoning_holds_a_conversation_where_it_is() -> None:
     assert (gateway.routes.held.target, gateway.routes.held.locked) == (STRONG, True)
 
 
-def test_what_would_sign_reasoning_does_not_begin_elsewhere() -> None:
-    gateway = Gateway(lambda call: CHEAP, forced=False)
-    receipt, _ = gateway.ask(turns(1, size=1_500), thinking={"type": "enabled", "budget_tokens": 1_024})
-    assert (receipt.target_model, "sign its reasoning" in receipt.trail[0].why) == (CLAUDE, True)
-    assert gateway.ask(turns(1, size=1_500), session="t", thinking={"type": "disabled"})[0].target_model == CHEAP.model
+def test_elsewhere_it_thinks_nothing_that_would_hold_it_there() -> None:
+    gateway = Gateway(by_turn(CHEAP, None), forced=False)
+    fields = {
+        "thinking": {"type": "enabled", "budget_tokens": 1_024},
+        "output_config": {"effort": "high", "format": {"type": "json_schema"}},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015"}]},
+    }
+    receipt, alone = gateway.ask(turns(1, size=1_500), **fields)
+    assert (receipt.target_model, receipt.baseline) == (CHEAP.model, pytest.approx(alone, rel=0.001))
+    sent = gateway.provider.sent[-1].body
+    assert ("thinking" in sent, "context_management" in sent, sent["output_config"]) == (
+        False,
+        False,
+        {"format": {"type": "json_schema"}},
+    )
+    receipt, alone = gateway.ask(turns(2, size=1_500), **fields)
+    assert gateway.provider.sent[-1].body["thinking"] == fields["thinking"]
+    assert receipt.baseline == pytest.approx(alone, rel=0.001)
+
+
+def test_a_responses_session_that_carries_its_reasoning_along_does_not_begin_elsewhere() -> None:
+    gateway = Gateway(lambda call: CHEAP)
+    body = {"model": "auto", "input": words(1_500), "include": ["reasoning.encrypted_content"]}
+    call = make_call(json.dumps(body).encode(), wire=Wire.OPENAI_RESPONSES, session="s", model=CLAUDE)
+    worth = gateway.economy.reroute(call, CHEAP, at=0.0)
+    assert worth is not None
+    assert "sign its reasoning" in worth.refused
+    worth = gateway.economy.reroute(call, CHEAP, at=0.0, forced=True)
+    assert worth is not None
+    assert worth.refused == ""
 
 
 def test_what_the_way_back_may_cost_must_be_covered() -> None:
@@ -283,3 +318,36 @@ def test_what_the_way_back_may_cost_must_be_covered() -> None:
     cold = Gateway(by_turn(None, CHEAP), forced=False)
     cold.ask(turns(1, size=1_500))
     assert cold.ask(turns(2, size=1_500), after_s=4_000.0)[0].target_model == CHEAP.model, "cold in any case"
+
+
+def test_a_conversation_that_comes_back_gets_an_entry_where_it_would_have_had_one() -> None:
+    """A client drops the end of its history: what stands before it is read, as it would have been."""
+    gateway = Gateway(by_turn(CHEAP, CHEAP, None, None))
+    for number in (1, 2):
+        gateway.ask(turns(number, size=1_500))
+    added = gateway.economy.returning(gateway.outcomes[-1].call, at=gateway.clock.monotonic())
+    assert added == (), "it is not at its reference"
+    call = msgspec.structs.replace(gateway.outcomes[-1].call, target=STRONG, trail=(), facts={})
+    messages = turns(3, size=1_500)
+    raw = json.dumps({"model": "auto", "max_tokens": 100, "messages": messages}).encode()
+    asked = Request(Wire.ANTHROPIC_MESSAGES, raw)
+    back = msgspec.structs.replace(call, original=asked, request=asked)
+    added = gateway.economy.returning(back, at=gateway.clock.monotonic())
+    assert added == (Edit(("messages", 2, "content", 0, "cache_control"), MARK),)
+    gateway.routes.__class__ = Returns
+    gateway.ask(messages)
+    assert gateway.provider.sent[-1].body["messages"][2]["content"][0]["cache_control"] == MARK
+    other = [*messages[:3], {"role": "assistant", "content": "other"}, *turns(1, size=900, salt="z")]
+    gateway.provider.bill = None
+    receipt, alone = gateway.ask(other)
+    assert gateway.provider.bills[-1].cache_read_tokens == 3_002
+    assert receipt.cost == pytest.approx(alone, rel=0.001)
+
+
+class Returns(Routes):
+    """Stays at the reference, as the optimizer `routing` does where a turn is hard."""
+
+    async def propose(self, call: Call) -> Proposal | None:
+        self.economy.held(call, at=self.clock.monotonic())
+        edits = self.economy.returning(call, at=self.clock.monotonic())
+        return Proposal(Rewrite(edits), level="safe", forced=True) if edits else None

@@ -234,3 +234,17 @@ def test_forecasts_say_the_likelier_of_two() -> None:
     forecast = Warmth().forecast(SCOPE, EXPLICIT, chain(2_000), 0.0)
     warm = msgspec.structs.replace(forecast, warm=0.6, known_tokens=900.0)
     assert (warm.likely_read_tokens, msgspec.structs.replace(warm, warm=0.4).likely_read_tokens) == (900.0, 0.0)
+
+
+def test_an_old_conversation_that_began_alike_does_not_hide_a_new_one() -> None:
+    """The same prompts again a day later: what counts is how far they were sent today."""
+    warmth, whole = Warmth(), chain(2_000, 500, 500, 500, 500, 500, 500, 500)
+    for end in (1, 3, 8):
+        warmth.sent(SCOPE, AUTOMATIC, type(whole)(whole[:end]), float(end))
+    day = 86_400.0
+    warmth.sent(SCOPE, AUTOMATIC, type(whole)(whole[:1]), day)
+    forecast = warmth.forecast(SCOPE, AUTOMATIC, type(whole)(whole[:3]), day + 10.0)
+    assert (forecast.known_tokens, forecast.known_to) == (1_920, 1)
+    assert forecast.warm > 0.9
+    cold = warmth.forecast(SCOPE, AUTOMATIC, type(whole)(whole[:3]), 3 * day)
+    assert (cold.known_to, cold.warm < 0.1) == (3, True)

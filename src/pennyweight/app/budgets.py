@@ -6,25 +6,35 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from ..backends.budget import Budgets
-from ..backends.budget.budgets import Event
+from ..backends.budget.alerts import Alerts
+from ..backends.budget.budgets import Budgets, Event
+from ..backends.budget.guarded import Guarded
+from ..backends.budget.halted import Halted
 from ..backends.budget.limits import Limit, Lines, by_type, compiled, of_agent
+from ..backends.budget.repeats import Repeats, in_tool_loop
 from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
+from ..backends.transport import Http1
 from ..call import Call, Outcome
 from ..config import Config
 from ..counters import Counters
+from ..errors import BadRequest
 from ..ledger.accounts import Accounts, counted
-from ..protocols import Clock, Tokenizer
+from ..policy import Flag
+from ..protocols import KV, Backend, Clock, Optimizer, Tokenizer
+from ..references import References
 from ..request import Charge, Done, Reply
 from ..routing.agents import Agents
 from ..stores.assembly import Servers
 from ..stores.damage import Doubts
 from ..stores.database import Database
 from ..stores.virtual_keys import KeyStore
+from ..wire.blocks import Reader
 from .backends import bounds_of
+from .parts import Parts, optimizer
+from .pressed import Pressed
 
-__all__ = ["JOURNAL", "budgets_of", "counters_of", "limits_of"]
+__all__ = ["JOURNAL", "alerts_of", "budgets_of", "counters_of", "guarded", "limits_of", "pressed"]
 
 JOURNAL = "budgets.journal"
 _SLACK_S = 3_600.0
@@ -39,6 +49,7 @@ def budgets_of(
     agents: Agents,
     accounts: Accounts,
     tokenizer: Tokenizer,
+    reader: Reader,
     event: Callable[[Event], None],
 ) -> Budgets:
     """Raises ConfigError for a budget that cannot be kept."""
@@ -60,6 +71,12 @@ def budgets_of(
         owned=[limit for limits in own.values() for limit in limits],
     )
 
+    def in_loop(call: Call) -> bool:
+        try:
+            return in_tool_loop(reader.read(call.original))
+        except BadRequest:
+            return False
+
     def count(call: Call, reply: Reply) -> Sequence[Charge]:
         done = reply.done or Done(complete=False)
         outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
@@ -78,7 +95,56 @@ def budgets_of(
         price=price,
         event=event,
         finish_loop=config.budgeting.finish_loop,
+        in_loop=in_loop,
     )
+
+
+def alerts_of(config: Config, clock: Clock) -> Alerts:
+    """Raises ConfigError for a webhook that is none."""
+    settings = config.budgeting.alerts
+    transport = None
+    if settings.webhook is not None:
+        transport = Http1(
+            read_timeout_s=settings.timeout_s,
+            proxies={scheme: url.reveal() for scheme, url in config.proxies.urls.items()},
+            no_proxy=config.proxies.direct,
+        )
+    return Alerts(settings, clock, transport=transport)
+
+
+def guarded(
+    inner: Backend, config: Config, budgets: Budgets, kv: KV, clock: Clock, *, reader: Reader, tokenizer: Tokenizer
+) -> tuple[Guarded, Halted]:
+    """The backend at the top, and the summaries that it has made."""
+    settings = config.budgeting
+    halted = Halted(References(kv, clock, ttl_s=settings.summary_ttl_s or 1.0), reader, tokenizer.count)
+    found = Guarded(
+        inner,
+        budgets,
+        Repeats(reader),
+        settings,
+        halted=halted if settings.summary_ttl_s else None,
+        now=clock.now,
+    )
+    return found, halted
+
+
+def pressed(
+    optimizers: list[tuple[Optimizer, Flag]], config: Config, parts: Parts, agents: Agents
+) -> list[tuple[Optimizer, Flag]]:
+    """With compression where budgets force it: the operator's own, or one that does nothing else."""
+    if not config.budgeting.compress or not (limits_of(config) or any(of_agent(rule) for rule in agents.rules)):
+        return optimizers
+    found = [
+        (Pressed(one, parts.forced, only=False), flag) if one.name == _COMPRESSION else (one, flag)
+        for one, flag in optimizers
+    ]
+    if all(one.name != _COMPRESSION for one, _ in found):
+        found.append((Pressed(optimizer(_COMPRESSION, {}, parts), parts.forced, only=True), Flag()))
+    return found
+
+
+_COMPRESSION = "compression"
 
 
 def limits_of(config: Config) -> list[Limit]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..backends.lanes.batching import BatchLane
@@ -45,6 +46,7 @@ class Lanes:
         tokenizer: Tokenizer,
         economy: Economy,
         submit: Callable[[Outcome], None],
+        bill: Callable[[Call, Sequence[Charge]], Coroutine[Any, Any, None]],
     ) -> None:
         self._config = config
         self._resolver = resolver
@@ -53,6 +55,7 @@ class Lanes:
         self._tokenizer = tokenizer
         self._economy = economy
         self._submit = submit
+        self._bill = bill
         key = config.cache_key.reveal() if config.cache_key else ""
         self.codec = Codec(read_keys(key) if key else (), limit_bytes=_ANSWER_BYTES)
         self._database = database
@@ -87,6 +90,7 @@ class Lanes:
                 decide=self.decide,
                 cost=self._accounts.cost,
                 submit=self._submit,
+                bill=self._bill,
                 foreseen=self._foreseen,
             )
         return backend
@@ -100,7 +104,6 @@ class Lanes:
             self.deferred,
             self._clock,
             settings=self._config.lanes,
-            resolve=lambda model, wire: self._resolver.full(model, wire).target,
             cost=self._accounts.cost,
             post=self._post,
             secret=self._config.webhook_secret.reveal() if self._config.webhook_secret else "",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..backends.budget import Budgets
+from ..backends.budget.alerts import Alerts
+from ..backends.budget.budgets import Budgets
+from ..backends.budget.halted import Halted
 from ..backends.local import Machine
 from ..call import Call, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
@@ -65,6 +67,8 @@ class App:
         prices: PriceBook,
         keys: KeyStore,
         budgets: Budgets,
+        alerts: Alerts,
+        halted: Halted,
         database: Database,
         kv: Tiered,
         leases: Leases,
@@ -101,6 +105,8 @@ class App:
         self.prices = prices
         self.keys = keys
         self.budgets = budgets  # what may be spent, and how it stands
+        self.alerts = alerts  # what was told of that
+        self.halted = halted  # summaries of sessions that were stopped
         self.database = database
         self.kv = kv
         self.leases = leases

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from ..backends.budget import Event
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -56,8 +55,9 @@ from ..text.embedders.lazy import Embeddings
 from ..text.embedders.remembered import Remembered
 from ..text.tokenizers import BpeTokenizer
 from ..tool_results import ToolResults
+from ..wire.blocks import Reader
 from .backends import across_replicas, cascaded, compose, fuse_rule, relay_of
-from .budgets import budgets_of, counters_of
+from .budgets import alerts_of, budgets_of, counters_of, guarded, pressed
 from .chores import adaptive_loop, check, experiments_of, forget, shadows_of
 from .lanes import Lanes
 from .local import machine_of
@@ -128,8 +128,18 @@ async def build(
         learned = Learned(SQLiteOutcomes(database), time, embedder=_local(config, embeddings))
         stack.push_async_callback(learned.aclose)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
+        reader, alerts = Reader(), alerts_of(config, time)
+        stack.push_async_callback(alerts.aclose)
         budgets = budgets_of(
-            config, counters, time, keys=keys, agents=agents, accounts=accounts, tokenizer=tokenizer, event=_say
+            config,
+            counters,
+            time,
+            keys=keys,
+            agents=agents,
+            accounts=accounts,
+            tokenizer=tokenizer,
+            reader=reader,
+            event=alerts.tell,
         )
         stack.push_async_callback(budgets.aclose)
         summaries = Summaries(lambda: backend, resolver, tiers.kv, time, cost=accounts.cost)
@@ -169,6 +179,7 @@ async def build(
             (optimizer(rule.use, rule.settings, parts), Flag(rule.mode, rule.share, rule.level, rule.rollout))
             for rule in config.optimizers
         ]
+        optimizers = pressed(optimizers, config, parts, agents)
         optimizers += [(optimizer, Flag()) for optimizer in extra]
         policy, experiments, signals, watch = await experiments_of(config, optimizers, database, time)
 
@@ -186,6 +197,7 @@ async def build(
             tokenizer=tokenizer,
             economy=economy,
             submit=lambda outcome: clerk.submit(outcome),
+            bill=budgets.also,
         )
         await restore(quotas, stored, time)
         backend = compose(
@@ -218,7 +230,8 @@ async def build(
         stack.push_async_callback(coalesce.aclose)
         if across is not None:
             stack.push_async_callback(across.aclose)  # before the calls here are stopped, which wait for it
-        guarded = OfferedTools(coalesce, time, cost=accounts.cost)
+        offered = OfferedTools(coalesce, time, cost=accounts.cost)
+        guard, halted = guarded(offered, config, budgets, tiers.kv, time, reader=reader, tokenizer=tokenizer)
         references = References(
             tiers.kv,
             time,
@@ -226,7 +239,7 @@ async def build(
             max_bytes=config.references.max_bytes,
             written=tiers.kv.written if set(config.cache.tiers) != {"memory"} else None,
         )
-        recall = Recall(guarded, references, tokenizer, settings=config.references, cost=accounts.cost)
+        recall = Recall(guard, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
         watchers: list[Watcher] = [hits]
@@ -285,6 +298,8 @@ async def build(
             prices=prices,
             keys=keys,
             budgets=budgets,
+            alerts=alerts,
+            halted=halted,
             database=database,
             kv=tiers.kv,
             leases=tiers.leases,
@@ -376,7 +391,3 @@ def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome],
         return made
 
     return receipt
-
-
-def _say(event: Event) -> None:
-    log.warning("a budget is nearly spent", extra={"budget": event.text, "level": event.level})

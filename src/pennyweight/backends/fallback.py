@@ -14,7 +14,7 @@ from ..request import Charge, Reply, Request
 from .cooldown import Cooldown
 from .refusals import BUSY, KEY_REFUSED, add_charges, retry_after_s
 
-__all__ = ["Fallback", "aimed"]
+__all__ = ["ANSWERED", "Fallback", "aimed"]
 
 _MOST_SESSIONS = 10_000
 

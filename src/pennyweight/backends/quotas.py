@@ -13,7 +13,7 @@ from typing import Any
 from ..call import Call
 from ..errors import QuotaSpent, StoreError
 from ..protocols import KV, Backend, Clock
-from ..request import Operation, Reply
+from ..request import Headers, Operation, Reply, get_header
 from ..routing.quotas import DAY_S, Quotas, Where, day_of
 from .refusals import retry_after_s
 
@@ -53,8 +53,9 @@ class Metered:
         await self._keep(where, now)
         reply = await self._inner.open(call)
         if reply.status == 429:
-            asked_s = retry_after_s(reply.headers, self._clock.now())
-            self._quotas.refused(where, retry_after_s=max(asked_s or 0.0, _LEAST_REFUSED_S), at=self._clock.monotonic())
+            at_s = self._clock.now()
+            asked_s = retry_after_s(reply.headers, at_s) or _resets_in_s(reply.headers, at_s)
+            self._quotas.refused(where, retry_after_s=max(asked_s, _LEAST_REFUSED_S), at=self._clock.monotonic())
         return reply
 
     async def _keep(self, where: Where, now: float) -> None:
@@ -67,6 +68,13 @@ class Metered:
             log.warning("a quota could not be kept", extra={"error": type(error).__name__})
             return
         self._quotas.counted(where, day=day, spent=spent)
+
+
+def _resets_in_s(headers: Headers, now: float) -> float:
+    """Seconds until the moment in `x-ratelimit-reset`, as OpenRouter sends it: unix milliseconds. 0 for anything else,
+    and never more than a day."""
+    value = get_header(headers, "x-ratelimit-reset") or ""
+    return min(max(int(value) / 1000 - now, 0.0), DAY_S) if value.isdecimal() and len(value) == 13 else 0.0
 
 
 async def restore(quotas: Quotas, kv: KV, clock: Clock) -> None:

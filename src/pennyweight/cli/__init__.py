@@ -34,6 +34,8 @@ _COMMANDS = {
     "prompts": ("System prompts in modules: split, assemble, lint.", "prompts"),
     "tiers": ("Which tiers the calls to virtual models went to.", "tiers"),
     "agents": ("Agents on tiers: import, list, profile by outcomes, try another tier.", "agents"),
+    "budgets": ("What may be spent: how budgets stand, begin one anew.", "budgets"),
+    "sessions": ("Sessions that a budget has halted: what they were about.", "sessions"),
     "router": ("The learned router: train it on outcomes, show what it knows.", "router"),
     "keys": ("Virtual keys: add, list, revoke.", "keys"),
     "models": ("The embedding model of the semantic cache: pull, list, remove.", "models"),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..request import Wire
 from ..routing.background import LaneSettings
 from .settings import Provider
 
 __all__ = ["problems"]
 
 _POSITIVE = ("deadline_s", "chore_deadline_s", "window_s", "size", "poll_s", "most_poll_s", "keep_s", "micro_size")
-_WIRES = (Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES, Wire.ANTHROPIC_MESSAGES)
 
 Found = tuple[tuple[Any, ...], str, str]
 """Where, what, and the remedy."""
@@ -32,9 +30,8 @@ def problems(lanes: LaneSettings, providers: Mapping[str, Provider], *, any_lane
                 known = ", ".join(sorted(providers))
                 yield (field,), f"lanes.{field} names provider {name!r}, which is not there.", f"There are: {known}."
     for name in lanes.batch:
-        if name in providers and not any(wire in providers[name].urls for wire in _WIRES):
-            speaks = ", ".join(wire.value for wire in providers[name].wires)
-            yield ("batch",), f"lanes.batch: {name!r} speaks {speaks}, and has no Batch API.", "Take it out."
+        if name in providers and providers[name].local:
+            yield ("batch",), f"lanes.batch: {name!r} is a server of your own, and has no Batch API.", "Take it out."
     if lanes.target and lanes.target.partition("/")[0] not in providers:
         known = ", ".join(sorted(providers))
         message = f"lanes.target {lanes.target!r} names a provider that is not there."

@@ -5,6 +5,7 @@ from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
 from .stakes import purse, reading, smallest, standing, takes_mark
+from .switching import apart
 
 __all__ = [
     "CHOICE",
@@ -16,6 +17,7 @@ __all__ = [
     "Prices",
     "Rates",
     "Worth",
+    "apart",
     "baseline",
     "purse",
     "reading",

@@ -19,28 +19,18 @@ import msgspec
 from ..call import Call, Proposal, Rewrite, Route, Target
 from ..errors import BadRequest
 from ..habits import Conversation, Habits
-from ..money import PicoUSD, Price, cost, factor_at
+from ..money import Price, factor_at
 from ..prefix import Blocks, Chain, shared
 from ..prices.caching import CacheBook, CacheRules
-from ..request import Charge, Edit, Operation, Request, Usage
+from ..request import Edit, Operation, Request, Usage
 from ..warmth import Forecast, Warmth
-from .foreseen import Elsewhere, Foreseen, Rates, Worth
-from .journeys import CHOICE, REFERENCE, Held, Journey, Journeys, is_bound, is_open
+from .foreseen import Foreseen, Rates, Worth
+from .journeys import CHOICE, Held
 from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
+from .routes import Routes
 from .stakes import invested, stake_refused
-from .switching import (
-    binds,
-    elsewhere,
-    foreseen_saving,
-    lapses_s,
-    owed,
-    same_state,
-    same_tokens,
-    switch,
-    switch_refused,
-    usual_output,
-)
+from .switching import missing_mark, same_state
 from .whose import account_of, agent_of, key_of, session_of
 
 __all__ = ["SMALL_BYTES", "Economy", "Prices"]
@@ -83,7 +73,7 @@ class Economy:
         self.unwritten = Warmth()  # had calls been routed, but not rewritten: only of sessions whose calls are
         self.habits = Habits()
         self._rates: dict[tuple[str, str], tuple[Price, Rates | None]] = {}
-        self._journeys = Journeys()
+        self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
     def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
@@ -106,7 +96,7 @@ class Economy:
 
     def _look(self, call: Call, at: float) -> Foreseen | None:
         original = call.original
-        rules = self.rules(call.target)
+        rules = self.rules(call.target, original)
         session = session_of(call)
         asked = self.chain(original, session)
         if not asked:
@@ -143,21 +133,18 @@ class Economy:
             rates=self.rates(call.target, call.at),
             stake=self.stake,
             repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
-            reference=self._reference(call),
-            chosen=CHOICE in call.facts or self._journeys.of(session) is not None,
+            reference=self.routes.reference(call),
+            chosen=CHOICE in call.facts or self.routes.knows(session),
         )
 
-    def _reference(self, call: Call) -> Elsewhere | None:
-        """Where the call would have gone, had nobody routed it; None: it goes there."""
-        target: Target | None = call.facts.get(REFERENCE)
-        if target is None or target == call.target:
-            return None
-        scope = (target.provider, target.model, account_of(call))
-        return Elsewhere(target, scope, self.rules(target), self.rates(target, call.at))
-
-    def rules(self, target: Target) -> CacheRules:
-        """How that upstream caches prompts, by the book."""
-        return self._caches.rules(target.provider, target.model, target.wire)
+    def rules(self, target: Target, request: Request | None = None) -> CacheRules:
+        """How that upstream caches prompts, by the book, and for how long this request asks it to."""
+        rules = self._caches.rules(target.provider, target.model, target.wire)
+        if request is None or rules.kind != "automatic" or rules.long_ttl_s is None:
+            return rules
+        if request.envelope.prompt_cache_retention != "24h":
+            return rules
+        return msgspec.structs.replace(rules, ttl_s=(rules.long_ttl_s,))
 
     def chain(self, request: Request, session: str = "") -> Chain:
         """The request's chain, made once. session: "" or a name under which its head is remembered."""
@@ -287,16 +274,7 @@ class Economy:
             seen = self.look(call, at=at, small=True)
         except BadRequest:
             return None
-        return None if seen is None else self._held(seen, call)
-
-    def _held(self, seen: Foreseen, call: Call) -> Held | None:
-        journey = self._journeys.of(seen.session)
-        target, sure = journey.at(seen.asked, seen.key) if journey is not None else (None, False)
-        loop, bound = is_open(seen.asked), is_bound(seen.asked)
-        why = "inside a tool loop" if loop else "its model's signed reasoning stands in the history" if bound else ""
-        if target is None or (not sure and not loop and not bound):
-            return Held(call.facts.get(REFERENCE, call.target), True, why) if why else None
-        return Held(target, bool(why), why or "at a boundary")
+        return None if seen is None else self.routes.held(call, seen)
 
     def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None:
         """What it is worth to send the call to `target` in place of its reference; None: no price is known.
@@ -307,107 +285,25 @@ class Economy:
         seen = self.look(call, at=at, small=True)
         return None if seen is None else self._reroute(seen, call, target, at=at, forced=forced)
 
+    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float, forced: bool) -> Worth | None:
+        return self.routes.weigh(call, seen, target, self.would_be(seen, at=at), at=at, forced=forced)
+
+    def returning(self, call: Call, *, at: float) -> tuple[Edit, ...]:
+        """What gives a conversation that comes back to its reference, which is this call's target, a cache entry where
+        it would have had one to read, had it stayed: () where there is nothing to do. Never raises."""
+        try:
+            seen = self.look(call, at=at, small=True)
+        except BadRequest:
+            return ()
+        if seen is None or not seen.chosen or seen.reference is not None or seen.chain != seen.asked:
+            return ()
+        return missing_mark(call.request, seen, self.would_be(seen, at=at))
+
     def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None:
         """What this call and those that will probably follow cost at `target`, in pico-dollars, with what is in its
         cache now; None: no price is known. output_tokens: of the answer; None: as its conversation's were."""
         seen = self.look(call, at=at, small=True)
-        if seen is None or self._prices(target.provider, target.model, call.at) is None:
-            return None
-        there = self._there(seen, call, target, at=at)
-        if there.rates is None:
-            return 0.0
-        output = usual_output(seen) if output_tokens is None else output_tokens
-        answers = output * there.rates.of(there.forecast.prompt_tokens)[4]
-        ahead = cost_ahead(there.forecast, there, growth_tokens(seen))
-        return cost_now(there.forecast, there.rates) + ahead + answers * (1.0 + seen.outlook.remaining_later)
-
-    def _there(self, seen: Foreseen, call: Call, target: Target, *, at: float) -> Foreseen:
-        """The call as it would be at that target."""
-        rules, scope = self.rules(target), (target.provider, target.model, account_of(call))
-        forecast = self.actual.forecast(scope, rules, seen.chain, at)
-        return msgspec.structs.replace(
-            seen, scope=scope, rules=rules, rates=self.rates(target, call.at), forecast=forecast
-        )
-
-    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float, forced: bool) -> Worth | None:
-        """Another model: its price, its cache, which knows nothing of what it was not sent, and the way back."""
-        if seen.rates is None or self._prices(target.provider, target.model, call.at) is None:
-            return None
-        there = self._there(seen, call, target, at=at)
-        worth = switch(seen, there, usual_output(seen))
-        if forced:
-            return worth
-        held = self._held(seen, call)
-        refused = ""
-        if held is not None and held.locked and held.target != target:
-            refused = held.why
-        elif not seen.chore and binds(call.original):
-            refused = "its model would sign its reasoning, which holds all that follows"
-        else:
-            would_be = self.would_be(seen, at=at)
-            refused = switch_refused(seen, there, would_be, self._journeys.of(seen.session), at=at)
-        return msgspec.structs.replace(worth, refused=refused) if refused else worth
-
-    def went(self, call: Call, seen: Foreseen, would_be: Forecast, *, at: float) -> None:
-        """A call of a session whose calls are routed was sent: from now on its conversation is there."""
-        if not seen.chosen or not call.identity.session:
-            return
-        journey = self._journeys.begin(seen.session)
-        self._note(journey, seen, would_be, call.target, at)
-        journey.saved += foreseen_saving(seen, would_be)
-
-    @staticmethod
-    def _note(journey: Journey, seen: Foreseen, would_be: Forecast, target: Target, at: float) -> None:
-        owes, until = 0.0, at
-        if seen.reference is not None and target != seen.reference.target:
-            owes = owed(would_be, seen.reference.rules.kind, seen.reference.rates)
-            until = at + lapses_s(seen.reference, would_be)
-        journey.went(seen.asked, seen.key, target, owes, until, chore=seen.chore)
-
-    def came_to(
-        self, call: Call, seen: Foreseen, would_be: Forecast, charges: Sequence[Charge], *, at: float
-    ) -> tuple[Usage, bool]:
-        """What a call of such a session would have come to at its reference, and whether that is an estimate, because
-        other tokens were billed. charges: all that it caused, that of the answer last.
-
-        Its session's purse gets what was saved, and its conversation is where the answer came from.
-        """
-        usage = charges[-1].usage
-        home = call.target if seen.reference is None else seen.reference.target
-        alike = same_tokens(charges[-1].model, home.model)
-        if len(charges) == 1 and same_state(seen, would_be) and _is(charges[-1], call.target):
-            untouched = usage if seen.chain == seen.asked else baseline(usage, seen.forecast, would_be)
-        else:
-            untouched = elsewhere(usage, seen, would_be, alike=alike)
-        journey = self._journeys.of(seen.session)
-        if journey is not None:
-            journey.saved += self._saving(home, untouched, charges) - foreseen_saving(seen, would_be)
-            known = (call.target, home, *self._asked_too(call, seen, charges, at=at))
-            answered = next((target for target in known if _is(charges[-1], target)), None)
-            if answered is not None and answered != call.target:
-                self._note(journey, seen, would_be, answered, at)
-        return untouched, not alike
-
-    def _saving(self, home: Target, untouched: Usage, charges: Sequence[Charge]) -> float:
-        """What the charges come to less than the call would have at home; 0 where a price is not known."""
-        at = charges[-1].at
-        found = [self._cost(charge) for charge in (Charge(home.provider, home.model, untouched, at), *charges)]
-        known = [amount for amount in found if amount is not None]
-        return float(2 * known[0] - sum(known)) if len(known) == len(found) else 0.0
-
-    def _cost(self, charge: Charge) -> PicoUSD | None:
-        price = self._prices(charge.provider, charge.model, charge.at)
-        return None if price is None else cost(charge.usage, price, at=charge.at)
-
-    def _asked_too(self, call: Call, seen: Foreseen, charges: Sequence[Charge], *, at: float) -> list[Target]:
-        """The further targets that were charged for the prompt: those of a cascade, and of a fallback."""
-        named: list[Target] = [*call.facts.get("fallbacks", ())]
-        if call.rungs is not None:
-            named += [*call.rungs.strong, *((call.rungs.peer,) if call.rungs.peer is not None else ())]
-        found = [t for t in dict.fromkeys(named) if t != call.target and any(_is(charge, t) for charge in charges)]
-        for target in found:
-            self.actual.sent((target.provider, target.model, account_of(call)), self.rules(target), seen.chain, at)
-        return found
+        return None if seen is None else self.routes.cost(call, seen, target, at=at, output_tokens=output_tokens)
 
     # --- learning ---------------------------------------------------------------------------------------------
 
@@ -514,10 +410,6 @@ _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
-
-
-def _is(charge: Charge, target: Target) -> bool:
-    return (charge.provider, charge.model) == (target.provider, target.model)
 
 
 def _is_beside(edits: Sequence[Edit]) -> bool:

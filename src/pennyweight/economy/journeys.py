@@ -93,17 +93,17 @@ class Journeys:
 
 
 def is_open(chain: Chain) -> bool:
-    """Whether the prompt ends inside a tool loop: in a tool's result, or in a turn of the model that is not over."""
-    last = chain[-1]
-    if last.kind != "message":
-        return False
-    if last.tool or last.role in ("assistant", "model") or (not last.role and last.index):
-        return True  # a later item of Responses without a role is a call, or reasoning
-    for segment in reversed(chain):  # of Messages: a text that stands behind results in one message
-        if segment.kind != "message" or segment.index != last.index:
+    """Whether the prompt ends inside a tool loop: in a turn of the model that is not over, or in what was said since
+    its last turn there is a tool's result. Clients put notes of their own, as a user's words, behind results."""
+    for segment in reversed(chain):
+        if segment.kind != "message":
             return False
         if segment.tool:
             return True
+        if segment.role in ("assistant", "model"):
+            return segment is chain[-1]
+        if not segment.role and segment.index:  # a later item of Responses without a role is a call, or reasoning
+            return segment is chain[-1]
     return False
 
 

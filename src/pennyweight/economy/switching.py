@@ -3,8 +3,8 @@
 Two questions. Does it pay: as far as can be foreseen, with the cache that each model has of it? And may it be done:
 is all that it could cost covered, whatever follows? A switch leaves the reference's cache to lapse, and the next hard
 turn writes there anew what it would have read. So a conversation goes away from its reference only if that is covered
-by what routing has saved in its session and what this call saves surely, its answer left out. Then a session costs at
-no time more than it would have at its reference alone.
+by what routing has saved in its session and what this call saves surely, be its answer ever so short. Then a session
+costs at no time more than it would have at its reference alone.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ import re
 import msgspec
 
 from ..habits import LATER_S
-from ..request import Request, Usage, Wire
+from ..prefix import items
+from ..request import DELETE, Edit, Request, Usage, Wire
 from ..warmth import Forecast
 from .foreseen import Elsewhere, Foreseen, Rates, Worth
 from .journeys import Journey
 from .pricing import cost_ahead, cost_now, growth_tokens
+from .stakes import takes_mark
 
 __all__ = [
+    "apart",
     "binds",
     "elsewhere",
     "foreseen_saving",
     "lapses_s",
+    "missing_mark",
     "owed",
     "same_state",
     "same_tokens",
@@ -35,7 +39,8 @@ __all__ = [
 
 _USUAL_OUTPUT_TOKENS = 400.0
 _RETURNS = 0.5  # of switches: what is done elsewhere is read by the reference later on
-_OFF = 1.02  # forecasts of tokens are off by so much: what could be lost counts for more
+_LONG_S = 12 * 3_600.0
+_SHORTEST_TOKENS = 10.0  # of an answer: a call of a tool, a sentence
 
 
 def switch(seen: Foreseen, there: Foreseen, output_tokens: float) -> Worth:
@@ -56,19 +61,22 @@ def switch_refused(seen: Foreseen, there: Foreseen, would_be: Forecast, journey:
     """Why the call must not be made there; "": whatever follows, its session will not cost more for it."""
     assert seen.rates is not None
     saved = journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0
-    surely = cost_now(would_be, seen.rates) - _OFF * _now(there)
-    if saved + surely < _OFF * owed(would_be, seen.rules.kind, seen.rates):
+    answer = _SHORTEST_TOKENS * (_answer(seen.rates, would_be) - _answer(there.rates, there.forecast))
+    surely = cost_now(would_be, seen.rates) - _now(there) + answer
+    if saved + surely < owed(would_be, seen.forecast, seen.rules.kind, seen.rates):
         return "what has been saved in this session does not cover what the way back may cost"
     return ""
 
 
-def owed(would_be: Forecast, kind: str, rates: Rates | None) -> float:
+def owed(would_be: Forecast, there: Forecast, kind: str, rates: Rates | None) -> float:
     """What it could cost, in pico-dollars, to go on at the reference after a call that it was not sent: to write again
-    all that it would have in its cache after that."""
+    all that it would have in its cache after that. there: what it has of the prompt, which lapses before the other
+    would, unless it is kept for a day: then it counts."""
     if rates is None:
         return 0.0
     _, read, write = _cache_rates(kind, would_be, rates)
-    return would_be.lasting_tokens * max(write - read, 0.0)
+    kept = there.read_tokens if there.ttl_s >= _LONG_S else 0.0
+    return max(would_be.lasting_tokens - kept, 0.0) * max(write - read, 0.0)
 
 
 def lapses_s(reference: Elsewhere | Foreseen, would_be: Forecast) -> float:
@@ -92,6 +100,27 @@ def same_state(seen: Foreseen, would_be: Forecast) -> bool:
     sent = seen.forecast
     alike = sent.known_to == would_be.known_to and abs(sent.idle_s - would_be.idle_s) < 1.0
     return seen.reference is None and alike
+
+
+def missing_mark(request: Request, seen: Foreseen, would_be: Forecast) -> tuple[Edit, ...]:
+    """The breakpoint at which this prompt would have been read, had its conversation stayed at its reference. Writing
+    there costs nothing, since all of the prompt is written anyway; a later prompt that parts from this one behind it
+    finds it, as it would have."""
+    place, marks = would_be.known_to - 1, seen.chain.marks
+    if seen.rules.kind != "explicit" or would_be.warm < 0.5 or place < seen.forecast.known_to:
+        return ()
+    if place in marks or len(marks) >= seen.rules.max_marks or not takes_mark(seen.chain[place]):
+        return ()
+    segment = seen.chain[place]
+    if segment.kind != "message" or segment.tokens == 0:
+        return ()
+    ttl = next((seen.chain[mark].mark for mark in marks if mark > place), "5m")  # longer ones come first
+    control = {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
+    content = msgspec.json.decode(items(request)[segment.index]).get("content")
+    path = ("messages", segment.index, "content")
+    if isinstance(content, str):
+        return (Edit(path, [{"type": "text", "text": content, "cache_control": control}]),)
+    return (Edit((*path, segment.part, "cache_control"), control),)
 
 
 def elsewhere(usage: Usage, seen: Foreseen, would_be: Forecast, *, alike: bool) -> Usage:
@@ -131,23 +160,41 @@ def _tokenizer(model: str) -> str:
     """The tokenizer of a model by its name; "": not known. OpenAI: the tables of tiktoken's model.py; Anthropic says
     that Opus 4.7 was the first with a new one."""
     name = model.lower().rpartition("/")[2]
+    if name.startswith("claude"):
+        version = _VERSION.search(name)
+        return "claude 4.7" if version and (int(version[1]), int(version[2] or 0)) >= (4, 7) else "claude"
     return next((tokenizer for pattern, tokenizer in _TOKENIZERS if pattern.search(name)), "")
 
 
+_VERSION = re.compile(r"-(\d)(?:[-.](\d)(?!\d))?(?!\d)")
 _TOKENIZERS = (
-    (re.compile(r"claude.*(?:4[-.][7-9](?!\d)|-[5-9](?!\d)(?![-.]?\d{2}))"), "claude from opus 4.7"),
-    (re.compile(r"claude"), "claude"),
     (re.compile(r"^(?:chat)?gpt-(?:4o|4\.1|4\.5|5)|^o[134](?:-|$)"), "o200k"),
     (re.compile(r"^gpt-(?:4|3\.5)(?:-|$)"), "cl100k"),
 )
 
 
 def binds(request: Request) -> bool:
-    """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads."""
-    if request.wire is Wire.ANTHROPIC_MESSAGES:
-        thinking = request.envelope.thinking
-        return thinking is not None and b'"disabled"' not in bytes(thinking) and bytes(thinking) != b"null"
-    return request.wire is Wire.OPENAI_RESPONSES and b'"reasoning.encrypted_content"' in request.raw
+    """Whether the answer will hold signed reasoning, which its conversation carries along and no other model reads; of
+    Messages that is not so once `apart` has been done."""
+    asked = request.envelope.include
+    return request.wire is Wire.OPENAI_RESPONSES and isinstance(asked, list) and "reasoning.encrypted_content" in asked
+
+
+def apart(request: Request) -> tuple[Edit, ...]:
+    """What has to change for another model than the caller set its request up for: no thinking that only it could
+    read again, so that the conversation can come back; and no effort or clearing of thoughts, which go with it and
+    which not every model of that protocol takes."""
+    if request.wire is not Wire.ANTHROPIC_MESSAGES:
+        return ()
+    envelope = request.envelope
+    found = []
+    if envelope.thinking is not None and b'"disabled"' not in bytes(envelope.thinking):
+        found.append(Edit(("thinking",), DELETE))
+        if b'"clear_thinking' in request.raw:
+            found.append(Edit(("context_management",), DELETE))
+    if b'"output_config"' in request.raw and "effort" in (request.body.get("output_config") or {}):
+        found.append(Edit(("output_config", "effort"), DELETE))
+    return tuple(found)
 
 
 def _now(there: Foreseen) -> float:

@@ -23,6 +23,7 @@ from ..ledger.reading import receipt
 from ..ledger.report import Query, Summary, summary
 from ..money import format_usd
 from .advice_pages import AdvicePages
+from .budget_pages import BudgetPages
 from .cache_pages import CachePages
 from .clawrouter_pages import ClawRouterPages
 from .dashboard.routes import Dashboard
@@ -56,6 +57,7 @@ class Pages:
         self._clawrouter = ClawRouterPages(app, gate, lists)
         self._experiments = ExperimentPages(app, gate)
         self._caches = CachePages(app, gate)
+        self._budgets = BudgetPages(app, gate)
         self._doctor = DoctorPages(app, gate)
         self._tools = ToolPages(app, gate)
         self._lanes = LanePages(app, gate)
@@ -71,16 +73,9 @@ class Pages:
         }
 
     def find(self, request: HttpRequest) -> Page | None:
-        if (page := self._experiments.find(request)) is not None:
-            return page
-        if (page := self._tools.find(request)) is not None:
-            return page
-        if (page := self._lanes.find(request)) is not None:
-            return page
-        if (page := self._caches.find(request)) is not None:
-            return page
-        if (page := self._selection.find(request)) is not None:
-            return page
+        for pages in (self._experiments, self._tools, self._lanes, self._caches, self._selection, self._budgets):
+            if (page := pages.find(request)) is not None:
+                return page
         if request.path.startswith("/pennyweight/doctor"):
             return self._doctor.find(request)
         if request.method not in ("GET", "HEAD"):
@@ -120,6 +115,7 @@ class Pages:
             "pennyweight_receipts_lost": counters.lost,
             "pennyweight_receipts_delayed": counters.delayed,
             **_forecasts(self._app),
+            **_lanes(self._app),
         }
         text = self._metrics.text(gauges, self._app.kv.stats()).encode()
         return HttpResponse(200, (("content-type", "text/plain; version=0.0.4; charset=utf-8"),), text)
@@ -190,6 +186,14 @@ def _forecasts(app: App) -> dict[str, float]:
         "pennyweight_cache_forecast_error_share": sum(one.error_tokens for one in every) / max(tokens, 1.0),
         "pennyweight_cache_forecast_brier": sum(one.brier_sum for one in every) / max(predictions, 1),
     }
+
+
+def _lanes(app: App) -> dict[str, float]:
+    """How many callers wait for a batch, and how many batches are on their way; nothing where there are none."""
+    if app.lanes.batches is None:
+        return {}
+    callers, batches = app.lanes.batches.waiting
+    return {"pennyweight_lane_callers_waiting": callers, "pennyweight_lane_batches": batches}
 
 
 def _usd(pico: int | None) -> str | None:

@@ -76,6 +76,7 @@ class LaneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: float = 10.0  # until the first look at a batch; each later one waits half as long again,
     most_poll_s: float = 300.0  # and no longer than this
     keep_s: float = 86_400.0  # for which an answer is kept that nobody has fetched
+    delete: bool = True  # files and batches at the provider, once their results are stored here
     webhooks: dict[str, str] = {}
     embed: tuple[str, ...] = ()  # providers to which embeddings of several callers go in one call
     together: tuple[str, ...] = ()  # providers to which calls are let go at the same moment

@@ -128,6 +128,7 @@ class Deferred(msgspec.Struct, frozen=True):
     path: str
     query: str
     operation: Operation
+    target: Target
     headers: Headers
     body: bytes
     optimize: Optimize

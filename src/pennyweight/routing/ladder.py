@@ -1,10 +1,26 @@
-"""Which targets one call may be billed at: what a budget reserves for it."""
+"""Where a call of a cascade may go, and what came of its first target's answer."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
+
 from ..call import Call, Target
 
-__all__ = ["climb", "ladder"]
+__all__ = ["JUDGED", "Judged", "climb", "ladder"]
+
+JUDGED = "judged"
+"""The key of `Call.facts` under which a cascade leaves what it found of its first target's answer: a `Judged`."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Whether the answer of `target` was good, as far as a cascade can tell. source: "agreement" of a second model or
+    of the strongest one, "validity" as verifiers see it. An answer that a peer contradicts is not judged."""
+
+    target: Target
+    good: bool
+    source: Literal["agreement", "validity"]
 
 
 def climb(call: Call) -> tuple[Target, ...]:

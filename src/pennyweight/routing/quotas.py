@@ -2,12 +2,14 @@
 the provider says when it refuses.
 
 In memory, for the lookout, which may not wait; whoever asks a target keeps the counts where replicas and a restart find
-them (see `pennyweight.backends.quotas`). Minutes are a bucket that fills evenly, days are counted.
+them (see `pennyweight.backends.quotas`). A minute is any sixty seconds: a bucket that fills evenly would let twice as
+many through in one.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -33,8 +35,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class _Left(msgspec.Struct):
-    minute: float  # requests in the bucket
-    filled_at: float  # monotonic seconds
+    minute: deque[float] = msgspec.field(default_factory=deque)  # when the last requests were made, monotonic seconds
     day: int = -1
     spent: int = 0  # on that day
     shut_until: float = 0.0  # monotonic seconds, as the provider said
@@ -93,10 +94,10 @@ class Quotas:
         state = self._left.get(where)
         if quota is None:
             return 0 if state is not None and at < state.shut_until else None
-        state = self._state(where, quota, now, at)
+        state = self._state(where, now, at)
         if at < state.shut_until:
             return 0
-        found = [int(state.minute + 1e-9)] if quota.per_minute is not None else []
+        found = [quota.per_minute - len(state.minute)] if quota.per_minute is not None else []
         if quota.per_day is not None:
             found.append(quota.per_day - state.spent)
         return max(min(found), 0) if found else None
@@ -104,10 +105,10 @@ class Quotas:
     def opens_in_s(self, where: Where, *, now: float, at: float) -> float:
         """Seconds until there is a request again; 0 where there is one."""
         quota = self.limits.get(where, Quota())
-        state = self._state(where, quota, now, at)
+        state = self._state(where, now, at)
         waits = [state.shut_until - at]
-        if quota.per_minute is not None and state.minute < 1.0:
-            waits.append((1.0 - state.minute) * _MINUTE_S / quota.per_minute)
+        if quota.per_minute is not None and len(state.minute) >= quota.per_minute:
+            waits.append(state.minute[len(state.minute) - quota.per_minute] + _MINUTE_S - at)
         if quota.per_day is not None and state.spent >= quota.per_day:
             waits.append((state.day + 1) * DAY_S - now)
         return max(*waits, 0.0)
@@ -119,8 +120,9 @@ class Quotas:
             return self.left(where, now=now, at=at) is None
         if self.left(where, now=now, at=at) == 0:
             return False
-        state = self._state(where, quota, now, at)
-        state.minute -= 1.0
+        state = self._state(where, now, at)
+        if quota.per_minute is not None:
+            state.minute.append(at)
         state.spent += 1
         return True
 
@@ -135,27 +137,25 @@ class Quotas:
         quota = self.limits.get(where)
         if quota is None:
             return
-        state = self._state(where, quota, now, at)
-        state.minute = max(state.minute - minute, 0.0)
+        state = self._state(where, now, at)
+        if quota.per_minute is not None:
+            state.minute.extend([at] * min(minute, quota.per_minute))
         state.spent = max(state.spent, spent)
 
     def refused(self, where: Where, *, retry_after_s: float, at: float) -> None:
         """The provider said that it takes no more for so long."""
         state = self._left.get(where)
         if state is None:
-            quota = self.limits.get(where, Quota())
-            state = self._left[where] = _Left(float(quota.per_minute or 0), at)
+            state = self._left[where] = _Left()
         state.shut_until = max(state.shut_until, at + retry_after_s)
 
-    def _state(self, where: Where, quota: Quota, now: float, at: float) -> _Left:
-        """As it is now: the bucket filled, a new day begun."""
-        most = float(quota.per_minute or 0)
+    def _state(self, where: Where, now: float, at: float) -> _Left:
+        """As it is now: what is more than a minute ago forgotten, a new day begun."""
         state = self._left.get(where)
         if state is None:
-            state = self._left[where] = _Left(most, at)
-        passed_s = max(at - state.filled_at, 0.0)
-        state.minute = min(state.minute + passed_s * most / _MINUTE_S, most)
-        state.filled_at = at
+            state = self._left[where] = _Left()
+        while state.minute and state.minute[0] <= at - _MINUTE_S:
+            state.minute.popleft()
         if (day := day_of(now)) > state.day:
             state.day, state.spent = day, 0
         return state

@@ -23,7 +23,7 @@ from .http import Exchange, LoopbackServer
 __all__ = ["BatchProvider", "Job"]
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
-_MODES = ("ok", "refuse", "fault", "expire", "drop")
+_MODES = ("ok", "refuse", "fault", "expire", "drop", "garbage")
 
 
 class Job(msgspec.Struct):
@@ -45,9 +45,9 @@ class Job(msgspec.Struct):
 class BatchProvider:
     """`async with BatchProvider() as provider`: root in `provider.url`.
 
-    takes_s: from the creation of a batch to its end. A request whose text has "[refuse]", "[fault]", "[expire]" or
-    "[drop]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next creation
-    happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
+    takes_s: from the creation of a batch to its end. A request whose text has "[refuse]", "[fault]", "[expire]",
+    "[drop]" or "[garbage]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next
+    creation happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
     """
 
     def __init__(self, *, takes_s: float = 0.2, port: int = 0, now: Callable[[], float] = time.time) -> None:
@@ -100,6 +100,11 @@ class BatchProvider:
     async def _openai(self, exchange: Exchange, path: str) -> None:
         if exchange.method == "POST" and path == "/files":
             return await self._upload(exchange)
+        if exchange.method == "DELETE" and path.startswith("/files/"):
+            name = path.removeprefix("/files/")
+            gone = self.files.pop(name, None) is not None
+            told = {"id": name, "object": "file", "deleted": gone}
+            return await exchange.send(200 if gone else 404, msgspec.json.encode(told), headers=_JSON)
         if found := re.fullmatch(r"/files/([^/]+)/content", path):
             content = self.files.get(found[1])
             if content is None:
@@ -166,6 +171,12 @@ class BatchProvider:
         if known is None or known.kind != ANTHROPIC:
             return await self._error(exchange, 404, "Message batch not found.", anthropic=True)
         job = known
+        if exchange.method == "DELETE":
+            if job.state == "running":
+                return await self._error(exchange, 400, "The batch has not ended.", anthropic=True)
+            self.files.pop(f"{job.id}-results", None)
+            told = {"id": job.id, "type": "message_batch_deleted"}
+            return await exchange.send(200, msgspec.json.encode(told), headers=_JSON)
         if verb == "results":
             if job.state == "running":
                 return await self._error(exchange, 404, "Batch has no available results.", anthropic=True)
@@ -243,8 +254,11 @@ class BatchProvider:
                 continue
             if mode == "ok":
                 self.billed.append(("batch", text, _tokens(one["body"])))
-            line = self._line(job, one, mode)
-            (answers if mode == "ok" or job.kind == ANTHROPIC else faults).append(line)
+            line = self._line(job, one, "ok" if mode == "garbage" else mode)
+            if mode == "garbage":  # an answer that is none, which all the same was made
+                self.billed.append(("batch", text, 0))
+                (line["result"] if job.kind == ANTHROPIC else line["response"]).update(_GARBAGE[job.kind])
+            (answers if mode in ("ok", "garbage") or job.kind == ANTHROPIC else faults).append(line)
         answers.reverse()  # in no order that anybody may rely on
         if job.kind == ANTHROPIC:
             self.files[f"{job.id}-results"] = _jsonl(answers)
@@ -301,7 +315,7 @@ class BatchProvider:
         if job.state == "running":
             counts["processing"] = len(job.requests)
         else:
-            lines = self.files[f"{job.id}-results"].splitlines()
+            lines = self.files.get(f"{job.id}-results", b"").splitlines()
             for line in lines:
                 counts[msgspec.json.decode(line)["result"]["type"]] += 1
         return {
@@ -318,6 +332,7 @@ class BatchProvider:
         }
 
 
+_GARBAGE: dict[str, dict[str, Any]] = {OPENAI: {"body": "oops"}, ANTHROPIC: {"message": ["oops"]}}
 _JSON = {"content-type": "application/json"}
 _JSONL = {"content-type": "application/x-jsonl"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

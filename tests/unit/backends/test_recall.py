@@ -23,8 +23,9 @@ from tests.unit.backends.recall_house import (
     told,
 )
 
-from pennyweight.backends.budget import Budgeted, Budgets
 from pennyweight.backends.budget.amounts import Bounds
+from pennyweight.backends.budget.budgeted import Budgeted
+from pennyweight.backends.budget.budgets import Budgets
 from pennyweight.backends.budget.limits import Lines
 from pennyweight.backends.fallback import Fallback
 from pennyweight.backends.recall import GONE, UNNAMED, UNREAD, Recall

@@ -31,13 +31,14 @@ def test_only_what_has_a_quota_is_counted() -> None:
     assert found.take(("p", "free"), now=NOON, at=0)
 
 
-def test_a_minute_fills_evenly() -> None:
-    found = quotas(per_minute=6)
-    assert [found.take(WHERE, now=NOON, at=0) for _ in range(7)] == [True] * 6 + [False]
-    assert found.opens_in_s(WHERE, now=NOON, at=0) == pytest.approx(10)
-    assert not found.take(WHERE, now=NOON, at=9)
-    assert found.take(WHERE, now=NOON, at=10.001)
-    assert found.left(WHERE, now=NOON, at=1_000) == 6
+def test_no_minute_has_more_than_its_quota() -> None:
+    found = quotas(per_minute=3)
+    assert [found.take(WHERE, now=NOON, at=at) for at in (0, 30, 50, 55)] == [True, True, True, False]
+    assert found.opens_in_s(WHERE, now=NOON, at=55) == pytest.approx(5)
+    assert found.take(WHERE, now=NOON, at=60)
+    assert not found.take(WHERE, now=NOON, at=89)
+    assert found.take(WHERE, now=NOON, at=90)
+    assert found.left(WHERE, now=NOON, at=1_000) == 3
 
 
 def test_a_day_ends_at_midnight_utc() -> None:
@@ -91,7 +92,7 @@ def test_counts_outlast_a_restart() -> None:
     asyncio.run(restore(again, first.kv, first.clock))
     now, at = first.clock.now(), first.clock.monotonic()
     assert again.left(WHERE, now=now, at=at) == 1
-    assert again._left[WHERE].minute == 6
+    assert len(again._left[WHERE].minute) == 4
     first.clock.advance(DAY_S)
     fresh = quotas(per_minute=10, per_day=5)
     asyncio.run(restore(fresh, first.kv, first.clock))
@@ -133,7 +134,18 @@ def test_a_429_teaches() -> None:
     assert house.ask() == 429
     now, at = house.clock.now(), house.clock.monotonic()
     assert house.quotas.left(WHERE, now=now, at=at) == 0
-    assert house.quotas.left(WHERE, now=now, at=at + 21) == 60
+    assert house.quotas.left(WHERE, now=now, at=at + 21) == 59
+
+
+def test_a_429_without_retry_after_may_tell_when_the_day_ends() -> None:
+    clock = FakeClock()
+    reset = str(int((clock.now() + 3_600) * 1000))
+    house = House(quotas(per_day=60), Script(429, (("x-ratelimit-reset", reset),), b"{}"))
+    house.clock = clock
+    house.metered = Metered(house.upstream, house.quotas, house.kv, clock)
+    house.ask()
+    assert house.quotas.left(WHERE, now=clock.now(), at=clock.monotonic() + 3_500) == 0
+    assert house.quotas.left(WHERE, now=clock.now(), at=clock.monotonic() + 3_700) == 59
 
 
 def test_a_pattern_is_one_quota_for_all_that_fit_it() -> None:

@@ -21,12 +21,12 @@ from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Done, Operation, Reply
+from ...request import Charge, Done, Operation, Reply, Usage
 from .amounts import Bounds, tokens
 from .limits import Limit, Line, Lines, key_parts
 from .settings import BudgetRule
 from .windows import window
-from .words import header, refusal
+from .words import header, plain, refusal
 
 __all__ = ["Budgets", "Event", "Hold", "State"]
 
@@ -82,10 +82,11 @@ class Hold:
 
 
 class _Told(msgspec.Struct):
-    """What a call's budgets were when it was last looked."""
+    """What a call's budgets were when it was last looked, and what else its caller should know."""
 
     lines: dict[str, tuple[Line, Counter]]
     own: dict[str, int]  # by budget: what the call itself came to, retries and rungs included
+    warnings: list[str] = []
 
 
 class Budgets:
@@ -93,7 +94,8 @@ class Budgets:
 
     bounds(call): what it can come to. cost(charge): what one bill came to, None without a price. count(call, reply):
     the charges of an answer whose usage nobody told, by its texts. price(charge): the price in force. event: told what
-    people should know.
+    people should know. finish_loop: calls that a session may still make which is in_loop when its budget is spent.
+    store_s: how long a call waits for the store, before it is refused.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Budgets:
         event: Callable[[Event], None] = lambda _event: None,
         finish_loop: int = 0,
         in_loop: Callable[[Call], bool] = lambda _call: False,
+        store_s: float = 10.0,
     ) -> None:
         self._counters = counters
         self._clock = clock
@@ -120,6 +123,7 @@ class Budgets:
         self._event = event
         self._finish_loop = finish_loop
         self._in_loop = in_loop
+        self._store_s = store_s
         self._seen: OrderedDict[str, tuple[Line, Counter]] = OrderedDict()
         self._levels: OrderedDict[str, int] = OrderedDict()
         self._settling: set[asyncio.Task[None]] = set()
@@ -164,10 +168,12 @@ class Budgets:
             return 0  # a plan is not billed in dollars
         usd = bounds.worst_usd if worst else bounds.least_usd
         if usd is None:
+            what = f"{call.target.provider}/{call.target.model}"
+            if call.request.operation is Operation.OTHER:
+                what = f"what is asked at {call.request.path[:100]}"
             raise BadRequest(
-                f"{_named(limit, call)} has a limit in dollars, and {call.target.provider}/{call.target.model} has no "
-                "known price, so the limit cannot be kept. Add its price to pennyweight.toml or use a model with a "
-                "price."
+                f"{_named(limit, call)} has a limit in dollars, and {what} has no known price, so the limit cannot be "
+                "kept. Add its price to pennyweight.toml or use a model with a price."
             )
         return usd
 
@@ -194,13 +200,18 @@ class Budgets:
             wanted.append(Take(f"{_GRACE}\n-\n{identity.tenant}\n{identity.session}", 1, self._finish_loop))
         asked = asyncio.ensure_future(self._counters.take(wanted))
         try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
+            async with asyncio.timeout(self._store_s):
+                return await asyncio.shield(asked)
+        except (asyncio.CancelledError, TimeoutError) as error:
             asked.add_done_callback(lambda done: self._give_back(done, wanted))
+            if isinstance(error, TimeoutError):
+                raise StoreError(
+                    f"The store of budgets did not answer within {self._store_s:g} s. Try again."
+                ) from None
             raise
 
     def _give_back(self, done: asyncio.Future[Taken], wanted: Sequence[Take]) -> None:
-        """The caller left while the store was asked: nothing was sent, so nothing is held."""
+        """The caller left while the store was asked, or it took too long: nothing was sent, so nothing is held."""
         if not done.cancelled() and done.exception() is None and not done.result().refused:
             self._later(self._move([Move(take.key, take.amount, 0) for take in wanted]))
 
@@ -213,7 +224,17 @@ class Budgets:
         """Set right in the background what an answer has come to."""
         if not hold.settled:
             hold.settled = True
-            self._later(self._settle(hold, self._billed(hold, reply)))
+            charges = self._billed(hold, reply)
+            self._foresee(hold, charges)
+            self._later(self._settle(hold, charges))
+
+    def _foresee(self, hold: Hold, charges: Sequence[Charge] | None) -> None:
+        """What the counters will be once the store has heard of it: the next call's optimizers ask before that."""
+        for line, amount in zip(hold.lines, hold.amounts, strict=True):
+            known = self._seen.get(line.key)
+            if known is not None:
+                spent = known[1].spent + self._spent(line.limit, charges, hold)
+                self._seen[line.key] = line, Counter(spent, max(known[1].held - amount, 0))
 
     async def unsent(self, hold: Hold) -> None:
         """Nothing was billed: give all of it back."""
@@ -235,6 +256,13 @@ class Budgets:
             hold.settled = True
             await self._settle(hold, charges)
 
+    async def also(self, call: Call, charges: Sequence[Charge]) -> None:
+        """A bill that came after its call had ended, as of a batch that was late: nothing was held for it. Raises
+        StoreError."""
+        lines = self.lines(call)
+        nothing = Bounds(Usage(), Usage(), 0, 0)
+        await self.billed(Hold(call, lines, [0] * len(lines), nothing), charges)
+
     async def aclose(self) -> None:
         """Wait until every ended call is settled."""
         while self._settling:
@@ -254,6 +282,8 @@ class Budgets:
             if done.complete and not any(charge.usage.suspect for charge in done.charges):
                 return done.charges
             return _greater(done.charges, self._count(hold.call, reply))
+        if reply.ok and _in_background(hold.call):
+            return None  # it is worked on, and billed, after this answer
         if not reply.ok:
             return None if reply.status == _TIMED_OUT else ()  # somebody between us and the provider gave up waiting
         if self._shared(done):
@@ -297,8 +327,9 @@ class Budgets:
 
     async def _move(self, moves: Sequence[Move]) -> Sequence[Counter]:
         try:
-            return await self._counters.move(moves)
-        except StoreError as error:  # what is held stays: too much counted rather than too little
+            async with asyncio.timeout(self._store_s):
+                return await self._counters.move(moves)
+        except (StoreError, TimeoutError) as error:  # what is held stays: too much counted rather than too little
             log.warning("budget could not be settled", extra={"error": type(error).__name__})
             return ()
 
@@ -313,12 +344,21 @@ class Budgets:
         return any(counter.spent >= line.limit.amount * line.limit.rule.force for line, counter in self._known(call))
 
     def headers(self, call: Call) -> tuple[tuple[str, str], ...]:
-        """The tightest of the budgets that the call took from, for its answer; () where it took from none."""
+        """The tightest of the budgets that the call took from, for its answer, and warnings; () where there is none."""
         told: _Told | None = call.facts.get(SPENT)
-        if told is None or not told.lines:
+        if told is None:
             return ()
-        line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
-        return (("x-pennyweight-budget", header(line, counter)),)
+        texts = list(told.warnings)
+        if told.lines:
+            line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
+            texts.append(header(line, counter))
+        return tuple(("x-pennyweight-budget", text) for text in texts)
+
+    def warn(self, call: Call, event: Event, *, again: bool = False) -> None:
+        """Something else than a share of a budget that people should know. again: they have been told of it."""
+        self._told(call).warnings.append(plain(event.text))
+        if not again:
+            self._event(event)
 
     async def spent(self, tenant: str) -> PicoUSD:
         """What the virtual key of that name has spent today (UTC), calls under way not counted. Raises StoreError."""
@@ -327,17 +367,18 @@ class Budgets:
         return (await self._counters.read(line.key)).get(line.key, Counter()).spent
 
     async def states(self, *, tenant: str | None = None) -> list[State]:
-        """Counters of windows that have not ended, the fullest first. tenant: only its own. Raises StoreError."""
-        limits = {limit.id: limit for limit in self._lines.every()}
+        """Counters of the present windows, the fullest first, a thousand of each budget at most. tenant: only its own.
+        Raises StoreError."""
         found = []
-        for key, counter in (await self._counters.read("", limit=100_000)).items():
-            parts = key_parts(key)
-            limit = limits.get(parts[0]) if parts is not None else None
-            if parts is None or limit is None or (tenant is not None and parts[2] != tenant):
+        for limit in self._lines.every():
+            if limit.scope == "call":
                 continue
-            state = _state(limit, parts[1], parts[2], parts[3], counter, self._lines.amount(limit, parts[2]))
-            if state.ends is None or state.ends > self._clock.now():
-                found.append(state)
+            for key, counter in (await self._counters.read(self._lines.prefix(limit, self._clock.now()))).items():
+                parts = key_parts(key)
+                if parts is None or (tenant is not None and parts[2] != tenant):
+                    continue
+                amount = self._lines.amount(limit, parts[2])
+                found.append(_state(limit, parts[1], parts[2], parts[3], counter, amount))
         return sorted(found, key=lambda state: (-state.share, state.budget, state.tenant, state.subject))
 
     async def reset(self, budget: str, *, tenant: str | None = None, subject: str | None = None) -> int:
@@ -421,6 +462,14 @@ def _greater(told: Sequence[Charge], counted: Sequence[Charge]) -> Sequence[Char
         return sum(charge.usage.total_tokens for charge in charges)
 
     return counted if sizes(counted) > sizes(told) else told
+
+
+def _in_background(call: Call) -> bool:
+    """Whether the provider goes on with it after its answer: Responses with `background`, by callers' own wish."""
+    request = call.request
+    if request.operation is not Operation.GENERATE or b'"background"' not in request.raw:
+        return False
+    return request.body.get("background") is True
 
 
 def _by_plan(call: Call) -> bool:

@@ -118,6 +118,11 @@ class Lines:
         """All there may be counters of; a key's day with no amount, which each key has of its own."""
         return [*self.limits, *self._owned, self.day_of_a_key(1)]
 
+    def prefix(self, limit: Limit, at: float) -> str:
+        """What the keys of its counters begin with, of the window of that moment."""
+        when = self._window(limit, at)
+        return _APART.join((limit.id, "-" if when is None else str(int(when.begins)), ""))
+
     def amount(self, limit: Limit, tenant: str) -> int:
         """What that tenant may spend of it."""
         return (self._daily(tenant) or 1) if limit.id == DAILY else limit.amount

@@ -38,6 +38,8 @@ class SessionTypes:
         identity, request = call.identity, call.original
         if told := _NAMES.get((request.header(HEADER) or "").strip().lower()):
             return told
+        if request.header("x-openai-subagent"):
+            return "sub_agent"  # of that call alone: its helpers share the session of who called them
         if identity.agent and (ruled := self._by_rule(identity.agent)) is not None:
             return ruled
         place = identity.tenant, identity.session
@@ -50,10 +52,8 @@ class SessionTypes:
 
 
 def _told(call: Call) -> SessionType:
-    identity, request = call.identity, call.original
-    if request.header("x-openai-subagent"):
-        return "sub_agent"
-    name = f":{session_key(request) or identity.session}:".lower()
+    identity = call.identity
+    name = f":{session_key(call.original) or identity.session}:".lower()
     if ":subagent:" in name or ":sub_agent:" in name:
         return "sub_agent"
     if ":cron:" in name or identity.housekeeping == "heartbeat":

@@ -14,7 +14,7 @@ from ...counters import Counter
 from .amounts import TOKEN
 from .limits import DAILY, Limit, Line
 
-__all__ = ["amount", "header", "refusal", "safe_to_quote", "spent_of"]
+__all__ = ["amount", "header", "plain", "refusal", "safe_to_quote", "spent_of"]
 
 
 def refusal(line: Line, counter: Counter, *, now: float) -> str:
@@ -45,6 +45,17 @@ def header(line: Line, counter: Counter) -> str:
         "force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok"
     )
     text = f"{level}; {share}% of {amount(limit, limit.amount)} {_every(limit)}spent by {_whose(line)}"
+    return plain(text + _ADVICE.get(level, ""))
+
+
+_ADVICE = {
+    "warn": "; x-pennyweight-optimize: max would compress what is sent",
+    "force": "; tool results are compressed from now on",
+}
+
+
+def plain(text: str) -> str:
+    """As a header can carry it."""
     return _UNPRINTABLE.sub("?", text)[:300]
 
 

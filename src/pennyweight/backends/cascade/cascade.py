@@ -19,7 +19,8 @@ from ...protocols import Backend, Clock
 from ...request import Charge, Reply
 from ...routing.confidence.comparisons import Comparisons, NoComparisons
 from ...routing.confidence.decision import hopeless
-from ...routing.confidence.said import Asked, acts_at_provider, read_request
+from ...routing.confidence.features import Familiar
+from ...routing.confidence.said import read_request, unjudgeable
 from ...routing.ladder import climb
 from ...routing.settings import CascadeTable
 from .book import Book, kind_of
@@ -34,8 +35,10 @@ __all__ = ["Cascade"]
 class Cascade:
     """A Backend over `inner`, whose replies are all in the caller's protocol.
 
-    cost: what one bill came to. charges: what a reply that has ended was billed. uniform: a number drawn from [0, 1),
-    which decides the calls that ask all targets.
+    cost: what one bill came to. charges: what a reply that has ended was billed. tell: of a call that asked all
+    targets, whether the answer that the cascade would have given, and the strongest target's, are well formed (1.0,
+    else 0.0). familiar: how likely prompts are to a model on this machine. uniform: a number drawn from [0, 1), which
+    decides the calls that ask all targets.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Cascade:
         store: Comparisons | None = None,
         cost: Callable[[Charge], PicoUSD | None] = lambda _charge: 0,
         charges: Charges = lambda _call, reply: reply.done.charges if reply.done else (),
+        tell: Callable[[Call, float, float], None] = lambda _call, _new, _old: None,
+        familiar: Familiar = lambda _call: 0.0,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.inner = inner
@@ -55,6 +60,8 @@ class Cascade:
         self.book = Book(store or NoComparisons(), clock, self.settings)
         self.cost = cost
         self.charges = charges
+        self.tell = tell
+        self.familiar = familiar
         self._uniform = uniform
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
@@ -64,10 +71,9 @@ class Cascade:
         return self._cascade(call)
 
     async def _cascade(self, call: Call) -> Reply:
-        asked = read_request(call.request)
-        why_not = _why_not(call, asked)
+        why_not, asked = unjudgeable(call.request), read_request(call.request)
         if asked is None or why_not:
-            return await self._straight(call, why_not or "its answer could not be judged")
+            return await self._straight(call, why_not or "it is no request for an answer, or cannot be read")
         kind = kind_of(call, climb(call)[0])
         standing = await self.book.standing(kind)
         rule = self.settings
@@ -90,17 +96,6 @@ class Cascade:
         claimed = sum(s.saving for s in call.trail if s.verdict is Verdict.ACCEPTED and s.optimizer == "routing")
         lost = sum(self.cost(charge) or 0 for charge in dropped)
         return Step("escalated", Verdict.ACCEPTED, saving=-claimed - lost, why=why)
-
-
-def _why_not(call: Call, asked: Asked | None) -> str:
-    """Why no answer to this call could be judged; "" where it can."""
-    if asked is None:
-        return "it is no request for an answer, or cannot be read"
-    if b'"n"' in call.request.raw and call.request.body.get("n") not in (None, 1):
-        return "it asks for several answers"
-    if acts_at_provider(call.request):
-        return "its provider acts by itself, which is to be done once"
-    return ""
 
 
 def _peer(call: Call) -> Target | None:

@@ -11,11 +11,12 @@ import msgspec
 from ...call import CHARGED, Call, Step, Verdict
 from ...errors import PennyweightError, StreamCut
 from ...request import Charge, Done, Reply, Wire
+from ...routing.confidence.agreement import agree
 from ...routing.confidence.checks import complaints, early_complaint
 from ...routing.confidence.decision import Decision, Standing, decide
 from ...routing.confidence.entropy import Tokens
 from ...routing.confidence.said import Asked
-from ...routing.ladder import climb
+from ...routing.ladder import JUDGED, Judged, climb
 from ...wire import codec
 from ..fallback import ANSWERED
 from ..refusals import add_charges
@@ -67,6 +68,7 @@ class Climb:
         self._cheap, self._peer, self._tokens = hearings(outer, call)
         self._peer_task: asyncio.Task[None] | None = None
         self._spent: tuple[Charge, ...] = ()
+        self._agreed = False
         self._reply: Reply | None = None  # what the caller gets while it waits for more
 
     async def open(self) -> Reply:
@@ -108,16 +110,21 @@ class Climb:
         if cheap.failed or cheap.doubted or cheap.said is None:
             return Decision(False, f"{_name(cheap)}: {cheap.failed or cheap.doubted or 'no answer'}")
         found = complaints(cheap.said, self._asked)
+        if found:
+            self._call.facts[JUDGED] = Judged(self._call.target, False, "validity")
         if peer is not None and not found:
             if self._peer_task is None:
                 self._peer_task = asyncio.create_task(peer.hear())
             await asyncio.wait({self._peer_task}, timeout=rule.peer_wait_s)
         await stopped(self._peer_task)
+        theirs = peer.said if peer is not None and peer.whole else None
+        self._agreed = theirs is not None and agree(cheap.said, theirs, self._asked).same is True
         return decide(
             cheap.said,
             self._asked,
-            peer=peer.said if peer is not None and peer.whole else None,
+            peer=theirs,
             sure=self._tokens.sureness(),
+            familiar=self._outer.familiar(self._call),
             standing=self._standing,
             mode=rule.mode,
         )
@@ -140,6 +147,8 @@ class Climb:
         await self._drop_peer()
         reply = self._cheap.kept()
         self._call.facts[ANSWERED] = self._call.target
+        if self._agreed:
+            self._call.facts[JUDGED] = Judged(self._call.target, True, "agreement")
         lost = sum(self._outer.cost(charge) or 0 for charge in self._spent)
         why = f"kept {_name(self._cheap)}: {decision.why}"
         reply.notes.insert(0, Step("cascade", Verdict.ACCEPTED, saving=-lost, why=why))

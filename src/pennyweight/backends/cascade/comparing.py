@@ -20,10 +20,9 @@ from ...request import Charge, Done, Reply, get_header
 from ...routing.confidence.agreement import agree
 from ...routing.confidence.checks import complaints
 from ...routing.confidence.comparisons import Comparison, Kind
-from ...routing.confidence.decision import Standing
-from ...routing.confidence.features import features
+from ...routing.confidence.decision import Standing, decide
 from ...routing.confidence.said import Asked, read_answer
-from ...routing.ladder import climb
+from ...routing.ladder import JUDGED, Judged, climb
 from ...wire import codec
 from ..fallback import ANSWERED
 from ..refusals import add_charges
@@ -159,14 +158,22 @@ class Compared:
             strong = read_answer(inner.wire, body or b"")
         except ValueError:
             return
-        said = peer.said if peer is not None and peer.whole else None
-        comparison = Comparison(
-            at=self._outer.clock.now(),
-            kind=self._kind,
-            features=features(cheap.said, self._asked, peer=said, sure=self._tokens.sureness()),
-            keepable=not complaints(cheap.said, self._asked),
-            same=agree(cheap.said, strong, self._asked).same is True,
+        theirs = peer.said if peer is not None and peer.whole else None
+        decision = decide(
+            cheap.said,
+            self._asked,
+            peer=theirs,
+            sure=self._tokens.sureness(),
+            familiar=self._outer.familiar(self._call),
+            standing=self._standing,
+            mode=self._outer.settings.mode,
         )
+        keepable = not complaints(cheap.said, self._asked)
+        same = agree(cheap.said, strong, self._asked).same is True
+        self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")
+        old = not complaints(strong, self._asked)
+        self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
+        comparison = Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
         try:
             await self._outer.book.add(comparison)
         except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer

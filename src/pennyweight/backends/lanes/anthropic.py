@@ -16,7 +16,7 @@ import msgspec
 
 from ...request import Headers
 from ...routing.batches import Batch, Group, Item
-from .api import Ask, Refused, Result, Seen, json_of, lines_of
+from .api import Ask, Refused, Result, Seen, json_of, read
 
 __all__ = ["AnthropicBatches"]
 
@@ -69,10 +69,14 @@ class AnthropicBatches:
         status, content = await ask("GET", f"{_PATH}/{remote}/results", headers=_headers(group))
         if not 200 <= status < 300:
             raise Refused(status, f"The results of a batch were refused with {status}.")
-        return dict(filter(None, map(_result, lines_of(content))))
+        return dict(filter(None, await read(content, _result)))
 
     async def cancel(self, ask: Ask, group: Group, remote: str) -> None:
         json_of(*await ask("POST", f"{_PATH}/{remote}/cancel", headers=_headers(group)), "Cancelling a batch")
+
+    async def delete(self, ask: Ask, batch: Batch, files: Sequence[str]) -> None:
+        answer = await ask("DELETE", f"{_PATH}/{batch.remote}", headers=_headers(batch.group))
+        json_of(*answer, "Deleting a batch")
 
 
 _PATH = "/v1/messages/batches"

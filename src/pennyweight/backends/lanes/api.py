@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -11,7 +12,9 @@ from ...errors import BackendError
 from ...request import Headers
 from ...routing.batches import Batch, Group, Item
 
-__all__ = ["Api", "Ask", "Refused", "Result", "Seen", "json_of", "lines_of"]
+__all__ = ["Api", "Ask", "Refused", "Result", "Seen", "json_of", "lines_of", "read"]
+
+T = TypeVar("T")
 
 
 class Ask(Protocol):
@@ -92,8 +95,21 @@ class Api(Protocol):
 
     async def cancel(self, ask: Ask, group: Group, remote: str) -> None: ...
 
+    async def delete(self, ask: Ask, batch: Batch, files: Sequence[str]) -> None:
+        """Take what the provider keeps of an ended batch away: requests and answers."""
+        ...
 
-Choose = Callable[[Group], Api]
+
+async def read(content: bytes, result: Callable[[dict[str, msgspec.Raw]], T]) -> list[T]:
+    """What `result` makes of each line; of a long file in a thread, as it would hold up everybody else."""
+
+    def work() -> list[T]:
+        return [result(line) for line in lines_of(content)]
+
+    return work() if len(content) < _LONG_BYTES else await asyncio.to_thread(work)
+
+
+_LONG_BYTES = 1 << 18
 
 
 def json_of(status: int, content: bytes, what: str) -> dict[str, Any]:

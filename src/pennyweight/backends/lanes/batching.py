@@ -12,23 +12,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from ...call import Call, Identity, Outcome, Step, Target, Verdict
-from ...errors import BadRequest, StoreError
-from ...flow import Flow, Ready
-from ...money import BATCH, PicoUSD
+from ...errors import StoreError
+from ...money import PicoUSD
 from ...protocols import Backend, Clock
-from ...request import DELETE, Charge, Done, Edit, Headers, Operation, Reply, Request, Usage, Wire
+from ...request import Charge, Headers, Operation, Reply, Request, Wire
 from ...routing.background import Background, LaneSettings
 from ...routing.batches import Batch, Group, Item, Shelf, recall, record
-from ...wire import codec
-from ...wire.sameness import origin, semantic_headers
 from ..upstream import ONCE
+from .answering import NAME, answered, ended, placed, share_of
 from .anthropic import AnthropicBatches
 from .api import Api, Ask, Result
 from .carrying import Carrying, Pace
@@ -39,13 +36,11 @@ __all__ = ["NAME", "BatchLane"]
 
 log = logging.getLogger(__name__)
 
-NAME = "lanes"
-
 
 class BatchLane:
-    """decide: which calls can wait, and until when. cost: of one bill, None without a price. cheap_now(call): what the
-    call costs when it is asked at once, as far as that is foreseen, and as a batch; None where nobody knows.
-    submit: takes the outcomes of calls that were billed after their callers had gone.
+    """decide: which calls can wait, and until when. cost: of one bill, None without a price. submit: takes the outcomes
+    of calls that were billed after their callers had gone; bill: counts those in budgets whose callers were answered
+    otherwise. foreseen(call): what it costs when it is asked at once, and as a batch; None where nobody knows.
     """
 
     def __init__(
@@ -58,6 +53,7 @@ class BatchLane:
         decide: Callable[[Call], Background | None],
         cost: Callable[[Charge], PicoUSD | None],
         submit: Callable[[Outcome], None],
+        bill: Callable[[Call, Sequence[Charge]], Coroutine[Any, Any, None]] | None = None,
         foreseen: Callable[[Call], tuple[PicoUSD, PicoUSD] | None] = lambda _call: None,
         pace: Pace | None = None,
     ) -> None:
@@ -68,6 +64,7 @@ class BatchLane:
         self._decide = decide
         self._cost = cost
         self._submit = submit
+        self._bill = bill
         self._foreseen = foreseen
         self._pace = pace or Pace(settings.poll_s, settings.most_poll_s, quiet_s=2 * settings.poll_s)
         self._items: dict[str, Item] = {}
@@ -89,7 +86,7 @@ class BatchLane:
         if call.target.provider not in self._settings.batch or call.credential is not None or call.optimize == "off":
             return self._inner.open(call)
         found = self._decide(call) or self._begun_before(call)
-        place = _place(call) if found is not None else None
+        place = placed(call) if found is not None else None
         if found is None or place is None:
             return self._inner.open(call)
         return self._considered(call, found, *place)
@@ -101,7 +98,7 @@ class BatchLane:
 
     async def _considered(self, call: Call, found: Background, group: Group, body: bytes) -> Reply:
         await self.start()
-        share = _share(call, body)
+        share = share_of(call, body)
         item = self._adopted(call, share, found)
         if item is None:
             refused = self._refused(call, found, group, body)
@@ -115,28 +112,37 @@ class BatchLane:
             await self._shelf.keep(items=(item,))
             if item.state == "queued" and not item.batch:
                 self._gather(item)
-            elif item.state != "sent":
+            elif item.state != "sent" and not waiter.done():
                 waiter.set_result(None)
             left_s = max(found.until - self._settings.margin_s - self._clock.now(), 0.0)
             await asyncio.wait((waiter,), timeout=left_s)
         except StoreError:
-            self._drop(item.id)
+            if item.batch:  # it is at the provider, and billed
+                self._left(item.id)
+            else:
+                self._drop(item.id)
             return await self._ordinary(call, "what waits cannot be stored", Verdict.FAILED)
         except BaseException:
             self._left(item.id)
             raise
         self._waiters.pop(item.id, None)
-        if not waiter.done():
+        item = self._items[item.id]
+        if item.state in ("queued", "sent"):
             self._late(item.id)
             return await self._ordinary(call, "the batch was not done near the deadline", Verdict.FAILED)
-        item = self._items[item.id]
         if item.state == "unserved":
             self._drop(item.id, stored=True)
             return await self._ordinary(call, f"the batch did not do it: {item.why}", Verdict.FAILED)
         self._handed[item.id] = self._clock.monotonic()
         self._items[item.id] = msgspec.structs.replace(item, until=0.0)  # another equal call is asked anew
         self._write(self._items[item.id])
-        return self._reply(call, item)
+        try:
+            return answered(call, item, self._clock.now(), self._cost)
+        except ValueError:
+            self._items[item.id] = msgspec.structs.replace(self._items[item.id], late=True)
+            self._tell(item.id)
+            self._write(self._items[item.id])
+            return await self._ordinary(call, "the batch's answer cannot be read", Verdict.FAILED)
 
     def _refused(self, call: Call, found: Background, group: Group, body: bytes) -> str:
         """Why this call does not go to a batch, "" if it does."""
@@ -151,41 +157,6 @@ class BatchLane:
         reply = await self._inner.open(call)
         reply.notes.append(Step(NAME, verdict, why=why))
         return reply
-
-    def _reply(self, call: Call, item: Item) -> Reply:
-        request = call.request
-        if item.state == "refused":
-            return Reply(item.status, _JSON, wire=request.wire, content=item.answer, done=Done(complete=False))
-        done = self._done(call, item)
-        if item.told:  # its bill was told when nobody waited
-            done = msgspec.structs.replace(done, charges=())
-        step = Step(NAME, Verdict.ACCEPTED, saving=self._saving(done.charges), why=f"by batch, as {item.why}")
-        if request.stream and request.operation is Operation.GENERATE:
-            wire = codec(request.wire)
-            asked = request.envelope.stream_options
-            usage_asked = asked is not None and b"true" in bytes(asked)
-            chunks = wire.unfold(item.answer, include_usage=usage_asked)
-            headers: Headers = (("content-type", wire.stream_type()), ("cache-control", "no-cache"))
-            reply = Reply(200, headers, wire=request.wire, chunks=Flow(Ready(chunks)), done=done)
-        else:
-            reply = Reply(200, _JSON, wire=request.wire, content=item.answer, done=done)
-        reply.notes.append(step)
-        return reply
-
-    def _done(self, call: Call, item: Item) -> Done:
-        done = codec(call.target.wire).read(item.answer)
-        usage = msgspec.structs.replace(done.usage or Usage(suspect="no usage in a batch's answer"), tier=BATCH)
-        charge = Charge(call.target.provider, call.target.model, usage, self._clock.now())
-        return Done(usage, done.finish_reason, (charge,), done.complete)
-
-    def _saving(self, charges: Sequence[Charge]) -> PicoUSD:
-        """What the same tokens cost when they are asked for at once, less what they cost as a batch."""
-        saved = 0
-        for charge in charges:
-            at_once = msgspec.structs.replace(charge, usage=msgspec.structs.replace(charge.usage, tier="standard"))
-            dear, cheap = self._cost(at_once), self._cost(charge)
-            saved += dear - cheap if dear is not None and cheap is not None else 0
-        return saved
 
     # --- who waits ------------------------------------------------------------------------------------------
 
@@ -254,7 +225,7 @@ class BatchLane:
         gathering.size_bytes += len(item.body)
         api = api_of(item.group)
         full = len(gathering.names) >= min(self._settings.size, api.most_items)
-        if full or gathering.size_bytes > api.most_bytes // 2:
+        if full or gathering.size_bytes > min(api.most_bytes // 2, _MOST_BYTES):
             gathering.full.set()
             self._gathering.pop(item.group, None)
 
@@ -293,13 +264,16 @@ class BatchLane:
         )
         self._carrying[batch.id] = carrying
         results = await carrying.run()
-        await self._deliver(carrying.batch, results)
+        stored = await self._deliver(carrying.batch, results)
         del self._carrying[batch.id]
+        if results and stored and self._settings.delete:
+            await carrying.tidy()
 
-    async def _deliver(self, batch: Batch, results: Mapping[str, Result]) -> None:
+    async def _deliver(self, batch: Batch, results: Mapping[str, Result]) -> bool:
+        """Answer those who wait; whether the results are stored."""
         now = self._clock.now()
         nothing = Result("unserved", why=batch.note or "no result")
-        ended = msgspec.structs.replace(batch, state="ended", ended_at=now)
+        over = msgspec.structs.replace(batch, state="ended", ended_at=now)
         done = []
         for item in self._of(batch.id):
             result = results.get(item.id, nothing)
@@ -316,23 +290,25 @@ class BatchLane:
                 self._tell(item.id)
         if results and batch.asked_at:
             self._took_s.setdefault(batch.group.provider, []).append(now - batch.asked_at)
-        await self._kept(ended, [self._items[item.id] for item in done])
+        stored = await self._kept(over, [self._items[item.id] for item in done])
         self._wake([item.id for item in done])
         for item in alone:
             if item.state != "answered":
                 self._drop(item.id, stored=True)
             elif not item.until:
                 self._handed[item.id] = self._clock.monotonic()
+        return stored
 
-    async def _kept(self, batch: Batch, items: Sequence[Item]) -> None:
+    async def _kept(self, batch: Batch, items: Sequence[Item]) -> bool:
         """Written before anybody is answered; where that does not go, callers are answered all the same."""
         for attempt in range(_TRIES):
             try:
                 await self._shelf.keep(batches=(batch,), items=items)
-                return
+                return True
             except StoreError as error:
                 log.warning("results of a batch could not be stored", extra={"error": type(error).__name__})
                 await asyncio.sleep(0.2 * (attempt + 1))
+        return False
 
     def _wake(self, names: Sequence[str]) -> None:
         for name in names:
@@ -341,15 +317,19 @@ class BatchLane:
                 waiter.set_result(None)
 
     def _tell(self, name: str) -> None:
-        """The receipt of an answer that nobody was there to take: it was billed."""
+        """The receipt of an answer that nobody was there to take: it was billed. The ledger takes no call twice, so
+        what an earlier process may have told, and not seen written, is told again."""
         item = self._items[name]
         kept = item.call
         call = recall(msgspec.structs.replace(kept, id=f"{kept.id}-batch") if item.late else kept)
-        done = self._done(call, item)
+        done = ended(call, item, self._clock.now())
         step = Step(NAME, Verdict.FAILED, why="billed by a batch after its caller was answered, or had gone")
         outcome = Outcome(call.note(step), done, item.status, call.target.provider, abandoned=True)
         self._submit(outcome)
         self._items[name] = msgspec.structs.replace(item, told=True)
+        if item.late and not item.until and not item.told and self._bill is not None:
+            # One that left is counted in full by whoever held its budget; this one's was settled by another answer.
+            self._begin(self._bill(call, done.charges), self._writing)
 
     def _of(self, batch: str) -> list[Item]:
         return [item for item in self._items.values() if item.batch == batch]
@@ -399,8 +379,8 @@ class BatchLane:
                 self._before[item.call.id] = item.id
                 if item.until:
                     self._orphans.setdefault(item.share, []).append(item.id)
-                if item.state == "answered" and not item.told:
-                    self._tell(item.id)  # the ledger takes no call twice
+                if item.state == "answered":
+                    self._tell(item.id)
         for batch in batches:
             if batch.id in under_way:
                 self._soon(self._carry(batch))
@@ -423,12 +403,20 @@ class BatchLane:
             for name in {*gone, *old}:
                 self._handed.pop(name, None)
                 self._items.pop(name, None)
+            self._before = {call: name for call, name in self._before.items() if name in self._items}
+            there = {share: [name for name in names if name in self._items] for share, names in self._orphans.items()}
+            self._orphans = {share: names for share, names in there.items() if names}
             try:
                 await self._shelf.keep(gone=[*gone, *old])
                 await self._shelf.forget(now - _BATCHES_KEPT_S)
             except StoreError as error:
                 log.warning("batches could not be tidied", extra={"error": type(error).__name__})
             await self._take_over()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """(callers that wait, batches on their way)."""
+        return len(self._waiters), len(self._carrying)
 
     async def aclose(self) -> None:
         """Stop following batches, the next process goes on with them; what is being written down is waited for."""
@@ -487,39 +475,11 @@ class _Load:
         return min(waiting) - margin_s if waiting else None
 
 
-_JSON: Headers = (("content-type", "application/json"),)
 _TRIES = 5
+_MOST_BYTES = 16 << 20  # in one batch: it is made and read in one piece
 _TIDY_S = 30.0
 _BATCHES_KEPT_S = 30 * 86_400.0
-_PATHS = {
-    (Wire.OPENAI_CHAT, Operation.GENERATE): "/v1/chat/completions",
-    (Wire.OPENAI_CHAT, Operation.EMBED): "/v1/embeddings",
-    (Wire.OPENAI_RESPONSES, Operation.GENERATE): "/v1/responses",
-    (Wire.ANTHROPIC_MESSAGES, Operation.GENERATE): "/v1/messages",
-}
 
 
 def api_of(group: Group) -> Api:
     return AnthropicBatches() if group.wire is Wire.ANTHROPIC_MESSAGES else OpenAIBatches()
-
-
-def _place(call: Call) -> tuple[Group, bytes] | None:
-    """Where a call would go, and its body as it would stand there; None for one that no batch takes."""
-    request, target = call.request, call.target
-    path = _PATHS.get((request.wire, request.operation))
-    if path is None or request.wire is not target.wire or request.query:
-        return None
-    edits = [Edit((name,), DELETE) for name in ("stream", "stream_options") if name in request.body]
-    if target.model and request.model != target.model:
-        edits.append(Edit(("model",), target.model))
-    try:
-        body = request.edit(edits).raw if edits else request.raw
-    except BadRequest:
-        return None
-    headers = tuple(header for header in semantic_headers(request.headers) if header[0] != "idempotency-key")
-    return Group(target.provider, request.wire, path, target.model or request.model, headers), body
-
-
-def _share(call: Call, body: bytes) -> str:
-    """What two calls have in common of which one may take the other's answer: whose they are, and every byte."""
-    return blake2b(origin(call, call.request) + b"\0" + body, digest_size=16).hexdigest()

@@ -80,6 +80,7 @@ class Carrying:
         self._pace = pace
         self._cancelled = False
         self._forgotten = 0
+        self._files: tuple[str, ...] = ()
 
     async def run(self) -> dict[str, Result]:
         """What came of its items; of those that are not named nothing came. Raises only when it is cancelled."""
@@ -120,13 +121,14 @@ class Carrying:
         if not self.load.wanted:
             self.batch = self._changed(note="nobody waited any more")
             return {}
-        items = self.load.items
+        now = self._clock.now()
+        items = [item for item in self.load.items if item.until > now]
         try:
             if not self.batch.upload:
                 upload = await self._api.upload(self._ask, self.batch, items)
                 if upload:
                     await self._keep(upload=upload)
-            await self._keep(state="creating", asked_at=self._clock.now())
+            await self._keep(state="creating", asked_at=self._clock.now(), count=len(items))
             remote = await self._api.create(self._ask, self.batch, items)
         except NotConnected:
             await self._keep(state="sending")
@@ -190,8 +192,18 @@ class Carrying:
                 raise
             self.batch = self._changed(note=f"its provider answers {error.status_told}")
             return {}
-        self.batch = self._changed(note=seen.why)
+        self.batch, self._files = self._changed(note=seen.why), seen.files
         return results
+
+    async def tidy(self) -> None:
+        """Take the requests and answers away from the provider. Its own retention does so where this does not go."""
+        if self.batch.remote:
+            try:
+                await self._api.delete(self._ask, self.batch, self._files)
+            except BackendError as error:
+                log.warning(
+                    "a batch could not be deleted", extra={"batch": self.batch.id, "error": type(error).__name__}
+                )
 
     async def _pause(self, seconds: float) -> None:
         """Until then, or somebody has left, or just before the first of those who wait gives up."""

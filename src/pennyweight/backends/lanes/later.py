@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from ...call import Call, Target
+from ...call import Call
 from ...errors import BackendError, BadRequest, Overloaded, PennyweightError, StoreError
 from ...money import PicoUSD
 from ...protocols import Backend, Clock
-from ...request import DELETE, Charge, Done, Edit, Headers, Operation, Reply, Request, Wire
+from ...request import DELETE, Charge, Done, Edit, Headers, Operation, Reply, Request
 from ...routing.background import LANE, LaneSettings, background
 from ...routing.batches import Deferred, DeferredShelf
 from ...wire import codec
@@ -37,7 +37,7 @@ Post = Callable[[str, Headers, bytes], Awaitable[int]]
 
 
 class Later:
-    """resolve: where a call of before goes now. cost: of one bill. secret: what deliveries are signed with."""
+    """cost: of one bill. secret: what deliveries are signed with."""
 
     def __init__(
         self,
@@ -46,7 +46,6 @@ class Later:
         clock: Clock,
         *,
         settings: LaneSettings,
-        resolve: Callable[[str, Wire], Target],
         cost: Callable[[Charge], PicoUSD | None],
         post: Post,
         secret: str = "",
@@ -58,7 +57,6 @@ class Later:
         self._shelf = shelf
         self._clock = clock
         self._settings = settings
-        self._resolve = resolve
         self._cost = cost
         self._post = post
         self._secret = secret
@@ -88,6 +86,7 @@ class Later:
             request.path,
             request.query,
             request.operation,
+            call.target,
             request.headers,
             request.raw,
             call.optimize,
@@ -211,8 +210,7 @@ class Later:
 
     def _again(self, kept: Deferred) -> Call:
         request = Request(kept.wire, kept.body, kept.headers, kept.path, kept.query, "POST", kept.operation)
-        target = self._resolve(request.model, kept.wire)
-        return Call(kept.id, kept.identity, request, request, target, kept.at, kept.optimize)
+        return Call(kept.id, kept.identity, request, request, kept.target, kept.at, kept.optimize)
 
     async def _tidy(self) -> None:
         while True:

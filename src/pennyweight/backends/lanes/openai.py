@@ -15,7 +15,7 @@ import msgspec
 
 from ...request import Headers
 from ...routing.batches import Batch, Group, Item
-from .api import Ask, Refused, Result, Seen, json_of, lines_of
+from .api import Ask, Refused, Result, Seen, json_of, read
 
 __all__ = ["OpenAIBatches"]
 
@@ -86,14 +86,17 @@ class OpenAIBatches:
             status, content = await ask("GET", f"/v1/files/{file}/content", headers=group.headers)
             if not 200 <= status < 300:
                 raise Refused(status, f"The results of a batch were refused with {status}.")
-            for line in lines_of(content):
-                name, result = _result(line)
+            for name, result in await read(content, _result):
                 if name and (name not in found or found[name].kind == "unserved"):
                     found[name] = result
         return found
 
     async def cancel(self, ask: Ask, group: Group, remote: str) -> None:
         json_of(*await ask("POST", f"/v1/batches/{remote}/cancel", headers=group.headers), "Cancelling a batch")
+
+    async def delete(self, ask: Ask, batch: Batch, files: Sequence[str]) -> None:
+        for file in (batch.upload, *files):
+            json_of(*await ask("DELETE", f"/v1/files/{file}", headers=batch.group.headers), "Deleting a file")
 
 
 _SLACK_S = 300.0  # how far the provider's clock may be from ours

@@ -19,47 +19,14 @@ from ...protocols import Clock
 from ...request import Reply
 from ...routing.resources import Key, LocalModel, Plan, ResourceSettings, plan, surplus
 from ...routing.virtual import Live
-from .asking import Asker
-from .figures import Figures, learnt
+from .books import Place, State
+from .figures import learnt
 from .process import resident_bytes
-from .servers import Measure, Seen, Server, recognise
+from .servers import Measure, Seen, recognise
 
-__all__ = ["Machine", "Place", "State"]
+__all__ = ["Machine"]
 
 log = logging.getLogger(__name__)
-
-
-class Place(msgspec.Struct):
-    """One provider with local models, and how it answered last."""
-
-    name: str
-    ask: Asker
-    ollama: bool = False
-    slots: int | None = None  # calls it is sent at once
-    server: Server | None = None  # None: not yet asked, or of a kind that we do not know
-    asked: bool = False
-    silent: bool = False
-    complete: bool = False
-    ask_at: float = float("-inf")  # monotonic, not before
-
-
-class State(msgspec.Struct):
-    """One model."""
-
-    key: Key
-    seen: Seen
-    size_bytes: int | None = None
-    known: str = ""  # how the size is known: set, told, process, file, parameters
-    running: int = 0
-    used_at: float = float("-inf")
-    leaving: bool = False  # it is being unloaded
-    stuck_until: float = float("-inf")  # monotonic: its server did not unload it, and is not asked again before
-    figures: Figures = Figures()
-
-    @property
-    def loaded(self) -> bool:
-        """Whether memory is taken by it, or will be in a moment."""
-        return self.seen.loaded or self.running > 0
 
 
 class Machine:
@@ -183,6 +150,7 @@ class Machine:
         """An answer that was meant as one: the model is loaded now, and has taught something."""
         if not reply.ok:
             return
+        state.changed_at = self._clock.monotonic()
         if not state.seen.loaded:
             state.seen = msgspec.structs.replace(state.seen, loaded=True)
             self._wake.set()  # what it takes is told now
@@ -203,15 +171,18 @@ class Machine:
             return ""
         async with self._moving:
             until = self._clock.monotonic() + self.settings.wait_s
+            done = ""
             while True:
                 self._ended.clear()
                 found = self.plan(state)
-                for key in found.unload:
-                    await self._unload(self._states[key])
+                if found.unload:  # each is gone then, or cannot go any more: the next plan has fewer
+                    done = done or found.why
+                    await self._unload(self._states[found.unload[0]])
+                    continue
                 left_s = until - self._clock.monotonic()
                 if not found.waits or left_s <= 0:
-                    state.running += 1
-                    return found.why
+                    state.running += 1  # in the same breath as the plan that allows it
+                    return done or found.why
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
                         await self._ended.wait()
@@ -231,6 +202,7 @@ class Machine:
             state.leaving = False
         if gone:
             state.seen = msgspec.structs.replace(state.seen, loaded=False)
+            state.changed_at = self._clock.monotonic()
         else:
             state.stuck_until = self._clock.monotonic() + _STUCK_S
         log.info("unloaded a local model" if gone else "a local model was not unloaded", extra={"model": state.key})
@@ -248,6 +220,7 @@ class Machine:
                     await self._unload(self._states[key])
 
     async def _ask(self, place: Place) -> None:
+        asked = self._clock.monotonic()
         try:
             if place.server is None:
                 place.server = await recognise(place.ask, ollama=place.ollama, measure=self._measure)
@@ -260,17 +233,23 @@ class Machine:
             place.ask_at = self._clock.monotonic() + _UNKNOWN_S
             return
         place.complete = told.complete
-        self._hear(place.name, told.models)
+        self._hear(place.name, told.models, asked)
 
-    def _hear(self, provider: str, models: Sequence[Seen]) -> None:
-        """What a server told, into the books. What it did not name is not loaded, and forgotten if nobody uses it."""
+    def _hear(self, provider: str, models: Sequence[Seen], asked: float) -> None:
+        """What a server told, into the books. What it did not name is not loaded, and forgotten if nobody uses it.
+
+        asked: when, in monotonic seconds. Whether a model is loaded that came or went since is known better here: the
+        server may have told what was so before.
+        """
         named = {(provider, seen.name) for seen in models}
         for seen in models:
             state = self._state((provider, seen.name))
+            if state.changed_at >= asked:
+                seen = msgspec.structs.replace(seen, loaded=state.seen.loaded)
             state.seen = seen
             self._size(state)
         for key, state in list(self._states.items()):
-            if key[0] == provider and key not in named:
+            if key[0] == provider and key not in named and state.changed_at < asked:
                 state.seen = msgspec.structs.replace(state.seen, loaded=False, busy=0, loading=False)
                 if not state.running and self.places[provider].complete:
                     del self._states[key]
@@ -288,6 +267,11 @@ class Machine:
     def _state(self, key: Key) -> State:
         state = self._states.get(key)
         if state is None:
+            if len(self._states) >= _MOST_STATES:  # names come from callers
+                idle = (other for other in self._states.values() if not other.loaded)
+                oldest = min(idle, key=lambda other: other.used_at, default=None)
+                if oldest is not None:
+                    del self._states[oldest.key]
             state = self._states[key] = State(key, Seen(key[1]))
             self._size(state)
         return state
@@ -329,6 +313,7 @@ def _load_s(state: State) -> float:
 _CALL_S = 10.0  # an answer of a small model, until one was seen
 _DISK_BYTES_S = 1e9
 _UNLOAD_S = 30.0  # llama-swap gives a process ten seconds to end
+_MOST_STATES = 1_000
 _STUCK_S = 60.0
 _SILENT_S = 5.0  # before a server that did not answer is asked again
 _UNKNOWN_S = 60.0

@@ -12,6 +12,7 @@ import msgspec
 
 from ... import __version__
 from ...app import App
+from ...backends.budget.limits import DAILY
 from ...errors import BadRequest, StoreError
 from ...front.auth import Gate
 from ...front.http import HttpRequest, HttpResponse
@@ -31,8 +32,9 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 _PREFIX = "/pennyweight/dashboard/"
-_VIEWS = ("doctor", "advice", "experiments", "caches")
+_VIEWS = ("doctor", "advice", "experiments", "caches", "tiers")
 _ORDERS = ("recent", "cost")
+_FULLEST, _NEWEST = 100, 20
 _RECENT = 5_000  # calls by which the models in use are known
 
 
@@ -179,7 +181,37 @@ class Dashboard:
             )
         local = spent.get("local")
         of_local = None if local is None or asked.tenant is not None else figures.figures(local)
-        return {"keys": lines, "local": of_local, "resets_at": asked.today + DAY_S}
+        return {
+            "keys": lines,
+            "local": of_local,
+            "resets_at": asked.today + DAY_S,
+            "budgets": await self._limits(asked),
+            "events": [
+                {"at": event.at, "level": event.level, "text": event.text}
+                for event in reversed(self._app.alerts.events)
+                if asked.tenant in (None, event.tenant)
+            ][:_NEWEST],
+        }
+
+    async def _limits(self, asked: Asked) -> list[dict[str, Any]]:
+        """The budgets of the file and of agents, the fullest first; those of keys have a table of their own."""
+        states = await self._app.budgets.states(tenant=asked.tenant)
+        return [
+            {
+                "name": state.budget,
+                "whose": "" if state.subject == state.tenant else state.subject,
+                "tenant": state.tenant,
+                "unit": state.unit,
+                "spent": str(state.spent),
+                "held": str(state.held),
+                "amount": str(state.amount),
+                "share": state.share,
+                "level": state.level,
+                "ends": state.ends,
+            }
+            for state in states
+            if state.budget != DAILY
+        ][:_FULLEST]
 
     async def _prices(self, asked: Asked, fields: Fields) -> Any:
         """The prices of the models in use; with `search`, those whose names have it in them."""

@@ -14,12 +14,12 @@ from typing import Protocol
 import msgspec
 from xxhash import xxh3_128_digest
 
-from ...call import Call, Outcome, Proposal, Route, Rungs, Target, abstain
+from ...call import Call, Outcome, Proposal, Rewrite, Route, Rungs, Target, abstain
 from ...economy import Foreseen, Held, Rates, Worth
 from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Operation, Usage, Wire
+from ...request import Charge, Edit, Operation, Usage, Wire
 from ...routing.agents import Agents
 from ...routing.background import Background
 from ...routing.choose import Asked, Chances, Choice, Option, bar_of, choose, strong_after
@@ -59,6 +59,8 @@ class Economy(Protocol):
     def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None: ...
 
     def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None: ...
+
+    def returning(self, call: Call, *, at: float) -> tuple[Edit, ...]: ...
 
 
 class Parts(Protocol):
@@ -137,6 +139,10 @@ class Routing:
             return None
         call.facts[FALLBACKS] = _next(choice, option)
         if option.target == call.target:
+            back = self._parts.economy.returning(call, at=at)
+            if back:
+                why = f"{choice.why}; a cache breakpoint where the conversation would have been read"
+                return Proposal(Rewrite(back), why=why, level="safe", forced=True)
             abstain(call, self.name, choice.why)
             return None
         return self._proposal(call, virtual, asked_for, asked, choice, option)

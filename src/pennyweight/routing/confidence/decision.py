@@ -51,14 +51,18 @@ def decide(
     *,
     peer: Said | None = None,
     sure: Sureness | None = None,
+    familiar: float = 0.0,
     standing: Standing | None = None,
     mode: Mode = "bound",
 ) -> Decision:
-    """Whether to keep what the cheap model said. peer: a second model's answer; sure: by the odds of its tokens."""
+    """Whether to keep what the cheap model said.
+
+    peer: a second model's answer. sure: by the odds of its tokens. familiar: how likely the prompt is to a local model.
+    """
     standing = standing or _NONE
     found = complaints(said, asked)
     both = agree(said, peer, asked) if peer is not None else None
-    signs = features(said, asked, peer=peer, sure=sure, both=both, found=found)
+    signs = features(said, asked, peer=peer, sure=sure, familiar=familiar, both=both, found=found)
     # What a verifier finds wrong is never kept; calibration sees the same score, so the bound holds for the rule.
     score = 0.0 if found else standing.acceptor.score(signs)
     if found:

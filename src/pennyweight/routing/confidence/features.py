@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ...call import Call
 from .agreement import Agreement, agree
 from .checks import complaints, gives_up, made_up, parts_checked
 from .entropy import Sureness
 from .said import Asked, Said
 
-__all__ = ["FEATURES", "features", "names_fit", "off_topic"]
+__all__ = ["FEATURES", "Familiar", "features", "names_fit", "off_topic"]
 
 FEATURES = (
     "agrees",  # with the peer
@@ -35,7 +36,13 @@ FEATURES = (
     "sure",  # 1 - the mean entropy of its tokens, against what is usual; 0 where it is not known
     "margin",  # of the least sure tokens
     "sure_known",
+    "familiar",  # how likely the prompt is to a local model, where one tells
 )
+
+
+Familiar = Callable[[Call], float]
+"""How likely a prompt is to a model on this machine, in [-1, 1]: 1 - its mean surprise per token in nats / 2, at least
+-1; 0 where nobody can tell. A prior of how hard a call is, before any answer. Never waits, and never raises."""
 
 
 def features(
@@ -44,10 +51,12 @@ def features(
     *,
     peer: Said | None = None,
     sure: Sureness | None = None,
+    familiar: float = 0.0,
     both: Agreement | None = None,
     found: Sequence[str] | None = None,
 ) -> tuple[float, ...]:
-    """In the order of FEATURES. peer: what a second model said. both, found: where they are known already."""
+    """In the order of FEATURES. peer: what a second model said. familiar: see `Familiar`. both, found: where they are
+    known already."""
     if both is None:
         both = agree(said, peer, asked) if peer is not None else Agreement(None, "text")
     if found is None:
@@ -73,6 +82,7 @@ def features(
         "sure": sure.sure if sure is not None else 0.0,
         "margin": sure.margin if sure is not None else 0.0,
         "sure_known": sure is not None,
+        "familiar": familiar,
     }
     return tuple(float(values[name]) for name in FEATURES)
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import msgspec
 
 from ...errors import PennyweightError
-from ...request import Operation, Request, Wire
+from ...request import Edit, Operation, Request, Wire
 from ...wire import translate
 from ...wire.translate.neutral import Choice, Format, Refusal, Result, Text, ToolCall
 
-__all__ = ["Asked", "Said", "ToolUse", "acts_at_provider", "read_answer", "read_request"]
+__all__ = ["Asked", "Said", "ToolUse", "read_answer", "read_request", "unjudgeable"]
 
 _MOST_PROMPT_CHARS = 20_000  # of the newest texts: what arguments are looked up in
+_MOST_MESSAGES = 16
 
 
 class ToolUse(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ def read_request(request: Request) -> Asked | None:
     if request.operation is not Operation.GENERATE:
         return None
     try:
-        ask = translate.read_request(request)
+        ask = translate.read_request(_recent(request))
     except PennyweightError:
         return None
     tools = {tool.name: None if tool.custom else tool.schema or {} for tool in ask.tools}
@@ -73,29 +74,57 @@ def read_request(request: Request) -> Asked | None:
     )
 
 
-def acts_at_provider(request: Request) -> bool:
-    """Whether the provider itself would run something for this request, or continue what it keeps: a search, code, a
-    tool on a server, a conversation. Asked of two, it would be done twice."""
-    names = [name for name in _ACTING if f'"{name}"'.encode() in request.raw]
-    if any(request.body.get(name) not in (None, False, "", [], {}) for name in names):
-        return True
-    for tool in request.body.get("tools") or ():
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if isinstance(kind, str) and kind.startswith(_RUN_THERE):
-            return True
-    return request.model.endswith(":online")
+def _recent(request: Request) -> Request:
+    """The request with the end of its conversation: all that is looked at, and long ones take long to read."""
+    name = "messages" if request.envelope.messages is not None else "input"
+    items = request.items(name)
+    if items is None or len(items) <= _MOST_MESSAGES:
+        return request
+    return request.edit([Edit((name,), list(items[-_MOST_MESSAGES:]))])
 
 
-_ACTING = (
-    "background",
-    "container",
-    "conversation",
-    "mcp_servers",
-    "plugins",
-    "previous_response_id",
-    "search_parameters",
-    "web_search_options",
-)
+def unjudgeable(request: Request) -> str:
+    """Why no answer to this request can be judged by holding it against another: several are asked for, or the provider
+    itself would run something or continue what it keeps, which is to be done once. "" where nothing is in the way."""
+    try:
+        top = _top.decode(request.raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return "it cannot be read"
+    if top.n not in (None, 1):
+        return "it asks for several answers"
+    acting = (getattr(top, name) for name in _Top.__struct_fields__ if name not in ("n", "model", "tools"))
+    tools = (tool.type for tool in top.tools or ())
+    there = any(isinstance(kind, str) and kind.startswith(_RUN_THERE) for kind in tools)
+    if there or str(top.model).endswith(":online") or any(bytes(raw) not in _NOTHING for raw in acting):
+        return "its provider acts by itself, which is to be done once"
+    return ""
+
+
+class _Tool(msgspec.Struct):
+    type: Any = None
+
+
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Top(msgspec.Struct):
+    """The members that say so; all others are passed over without being built."""
+
+    n: Any = None
+    model: Any = None
+    tools: list[_Tool] | None = None
+    background: msgspec.Raw = _ABSENT
+    container: msgspec.Raw = _ABSENT
+    conversation: msgspec.Raw = _ABSENT
+    mcp_servers: msgspec.Raw = _ABSENT
+    plugins: msgspec.Raw = _ABSENT
+    previous_response_id: msgspec.Raw = _ABSENT
+    search_parameters: msgspec.Raw = _ABSENT
+    web_search_options: msgspec.Raw = _ABSENT
+
+
+_top = msgspec.json.Decoder(_Top)
+_NOTHING = frozenset({b"null", b"false", b'""', b"[]"})
 _RUN_THERE = (
     "browser_search",
     "code_execution",

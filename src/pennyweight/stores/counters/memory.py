@@ -15,13 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from ...counters import MOST, Counter, Move, Take, Taken, bounded
+from ...counters import KEEP_S, MOST, Counter, Move, Take, Taken, bounded
 from ...errors import StoreError
 
-__all__ = ["KEEP_S", "MemoryCounters"]
-
-KEEP_S = 40 * 86_400.0
-"""Counters are kept so long after their windows have ended; those without a window, ten times that."""
+__all__ = ["MemoryCounters"]
 
 _REWRITE_BYTES = 8 * 2**20
 _TRIES, _PAUSE_S = 200, 0.002

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ...counters import MOST, Counter, Move, Take, Taken, bounded
+from ...counters import KEEP_S, MOST, Counter, Move, Take, Taken, bounded
 from ..postgres import Postgres
-from .memory import KEEP_S
 
 __all__ = ["PostgresCounters"]
 

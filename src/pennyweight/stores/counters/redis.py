@@ -5,19 +5,20 @@ The server must not evict or forget them: `maxmemory-policy noeviction` or a dat
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from ...counters import MOST, Counter, Move, Take, Taken, bounded
+from ...counters import KEEP_S, MOST, Counter, Move, Take, Taken, bounded
 from ..redis import Client, failure
-from .memory import KEEP_S
 
 __all__ = ["RedisCounters"]
 
 PREFIX = "{pennyweight:budget}:"  # in braces what a cluster keeps on one server: a script may only touch that
+_AT_ONCE = 8  # of the client's connections: a thousand calls at once wait here, and not for a connection until it fails
 _LONGEST_MS = 100 * 365 * 86_400_000
 
 # A counter is a hash: t the total, s what of it is spent. Numbers are compared as texts: Lua's are doubles, exact to 15
@@ -77,6 +78,7 @@ class RedisCounters:
         self._client: Any = client
         self._now = now
         self._prefix = prefix
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def take(self, wanted: Sequence[Take]) -> Taken:
         now = self._now()
@@ -106,10 +108,18 @@ class RedisCounters:
             if int(cursor) == 0 or len(names) >= limit:
                 break
         ours = len(self._prefix.encode())
-        found = {}
-        for name in list(names)[:limit]:
-            total, spent = await self._ask("HMGET", name, "t", "s")
-            (found[name[ours:].decode("utf-8", "surrogatepass")],) = _counters((total or b"0", spent or b"0"))
+        found: dict[str, Counter] = {}
+        kept = list(names)[:limit]
+        try:
+            async with self._client.pipeline(transaction=False) as all_:
+                for name in kept:
+                    all_.hmget(name, "t", "s")
+                told = await all_.execute() if kept else []
+        except (RedisError, OSError) as error:
+            raise failure(error) from error
+        for name, (total, spent) in zip(kept, told, strict=True):
+            (counter,) = _counters((total or b"0", spent or b"0"))
+            found[name[ours:].decode("utf-8", "surrogatepass")] = counter
         return found
 
     async def reset(self, key: str) -> bool:
@@ -120,7 +130,8 @@ class RedisCounters:
 
     async def _ask(self, *command: Any) -> Any:
         try:
-            return await self._client.execute_command(*command)
+            async with self._room:
+                return await self._client.execute_command(*command)
         except (RedisError, OSError) as error:
             raise failure(error) from error
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
-from ...counters import MOST, Counter, Move, Take, Taken, bounded
+from ...counters import KEEP_S, MOST, Counter, Move, Take, Taken, bounded
 from ...errors import StoreError
 from ..damage import Damage
 from ..database import Database
-from .memory import KEEP_S
 
 __all__ = ["SQLiteCounters"]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from tests.unit.backends.fakes import FakeClock
 
-from pennyweight.backends.budget import Budgeted, BudgetRule, Budgets, Event
 from pennyweight.backends.budget.amounts import Bounds
+from pennyweight.backends.budget.budgeted import Budgeted
+from pennyweight.backends.budget.budgets import Budgets, Event
 from pennyweight.backends.budget.limits import Limit, Lines, compiled
-from pennyweight.backends.budget.settings import SessionType
+from pennyweight.backends.budget.settings import BudgetRule, SessionType
 from pennyweight.call import Call
 from pennyweight.counters import Counter, Counters, Move, Take, Taken
 from pennyweight.errors import StoreError

@@ -24,8 +24,9 @@ from tests.unit.backends.cascade.rig import (
 
 from pennyweight.backends.fallback import ANSWERED
 from pennyweight.call import CHARGED
-from pennyweight.errors import NotConnected, StreamCut, Unreachable
+from pennyweight.errors import LimitReached, NotConnected, StreamCut, Unreachable
 from pennyweight.request import Usage
+from pennyweight.routing.confidence.features import FEATURES
 from pennyweight.routing.settings import CascadeTable
 from pennyweight.testing.backend import Script
 
@@ -152,7 +153,15 @@ async def test_a_slow_peer_is_not_waited_for_longer_than_allowed() -> None:
     assert (await asyncio.wait_for(rig.ask(ASK), 2))[0] == STRONG
 
 
-@pytest.mark.parametrize("failing", [Script(error=Unreachable("down")), Script(status=503), Script(status=400)])
+@pytest.mark.parametrize(
+    "failing",
+    [
+        Script(error=Unreachable("down")),
+        Script(status=503),
+        Script(status=400),
+        Script(error=LimitReached("the budget is spent")),
+    ],
+)
 @pytest.mark.parametrize("stream", [False, True])
 @on_loop
 async def test_rather_the_doubtful_answer_than_none(failing: Script, stream: bool) -> None:
@@ -479,3 +488,25 @@ async def test_who_answered_is_told_to_those_above() -> None:
 async def test_what_the_client_runs_is_no_hindrance(raw: bytes) -> None:
     rig = Rig(cheap=scripts(said("42")), peer=scripts(said("42")))
     assert (await rig.ask(raw))[0] == said("42")
+
+
+@on_loop
+async def test_a_budget_that_is_spent_is_told_where_no_target_may_be_asked() -> None:
+    spent = Script(error=LimitReached("the budget is spent"))
+    rig = Rig(cheap=[spent], peer=[spent], strong=[spent])
+    with pytest.raises(LimitReached):
+        await rig.open(ASK)
+
+
+@on_loop
+async def test_how_familiar_a_prompt_is_counts_as_a_sign() -> None:
+    rig = Rig(cheap=scripts(WEATHER), strong=scripts(STRONG), draw=0.0)
+    kept: list[Any] = []
+    rig.cascade.familiar = lambda _call: -0.5
+    rig.cascade.book.add = lambda comparison: _noted(kept, comparison)  # type: ignore[method-assign]
+    await rig.ask(ASK)
+    assert kept[0].features[FEATURES.index("familiar")] == -0.5
+
+
+async def _noted(kept: list[Any], comparison: Any) -> None:
+    kept.append(comparison)

@@ -16,6 +16,7 @@ from pennyweight.routing.confidence.acceptor import Acceptor, by_hand
 from pennyweight.routing.confidence.comparisons import Comparison, Kind, NoComparisons
 from pennyweight.routing.confidence.decision import LEAST_PAIRS
 from pennyweight.routing.confidence.features import FEATURES
+from pennyweight.routing.ladder import JUDGED, Judged
 from pennyweight.routing.settings import CascadeTable
 from pennyweight.stores.comparisons import SQLiteComparisons
 from pennyweight.stores.sqlite import Database
@@ -268,3 +269,37 @@ def test_what_another_version_wrote_is_not_read(tmp_path: Path) -> None:
         await database.close()
 
     asyncio.run(go())
+
+
+@on_loop
+async def test_what_was_found_is_told_to_those_who_learn_of_it() -> None:
+    told: list[tuple[float, float]] = []
+    rig = Rig(
+        cheap=[Script(content=WEATHER), Script(content=said(""))],
+        peer=[Script(content=WEATHER)],
+        strong=[Script(content=said("")), Script(content=WEATHER)],
+        draw=0.0,
+    )
+    rig.cascade.tell = lambda _call, new, old: told.append((new, old))
+    first, second = rig.call(ASK), rig.call(ASK)
+    for call in (first, second):
+        async with await rig.cascade.open(call):
+            pass
+    assert told == [(1.0, 0.0), (1.0, 1.0)], "an answer that is kept is judged, of one that is not the strongest one's"
+    assert first.facts[JUDGED] == Judged(first.target, False, "agreement")
+
+
+@pytest.mark.parametrize(
+    ("cheap", "peer", "found"),
+    [(WEATHER, WEATHER, (True, "agreement")), (said(""), WEATHER, (False, "validity")), (WEATHER, OTHER, None)],
+)
+@on_loop
+async def test_of_a_kept_or_refused_answer_it_is_told_too(
+    cheap: bytes, peer: bytes, found: tuple[bool, str] | None
+) -> None:
+    rig = Rig(cheap=[Script(content=cheap)], peer=[Script(content=peer)], strong=[Script(content=WEATHER)])
+    call = rig.call(ASK)
+    async with await rig.cascade.open(call):
+        pass
+    judged = call.facts.get(JUDGED)
+    assert (None if judged is None else (judged.good, judged.source)) == found

@@ -95,6 +95,8 @@ class Bench:
 
 def text_of(content: bytes) -> str:
     told = msgspec.json.decode(content)
+    if "error" in told:
+        return ""
     if "choices" in told:
         return str(told["choices"][0]["message"]["content"])
     if "output" in told:

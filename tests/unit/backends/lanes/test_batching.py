@@ -6,12 +6,14 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from tests.unit.backends.lanes.rig import PATHS, SETTINGS, bench, costs, embedding, looped, marked, text_of
 
 from pennyweight.call import Credential, Identity, Verdict
+from pennyweight.errors import StoreError
 from pennyweight.request import Wire
 from pennyweight.testing.batches import BatchProvider
 
@@ -50,6 +52,22 @@ async def test_a_caller_that_asked_for_a_stream_gets_one(wire: Wire, tmp_path: P
         assert len(reply.done.charges) == 1
 
 
+@pytest.mark.parametrize("wire", [Wire.OPENAI_CHAT, Wire.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("delete", [True, False])
+@looped
+async def test_what_the_provider_keeps_is_taken_away_unless_it_shall_stay(
+    wire: Wire, delete: bool, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, delete=delete)
+    async with BatchProvider() as provider, bench(tmp_path, provider, settings=settings) as b:
+        assert await b.texts(marked("x", wire), marked("[refuse]", wire)) == ["answer to: x", ""]
+        if delete:
+            await until(lambda: not provider.files)
+        else:
+            await asyncio.sleep(0.05)
+            assert provider.files
+
+
 @looped
 async def test_embeddings_go_by_batch_too(tmp_path: Path) -> None:
     async with BatchProvider() as provider, bench(tmp_path, provider) as b:
@@ -63,13 +81,15 @@ async def test_embeddings_go_by_batch_too(tmp_path: Path) -> None:
 @looped
 async def test_one_that_fails_fails_no_other(wire: Wire, tmp_path: Path) -> None:
     async with BatchProvider() as provider, bench(tmp_path, provider) as b:
-        texts = ["fine", "[fault] a", "[expire] b", "[drop] c", "also fine"]
+        texts = ["fine", "[fault] a", "[expire] b", "[drop] c", "[garbage] d", "also fine"]
         assert await b.texts(*(marked(text, wire) for text in texts)) == [f"answer to: {text}" for text in texts]
-        assert len(provider.singles) == 3  # what the batch did not do was asked in the ordinary way
+        reply, content = await b.ask(marked("[garbage] e", wire, stream=True))
+        assert reply.status == 200
+        assert len(provider.singles) == 5  # what the batch did not do was asked in the ordinary way
         reply, content = await b.ask(marked("[refuse] d", wire))
         assert reply.status == 400  # the caller's own fault is told, and not tried again
         assert b"refuse" in content
-        assert len(provider.singles) == 3
+        assert len(provider.singles) == 5
 
 
 @looped
@@ -249,6 +269,49 @@ async def test_what_another_process_follows_is_left_to_it(tmp_path: Path) -> Non
             assert other.lane._items == {}
             await waiting
             assert (len(one.outcomes), len(other.outcomes)) == (0, 0)
+
+
+@looped
+async def test_one_that_leaves_while_its_batch_is_written_down_is_not_sent(tmp_path: Path) -> None:
+    async with BatchProvider() as provider, bench(tmp_path, provider) as b:
+        keep, left = b.shelf.keep, asyncio.Event()
+
+        async def slow(**changes: Any) -> None:
+            await keep(**changes)
+            if changes.get("batches") and not left.is_set():
+                left.set()
+                await asyncio.sleep(0.05)
+
+        b.lane._shelf = type("Slow", (), {"keep": staticmethod(slow), "load": b.shelf.load, "forget": b.shelf.forget})()
+        provider.lose_answer = 1  # so that it must be found by what was sent
+        tasks = [asyncio.create_task(b.ask(marked(f"q{n}", Wire.ANTHROPIC_MESSAGES))) for n in range(3)]
+        await left.wait()
+        tasks[0].cancel()
+        answers = await asyncio.gather(*tasks[1:])
+        assert [text_of(content) for _, content in answers] == ["answer to: q1", "answer to: q2"]
+        assert [text for _, text, _ in provider.billed] == ["q1", "q2"]
+        assert len(provider.jobs) == 1
+
+
+@looped
+async def test_a_store_that_fails_later_on_costs_no_answer_and_no_bill(tmp_path: Path) -> None:
+    async with BatchProvider(takes_s=0.3) as provider, bench(tmp_path, provider) as b:
+        asked = asyncio.create_task(b.ask(marked("q")))
+        await until(lambda: created(provider) == 1)
+        await asyncio.sleep(0.05)
+
+        async def broken(**_changes: Any) -> None:
+            raise StoreError("the disk is full")
+
+        b.lane._shelf = type("Broken", (), {"keep": staticmethod(broken)})()
+        reply, content = await asked
+        assert text_of(content) == "answer to: q"
+        assert reply.done is not None
+        assert len(reply.done.charges) == 1
+        reply, content = await b.ask(marked("new"))  # what cannot be written down does not wait
+        assert text_of(content) == "answer to: new"
+        assert [step.verdict for step in reply.notes] == [Verdict.FAILED]
+        assert created(provider) == 1
 
 
 @looped

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pennyweight.request import Operation, Request, Wire
-from pennyweight.routing.confidence.said import Asked, Said, ToolUse, read_answer, read_request
+from pennyweight.routing.confidence.said import Asked, Said, ToolUse, read_answer, read_request, unjudgeable
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 USER = {"role": "user", "content": "Will it rain in Oslo?"}
@@ -159,3 +159,50 @@ def test_how_it_ended(finish: str, end: str) -> None:
 def test_what_is_no_answer_is_told(body: bytes) -> None:
     with pytest.raises(ValueError):
         read_answer(Wire.OPENAI_CHAT, body)
+
+
+def test_of_a_long_conversation_the_end_is_read() -> None:
+    turn = [{"role": "user", "content": "x" * 2_000}, {"role": "assistant", "content": "y"}]
+    for wire, name in ((Wire.OPENAI_CHAT, "messages"), (Wire.OPENAI_RESPONSES, "input")):
+        long = request(
+            wire, **{name: [*turn * 200, USER]}, tools=CHAT.body["tools"] if wire is Wire.OPENAI_CHAT else []
+        )
+        found = read_request(long)
+        assert found is not None
+        assert found.prompt.startswith("Will it rain in Oslo?")
+        assert bool(found.tools) == (wire is Wire.OPENAI_CHAT)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 2},
+        {"n": "x"},
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"type": "function"}, {"type": "mcp", "server_url": "https://x"}]},
+        {"web_search_options": {}},
+        {"previous_response_id": "resp_1"},
+        {"conversation": {"id": "c"}},
+        {"background": True},
+        {"model": "m:online"},
+        {"tools": 7},
+    ],
+)
+def test_what_cannot_be_judged(fields: dict[str, Any]) -> None:
+    assert unjudgeable(request(Wire.OPENAI_CHAT, **{"messages": [USER], **fields}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"n": 1},
+        {"n": None},
+        {"background": False},
+        {"plugins": []},
+        {"tools": [{"type": "bash_20250124"}]},
+        {"tools": None},
+    ],
+)
+def test_what_can(fields: dict[str, Any]) -> None:
+    assert unjudgeable(request(Wire.OPENAI_CHAT, **{"messages": [USER], **fields})) == ""

@@ -11,10 +11,11 @@ import caches from "./views/caches.js";
 import optimizers from "./views/optimizers.js";
 import doctor from "./views/doctor.js";
 import advice from "./views/advice.js";
+import tiers from "./views/tiers.js";
 import budgets from "./views/budgets.js";
 import prices from "./views/prices.js";
 
-const VIEWS = [overview, breakdown, sessions, calls, caches, optimizers, doctor, advice, budgets, prices];
+const VIEWS = [overview, breakdown, sessions, calls, caches, optimizers, doctor, advice, tiers, budgets, prices];
 const RANGES = [["today", "Today"], ["7d", "7 days"], ["30d", "30 days"], ["90d", "90 days"], ["all", "All"]];
 const PULSE_MS = 1000;
 

@@ -1,48 +1,34 @@
-"""`pennyweight demo`: recorded agent sessions through a real gateway, answered by the replay provider."""
+"""The first act: three recorded sessions as their clients sent them, and the bill before and after."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import signal
-import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import click
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from ..app import OPTIMIZERS, App
-from ..capture.format import PATHS, Recorded
-from ..config import load
-from ..errors import PennyweightError
-from ..gateway.run import Gateway, open_gateway
-from ..identity import identify
-from ..ledger.doctor import Group, grouped, pricing
-from ..ledger.doctor.shown import as_object as finding_object
-from ..ledger.report import Line, Query, summary
-from ..money import PicoUSD, format_usd
-from ..prices import PriceBook, open_book
-from ..prices.caching import CacheBook
-from ..replay.demo import DemoSession, demo_sessions
-from ..replay.doctor import diagnose
-from ..request import Charge, Usage, Wire
-from ..testing.http import post
-from ..testing.provider import ReplayProvider, provider_keys
-from ..text.tokenizers import BpeTokenizer
+from ...app import OPTIMIZERS, App
+from ...config import load
+from ...gateway.run import Gateway, open_gateway
+from ...identity import identify
+from ...ledger.doctor import Group, grouped, pricing
+from ...ledger.doctor.shown import as_object as finding_object
+from ...ledger.report import Line, Query, summary
+from ...money import PicoUSD, format_usd
+from ...prices.caching import CacheBook
+from ...replay.demo import DemoSession, demo_sessions
+from ...replay.doctor import diagnose
+from ...testing.provider import ReplayProvider, provider_keys
+from ...text.tokenizers import BpeTokenizer
+from .played import answered, named, replay_provider
 
-_PROVIDERS = {Wire.ANTHROPIC_MESSAGES: "anthropic", Wire.OPENAI_CHAT: "openai", Wire.OPENAI_RESPONSES: "openai"}
-
-
-class DemoFailed(PennyweightError):
-    """A recorded call was not answered, or the books do not balance."""
+__all__ = ["Result", "as_object", "play", "show"]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -60,56 +46,17 @@ class Result(msgspec.Struct, frozen=True):
         return self.total.cost - self.total.spent == self.invoice and not self.total.unpriced_calls
 
 
-@click.command(epilog="Try: pennyweight demo --json --exit")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@click.option("--exit", "leave", is_flag=True, help="End when the session is over; else the gateway goes on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway. Default: a free one.")
-@click.option("--optimize", type=click.Choice(["off", "safe", "max"]), default="safe", show_default=True)
-def command(as_json: bool, leave: bool, port: int, optimize: str) -> None:
-    """Play three recorded agent sessions (61 calls) through a gateway, and show the bill before and after.
-
-    Needs no key and no network: a provider on this machine answers as recorded, keeps a model of the provider's prompt
-    cache and bills at list prices. The table's figures are the gateway's own ledger, held against that invoice.
-    """
-    with TemporaryDirectory(prefix="pennyweight-demo-") as folder:
-        main = _demo(Path(folder), as_json=as_json, leave=leave, port=port, optimize=optimize)
-        if sys.platform == "win32":
-            asyncio.run(main)
-        else:
-            import uvloop
-
-            uvloop.run(main)
-
-
-async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize: str) -> None:
+@asynccontextmanager
+async def play(folder: Path, *, port: int, optimize: str) -> AsyncIterator[tuple[Result, Gateway]]:
+    """Plays the sessions. The gateway goes on until the block ends. Raises DemoFailed."""
     sessions = demo_sessions()
     calls = [call for session in sessions for call in session.calls]
-    answered = [(call.wire, call.body, call.answer) for call in calls if call.answer is not None]
-    provider = ReplayProvider(answered, count=BpeTokenizer().count, cost=_list_price(open_book()))
-    async with provider:
+    async with replay_provider(calls) as provider:
         overrides = {"port": port, "data_dir": folder, "optimize": optimize, "holdout": 0.0}
         # Only the replay provider's address and keys: whatever keys this machine has stay out of it.
         config = load(None, provider_keys(provider.url), overrides)
         async with open_gateway(lambda: config) as gateway:
-            result = await _play(sessions, gateway, provider, folder, optimize)
-            click.echo(json.dumps(as_object(result)) if as_json else "", nl=as_json)
-            if not as_json:
-                _print(result)
-            if not result.balances:
-                raise DemoFailed(
-                    f"The ledger says {format_usd(result.total.cost, exact=True)}, the provider's invoice "
-                    f"{format_usd(result.invoice, exact=True)}. Please report this."
-                )
-            if not leave:
-                click.echo(f"The gateway goes on at {gateway.url}/ (its dashboard). Ctrl-C ends it.", err=True)
-                await _until_told()
-
-
-def _list_price(book: PriceBook) -> Callable[[Wire, str, Usage, float], PicoUSD | None]:
-    def cost(wire: Wire, model: str, usage: Usage, at: float) -> PicoUSD | None:
-        return book.cost(Charge(_PROVIDERS.get(wire, "openai"), model, usage, at))
-
-    return cost
+            yield await _play(sessions, gateway, provider, folder, optimize), gateway
 
 
 async def _play(
@@ -121,7 +68,7 @@ async def _play(
         task = progress.add_task("playing", total=sum(len(session.calls) for session in sessions))
         for session in sessions:
             for number, call in enumerate(session.calls, 1):
-                await _send(call, session.name, number, gateway)
+                await answered(gateway, call, session.name, number)
                 progress.advance(task)
     ledger = summary(folder / "pennyweight.db", Query(by="session"))
     order = [session.name for session in sessions]
@@ -132,7 +79,7 @@ async def _play(
 
 def _findings(sessions: list[DemoSession], app: App) -> tuple[Group, ...]:
     """What the cache doctor says of the sessions as their clients sent them, the dearest first."""
-    calls = [_named(call, session.name) for session in sessions for call in session.calls]
+    calls = [named(call, session.name) for session in sessions for call in session.calls]
     found = diagnose(
         calls,
         resolve=app.resolve,
@@ -142,20 +89,6 @@ def _findings(sessions: list[DemoSession], app: App) -> tuple[Group, ...]:
         count=BpeTokenizer().count,
     )
     return grouped(found.findings, on=(), known=OPTIMIZERS)
-
-
-def _named(call: Recorded, session: str) -> Recorded:
-    return msgspec.structs.replace(call, headers={**call.headers, "x-pennyweight-session": session})
-
-
-async def _send(call: Recorded, session: str, number: int, gateway: Gateway) -> None:
-    """Sends one call and waits for its answer and its receipt: the recording's pauses are longer than that."""
-    headers = _named(call, session).headers
-    status, _, answer = await post(gateway.url, call.path or PATHS[call.wire], headers, msgspec.json.encode(call.body))
-    if status != 200:
-        told = answer[:300].decode(errors="replace")
-        raise DemoFailed(f"Call {number} of {session} was answered {status}: {told}")
-    await gateway.app.clerk.flush()
 
 
 def as_object(result: Result) -> dict[str, Any]:
@@ -186,7 +119,7 @@ def _figures(line: Line) -> dict[str, Any]:
     }
 
 
-def _print(result: Result) -> None:
+def show(result: Result) -> None:
     lines = result.sessions if len(result.sessions) == 1 else (*result.sessions, result.total)
     table = Table()
     table.add_column("session")
@@ -232,13 +165,3 @@ _ROWS: tuple[tuple[str, Callable[[Line], str]], ...] = (
 
 def _licence() -> str:
     return str(files("pennyweight.replay") / "data" / "README.md")
-
-
-async def _until_told() -> None:
-    """Until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in ("SIGINT", "SIGTERM"):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
-            loop.add_signal_handler(getattr(signal, name), stop.set)
-    await stop.wait()
