@@ -3,7 +3,8 @@
 `Machine` asks Ollama, llama-swap and llama-server in the background and is a Backend around the calls that go there.
 """
 
-from .machine import Machine, Place, State
+from .books import Place, State
+from .machine import Machine
 from .room import Room
 
 __all__ = ["Machine", "Place", "Room", "State"]

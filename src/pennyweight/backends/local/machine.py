@@ -19,48 +19,14 @@ from ...protocols import Clock
 from ...request import Reply
 from ...routing.resources import Key, LocalModel, Plan, ResourceSettings, plan, surplus
 from ...routing.virtual import Live
-from .asking import Asker
-from .figures import Figures, learnt
+from .books import Place, State
+from .figures import learnt
 from .process import resident_bytes
-from .servers import Measure, Seen, Server, recognise
+from .servers import Measure, Seen, recognise
 
-__all__ = ["Machine", "Place", "State"]
+__all__ = ["Machine"]
 
 log = logging.getLogger(__name__)
-
-
-class Place(msgspec.Struct):
-    """One provider with local models, and how it answered last."""
-
-    name: str
-    ask: Asker
-    ollama: bool = False
-    slots: int | None = None  # calls it is sent at once
-    server: Server | None = None  # None: not yet asked, or of a kind that we do not know
-    asked: bool = False
-    silent: bool = False
-    complete: bool = False
-    ask_at: float = float("-inf")  # monotonic, not before
-
-
-class State(msgspec.Struct):
-    """One model."""
-
-    key: Key
-    seen: Seen
-    size_bytes: int | None = None
-    known: str = ""  # how the size is known: set, told, process, file, parameters
-    running: int = 0
-    used_at: float = float("-inf")
-    changed_at: float = float("-inf")  # monotonic: a call has shown that it is loaded, or it was unloaded
-    leaving: bool = False  # it is being unloaded
-    stuck_until: float = float("-inf")  # monotonic: its server did not unload it, and is not asked again before
-    figures: Figures = Figures()
-
-    @property
-    def loaded(self) -> bool:
-        """Whether memory is taken by it, or will be in a moment."""
-        return self.seen.loaded or self.running > 0
 
 
 class Machine:
@@ -301,6 +267,11 @@ class Machine:
     def _state(self, key: Key) -> State:
         state = self._states.get(key)
         if state is None:
+            if len(self._states) >= _MOST_STATES:  # names come from callers
+                idle = (other for other in self._states.values() if not other.loaded)
+                oldest = min(idle, key=lambda other: other.used_at, default=None)
+                if oldest is not None:
+                    del self._states[oldest.key]
             state = self._states[key] = State(key, Seen(key[1]))
             self._size(state)
         return state
@@ -342,6 +313,7 @@ def _load_s(state: State) -> float:
 _CALL_S = 10.0  # an answer of a small model, until one was seen
 _DISK_BYTES_S = 1e9
 _UNLOAD_S = 30.0  # llama-swap gives a process ten seconds to end
+_MOST_STATES = 1_000
 _STUCK_S = 60.0
 _SILENT_S = 5.0  # before a server that did not answer is asked again
 _UNKNOWN_S = 60.0

@@ -9,7 +9,8 @@ from ...call import Call, Step, Verdict
 from ...errors import NotConnected
 from ...protocols import Backend, Clock
 from ...request import Operation, Reply
-from .machine import Machine, State
+from .books import State
+from .machine import Machine
 
 __all__ = ["Room"]
 

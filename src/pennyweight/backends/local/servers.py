@@ -107,7 +107,7 @@ class _Ps(msgspec.Struct, frozen=True):
 
 
 class _PsAnswer(msgspec.Struct, frozen=True):
-    models: list[_Ps] | None = None
+    models: list[_Ps] | None  # null for none, by some versions
 
 
 class _Tag(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class _Tag(msgspec.Struct, frozen=True):
 
 
 class _TagsAnswer(msgspec.Struct, frozen=True):
-    models: list[_Tag] | None = None
+    models: list[_Tag] | None
 
 
 class Ollama:

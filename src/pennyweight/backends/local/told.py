@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...routing.resources import MB, used_bytes
-from .machine import Machine, Place, State
+from .books import Place, State
+from .machine import Machine
 
 __all__ = ["kind", "told"]
 

@@ -23,6 +23,7 @@ from pennyweight.request import Reply, Wire
 from pennyweight.routing.resources import MB
 from pennyweight.routing.virtual import Live
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
+from pennyweight.testing.http import Exchange, LoopbackServer
 
 Body = Callable[..., Coroutine[Any, Any, None]]
 
@@ -452,6 +453,76 @@ def test_a_llama_server_that_routes_has_its_models_unloaded(tmp_path: Path) -> N
                 await machine.look()
             assert (router.loaded, router.unloaded) == (["a"], ["b"])
             assert (state(machine, "b").size_bytes, state(machine, "b").known) == (2500 * MB, "parameters")
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
+def test_names_from_callers_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pennyweight.backends.local.machine._MOST_STATES", 20)
+
+    async def run() -> None:
+        swap = SwapServer({"a": 1})
+        swap.loaded = ["a"]
+        async with swap.server() as server:
+            machine = machine_of(swap_config(server.url, tmp_path), SystemClock())
+            await machine.look()
+            backend = Room(ScriptedBackend(Script(status=404)), machine, SystemClock())
+            for number in range(50):
+                await backend.open(swap_chat(f"made-up-{number}"))
+            names = [each.key[1] for each in machine.states()]
+            assert len(names) == 20
+            assert {"a", "made-up-49"} <= set(names)
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
+GARBAGE = [
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"5",
+    b'{"models": 5}',
+    b'{"models": [{"name": 1}]}',
+    b'{"running": null}',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("kind", ["ollama", "lab"])
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("body", GARBAGE)
+def test_a_server_that_talks_nonsense_costs_nothing(tmp_path: Path, kind: str, status: int, body: bytes) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(status, body)
+
+    async def run() -> None:
+        async with LoopbackServer(answer) as server:
+            text = f'[providers.{kind}]\nbase_url = "{server.url}"\n[resources]\nservers = ["{kind}"]\nmemory_mb = 10\n'
+            machine = machine_of(config(text, tmp_path), SystemClock())
+            await machine.look()
+            await machine.look()
+            assert machine.live(target("m", kind)) == Live()
+            backend = Room(ScriptedBackend(), machine, SystemClock())
+            assert (await backend.open(make_call(provider=kind))).status == 200
+            await machine.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        async with LoopbackServer(answer) as server:
+            text = f'[providers.ollama]\nbase_url = "{server.url}"\n[resources]\nmemory_mb = 10\nask_s = 0.05\n'
+            machine = machine_of(config(text, tmp_path), SystemClock())
+            async with asyncio.timeout(10):
+                await machine.look()
+            assert machine.live(target("m")) == Live(resting=True, fits=False)
             await machine.aclose()
 
     asyncio.run(run())
