@@ -28,7 +28,7 @@ from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts, counted
 from ..protocols import Backend, Clock, Tokenizer
-from ..request import Charge, Done, Reply, Usage, Wire
+from ..request import Charge, Done, Operation, Reply, Usage, Wire
 from ..stores.comparisons import SQLiteComparisons
 from ..stores.sealed import Codec, read_keys
 from ..stores.sqlite import Database
@@ -165,6 +165,8 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
     for; at least its texts, read from the cache, and no answer."""
 
     def bounds(call: Call) -> Bounds:
+        if call.request.operation is Operation.OTHER:  # images, speech, files: nothing is known of what they cost
+            return Bounds(Usage(), Usage(), None, None)
         body = call.request.body
         n = body.get("n")
         output = _most_output(body) * (n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1)
