@@ -3,7 +3,8 @@
   python -m bench.routing --data outcomes.jsonl.gz [--labels N] [--weak MODEL --strong MODEL] [--seeds 5]
 
 Every file is halved by seed; N labelled texts (all of the half without --labels) are learnt from, and the other half is
-ranked by the difference of the two models' chances. apgr: the area under the share of the gap recovered over the share
+ranked by the difference of the two models' chances. A line's `category` is given as the task that a caller declares in
+`x-pennyweight-task`, unless --undeclared. apgr: the area under the share of the gap recovered over the share
 of strong calls (0.5 is random), cpt50 and cpt80: the share of strong calls that recovers 50% and 80% of the gap
 (Ong et al. 2024, arXiv 2406.18665, section 3.1). Means over seeds. With --labels 0 only what ships is used, and where
 it tells no two texts apart the router abstains.
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pennyweight.errors import StoreError
@@ -55,6 +57,7 @@ def main() -> int:
     parser.add_argument("--labels", type=int, help="labelled texts to learn from; default: all of the half")
     parser.add_argument("--weak", help="the cheap model; default: by the file")
     parser.add_argument("--strong", help="the dear model")
+    parser.add_argument("--undeclared", action="store_true", help="leave out what a line calls its category")
     parser.add_argument("--times", action="store_true", help="how long a decision takes, too, on the first file")
     parser.add_argument("--seeds", type=int, help="default: 20, or 5 for files of more than 2,000 texts")
     parser.add_argument("--model", type=Path, help="folder of the embedding model")
@@ -110,6 +113,8 @@ def _play(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
     rows = read_rows(path)
     weak, strong = _pair(rows, asked.weak, asked.strong)
     rows = [row for row in rows if weak in row.success and strong in row.success]
+    if asked.undeclared:
+        rows = [msgspec.structs.replace(row, declared="") for row in rows]
     vectors = {} if asked.labels == 0 else _vectors(path, rows, asked.model)
     runs = [
         _run(rows, vectors, weak, strong, asked.labels, seed)
@@ -146,7 +151,7 @@ def _run(
         as_told([_only(row, weak, strong) for row in order[half:]], vectors, at=0.0), weak
     ):
         start = time.thread_time()  # of this thread alone: the machine may be busy
-        said = state.ask(told_weak.vector, told_weak.features)
+        said = state.ask(told_weak.vector, told_weak.features, told_weak.declared)
         low = state.estimate(told_weak.task, weak, hard=told_weak.hard, said=said)
         high = state.estimate(told_strong.task, strong, hard=told_strong.hard, said=said)
         taken.append(time.thread_time() - start)
@@ -185,7 +190,7 @@ def _within(chances: Sequence[Any]) -> float:
 
 
 def _only(row: Row, weak: str, strong: str) -> Row:
-    return Row(row.id, row.prompt, {weak: row.success[weak], strong: row.success[strong]}, row.task)
+    return msgspec.structs.replace(row, success={weak: row.success[weak], strong: row.success[strong]})
 
 
 def _pairs(told: Sequence[Any], weak: str) -> Sequence[tuple[Any, Any]]:

@@ -12,9 +12,9 @@ from .database import Database
 
 __all__ = ["SQLiteOutcomes"]
 
-_COLUMNS = "at, tenant, agent, task, model, success, source, weight, call_id, text, hard, features, vector"
+_COLUMNS = "at, tenant, agent, task, model, success, source, weight, call_id, text, hard, features, vector, declared"
 _ADD = (
-    f"INSERT INTO route_outcomes ({_COLUMNS}) VALUES ({', '.join('?' * 13)}) "
+    f"INSERT INTO route_outcomes ({_COLUMNS}) VALUES ({', '.join('?' * 14)}) "
     "ON CONFLICT (call_id, source) WHERE call_id <> '' DO UPDATE SET at = excluded.at, success = excluded.success, "
     "weight = excluded.weight, task = excluded.task, hard = excluded.hard, features = excluded.features, "
     "vector = CASE WHEN length(excluded.vector) > 0 THEN excluded.vector ELSE route_outcomes.vector END"
@@ -80,6 +80,7 @@ def _values(one: Acted | Told, success: float | None, source: str, weight: float
         one.hard,
         features,
         one.vector,
+        one.declared,
     )
 
 
@@ -97,6 +98,7 @@ def _told(
     hard: float,
     features: bytes,
     vector: bytes,
+    declared: str,
 ) -> Told:
     return Told(
         at,
@@ -112,6 +114,7 @@ def _told(
         hard,
         _floats(features),
         bytes(vector),
+        declared,
     )
 
 
@@ -129,8 +132,11 @@ def _acted(
     hard: float,
     features: bytes,
     vector: bytes,
+    declared: str,
 ) -> Acted:
-    return Acted(at, tenant, task_type(task), model, agent, call_id, text, hard, _floats(features), bytes(vector))
+    return Acted(
+        at, tenant, task_type(task), model, agent, call_id, text, hard, _floats(features), bytes(vector), declared
+    )
 
 
 def _floats(raw: bytes) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """What outcomes of similar texts say beyond the table: a Gaussian process over embeddings and counts of texts.
 
 Kernel ridge regression of what the table left over, which is a nearest-neighbour average whose weights are learnt:
-`exp(4 (cos - 1))` of centred embeddings plus a linear kernel of standardised counts (Rasmussen and Williams 2006,
+`exp(4 (cos - 1))` of centred embeddings plus a linear kernel of standardised counts, and 0.3 for texts of one task that
+callers have named (Rasmussen and Williams 2006,
 chapter 2; leave-one-out of section 5.4.2). Where several models answered one text, what they have in common is fitted
 apart from how each differs: only the difference decides a route, and it is far less noisy than its parts.
 
@@ -10,7 +11,7 @@ Loads numpy, which the extra `semantic` brings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["LEAST_TEXTS", "MOST_TEXTS", "Kernel", "Said", "fit"]
 LEAST_TEXTS = 40  # fewer teach nothing that the table does not know
 MOST_TEXTS = 4_000  # the newest; fitting takes 3 s and asking 0.5 ms with so many
 _SHARPNESS = 4.0
+_DECLARED = 0.3  # what texts have in common whose callers named the same task
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
 _GRID = ((0.05, 8.0), (0.2, 8.0), (0.05, 16.0), (0.2, 16.0))  # weight of counts, noise
 _GRID_TEXTS = 800
@@ -54,13 +56,22 @@ class Kernel:
     """A fitted process. `trust`: by model (and "" for what is common), the share of its shifts that is believed."""
 
     def __init__(
-        self, embedded: Any, counted: Any, scale: tuple[Any, Any, Any], weight: float, columns: dict[str, _Column]
+        self,
+        embedded: Any,
+        counted: Any,
+        scale: tuple[Any, Any, Any],
+        weight: float,
+        columns: dict[str, _Column],
+        groups: Any,
+        codes: dict[str, int],
     ) -> None:
         self._embedded = embedded  # (n, d) float32, centred, rows of unit length
         self._counted = counted  # (n, f) float32, standardised
         self._scale = scale
         self._weight = weight
         self._columns = columns
+        self._groups = groups  # (n,) int32, of each text the code of its task
+        self._codes = codes
         self._duals = self._dense(columns, len(embedded))
         self.texts = len(embedded)
         self.dimensions = int(embedded.shape[1])
@@ -76,14 +87,16 @@ class Kernel:
             duals[column.rows, place] = column.dual * column.trust
         return duals
 
-    def ask(self, vector: bytes, features: tuple[float, ...]) -> Said:
-        """vector: float16, little-endian. Takes 0.1 to 0.6 ms."""
+    def ask(self, vector: bytes, features: tuple[float, ...], declared: str = "") -> Said:
+        """vector: float16, little-endian. declared: the task as the caller named it. Takes 0.1 to 0.6 ms."""
         embedded, counted = _scaled(
             np.frombuffer(vector, "<f2").astype(np.float32)[None], np.asarray([features], np.float32), self._scale
         )
         cosines = self._embedded @ embedded[0]
         values = np.exp(_SHARPNESS * (cosines - 1.0))
         values += self._weight / counted.shape[1] * (self._counted @ counted[0])
+        if declared in self._codes:
+            values += _DECLARED * (self._groups == self._codes[declared])
         shifts = values @ self._duals
         names = list(self._columns)
         common = float(shifts[names.index("")]) if "" in self._columns else 0.0
@@ -95,6 +108,7 @@ def fit(
     vectors: Any,
     features: Any,
     left: dict[str, Any],
+    declared: Sequence[str] = (),
     *,
     progress: Callable[[float], None] = lambda _share: None,
     grid: tuple[tuple[float, float], ...] = _GRID,
@@ -102,7 +116,8 @@ def fit(
     """None: too few texts to learn from.
 
     vectors: (n, d) float32; features: (n, f); left: by model (n,) what outcomes were above the table's chance, NaN
-    where the model did not answer that text. progress: told the share done, in [0, 1].
+    where the model did not answer that text. declared: of each text the task that its caller named, "" for none.
+    progress: told the share done, in [0, 1].
     """
     if len(vectors) < LEAST_TEXTS:
         return None
@@ -110,6 +125,10 @@ def fit(
     embedded, counted = _scaled(vectors, features, scale)
     targets = _targets(left)
     similar = np.exp(_SHARPNESS * (embedded @ embedded.T - 1.0))
+    codes = {name: code for code, name in enumerate(sorted({*declared} - {""}))}
+    groups = np.asarray([codes.get(name, -1) for name in declared or [""] * len(vectors)], np.int32)
+    if codes:
+        similar += _DECLARED * ((groups[:, None] == groups[None]) & (groups >= 0))
     linear = (counted @ counted.T) / counted.shape[1]
     weight, noise = _chosen(similar, linear, targets, grid)
     progress(0.3)
@@ -129,7 +148,7 @@ def fit(
         dual = inverse @ values[rows]
         columns[name] = _Column(rows, dual, _trust(values[rows], values[rows] - dual / diagonal))
         progress(0.3 + 0.7 * (place + 1) / len(targets))
-    return Kernel(embedded, counted, scale, weight, columns) if columns else None
+    return Kernel(embedded, counted, scale, weight, columns, groups, codes) if columns else None
 
 
 def _targets(left: dict[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Learned:
             identity.agent,
             asked.task,
             asked.complexity,
+            identity.task,
             text,
             state.version,
             bool(vector),
@@ -95,7 +96,7 @@ class Learned:
     ) -> tuple[Chance, ...]:
         task = task_type(asked.task)
         hard = difficulty(task, asked.text)
-        said = state.ask(vector, features(asked.text)) if vector else None
+        said = state.ask(vector, features(asked.text), call.identity.task) if vector else None
         usual = self._priors.of(call, asked, candidates)
         chances = []
         for candidate, without in zip(candidates, usual, strict=True):
@@ -218,6 +219,7 @@ class Learned:
             difficulty(task, asked.text),
             features(asked.text) if asked.text else (),
             vector,
+            call.identity.task,
         )
 
     async def _flush(self, least: int) -> None:

@@ -29,6 +29,7 @@ WEIGHTS: dict[Source, float] = {
 class Told(msgspec.Struct, frozen=True):
     """One outcome. success: in [0, 1]. text: a digest of what was asked, "" when it is not known. vector: its embedding
     (float16, little-endian), b"" without one. features: what `features` tells of the text.
+    declared: the task as the caller named it (`x-pennyweight-task`), any word; "" where it named none.
 
     call_id: "" for one from a file. A second outcome of a call from the same source replaces the first.
     """
@@ -46,6 +47,7 @@ class Told(msgspec.Struct, frozen=True):
     hard: float = 0.0
     features: tuple[float, ...] = ()
     vector: bytes = b""
+    declared: str = ""
 
 
 class Acted(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class Acted(msgspec.Struct, frozen=True):
     hard: float = 0.0
     features: tuple[float, ...] = ()
     vector: bytes = b""
+    declared: str = ""
 
     def told(self, success: float, source: Source, *, at: float) -> Told:
         """What is said of it now."""
@@ -78,6 +81,7 @@ class Acted(msgspec.Struct, frozen=True):
             self.hard,
             self.features,
             self.vector,
+            self.declared,
         )
 
 

@@ -39,13 +39,14 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class _Text:
-    __slots__ = ("features", "hard", "said", "task", "vector")
+    __slots__ = ("declared", "features", "hard", "said", "task", "vector")
 
     def __init__(self, told: Told) -> None:
         self.task = told.task
         self.hard = told.hard
         self.features = told.features
         self.vector = told.vector
+        self.declared = told.declared
         self.said: dict[str, float] = {}
 
 
@@ -89,7 +90,7 @@ class State:
         for key, text in self._texts.items():
             copied = copy._texts[key] = _Text.__new__(_Text)
             copied.task, copied.hard, copied.features = text.task, text.hard, text.features
-            copied.vector, copied.said = text.vector, dict(text.said)
+            copied.vector, copied.declared, copied.said = text.vector, text.declared, dict(text.said)
         return copy
 
     @property
@@ -118,7 +119,7 @@ class State:
         features = np.asarray([text.features for text in texts], np.float32)
         models = sorted({model for text in texts for model in text.said})
         left = {model: np.asarray([self._left(text, model) for text in texts], np.float32) for model in models}
-        return fit(vectors, features, left, progress=progress)
+        return fit(vectors, features, left, [text.declared for text in texts], progress=progress)
 
     def _left(self, text: _Text, model: str) -> float:
         said = text.said.get(model)
@@ -131,10 +132,10 @@ class State:
         self.since_fit = 0
         self.version += 1
 
-    def ask(self, vector: bytes, features: tuple[float, ...]) -> Said | None:
+    def ask(self, vector: bytes, features: tuple[float, ...], declared: str = "") -> Said | None:
         if self.kernel is None or len(vector) != 2 * self.kernel.dimensions:
             return None
-        return self.kernel.ask(vector, features)
+        return self.kernel.ask(vector, features, declared)
 
     def estimate(
         self,

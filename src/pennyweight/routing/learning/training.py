@@ -1,8 +1,9 @@
 """Outcome data from files: what formats are read, what is wrong with them, and how well what was learnt of them holds.
 
 Three formats, a JSON object a line, also gzipped: `{prompt, model, success}` (one outcome a line; `task`, `agent`, `at`
-and `id` where known); `{id, prompt, weak, strong}` (RouteLLM: 1 where that model was right); and a first line
-`{meta, models: [...]}` followed by `{id, prompt, correct: "0110…"}` (ZeroEval: a digit for each model).
+and `id` where known, and `declared` or `category`: the task in the caller's own word); `{id, prompt, weak, strong}`
+(RouteLLM: 1 where that model was right); and a first line `{meta, models: [...]}` followed by `{id, prompt, correct:
+"0110…"}` (ZeroEval: a digit for each model).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MOST_CHARS = 200_000  # of a prompt
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One text and which models got it right. `task` None: told from the text."""
+    """One text and which models got it right. `task` None: told from the text. `declared`: as its caller named it."""
 
     id: str
     prompt: str
@@ -41,6 +42,7 @@ class Row(msgspec.Struct, frozen=True):
     task: TaskType | None = None
     agent: str = ""
     at: float = 0.0
+    declared: str = ""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ def read_rows(path: Path, *, weak: str = WEAK_STRONG[0], strong: str = WEAK_STRO
                 _task(value, where),
                 str(value.get("agent", "")),
                 float(at) if isinstance(at, int | float) else 0.0,
+                str(value.get("declared", value.get("category", ""))),
             )
         for model, success in _outcomes(value, models, weak, strong, where):
             tallies.setdefault((key, model), []).append(success)
@@ -169,6 +172,7 @@ def as_told(rows: Iterable[Row], vectors: Mapping[str, bytes], *, tenant: str = 
                     hard=hard,
                     features=counted,
                     vector=vectors.get(row.id, b""),
+                    declared=row.declared,
                 )
             )
     return told
@@ -217,7 +221,7 @@ def brier(state: State, held: Sequence[Told]) -> Held:
         prior += (empty.estimate(one.task, one.model, hard=one.hard).mean - one.success) ** 2
         table += (state.estimate(one.task, one.model, hard=one.hard).mean - one.success) ** 2
         if one.text not in said_of:
-            said_of[one.text] = state.ask(one.vector, one.features)
+            said_of[one.text] = state.ask(one.vector, one.features, one.declared)
         said = said_of[one.text]
         similar += (state.estimate(one.task, one.model, hard=one.hard, said=said).mean - one.success) ** 2
     count = max(len(held), 1)

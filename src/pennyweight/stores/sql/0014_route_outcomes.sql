@@ -16,7 +16,8 @@ CREATE TABLE route_outcomes (
   text      TEXT NOT NULL DEFAULT '',
   hard      REAL NOT NULL DEFAULT 0,
   features  BLOB NOT NULL DEFAULT x'',
-  vector    BLOB NOT NULL DEFAULT x''
+  vector    BLOB NOT NULL DEFAULT x'',
+  declared  TEXT NOT NULL DEFAULT ''               -- the task as the caller named it
 );
 CREATE UNIQUE INDEX route_outcomes_by_call ON route_outcomes (call_id, source) WHERE call_id <> '';
 CREATE INDEX route_outcomes_by_tenant ON route_outcomes (tenant, id);
