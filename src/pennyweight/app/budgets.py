@@ -16,22 +16,22 @@ from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
 from ..backends.budget.state import Event
 from ..backends.transport import Http1
-from ..call import Call, Outcome
+from ..call import Call
 from ..config import Config
 from ..counters import Counters
 from ..errors import BadRequest
-from ..ledger.accounts import Accounts, counted
+from ..ledger.accounts import Accounts
 from ..policy import Flag
 from ..protocols import KV, Backend, Clock, Optimizer, Tokenizer
 from ..references import References
-from ..request import Charge, Done, Reply
+from ..request import Charge
 from ..routing.agents import Agents
 from ..stores.assembly import Servers
 from ..stores.damage import Doubts
 from ..stores.database import Database
 from ..stores.virtual_keys import KeyStore
 from ..wire.blocks import Reader
-from .backends import bounds_of
+from .backends import bounds_of, charges_of
 from .parts import Parts, optimizer
 from .pressed import Pressed
 
@@ -78,11 +78,6 @@ def budgets_of(
         except BadRequest:
             return False
 
-    def count(call: Call, reply: Reply) -> Sequence[Charge]:
-        done = reply.done or Done(complete=False)
-        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
-        return counted(outcome, tokenizer).done.charges
-
     def price(charge: Charge) -> Any:
         return accounts.price(charge.provider, charge.model, charge.at)
 
@@ -92,7 +87,7 @@ def budgets_of(
         lines,
         bounds=bounds_of(accounts, tokenizer),
         cost=accounts.cost,
-        count=count,
+        count=charges_of(tokenizer),
         price=price,
         event=event,
         finish_loop=config.budgeting.finish_loop,
