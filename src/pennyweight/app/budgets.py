@@ -15,7 +15,6 @@ from ..backends.budget.repeats import Repeats, in_tool_loop
 from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
 from ..backends.budget.state import Event
-from ..backends.transport import Http1
 from ..call import Call
 from ..config import Config
 from ..counters import Counters
@@ -34,6 +33,7 @@ from ..wire.blocks import Reader
 from .backends import bounds_of, charges_of
 from .parts import Parts, optimizer
 from .pressed import Pressed
+from .upstreams import outward
 
 __all__ = ["JOURNAL", "alerts_of", "budgets_of", "counters_of", "guarded", "limits_of", "pressed"]
 
@@ -96,15 +96,11 @@ def budgets_of(
 
 
 def alerts_of(config: Config, clock: Clock) -> Alerts:
-    """Raises ConfigError for a webhook that is none."""
+    """The webhook's address was looked at when the configuration was read."""
     settings = config.budgeting.alerts
     transport = None
     if settings.webhook is not None:
-        transport = Http1(
-            read_timeout_s=settings.timeout_s,
-            proxies={scheme: url.reveal() for scheme, url in config.proxies.urls.items()},
-            no_proxy=config.proxies.direct,
-        )
+        transport = outward(config.proxies, read_timeout_s=settings.timeout_s)
     return Alerts(settings, clock, transport=transport)
 
 
