@@ -235,7 +235,9 @@ class Pipeline:
             else step
             for step in call.trail
         )
-        call = msgspec.structs.replace(call, request=call.original, target=asked.target, rungs=None, trail=trail)
+        call = msgspec.structs.replace(
+            call, request=call.original, target=asked.target, credential=asked.credential, rungs=None, trail=trail
+        )
         watch.again(call)
         reply = await self._backend.open(call)
         if reply.ok and call.identity.session:

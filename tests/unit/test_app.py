@@ -14,6 +14,7 @@ import pytest
 from pennyweight.app import OPTIMIZERS, App, build
 from pennyweight.app.backends import fuse_rule
 from pennyweight.app.upstreams import is_theirs
+from pennyweight.backends.cascade import Cascade
 from pennyweight.call import Call, Outcome
 from pennyweight.config import Config, Resolver, load
 from pennyweight.errors import ConfigError, NotFound, StoreError
@@ -252,3 +253,27 @@ def test_replicas_share_where_the_file_says_so(tmp_path: Path) -> None:
     names = built(config(tmp_path, text), outermost)
     assert names[names.index("Coalesce") + 1] == "Across"
     assert "Across" not in built(config(tmp_path), outermost)
+
+
+def test_what_a_cascade_compares_is_a_pair_of_the_paired_test(tmp_path: Path) -> None:
+    text = (
+        '[[tiers]]\nname = "cheap"\ntargets = ["openai/gpt-5-nano"]\n'
+        '[[tiers]]\nname = "strong"\ntargets = ["openai/gpt-5"]\n'
+        '[[virtual]]\nname = "careful"\ncascade = true\n'
+    )
+
+    async def main() -> list[dict[str, Any]]:
+        async with build(config(tmp_path, text, OPENAI_API_KEY="sk-x")) as app:
+            backend: Any = app.backend
+            while not isinstance(backend, Cascade):
+                backend = backend._inner
+            backend.tell(make_call(b'{"model":"careful","messages":[]}'), 1.0, 0.0)
+            return await app.shadows.report()
+
+    (found,) = asyncio.run(main())
+    assert (found["optimizer"], found["pairs"], found["better"], list(found["routes"])) == (
+        "routing",
+        1,
+        1,
+        ["careful"],
+    )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.unit.gate_rig import CLAUDE, MARK, Edits, Rig, asks, economy, key, turns, verdicts, words
 
-from pennyweight.call import Call, Proposal, Rewrite, Step, Verdict
+from pennyweight.call import Call, Proposal, Rewrite, Route, Step, Target, Verdict
 from pennyweight.economy import SMALL_BYTES, Economy
 from pennyweight.money import FREE
 from pennyweight.pipeline import judge
@@ -94,6 +94,20 @@ def test_an_upstream_that_refuses_the_change_is_asked_again_and_the_session_left
     assert len(rig.provider.sent) == 4
     assert verdicts(outcome) == [("edits", "not_worth_it")]
     assert "refused" in outcome.call.trail[0].why
+
+
+def test_a_call_whose_route_is_taken_back_is_asked_with_its_callers_own_key() -> None:
+    class Elsewhere(Edits):
+        async def propose(self, call: Call) -> Proposal | None:
+            there = Target("other", "model", call.target.wire)
+            return Proposal(Route(there, (Edit(("top_k",), 7),)), level="safe", forced=True)
+
+    rig = Rig(Elsewhere(lambda _call: []))
+    rig.provider.refuses = lambda request: b'"top_k"' in request.raw
+    asked = msgspec.structs.replace(asks(turns(2, size=1_500)), credential=key("sk-ant-own"))
+    outcome = rig.ask(asked)
+    assert outcome.status == 200
+    assert (outcome.call.target, outcome.call.credential) == (asked.target, asked.credential)
 
 
 def test_a_call_that_is_refused_either_way_says_nothing_of_the_change() -> None:

@@ -37,7 +37,7 @@ from ..wire import codec
 if TYPE_CHECKING:
     from ..stores.relay import RedisRelay
 
-__all__ = ["across_replicas", "bounds_of", "cascaded", "compose", "fuse_rule", "relay_of"]
+__all__ = ["across_replicas", "bounds_of", "cascaded", "charges_of", "compose", "fuse_rule", "relay_of"]
 
 
 def compose(
@@ -100,19 +100,40 @@ def _chosen(resolver: Resolver, call: Call) -> bool:
 
 
 def cascaded(
-    config: Config, inner: Backend, clock: Clock, *, database: Database, accounts: Accounts, tokenizer: Tokenizer
+    config: Config,
+    inner: Backend,
+    clock: Clock,
+    *,
+    database: Database,
+    accounts: Accounts,
+    tokenizer: Tokenizer,
+    pairs: Callable[..., None],
 ) -> Backend:
-    """Above what retries and translates, so that all targets' replies are in the caller's protocol."""
+    """Above what retries and translates, so that all targets' replies are in the caller's protocol. pairs: told of each
+    call that asks all targets, as one task done both ways: `ledger.shadows.Shadows.tell`."""
     if not _cascades(config):
         return inner
+
+    return Cascade(
+        inner,
+        clock,
+        settings=config.cascade,
+        store=SQLiteComparisons(database),
+        cost=accounts.cost,
+        charges=charges_of(tokenizer),
+        tell=lambda call, new, old: pairs("routing", new=new, old=old, route=call.original.model),
+    )
+
+
+def charges_of(tokenizer: Tokenizer) -> Callable[[Call, Reply], tuple[Charge, ...]]:
+    """What a reply that has ended was billed, counted by its texts where its provider did not say."""
 
     def charges(call: Call, reply: Reply) -> tuple[Charge, ...]:
         done = reply.done or Done(complete=False)
         outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
         return counted(outcome, tokenizer).done.charges
 
-    store = SQLiteComparisons(database)
-    return Cascade(inner, clock, settings=config.cascade, store=store, cost=accounts.cost, charges=charges)
+    return charges
 
 
 def _cascades(config: Config) -> bool:

@@ -15,25 +15,25 @@ from ..backends.budget.repeats import Repeats, in_tool_loop
 from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
 from ..backends.budget.state import Event
-from ..backends.transport import Http1
-from ..call import Call, Outcome
+from ..call import Call
 from ..config import Config
 from ..counters import Counters
 from ..errors import BadRequest
-from ..ledger.accounts import Accounts, counted
+from ..ledger.accounts import Accounts
 from ..policy import Flag
 from ..protocols import KV, Backend, Clock, Optimizer, Tokenizer
 from ..references import References
-from ..request import Charge, Done, Reply
+from ..request import Charge
 from ..routing.agents import Agents
 from ..stores.assembly import Servers
 from ..stores.damage import Doubts
 from ..stores.database import Database
 from ..stores.virtual_keys import KeyStore
 from ..wire.blocks import Reader
-from .backends import bounds_of
+from .backends import bounds_of, charges_of
 from .parts import Parts, optimizer
 from .pressed import Pressed
+from .upstreams import outward
 
 __all__ = ["JOURNAL", "alerts_of", "budgets_of", "counters_of", "guarded", "limits_of", "pressed"]
 
@@ -78,11 +78,6 @@ def budgets_of(
         except BadRequest:
             return False
 
-    def count(call: Call, reply: Reply) -> Sequence[Charge]:
-        done = reply.done or Done(complete=False)
-        outcome = Outcome(call, done, reply.status, call.target.provider, output_text=reply.output_text)
-        return counted(outcome, tokenizer).done.charges
-
     def price(charge: Charge) -> Any:
         return accounts.price(charge.provider, charge.model, charge.at)
 
@@ -92,7 +87,7 @@ def budgets_of(
         lines,
         bounds=bounds_of(accounts, tokenizer),
         cost=accounts.cost,
-        count=count,
+        count=charges_of(tokenizer),
         price=price,
         event=event,
         finish_loop=config.budgeting.finish_loop,
@@ -101,15 +96,11 @@ def budgets_of(
 
 
 def alerts_of(config: Config, clock: Clock) -> Alerts:
-    """Raises ConfigError for a webhook that is none."""
+    """The webhook's address was looked at when the configuration was read."""
     settings = config.budgeting.alerts
     transport = None
     if settings.webhook is not None:
-        transport = Http1(
-            read_timeout_s=settings.timeout_s,
-            proxies={scheme: url.reveal() for scheme, url in config.proxies.urls.items()},
-            no_proxy=config.proxies.direct,
-        )
+        transport = outward(config.proxies, read_timeout_s=settings.timeout_s)
     return Alerts(settings, clock, transport=transport)
 
 

@@ -26,6 +26,7 @@ from ..stores.lanes import SQLiteShelf
 from ..stores.owners import Owner
 from ..stores.sealed import Codec, read_keys
 from ..stores.sqlite import Database
+from .upstreams import outward
 
 __all__ = ["Lanes"]
 
@@ -118,13 +119,8 @@ class Lanes:
     async def _post(self, address: str, headers: Headers, body: bytes) -> int:
         """What a webhook answered. No redirect is followed."""
         if self._transport is None:
-            proxies = self._config.proxies
-            self._transport = Http1(
-                connect_timeout_s=10.0,
-                read_timeout_s=30.0,
-                chunk_timeout_s=30.0,
-                proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
-                no_proxy=proxies.direct,
+            self._transport = outward(
+                self._config.proxies, connect_timeout_s=10.0, read_timeout_s=30.0, chunk_timeout_s=30.0
             )
         parts = urlsplit(address)
         where = origin(f"{parts.scheme}://{parts.netloc}")

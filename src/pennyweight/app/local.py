@@ -9,11 +9,12 @@ import msgspec
 from ..backends.local import Machine, Place
 from ..backends.local.asking import Asker
 from ..backends.local.servers import tagged
-from ..backends.transport import Http1, origin
+from ..backends.transport import origin
 from ..config import Config, Provider
 from ..protocols import Clock
 from ..request import Wire
 from ..routing.resources import MB, Key
+from .upstreams import outward
 
 __all__ = ["machine_of", "watched"]
 
@@ -54,12 +55,7 @@ def _key(config: Config, name: str) -> Key:
 def _place(config: Config, provider: Provider) -> Place:
     ollama = Wire.OLLAMA in provider.urls
     base = provider.urls[Wire.OLLAMA if ollama else provider.wires[0]]
-    transport = Http1(
-        connect_timeout_s=config.resources.ask_s,
-        read_timeout_s=_LONGEST_S,
-        proxies={scheme: url.reveal() for scheme, url in config.proxies.urls.items()},
-        no_proxy=config.proxies.direct,
-    )
+    transport = outward(config.proxies, connect_timeout_s=config.resources.ask_s, read_timeout_s=_LONGEST_S)
     ask = Asker(transport, origin(_root(base)), headers=tuple(_headers(provider)), ask_s=config.resources.ask_s)
     return Place(provider.name, ask, ollama=ollama, slots=provider.max_concurrency)
 

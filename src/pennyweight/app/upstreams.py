@@ -8,17 +8,16 @@ from ..backends.upstream import Upstream
 from ..config import KNOWN, Provider, Proxies
 from ..protocols import Clock
 
-__all__ = ["is_theirs", "upstream"]
+__all__ = ["is_theirs", "outward", "upstream"]
 
 
 def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     urls = {wire: origin(url) for wire, url in provider.urls.items()}
-    transport = Http1(
+    transport = outward(
+        proxies,
         connect_timeout_s=provider.timeouts.connect_s,
         read_timeout_s=provider.timeouts.first_byte_s,
         chunk_timeout_s=provider.timeouts.between_chunks_s,
-        proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
-        no_proxy=proxies.direct,
     )
     hint = None
     if not provider.configured and provider.auth != "none":
@@ -51,6 +50,19 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
         headers=provider.headers,
         pick_key=lambda call: keys.pick(call.identity.session or call.id),
         report_key=report,
+    )
+
+
+def outward(
+    proxies: Proxies, *, connect_timeout_s: float = 10.0, read_timeout_s: float, chunk_timeout_s: float | None = None
+) -> Http1:
+    """A transport by the configured proxies."""
+    return Http1(
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+        chunk_timeout_s=chunk_timeout_s,
+        proxies={scheme: url.reveal() for scheme, url in proxies.urls.items()},
+        no_proxy=proxies.direct,
     )
 
 

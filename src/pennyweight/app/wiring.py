@@ -212,7 +212,15 @@ async def build(
             lanes=lanes.around,
             cooldown=cooldown,
         )
-        backend = cascaded(config, backend, time, database=database, accounts=accounts, tokenizer=tokenizer)
+        backend = cascaded(
+            config,
+            backend,
+            time,
+            database=database,
+            accounts=accounts,
+            tokenizer=tokenizer,
+            pairs=shadows.tell,
+        )
         machine.start()
         if config.embeddings.elsewhere:
             _embedder(config, backend, time)  # what cannot work is told at the start

@@ -18,7 +18,7 @@ from ..routing.background import Lane
 from ..routing.settings import VirtualTable
 from ..routing.virtual import Virtual
 from .settings import Config, Provider, RouteRule
-from .tiers import choice, choices, matches, unserved
+from .tiers import choice, choices, matches, target_at, unserved
 
 __all__ = ["Resolved", "Resolver", "resolve"]
 
@@ -101,7 +101,7 @@ def resolve(config: Config, model: str, wire: Wire) -> Resolved:
         return _by_rule(config.providers, rule, model, wire)
     provider, name, why = _choose(config.providers, model, wire)
     refused = unserved(config, model, provider) if model == name else ""
-    return Resolved(_target(provider, name, wire), why=why, refused=refused)
+    return Resolved(target_at(provider, name, wire), why=why, refused=refused)
 
 
 def _choose(providers: Mapping[str, Provider], model: str, wire: Wire) -> tuple[Provider, str, str]:
@@ -133,11 +133,11 @@ def _family(model: str) -> str | None:
 
 
 def _by_rule(providers: Mapping[str, Provider], rule: RouteRule, model: str, wire: Wire) -> Resolved:
-    target = _target(providers[rule.provider], rule.rename or model, wire)
+    target = target_at(providers[rule.provider], rule.rename or model, wire)
     fallbacks = []
     for fallback in rule.fallbacks:
         name, _, renamed = fallback.partition("/")
-        fallbacks.append(_target(providers[name], renamed or target.model, wire))
+        fallbacks.append(target_at(providers[name], renamed or target.model, wire))
     kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
     return Resolved(target, tuple(fallbacks), f"route {rule.model!r}", kept, rule.fuse, lane=rule.lane)
 
@@ -148,7 +148,7 @@ def _by_choice(config: Config, table: VirtualTable, wire: Wire, rule: RouteRule 
     found = choice(config, table, wire)
     if isinstance(found, str):
         natural = config.providers[_NATURAL[wire]]
-        return Resolved(_target(natural, table.name, wire), why=f"virtual model {table.name!r}", refused=found)
+        return Resolved(target_at(natural, table.name, wire), why=f"virtual model {table.name!r}", refused=found)
     others = sorted((c for c in found.candidates if c.keyed), key=lambda candidate: -candidate.rank)
     fallbacks = tuple(dict.fromkeys(c.target for c in others if c.target != found.reference))
     why, kept, fuse, lane = f"virtual model {table.name!r}", CacheRule(table.name), None, table.lane
@@ -157,10 +157,3 @@ def _by_choice(config: Config, table: VirtualTable, wire: Wire, rule: RouteRule 
         why, fuse = f"route {rule.model!r} to the virtual model {table.name!r}", rule.fuse
         kept = CacheRule(rule.model, rule.volatile, rule.ttl_s)
     return Resolved(found.reference, fallbacks, why, kept, fuse, virtual=found, lane=lane)
-
-
-def _target(provider: Provider, model: str, wire: Wire) -> Target:
-    """In the caller's protocol where the provider speaks it, else crossed to Chat if it speaks that."""
-    if wire not in provider.urls:
-        wire = Wire.OPENAI_CHAT if Wire.OPENAI_CHAT in provider.urls else provider.wires[0]
-    return Target(provider.name, model, wire)

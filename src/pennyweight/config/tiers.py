@@ -29,6 +29,7 @@ __all__ = [
     "matches",
     "ranked",
     "routed_names",
+    "target_at",
     "unserved",
     "with_routing",
 ]
@@ -108,12 +109,16 @@ def choice(config: Config, table: VirtualTable, wire: Wire) -> Virtual | str:
 
 
 def aimed(providers: Mapping[str, Provider], name: str, wire: Wire) -> Target | None:
-    """The target of that "provider/model", in the caller's protocol where the provider speaks it, else crossed to Chat
-    if it speaks that; None where nothing is known of the provider but its name."""
+    """The target of that "provider/model"; None where nothing is known of the provider but its name."""
     prefix, _, model = name.partition("/")
     provider = providers.get(prefix)
     if provider is None:
         return None
+    return target_at(provider, model, wire)
+
+
+def target_at(provider: Provider, model: str, wire: Wire) -> Target:
+    """In the caller's protocol where the provider speaks it, else crossed to Chat if it speaks that."""
     if wire not in provider.urls:
         wire = Wire.OPENAI_CHAT if Wire.OPENAI_CHAT in provider.urls else provider.wires[0]
     return Target(provider.name, model, wire)

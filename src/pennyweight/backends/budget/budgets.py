@@ -93,7 +93,7 @@ class Budgets:
         if counted:
             taken = await self._take(counted)
             if taken.refused and self._settling:  # what has just ended may make room
-                await self.aclose()
+                await asyncio.wait(set(self._settling))
                 taken = await self._take(counted)
             if taken.refused and self._may_finish(call, [counted[at][0] for at in taken.refused]):
                 last = await self._take(counted, grace=call)
@@ -211,9 +211,9 @@ class Budgets:
         await self.billed(Hold(call, lines, [0] * len(lines), nothing), charges)
 
     async def aclose(self) -> None:
-        """Wait until every ended call is settled."""
+        """Wait until every ended call is settled. Who stops waiting stops none of them, as a gather would."""
         while self._settling:
-            await asyncio.gather(*self._settling)
+            await asyncio.wait(set(self._settling))
 
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -182,7 +182,10 @@ class Compared:
         same = agree(cheap.said, strong, self._asked).same is True
         self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")
         old = not complaints(strong, self._asked)
-        self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
+        try:
+            self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
+        except Exception as error:  # noqa: BLE001 - who listens must not cost what is learnt here
+            log.warning("a comparison could not be told", extra={"error": type(error).__name__})
         return Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
 
 

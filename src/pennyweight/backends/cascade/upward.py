@@ -57,7 +57,6 @@ async def upward(
                 notes.append(Step("cascade", Verdict.FAILED, why=f"{name}: {type(error).__name__}"))
                 continue
             if reply.ok:
-                call.facts[ANSWERED] = target
                 notes.append(msgspec.structs.replace(step, why=f"{name} answered: {step.why}"))
                 call.facts[ANSWERED] = target
                 if refused is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.backends.budget.settings import BudgetRule
 from pennyweight.call import Call, Credential, Identity
+from pennyweight.counters import Counter, Counters, Move, Take, Taken
 from pennyweight.errors import (
     BadRequest,
     LimitReached,
@@ -25,6 +26,7 @@ from pennyweight.errors import (
     UpstreamTimeout,
 )
 from pennyweight.request import Operation, Usage, Wire
+from pennyweight.stores.counters.memory import MemoryCounters
 from pennyweight.testing.backend import Script, make_call
 
 
@@ -522,5 +524,52 @@ def test_states_are_of_windows_that_have_not_ended() -> None:
         ]
         assert states[0].ends == NOON + 86_400 * 1.5
         assert {s.tenant for s in await house.budgets.states(tenant="free")} == {"free"}
+
+    run(work())
+
+
+class Slow:
+    """Counters whose moves take until `go` is set."""
+
+    def __init__(self, inner: Counters) -> None:
+        self.inner = inner
+        self.go = asyncio.Event()
+        self.moving = asyncio.Event()
+
+    async def take(self, wanted: Sequence[Take]) -> Taken:
+        return await self.inner.take(wanted)
+
+    async def move(self, moves: Sequence[Move]) -> Sequence[Counter]:
+        self.moving.set()
+        await self.go.wait()
+        return await self.inner.move(moves)
+
+    async def read(self, prefix: str, *, limit: int = 1_000) -> Mapping[str, Counter]:
+        return await self.inner.read(prefix, limit=limit)
+
+    async def reset(self, key: str) -> bool:
+        return await self.inner.reset(key)
+
+
+def test_a_caller_that_leaves_while_it_waits_for_room_stops_nobody_elses_bill() -> None:
+    async def work() -> None:
+        clock = FakeClock(NOON)
+        slow = Slow(MemoryCounters(now=clock.now))
+        house = House(costing(20), daily=DOLLAR, worst=100, clock=clock)
+        house.counters.inner = slow
+        reply = await house.backend.open(call())
+        await reply.read()
+        await reply.aclose()
+        await slow.moving.wait()
+        waiting = asyncio.create_task(house.backend.open(call()))  # only the first one's bill can make room for it
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        slow.go.set()
+        await house.budgets.aclose()
+        assert await house.counted() == {"daily/X": (20, 0)}, "what was held is settled by what was billed"
 
     run(work())

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from tests.unit.backends.cascade.rig import TOOLS, WEATHER, Rig, billed, body, on_loop, said, streamed, until, why
 
+from pennyweight.backends.cascade.book import kind_of
 from pennyweight.call import CHARGED
-from pennyweight.errors import StoreError, Unreachable
+from pennyweight.errors import NotFound, StoreError, Unreachable
 from pennyweight.routing.confidence.acceptor import Acceptor, by_hand
 from pennyweight.routing.confidence.comparisons import Comparison, Kind, NoComparisons
 from pennyweight.routing.confidence.decision import LEAST_PAIRS
@@ -290,6 +291,25 @@ async def test_what_was_found_is_told_to_those_who_learn_of_it() -> None:
             pass
     assert told == [(1.0, 0.0), (1.0, 1.0)], "an answer that is kept is judged, of one that is not the strongest one's"
     assert first.facts[JUDGED] == Judged(first.target, False, "agreement")
+
+
+@on_loop
+async def test_one_who_learns_of_it_and_fails_costs_no_bill() -> None:
+    rig = Rig(
+        cheap=[Script(content=WEATHER)], peer=[Script(content=WEATHER)], strong=[Script(content=WEATHER)], draw=0.0
+    )
+
+    def broken(_call: Any, _new: float, _old: float) -> None:
+        raise NotFound("There is no optimizer of that name.")
+
+    rig.cascade.tell = broken
+    call = rig.call(ASK)
+    reply = await rig.cascade.open(call)
+    await reply.aclose()
+    assert reply.done is not None
+    assert len(reply.done.charges) == 3
+    held = await rig.cascade.book._of(kind_of(call, call.rungs.strong[-1]))  # type: ignore[union-attr]
+    assert len(held.found) == 1, "and what was compared is learnt all the same"
 
 
 @pytest.mark.parametrize(
