@@ -238,6 +238,7 @@ def test_an_amount_is_changed_while_calls_are_under_way(tmp_path: Path, upstream
         ('[[budgets]]\nscope = "key"\nusd = 5\n[[budgets]]\nscope = "key"\nusd = 6\n', "is the same as budgets[0]"),
         ('[budgeting]\nstore = "redis"\n', "no address"),
         ("[budgeting]\nsub_agent_tokens = -1\n", "sub_agent_tokens"),
+        ("[budgeting]\nsummary_ttl_s = nan\n", "summary_ttl_s nan"),
         ('[budgeting.alerts]\nwebhook = "ftp://x"\n', "no http(s) address"),
     ],
 )
