@@ -163,7 +163,8 @@ async def combining(server: llama.Llama, texts: Sequence[str]) -> dict[str, floa
         tokens[name] = (sum(row["input_tokens"] for row in rows), sum(row["output_tokens"] for row in rows))
         figures[f"{name}_valid_in_the_end"] = sum(_label(answer) in LABELS for answer in answers) / len(texts)
         if name == "combined":
-            failed = sum("combine" in row["trail"] and '"failed"' in row["trail"] for row in rows)
+            steps = [step for row in rows for step in json.loads(row["trail"]) if step["optimizer"] == "combine"]
+            failed = sum(step["verdict"] == "failed" for step in steps)
             figures["combine_valid"] = 1 - failed / len(texts)
         progress(f"{name}: {tokens[name]} tokens in and out, {took[name]:.1f} s")
     figures["combine_prompt_tokens_saved"] = 1 - tokens["combined"][0] / tokens["alone"][0]

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from pennyweight.app import App, build
-from pennyweight.call import Call, Identity, Target
+from pennyweight.call import Call, Identity, Outcome, Target, Verdict
 from pennyweight.capture.format import PATHS
 from pennyweight.config import OptimizerRule, load
 from pennyweight.replay.offline import TapeClock
@@ -105,6 +105,13 @@ class Oracle:
 
     def __init__(self) -> None:
         self.easy = False
+
+    async def ready(self, _call: Call, _asked: Asked) -> None: ...
+
+    async def settle(self, _outcome: Outcome, _asked: Asked) -> None: ...
+
+    def wants_response(self, _call: Call) -> bool:
+        return False
 
     def of(self, call: Call, asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Chance]:
         return [Chance(1.0 if candidate.rank or self.easy else 0.0) for candidate in candidates]
@@ -213,6 +220,8 @@ async def _session(
         call = Call(f"c{number}", identity, request, request, app.resolve("auto", play.wire), at, "max")
         alone = _usage(before, asked, one.strong, at, said.output_tokens)
         call, _ = await app.pipeline.consult(call)
+        if any(step.verdict is Verdict.FAILED for step in call.trail):
+            raise RuntimeError(f"{play.name}: the optimizer failed, so nothing is measured")
         usage = _usage(after, call.request, call.target, at, said.output_tokens)
         app.pipeline.follow(call, usage)
         for side, (target, billed) in enumerate(((one.strong, alone), (call.target, usage))):
@@ -281,7 +290,7 @@ def tell(results: Sequence[tuple[Task, Sequence[Session]]], data: Sequence[str])
         "beyond_reach": sum(session.failed for session in every),
         "sessions": len(every),
         "sessions_over": sum(session.ratio > 1.0 for session in every),
-        "saving_near": round(_saving(near), 4),
+        **({"saving_near": round(_saving(near), 4)} if near else {}),
         "saving_every_pace": round(_saving(every), 4),
         "switches": sum(session.switches for session in every),
     }

@@ -31,7 +31,7 @@ _count = BpeTokenizer().count
 
 USER_S, LOOP_S = (45.0, 1.0), (8.0, 0.6)
 """Median seconds that a user, and a tool with its model, take, and the spread of their logarithms: of a user's pauses
-in the usual pace one in twelve is longer than the five minutes that a prompt cache lives."""
+in the usual pace one in thirty is longer than the five minutes that a prompt cache lives."""
 
 
 class Said(msgspec.Struct, frozen=True):

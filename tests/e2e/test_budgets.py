@@ -303,6 +303,70 @@ def test_at_nine_tenths_prompts_are_compressed_also_where_all_is_safe(tmp_path: 
         assert any('"compression","verdict":"accepted"' in trail.replace(" ", "") for trail in trails)
 
 
+def test_embeddings_and_uploads_count_too(tmp_path: Path) -> None:
+    async def embeds(asked: Asked) -> None:
+        told = {
+            "object": "list",
+            "model": "gpt-5-x",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}],
+            "usage": {"prompt_tokens": 600, "total_tokens": 600},
+        }
+        asked.writer.write(http(200, json.dumps(told).encode()))
+
+    config = f'[[budgets]]\nscope = "all"\nper = "day"\nusd = 1\nhold = "least"\n{PRICES}'
+    with Upstream(embeds) as upstream, gateway(tmp_path, upstream, config=config) as process:
+        body = {"model": "gpt-5-x", "input": ["some words", "and more"]}
+        assert [process.ask("/v1/embeddings", body).status for _ in range(3)] == [200, 200, 402]
+        form = b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\n\xff\xfe\r\n--x--\r\n'
+        upload = process.ask("/v1/files", form, {"content-type": "multipart/form-data; boundary=x"})
+        assert upload.status == 400
+        assert "what is asked at /v1/files has no known price" in CHAT.error(upload.body)
+        assert len(upstream.seen) == 2
+
+
+def test_at_nine_tenths_a_virtual_model_goes_down_a_tier(tmp_path: Path, upstream: Upstream) -> None:
+    config = f"""
+[[tiers]]
+name = "cheap"
+targets = ["openai/gpt-5-x"]
+
+[[tiers]]
+name = "strong"
+targets = ["openai/gpt-5-y"]
+
+[[targets]]
+target = "openai/gpt-5-x"
+success = 0.3
+
+[[targets]]
+target = "openai/gpt-5-y"
+success = 0.95
+
+[[virtual]]
+name = "thorough"
+aim = "quality"
+
+[[optimizers]]
+use = "routing"
+
+[[budgets]]
+scope = "key"
+per = "day"
+usd = 1_000
+force = 0.5
+warn = 0.1
+hold = "least"
+{PRICES}{PRICES.replace("gpt-5-x", "gpt-5-y").replace("claude-x", "claude-y").replace("1_000", "2_000")}"""
+    with gateway(tmp_path, upstream, config=config) as process:
+        asked = conversation(CHAT, "Prove that there is no largest prime.") | {"model": "thorough"}
+        assert process.ask(CHAT.path, asked, session("a")).status == 200
+        assert upstream.seen[-1].model == "gpt-5-y"
+        assert process.ask(CHAT.path, conversation(CHAT, "dearly"), session("b")).status == 200
+        time.sleep(0.1)  # its answer is out before its end is counted
+        assert process.ask(CHAT.path, asked, session("c")).status == 200
+        assert upstream.seen[-1].model == "gpt-5-x"
+
+
 def test_a_loop_is_halted_where_the_operator_says_so(tmp_path: Path, upstream: Upstream) -> None:
     config = f'[budgeting]\nloops = "halt"\nrepeats = 3\n{PRICES}'
     text = "Run the whole test suite again and tell me which of the tests fail."

@@ -52,7 +52,7 @@ targets = ["frontier/large"]
 
 [[targets]]
 target = "budget/small"
-success = 0.97
+success = 0.9
 context_tokens = 100000
 tools = true
 json_schema = true

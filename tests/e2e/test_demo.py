@@ -90,7 +90,8 @@ def test_the_second_act_runs_out_of_its_budget_step_by_step() -> None:
     act = found["second_act"]
     assert act["ledger_equals_invoice"] is True
     assert act["cost_usd"] == pytest.approx(act["invoice_usd"], abs=1e-12)
-    assert act["cost_usd"] < act["limit_usd"] * 1.05
+    assert act["over_limit_usd"] == pytest.approx(max(act["cost_usd"] - act["limit_usd"], 0), abs=1e-12)
+    assert act["over_limit_usd"] < act["calls"][-2]["cost_usd"]
     assert act["limit_usd"] == pytest.approx(act["session_without_limit_usd"] * 2.15, abs=0.006)
     calls, steps = act["calls"], act["steps"]
     assert sum(call["cost_usd"] for call in calls) == pytest.approx(act["cost_usd"])

@@ -38,6 +38,9 @@ targets = ["anthropic/claude-opus-4-6"]
 [[virtual]]
 name = "easy"
 bar = 0.1
+[[targets]]
+target = "anthropic/claude-opus-4-6"
+success = 0.97
 [resources]
 watch = false
 """
@@ -152,7 +155,7 @@ def test_without_any_live_target_the_providers_own_words_come_back(
     assert CHAT.error(answered.body) == "no"
 
 
-QUOTA = TIERS + '[[targets]]\ntarget = "openai/gpt-5-mini"\nper_day = 2\n'
+QUOTA = TIERS + '[[targets]]\ntarget = "openai/gpt-5-mini"\nsuccess = 0.85\nper_day = 2\n'
 
 
 def test_beyond_its_quota_a_target_is_not_asked_and_a_restart_does_not_forget(
@@ -277,22 +280,23 @@ def test_a_tool_loop_stays_where_it_began(tmp_path: Path, upstream: Upstream) ->
         "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
     }
     result = {"role": "tool", "tool_call_id": "t1", "content": "nothing there"}
-    hard = "Prove that every bounded monotone sequence of reals converges, then derive the rate, step by step."
     turns: list[dict[str, Any]] = [system, {"role": "user", "content": "Is this spam? Answer yes or no: hello"}]
     told = []
-    with gateway(tmp_path, upstream, config=TIERS) as process:
+    (tmp_path / "agents.toml").write_text('[[agents]]\nname = "judge"\ntier = "frontier"\n')
+    config = 'agents = "agents.toml"\n' + TIERS
+    with gateway(tmp_path, upstream, config=config) as process:
 
-        def send() -> None:
+        def send(agent: str = "") -> None:
             sent = {"model": "auto", "messages": turns, "tools": [tool]}
-            answered = process.ask(CHAT.path, sent, {"x-pennyweight-session": "s"})
+            answered = process.ask(CHAT.path, sent, {"x-pennyweight-session": "s", "x-pennyweight-agent": agent})
             assert answered.status == 200, answered.body
             told.append(answered.headers["x-pennyweight-tier"])
 
         send()
         turns += [called, result]
         send()
-        turns += [{"role": "assistant", "content": "no"}, {"role": "user", "content": hard}]
-        send()
+        turns += [{"role": "assistant", "content": "no"}, {"role": "user", "content": "And is it kind?"}]
+        send("judge")
         turns += [called | {"tool_calls": [called["tool_calls"][0] | {"id": "t2"}]}, result | {"tool_call_id": "t2"}]
         send()
         rows = process.receipts(4)
@@ -310,10 +314,18 @@ def test_a_cascade_tells_who_answered_in_the_end(tmp_path: Path) -> None:
         raw = whole(protocol_of(asked.target), asked.model)
         asked.writer.write(http(200, raw.replace(b'"hi"', said.get(asked.model, b'"Paris"'))))
 
-    config = TIERS + '[[virtual]]\nname = "careful"\ncascade = true\npeer = "openai/gpt-5-nano"\n'
+    config = f"""{TIERS}
+[[targets]]
+target = "openai/gpt-5-mini"
+success = 0.7
+[[virtual]]
+name = "careful"
+cascade = true
+peer = "openai/gpt-5-nano"
+"""
     with Upstream(answer) as upstream, gateway(tmp_path, upstream, config=config) as process:
         answered = ask(process, CHAT, "careful", "What is the capital of France?")
-    assert asked_models(upstream) == ["gpt-5-mini", "gpt-5-nano", "claude-opus-4-6"]
+    assert sorted(asked_models(upstream)) == ["claude-opus-4-6", "gpt-5-mini", "gpt-5-nano"]  # some at the same time
     assert b"Paris" in answered.body
     assert answered.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
     assert answered.headers["x-pennyweight-tier"] == "frontier"
@@ -348,3 +360,20 @@ def test_a_callers_own_key_is_used_where_its_protocols_own_provider_answers(tmp_
     with Process(tmp_path, {"OPENAI_BASE_URL": f"{upstream.url}/v1"}, config=config) as process:
         assert process.ask(CHAT.path, body(CHAT, "auto:best"), {"authorization": f"Bearer {CALLER}"}).status == 200
     assert upstream.seen[-1].headers["authorization"] == f"Bearer {CALLER}"
+
+
+def test_an_answer_is_kept_as_that_of_the_model_which_gave_it(tmp_path: Path, upstream: Upstream) -> None:
+    (tmp_path / "agents.toml").write_text('[[agents]]\nname = "judge"\ntier = "frontier"\n')
+    config = 'agents = "agents.toml"\n' + TIERS.replace("gpt-5-mini", "gpt-4o-mini").replace(
+        "opus-4-6", "3-5-haiku-latest"
+    )
+    with gateway(tmp_path, upstream, config=config) as process:
+        asked = body(CHAT, "easy", temperature=0)
+        for expected in (1, 1, 2, 2):
+            agent = {"x-pennyweight-agent": "judge"} if expected == 2 else {}
+            answered = process.ask(CHAT.path, asked, agent)
+            assert answered.status == 200
+            process.receipts(len(process.receipts()) + 1)
+            assert len(asked_models(upstream)) == expected
+    assert answered.headers["x-pennyweight-cache"] == "hit"
+    assert asked_models(upstream) == ["gpt-4o-mini", "claude-3-5-haiku-latest"]

@@ -70,7 +70,7 @@ targets = ["frontier/large"]
 
 [[targets]]
 target = "mine/tiny-target"
-success = 0.97
+success = 0.9
 context_tokens = 4096
 tools = true
 json_schema = true

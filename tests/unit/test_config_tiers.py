@@ -121,7 +121,7 @@ def test_a_tier_with_no_live_target_is_told_and_the_next_answers(tmp_path: Path)
 
 
 def test_the_optimizer_is_there_where_there_is_something_to_choose(tmp_path: Path) -> None:
-    assert [rule.use for rule in loaded(tmp_path).optimizers][:2] == ["exact_cache", "routing"]
+    assert [rule.use for rule in loaded(tmp_path).optimizers][:2] == ["routing", "exact_cache"]
     assert "routing" not in [rule.use for rule in load(None, KEYS).optimizers]
     lines = told(tmp_path, TIERS + '[[optimizers]]\nuse = "exact_cache"\n')
     assert any("`routing` is not listed" in line for line in lines)

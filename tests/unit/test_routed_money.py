@@ -175,8 +175,10 @@ def test_small_calls_are_held_against_it_too() -> None:
     assert (receipt.baseline, receipt.basis) == (alone, "computed")
 
 
-def test_a_cascade_has_several_charges_and_one_baseline() -> None:
+@pytest.mark.parametrize("notes", [[], [Step("escalated", Verdict.ACCEPTED, why="doubtful")]])
+def test_a_cascade_has_several_charges_and_one_baseline(notes: list[Step]) -> None:
     gateway = Gateway(lambda call: CHEAP)
+    gateway.provider.notes = notes
 
     class Rises(Routes):
         async def propose(self, call: Call) -> Proposal | None:
@@ -191,7 +193,7 @@ def test_a_cascade_has_several_charges_and_one_baseline() -> None:
     receipt, alone = gateway.ask(turns(1, size=1_500))
     assert receipt.baseline == pytest.approx(alone, rel=0.001)
     assert receipt.cost == pytest.approx(1.05 * alone, rel=0.001)
-    gateway.provider.done = None
+    gateway.provider.done, gateway.provider.notes = None, []
     gateway.routes.__class__ = Routes
     gateway.routes.where = lambda call: None
     gateway.ask(turns(2, size=1_500))
@@ -351,3 +353,12 @@ class Returns(Routes):
         self.economy.held(call, at=self.clock.monotonic())
         edits = self.economy.returning(call, at=self.clock.monotonic())
         return Proposal(Rewrite(edits), level="safe", forced=True) if edits else None
+
+
+def test_a_batch_is_held_against_a_call_of_its_own() -> None:
+    gateway = Gateway(lambda call: CHEAP)
+    usage = Usage(input_tokens=1_500, output_tokens=50, tier="batch")
+    gateway.provider.done = Done(usage, "end_turn", (Charge("p", CHEAP.model, usage, 0.0),))
+    receipt, alone = gateway.ask(turns(1, size=1_500))
+    assert receipt.baseline == pytest.approx(alone, rel=0.001)
+    assert receipt.cost < alone / 40

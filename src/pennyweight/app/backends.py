@@ -29,7 +29,7 @@ from ..config.tiers import choices
 from ..errors import ConfigError
 from ..ledger.accounts import Accounts, counted
 from ..protocols import Backend, Clock, Tokenizer
-from ..request import Charge, Done, Reply, Usage, Wire
+from ..request import Charge, Done, Operation, Reply, Usage, Wire
 from ..stores.comparisons import SQLiteComparisons
 from ..stores.sealed import Codec, read_keys
 from ..stores.sqlite import Database
@@ -166,6 +166,8 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
     for; at least its texts, read from the cache, and no answer."""
 
     def bounds(call: Call) -> Bounds:
+        if call.request.operation is Operation.OTHER:  # images, speech, files: nothing is known of what they cost
+            return Bounds(Usage(), Usage(), None, None)
         body = call.request.body
         output = _most_output(body) * (_above_0(body.get("n")) or 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered

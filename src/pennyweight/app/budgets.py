@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from ..backends.budget.alerts import Alerts
-from ..backends.budget.budgets import Budgets, Event
+from ..backends.budget.budgets import Budgets
 from ..backends.budget.guarded import Guarded
 from ..backends.budget.halted import Halted
 from ..backends.budget.limits import Limit, Lines, by_type, compiled, of_agent
 from ..backends.budget.repeats import Repeats, in_tool_loop
 from ..backends.budget.session_type import SessionTypes
 from ..backends.budget.settings import BudgetRule, SessionType
+from ..backends.budget.state import Event
 from ..backends.transport import Http1
 from ..call import Call, Outcome
 from ..config import Config

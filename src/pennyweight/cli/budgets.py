@@ -18,7 +18,7 @@ from rich.table import Table
 
 from ..app import App, build
 from ..backends.budget.amounts import TOKEN
-from ..backends.budget.budgets import State
+from ..backends.budget.state import State
 from ..config import Config, find, load
 from ..errors import NotFound
 from ..money import format_usd

@@ -78,6 +78,10 @@ def _kept(now: Standing, own: Sequence[Comparison]) -> str:
         return f"{LEAST_PAIRS - now.pairs} more until a bar can be set: till then two models must agree"
     if now.threshold is None:
         return "none can be kept within the bound"
+    if now.price and now.kept <= now.price:
+        return (
+            f"{now.kept:.0%} of them could be kept, and asking first costs {now.price:.0%} of the strongest: not asked"
+        )
     kept = [c for c in own if c.keepable and now.acceptor.score(c.features) > now.threshold]
     by = "trained weights" if now.acceptor.rows else "weights set by hand"
     return f"{len(kept) / len(own):.0%} of them above the bar of {max(now.threshold, 0.0):.3f}, by {by}"

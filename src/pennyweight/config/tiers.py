@@ -137,16 +137,16 @@ def unserved(config: Config, model: str, natural: Provider) -> str:
 
 
 def with_routing(config: Config) -> tuple[OptimizerRule, ...]:
-    """The default optimizers of that configuration: `routing` is among them where there is something to choose, and
-    behind it `agent_tiers` where an agent is on trial, to which sessions come little by little."""
+    """The default optimizers of that configuration: `routing` stands before them where there is something to choose, so
+    that a cache keeps an answer as that of the model which gave it; and behind it `agent_tiers` where an agent is on
+    trial, to which sessions come little by little."""
     needless = not choices(config) and not config.lanes.target
     if needless or any(rule.use == "routing" for rule in config.optimizers):
         return config.optimizers
     added = [OptimizerRule("routing")]
     if any(rule.trial for rule in config.agents):
         added.append(OptimizerRule("agent_tiers", rollout=True))
-    at = next((place + 1 for place, rule in enumerate(config.optimizers) if rule.use == "exact_cache"), 0)
-    return (*config.optimizers[:at], *added, *config.optimizers[at:])
+    return (*added, *config.optimizers)
 
 
 def matches(pattern: str, model: str) -> bool:

@@ -14,6 +14,7 @@ import re
 import msgspec
 
 from ..habits import LATER_S
+from ..money import BATCH
 from ..prefix import items
 from ..request import DELETE, Edit, Request, Usage, Wire
 from ..warmth import Forecast
@@ -138,6 +139,7 @@ def elsewhere(usage: Usage, seen: Foreseen, would_be: Forecast, *, alike: bool) 
     long = round(written * would_be.write_1h_tokens / writes) if writes else 0
     return msgspec.structs.replace(
         usage,
+        tier="standard" if usage.tier == BATCH else usage.tier,  # nobody else would have sent it there
         input_tokens=prompt,
         cache_read_tokens=min(read, prompt),
         cache_write_5m_tokens=written - long,

@@ -168,7 +168,11 @@ class Front:
         headers = (*reply.headers, ("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
         if call.facts.get("arm") == HOLDOUT:
             headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
-        if reply.ok and reply.asked_at is not None and (chosen := self._chosen(call, reply)):
+        if (
+            reply.ok
+            and ("answered" in call.facts or reply.asked_at is not None)
+            and (chosen := self._chosen(call, reply))
+        ):
             headers += chosen
         if reply.content is not None:
             headers += self._told(reply)

@@ -101,6 +101,7 @@ SHAPES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
     ),
     ("code", 1.5, re.compile(r"\b\w+\(\)|\b[a-z]+_[a-z_]+\b|\b[a-z]+[A-Z]\w+\b")),
     ("maths", 3.0, re.compile(r"\\(?:frac|sqrt|sum|int|le|ge|cdot|boxed|begin\{)|\$[^$\n]{1,80}[\\^_=][^$\n]{0,80}\$")),
+    ("maths", 2.0, re.compile(r"\$[^$\n]{1,40}\$|\\[(\[]")),  # TeX
     ("maths", 2.0, re.compile(r"\d\s*[-+*/^=×÷]\s*\(?[\dx]|\b[xyzn]\s*(?:\^|\*\*|=)\s*\d")),
     ("maths", 3.0, re.compile(r"\b[Hh]ow (?:many|much|far|long|old|fast)\b[^?\n]{3,160}\?\s*\Z")),
     ("question", 4.0, re.compile(r"^\(?A[.)] .*\n\(?B[.)] ", re.M)),  # multiple choice

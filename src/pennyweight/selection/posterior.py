@@ -79,7 +79,6 @@ class _Type(msgspec.Struct):
 class _State(msgspec.Struct):
     version: int = 1
     rule: str = "posterior"
-    akin: float = 1.0  # the logarithm of the odds that candidates of one model do alike
     types: dict[str, _Type] = {}
     agents: dict[str, _Agent] = {}
     models: dict[str, _Sum] = {}
@@ -131,7 +130,7 @@ class Posterior:
         for candidate in admitted:
             view = views.get(candidate.name)
             if view is None or view.until <= tasks or view.optimism != optimism:
-                view = views[candidate.name] = self._reckoned(kind, candidate, optimism)
+                view = views[candidate.name] = self._reckoned(kind, candidate, optimism, len(candidates))
             worth = view.score
             if worth > score:
                 best, score, equals = candidate, worth, 1
@@ -154,7 +153,7 @@ class Posterior:
         cell = kind.cells.get(choice.name)
         if cell is None:
             cell = kind.cells[choice.name] = _Cell(at=kind.tasks)
-        kin, alone = self._priors_of(kind, candidate, cell)
+        kin, alone = self._priors_of(kind, candidate, cell, 0)
         kind.tasks += 1
         kept = math.exp(-self._change * (kind.tasks - cell.at))
         before = aged(cell.likelihood, _mixed(kind, kin, alone), kept)
@@ -205,8 +204,6 @@ class Posterior:
         if agent is None or agent.model != candidate.kind:
             agent = self._moved(candidate, agent)
         own, model = agent.sum, state.models.setdefault(agent.model, _Sum())
-        if own.weight < _YOUNG:
-            self._learn_models(_siblings(candidate, agent, model), value - kind.ease)
         usual = (own.total + _AGENT * self._pool_rate()) / (own.weight + _AGENT)
         kind.ease += (value - usual - kind.ease) / (min(kind.tasks, 500) + 20.0)
         own.add(cell.level, -cell.weight)
@@ -224,17 +221,6 @@ class Posterior:
         state.pool.add(before[0], -before[1])
         state.pool.add(agent.rate, min(agent.weight, _SAY))
         self._outdate(agent.model)
-
-    def _learn_models(self, siblings: _Sum, level: float) -> None:
-        """Would others of its model have foretold what a young candidate did, better than all do?"""
-        if siblings.weight < 1.0:
-            return
-        value = min(max(level, 0.0), 1.0)
-        alone = min(max(self._pool_rate(), 0.02), 0.98)
-        siblings.add(alone, self._said(_POOL_SAYS))
-        kin = min(max(siblings.total / siblings.weight, 0.02), 0.98)
-        told = value * math.log(kin / alone) + (1.0 - value) * math.log((1.0 - kin) / (1.0 - alone))
-        self._state.akin = min(max(self._state.akin + told, -_MODELS), _MODELS)
 
     def _outdate(self, model: str) -> None:
         """What candidates of that model are worth has changed; others follow the pool in their own time."""
@@ -264,37 +250,40 @@ class Posterior:
         pool = self._state.pool
         return (pool.total + _POOL * 0.5) / (pool.weight + _POOL)
 
-    def _prior(self, kind: _Type, candidate: Candidate, cell: _Cell | None) -> list[float]:
-        kin, alone = self._priors_of(kind, candidate, cell)
+    def _prior(self, kind: _Type, candidate: Candidate, cell: _Cell | None, offered: int) -> list[float]:
+        kin, alone = self._priors_of(kind, candidate, cell, offered)
         return _mixed(kind, kin, alone)
 
     def _priors_of(
-        self, kind: _Type, candidate: Candidate, cell: _Cell | None
+        self, kind: _Type, candidate: Candidate, cell: _Cell | None, offered: int
     ) -> tuple[list[float] | None, list[float]]:
         """(by kin without the cell itself, None where there is none; by the type alone).
 
         Kin is the model without the candidate, and the candidate without this type.
         """
-        alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), self._said(_TYPE_SAYS))
+        alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), self._said(_TYPE_SAYS, offered))
         agent, model = self._state.agents.get(candidate.name), self._state.models.get(candidate.kind)
-        siblings, elsewhere = _siblings(candidate, agent, model), _Sum()
+        siblings, elsewhere = _Sum(), _Sum()
+        if model is not None:
+            siblings = _Sum(model.total, model.weight)
+            if agent is not None and agent.model == candidate.kind:
+                siblings.add(agent.rate, -agent.weight)
         if agent is not None:
             elsewhere = _Sum(agent.sum.total, agent.sum.weight)
             if cell is not None:
                 elsewhere.add(cell.level, -cell.weight)
         if siblings.weight < 0.1 and elsewhere.weight < 0.1 and len(self._state.types) < 2:
             return None, alone
-        elsewhere.add(self._pool_rate(), self._said(_POOL_SAYS))
-        if siblings.weight > 0.1:
-            elsewhere.add(
-                siblings.total / siblings.weight, _in_series(siblings.weight, _MODEL) * _share(self._state.akin)
-            )
+        siblings.add(self._pool_rate(), self._said(_POOL_SAYS, offered))
+        weight = _in_series(siblings.weight, _AGENT)
+        elsewhere.add(siblings.total / siblings.weight, weight)
         rate = elsewhere.total / elsewhere.weight + kind.ease
         return self._beta(rate, _in_series(elsewhere.weight, _CELL)), alone
 
-    def _said(self, most: float) -> float:
-        """What all candidates tell of one more, in observations: how much they differ is known once many were seen."""
-        return min(2.0 + len(self._state.agents) / _PER, most)
+    def _said(self, most: float, offered: int) -> float:
+        """What all candidates tell of one more, in observations: of few it is not known how much they differ, and among
+        many those that nothing is known of are better taken for middling."""
+        return min(2.0 + max(len(self._state.agents), offered) / _PER, most)
 
     def _beta(self, centre: float, weight: float) -> list[float]:
         """In steps of half a percent and of a sixteenth of the weight: priors are many, and few that differ."""
@@ -306,10 +295,10 @@ class Posterior:
 
     # --- what a candidate is worth --------------------------------------------------------------------------
 
-    def _reckoned(self, kind: _Type, candidate: Candidate, optimism: float) -> _View:
+    def _reckoned(self, kind: _Type, candidate: Candidate, optimism: float, offered: int) -> _View:
         """Its worth moves slowly with the tasks that pass, so it is reckoned anew after an eighth more of them."""
         cell = kind.cells.get(candidate.name)
-        posterior = self._posterior(kind, cell, self._prior(kind, candidate, cell))
+        posterior = self._posterior(kind, cell, self._prior(kind, candidate, cell, offered))
         passed = kind.tasks - cell.at if cell is not None else kind.tasks
         return _View(quantile(posterior, optimism), mean(posterior), kind.tasks + 1 + passed // 8, optimism)
 
@@ -332,7 +321,7 @@ class Posterior:
             optimism = self._optimism_among(len(kind.cells))
             for name, cell in kind.cells.items():
                 candidate = Candidate(name, self._state.agents[name].model)
-                posterior = self._posterior(kind, cell, self._prior(kind, candidate, cell))
+                posterior = self._posterior(kind, cell, self._prior(kind, candidate, cell, len(kind.cells)))
                 found.append(
                     Standing(
                         task_type,
@@ -370,11 +359,8 @@ class Posterior:
 
 _CELL = 60.0  # how many observations of a type at most a candidate's record elsewhere is worth
 _AGENT = 20.0  # and the record of others of its model
-_MODEL = 12.0  # all others of its model together
-_YOUNG = 5.0  # observations, up to which a candidate tells whether its model does
-_MODELS = 3.0  # so sure at most that models tell something, or that they do not
 _SAY = 8.0  # and what any one says of all
-_POOL = 4.0  # observations of a half that stand before the first
+_POOL = 10.0  # observations of a half that stand before the first
 _POOL_SAYS = 10.0  # what is known of many is worth to one more at most, by kin
 _TYPE_SAYS = 8.0  # and by the type alone
 _PER = 8.0  # candidates seen, for each observation of these
@@ -389,21 +375,6 @@ def _in_series(one: float, other: float) -> float:
 def _mixed(kind: _Type, kin: list[float] | None, alone: list[float]) -> list[float]:
     if kin is None:
         return alone
-    share = _share(kind.akin)
+    share = 1.0 / (1.0 + math.exp(-kind.akin))
     rest = 1.0 - share
     return [share * by_kin + rest * by_type for by_kin, by_type in zip(kin, alone, strict=True)]
-
-
-def _share(odds: float) -> float:
-    """The probability that has these odds, of which the logarithm is given."""
-    return 1.0 / (1.0 + math.exp(-odds))
-
-
-def _siblings(candidate: Candidate, agent: _Agent | None, model: _Sum | None) -> _Sum:
-    """What others of its model came to."""
-    if model is None:
-        return _Sum()
-    found = _Sum(model.total, model.weight)
-    if agent is not None and agent.model == candidate.kind:
-        found.add(agent.rate, -agent.weight)
-    return found

@@ -16,8 +16,8 @@ __all__ = ["SQLiteComparisons"]
 
 _OF = "tenant = ? AND cheap = ? AND peer = ? AND strong = ?"
 _ADD = (
-    "INSERT INTO cascade_comparisons (at, tenant, cheap, peer, strong, task, features, keepable, same) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO cascade_comparisons (at, tenant, cheap, peer, strong, task, features, keepable, same, "
+    "first, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _CUT = (
     f"DELETE FROM cascade_comparisons WHERE {_OF} AND id <= "
@@ -27,6 +27,7 @@ _KEEP = (
     "INSERT INTO cascade_acceptors (tenant, cheap, peer, strong, learnt, until) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (tenant, cheap, peer, strong) DO UPDATE SET learnt = excluded.learnt, until = excluded.until"
 )
+_MOST = 10**15  # a thousand dollars for one answer is a slip
 _floats = msgspec.json.Decoder(tuple[float, ...])
 _acceptor = msgspec.json.Decoder(Acceptor)
 
@@ -40,7 +41,8 @@ class SQLiteComparisons:
     async def add(self, comparison: Comparison, *, most: int) -> None:
         kind = comparison.kind
         features = msgspec.json.encode(comparison.features).decode()
-        values = (comparison.at, *_of(kind), kind.task, features, comparison.keepable, comparison.same)
+        told = (comparison.keepable, comparison.same, min(comparison.first, _MOST), min(comparison.last, _MOST))
+        values = (comparison.at, *_of(kind), kind.task, features, *told)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_ADD, values)
@@ -49,10 +51,14 @@ class SQLiteComparisons:
         await self._database.write(work)
 
     async def of(self, kind: Kind) -> Sequence[Comparison]:
-        sql = f"SELECT id, at, task, features, keepable, same FROM cascade_comparisons WHERE {_OF} ORDER BY id"
-        rows = await self._database.read(lambda connection: connection.execute(sql, _of(kind)).fetchall())
-        found = (_comparison(kind, row) for row in rows)
-        return [comparison for comparison in found if comparison is not None]
+        columns = "id, at, task, features, keepable, same, first, last"
+        sql = f"SELECT {columns} FROM cascade_comparisons WHERE {_OF} ORDER BY id"
+
+        def work(connection: sqlite3.Connection) -> list[Comparison]:
+            found = (_comparison(kind, row) for row in connection.execute(sql, _of(kind)))
+            return [comparison for comparison in found if comparison is not None]
+
+        return await self._database.read(work)
 
     async def kinds(self) -> Sequence[tuple[Kind, int]]:
         sql = (
@@ -82,9 +88,10 @@ def _of(kind: Kind) -> tuple[str, str, str, str]:
 
 
 def _comparison(kind: Kind, row: Sequence[Any]) -> Comparison | None:
-    id, at, task, features, keepable, same = row
+    id, at, task, features, keepable, same, first, last = row
     try:
         signs = _floats.decode(features)
     except msgspec.DecodeError:
         return None
-    return Comparison(at, msgspec.structs.replace(kind, task=task), signs, bool(keepable), bool(same), id)
+    kind = msgspec.structs.replace(kind, task=task)
+    return Comparison(at, kind, signs, bool(keepable), bool(same), id, first, last)

@@ -23,7 +23,7 @@ from .http import Exchange, LoopbackServer
 __all__ = ["BatchProvider", "Job"]
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
-_MODES = ("ok", "refuse", "fault", "expire", "drop")
+_MODES = ("ok", "refuse", "fault", "expire", "drop", "garbage")
 
 
 class Job(msgspec.Struct):
@@ -45,9 +45,9 @@ class Job(msgspec.Struct):
 class BatchProvider:
     """`async with BatchProvider() as provider`: root in `provider.url`.
 
-    takes_s: from the creation of a batch to its end. A request whose text has "[refuse]", "[fault]", "[expire]" or
-    "[drop]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next creation
-    happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
+    takes_s: from the creation of a batch to its end. A request whose text has "[refuse]", "[fault]", "[expire]",
+    "[drop]" or "[garbage]" in it comes to that; `fail` lets whole batches fail at validation. lose_answer: the next
+    creation happens, and its answer never arrives. refuse: statuses with which the next requests are answered.
     """
 
     def __init__(self, *, takes_s: float = 0.2, port: int = 0, now: Callable[[], float] = time.time) -> None:
@@ -254,8 +254,11 @@ class BatchProvider:
                 continue
             if mode == "ok":
                 self.billed.append(("batch", text, _tokens(one["body"])))
-            line = self._line(job, one, mode)
-            (answers if mode == "ok" or job.kind == ANTHROPIC else faults).append(line)
+            line = self._line(job, one, "ok" if mode == "garbage" else mode)
+            if mode == "garbage":  # an answer that is none, which all the same was made
+                self.billed.append(("batch", text, 0))
+                (line["result"] if job.kind == ANTHROPIC else line["response"]).update(_GARBAGE[job.kind])
+            (answers if mode in ("ok", "garbage") or job.kind == ANTHROPIC else faults).append(line)
         answers.reverse()  # in no order that anybody may rely on
         if job.kind == ANTHROPIC:
             self.files[f"{job.id}-results"] = _jsonl(answers)
@@ -329,6 +332,7 @@ class BatchProvider:
         }
 
 
+_GARBAGE: dict[str, dict[str, Any]] = {OPENAI: {"body": "oops"}, ANTHROPIC: {"message": ["oops"]}}
 _JSON = {"content-type": "application/json"}
 _JSONL = {"content-type": "application/x-jsonl"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -159,7 +159,7 @@ def test_apply_starts_an_experiment_and_keeps_the_file(folder: Path) -> None:
     text = (folder / "agents.toml").read_text()
     assert text == AGENTS.replace('name = "writer"  # of mails\n', 'name = "writer"  # of mails\ntrial = "cheap"\n')
     config = load(folder / "pennyweight.toml", KEYS, {"data_dir": folder})
-    assert [rule.use for rule in config.optimizers][:3] == ["exact_cache", "routing", "agent_tiers"]
+    assert [rule.use for rule in config.optimizers][:3] == ["routing", "agent_tiers", "exact_cache"]
     assert asyncio.run(_share_of(folder)) == ("on", 0.2, "operator")
     told("apply", "--json")
     assert (folder / "agents.toml").read_text().count("trial = ") == 2

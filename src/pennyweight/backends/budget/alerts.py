@@ -18,8 +18,8 @@ import msgspec
 from ...errors import PennyweightError
 from ...protocols import Clock
 from ..transport import Transport, origin
-from .budgets import Event
 from .settings import Alerting
+from .state import Event
 
 __all__ = ["Alerts"]
 

@@ -14,8 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from ...call import Call, Identity
 from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
@@ -23,12 +21,12 @@ from ...money import PicoUSD
 from ...protocols import Clock
 from ...request import Charge, Done, Operation, Reply, Usage
 from .amounts import Bounds, tokens
+from .bills import greater, in_background
 from .limits import Limit, Line, Lines, key_parts
-from .settings import BudgetRule
-from .windows import window
+from .state import Event, Hold, State, Told, state_of
 from .words import header, plain, refusal
 
-__all__ = ["Budgets", "Event", "Hold", "State"]
+__all__ = ["Budgets"]
 
 log = logging.getLogger(__name__)
 
@@ -36,57 +34,6 @@ SPENT = "budgets"
 """The key of `Call.facts` under which a call's budgets are told, and what its own came to so far."""
 
 _SEEN = 20_000
-
-
-class Event(msgspec.Struct, frozen=True):
-    """A budget has come to a share of what it may spend. level: "warn", "force", "halt", or what a detector found."""
-
-    level: str
-    budget: str
-    scope: str
-    subject: str
-    tenant: str
-    share: float
-    text: str
-    at: float
-
-
-class State(msgspec.Struct, frozen=True):
-    """One counter as it stands. Amounts in pico-dollars or thousandths of tokens; begins, ends: unix seconds."""
-
-    budget: str
-    scope: str
-    unit: str
-    tenant: str
-    subject: str
-    spent: int
-    held: int
-    amount: int
-    share: float
-    level: str
-    begins: float | None = None
-    ends: float | None = None
-
-
-class Hold:
-    """What one attempt of a call has taken. It is settled once."""
-
-    __slots__ = ("amounts", "bounds", "call", "lines", "settled")
-
-    def __init__(self, call: Call, lines: Sequence[Line], amounts: Sequence[int], bounds: Bounds) -> None:
-        self.call = call
-        self.lines = lines
-        self.amounts = amounts
-        self.bounds = bounds
-        self.settled = False
-
-
-class _Told(msgspec.Struct):
-    """What a call's budgets were when it was last looked, and what else its caller should know."""
-
-    lines: dict[str, tuple[Line, Counter]]
-    own: dict[str, int]  # by budget: what the call itself came to, retries and rungs included
-    warnings: list[str] = []
 
 
 class Budgets:
@@ -168,10 +115,12 @@ class Budgets:
             return 0  # a plan is not billed in dollars
         usd = bounds.worst_usd if worst else bounds.least_usd
         if usd is None:
+            what = f"{call.target.provider}/{call.target.model}"
+            if call.request.operation is Operation.OTHER:
+                what = f"what is asked at {call.request.path[:100]}"
             raise BadRequest(
-                f"{_named(limit, call)} has a limit in dollars, and {call.target.provider}/{call.target.model} has no "
-                "known price, so the limit cannot be kept. Add its price to pennyweight.toml or use a model with a "
-                "price."
+                f"{_named(limit, call)} has a limit in dollars, and {what} has no known price, so the limit cannot be "
+                "kept. Add its price to pennyweight.toml or use a model with a price."
             )
         return usd
 
@@ -222,7 +171,17 @@ class Budgets:
         """Set right in the background what an answer has come to."""
         if not hold.settled:
             hold.settled = True
-            self._later(self._settle(hold, self._billed(hold, reply)))
+            charges = self._billed(hold, reply)
+            self._foresee(hold, charges)
+            self._later(self._settle(hold, charges))
+
+    def _foresee(self, hold: Hold, charges: Sequence[Charge] | None) -> None:
+        """What the counters will be once the store has heard of it: the next call's optimizers ask before that."""
+        for line, amount in zip(hold.lines, hold.amounts, strict=True):
+            known = self._seen.get(line.key)
+            if known is not None:
+                spent = known[1].spent + self._spent(line.limit, charges, hold)
+                self._seen[line.key] = line, Counter(spent, max(known[1].held - amount, 0))
 
     async def unsent(self, hold: Hold) -> None:
         """Nothing was billed: give all of it back."""
@@ -269,7 +228,9 @@ class Budgets:
             # And usage that contradicts itself is not taken at its word if the texts come to more.
             if done.complete and not any(charge.usage.suspect for charge in done.charges):
                 return done.charges
-            return _greater(done.charges, self._count(hold.call, reply))
+            return greater(done.charges, self._count(hold.call, reply))
+        if reply.ok and in_background(hold.call):
+            return None  # it is worked on, and billed, after this answer
         if not reply.ok:
             return None if reply.status == _TIMED_OUT else ()  # somebody between us and the provider gave up waiting
         if self._shared(done):
@@ -331,7 +292,7 @@ class Budgets:
 
     def headers(self, call: Call) -> tuple[tuple[str, str], ...]:
         """The tightest of the budgets that the call took from, for its answer, and warnings; () where there is none."""
-        told: _Told | None = call.facts.get(SPENT)
+        told: Told | None = call.facts.get(SPENT)
         if told is None:
             return ()
         texts = list(told.warnings)
@@ -364,7 +325,7 @@ class Budgets:
                 if parts is None or (tenant is not None and parts[2] != tenant):
                     continue
                 amount = self._lines.amount(limit, parts[2])
-                found.append(_state(limit, parts[1], parts[2], parts[3], counter, amount))
+                found.append(state_of(limit, parts[1], parts[2], parts[3], counter, amount))
         return sorted(found, key=lambda state: (-state.share, state.budget, state.tenant, state.subject))
 
     async def reset(self, budget: str, *, tenant: str | None = None, subject: str | None = None) -> int:
@@ -386,10 +347,10 @@ class Budgets:
             return [(line, self._seen[line.key][1]) for line in lines if line.key in self._seen]
         return []
 
-    def _told(self, call: Call) -> _Told:
-        told: _Told | None = call.facts.get(SPENT)
+    def _told(self, call: Call) -> Told:
+        told: Told | None = call.facts.get(SPENT)
         if told is None:
-            told = call.facts[SPENT] = _Told({}, {})
+            told = call.facts[SPENT] = Told({}, {})
         return told
 
     def _note(self, call: Call, pairs: Sequence[tuple[Line, Counter]]) -> None:
@@ -418,36 +379,6 @@ class Budgets:
 _TIMED_OUT = 504
 _NO_LIMIT = 4 * 10**18
 _GRACE = "grace"
-
-
-def _state(limit: Limit, begins: float | None, tenant: str, subject: str, counter: Counter, amount: int) -> State:
-    share = counter.spent / amount
-    rule: BudgetRule = limit.rule
-    level = "halt" if share >= rule.halt else "force" if share >= rule.force else "warn" if share >= rule.warn else "ok"
-    ends = window(limit.per, begins, limit.where).ends if begins is not None and limit.per is not None else None
-    return State(
-        limit.id,
-        limit.scope,
-        limit.unit,
-        tenant,
-        subject,
-        counter.spent,
-        counter.held,
-        amount,
-        share,
-        level,
-        begins,
-        ends,
-    )
-
-
-def _greater(told: Sequence[Charge], counted: Sequence[Charge]) -> Sequence[Charge]:
-    """Of two accounts of one answer the one with more tokens."""
-
-    def sizes(charges: Sequence[Charge]) -> int:
-        return sum(charge.usage.total_tokens for charge in charges)
-
-    return counted if sizes(counted) > sizes(told) else told
 
 
 def _by_plan(call: Call) -> bool:

@@ -9,10 +9,11 @@ from ...call import Call
 from ...errors import LimitReached
 from ...protocols import Backend
 from ...request import Operation, Reply
-from .budgets import Budgets, Event
+from .budgets import Budgets
 from .halted import Halted
 from .repeats import Repeats, Seen
 from .settings import Budgeting
+from .state import Event
 
 __all__ = ["Guarded"]
 

@@ -1,6 +1,6 @@
 """How a session came about: a person talks to the agent, a timer started it, or another agent did.
 
-Told by what clients send: a header of ours, the agent's own rule, Codex's header for its helpers, the session key that
+Told by what clients send: a header of ours, the rule of the agent, the header of Codex for its sub-agents, the key that
 OpenClaw puts into its prompts ("agent:main:subagent:…", "agent:main:cron:…"), and heartbeats, which a timer sends.
 """
 
@@ -39,7 +39,7 @@ class SessionTypes:
         if told := _NAMES.get((request.header(HEADER) or "").strip().lower()):
             return told
         if request.header("x-openai-subagent"):
-            return "sub_agent"  # of that call alone: its helpers share the session of who called them
+            return "sub_agent"  # of that call alone: they share the session of who called them
         if identity.agent and (ruled := self._by_rule(identity.agent)) is not None:
             return ruled
         place = identity.tenant, identity.session

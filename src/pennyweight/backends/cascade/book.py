@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict, deque
 
@@ -60,9 +61,10 @@ class Book:
         found = held.standings.get(kind.task)
         if found is None:
             rule = self._settings
-            found = held.standings[kind.task] = standing(
-                held.found, kind.task, epsilon=rule.epsilon, delta=rule.delta, trained=held.trained
+            found = await asyncio.to_thread(  # some milliseconds, now and then
+                standing, tuple(held.found), kind.task, epsilon=rule.epsilon, delta=rule.delta, trained=held.trained
             )
+            held.standings[kind.task] = found
         return found
 
     async def add(self, comparison: Comparison) -> None:

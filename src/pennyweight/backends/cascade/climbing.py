@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ...routing.confidence.agreement import agree
 from ...routing.confidence.checks import complaints, early_complaint
 from ...routing.confidence.decision import Decision, Standing, decide
 from ...routing.confidence.entropy import Tokens
-from ...routing.confidence.said import Asked
+from ...routing.confidence.said import Asked, Said
 from ...routing.ladder import JUDGED, Judged, climb
 from ...wire import codec
 from ..fallback import ANSWERED
@@ -26,6 +27,8 @@ from .upward import alone, asking, upward
 
 if TYPE_CHECKING:
     from .cascade import Cascade
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Climb", "hearings", "stopped"]
 
@@ -109,30 +112,42 @@ class Climb:
         await cheap.hear(self._doubt)
         if cheap.failed or cheap.doubted or cheap.said is None:
             return Decision(False, f"{_name(cheap)}: {cheap.failed or cheap.doubted or 'no answer'}")
-        found = complaints(cheap.said, self._asked)
-        if found:
-            self._call.facts[JUDGED] = Judged(self._call.target, False, "validity")
+        try:
+            found = complaints(cheap.said, self._asked)
+            if found:
+                self._call.facts[JUDGED] = Judged(self._call.target, False, "validity")
+        except RecursionError:
+            return Decision(False, "it is nested too deeply to be judged")
         if peer is not None and not found:
             if self._peer_task is None:
                 self._peer_task = asyncio.create_task(peer.hear())
             await asyncio.wait({self._peer_task}, timeout=rule.peer_wait_s)
         await stopped(self._peer_task)
-        theirs = peer.said if peer is not None and peer.whole else None
-        self._agreed = theirs is not None and agree(cheap.said, theirs, self._asked).same is True
+        try:
+            return self._judged(cheap.said)
+        except Exception as error:  # noqa: BLE001 - whatever an answer holds, there is a stronger one to be had
+            log.warning("an answer could not be judged", extra={"error": type(error).__name__})
+            return Decision(False, "it could not be judged")
+
+    def _judged(self, said: Said) -> Decision:
+        theirs = self._peer.said if self._peer is not None and self._peer.whole else None
+        self._agreed = theirs is not None and agree(said, theirs, self._asked).same is True
         return decide(
-            cheap.said,
+            said,
             self._asked,
             peer=theirs,
             sure=self._tokens.sureness(),
             familiar=self._outer.familiar(self._call),
             standing=self._standing,
-            mode=rule.mode,
+            mode=self._outer.settings.mode,
         )
 
     def _doubt(self, cheap: Hearing) -> str:
         """Why the answer that is coming will not be kept, whatever follows; "" while that is open."""
         spoken = cheap.spoken
         why = early_complaint(spoken.text, spoken.names, self._asked)
+        if spoken.text.strip() and not self._asked.may_call:
+            spoken.enough()  # the rest decides nothing before the end
         peer = self._peer.said if self._peer is not None else None
         if why or peer is None or self._standing.learnt:
             return why

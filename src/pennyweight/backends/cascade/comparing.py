@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from ...call import CHARGED, Call, Step, Verdict
 from ...errors import PennyweightError
 from ...flow import Flow
+from ...money import PicoUSD
 from ...request import Charge, Done, Reply, get_header
 from ...routing.confidence.agreement import agree
 from ...routing.confidence.checks import complaints
@@ -128,13 +129,19 @@ class Compared:
         """Compare, once all have ended, and say what they were billed. A caller that left early is not waited for."""
         await inner.aclose()
         done = inner.done or Done(complete=False)
+        compared: Comparison | None = None
         if done.complete:
             await asyncio.wait(set(others), timeout=_WAIT_S)
             if inner.ok:
-                await self._compare(inner)
+                try:
+                    compared = self._compare(inner)
+                except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
+                    log.warning("a comparison could not be made", extra={"error": type(error).__name__})
         spent = await self._stop(others)
         self._call.facts.pop(CHARGED, None)
-        lost = sum(self._outer.cost(charge) or 0 for charge in spent)
+        lost, last = self._cost(spent), self._cost(done.charges)
+        if compared is not None:
+            await self._outer.book.add(msgspec.structs.replace(compared, first=lost, last=last))
         if lost:
             reply.notes.append(Step("cascade", Verdict.ACCEPTED, saving=-lost, why="what comparing cost"))
         return msgspec.structs.replace(done, charges=(*spent, *done.charges))
@@ -146,18 +153,21 @@ class Compared:
             if self._room < 0:
                 self._held = None
 
-    async def _compare(self, inner: Reply) -> None:
-        """Keep what the answers were like, if both can be read."""
+    def _cost(self, charges: Sequence[Charge]) -> PicoUSD:
+        return sum(self._outer.cost(charge) or 0 for charge in charges)
+
+    def _compare(self, inner: Reply) -> Comparison | None:
+        """What the answers were like; None where one of them cannot be read."""
         cheap, peer = self._cheap, self._peer
         if cheap.said is None or not cheap.whole or self._held is None:
-            return
+            return None
         if get_header(inner.headers, "content-encoding") not in (None, "", "identity"):
-            return
+            return None
         try:
             body = inner.content if not self._streamed else codec(inner.wire).fold(b"".join(self._held))
             strong = read_answer(inner.wire, body or b"")
         except ValueError:
-            return
+            return None
         theirs = peer.said if peer is not None and peer.whole else None
         decision = decide(
             cheap.said,
@@ -173,11 +183,7 @@ class Compared:
         self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")
         old = not complaints(strong, self._asked)
         self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))
-        comparison = Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
-        try:
-            await self._outer.book.add(comparison)
-        except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
-            log.warning("a comparison could not be made", extra={"error": type(error).__name__})
+        return Comparison(self._outer.clock.now(), self._kind, decision.features, keepable, same)
 
 
 async def _seen(chunks: AsyncIterator[bytes], see: Callable[[bytes], None]) -> AsyncIterator[bytes]:

@@ -28,21 +28,19 @@ _IDENTITY = (None, "", "identity")
 
 
 class Spoken:
-    """What an answer that is still coming has said so far. What is not of its protocol is not read any further."""
+    """How an answer that is still coming begins: its first words and the tools that it calls.
+
+    What is not of its protocol is not read any further, nor what follows `enough`.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self._cut: Splitter | Lines = Lines() if wire is Wire.OLLAMA else Splitter()
         self._reader: Reader | None = reader(wire)
-        self._texts: list[str] = []
-        self._text = ""
+        self.text = ""
         self.names: tuple[str, ...] = ()
 
-    @property
-    def text(self) -> str:
-        if self._texts:
-            self._text += "".join(self._texts)
-            self._texts = []
-        return self._text
+    def enough(self) -> None:
+        self._reader = None
 
     def feed(self, chunk: bytes) -> None:
         if self._reader is None:
@@ -51,12 +49,15 @@ class Spoken:
             for name, data in named(self._cut.feed(chunk)):
                 for piece in self._reader.read(name, data) if data.strip() else ():
                     match piece:
-                        case TextPiece(text=text):
-                            self._texts.append(text)
-                        case CallBegin(name=called):
+                        case TextPiece(text=text) if len(self.text) < _FIRST_CHARS:
+                            self.text += text
+                        case CallBegin(name=called) if len(self.names) < _FIRST_CALLS:
                             self.names += (called,)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError, PennyweightError):
             self._reader = None
+
+
+_FIRST_CHARS, _FIRST_CALLS = 200, 32
 
 
 class Hearing:

@@ -12,23 +12,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from ...call import Call, Identity, Outcome, Step, Target, Verdict
-from ...errors import BadRequest, StoreError
-from ...flow import Flow, Ready
-from ...money import BATCH, PicoUSD
+from ...errors import StoreError
+from ...money import PicoUSD
 from ...protocols import Backend, Clock
-from ...request import DELETE, Charge, Done, Edit, Headers, Operation, Reply, Request, Usage, Wire
+from ...request import Charge, Headers, Operation, Reply, Request, Wire
 from ...routing.background import Background, LaneSettings
 from ...routing.batches import Batch, Group, Item, Shelf, recall, record
-from ...wire import codec
-from ...wire.sameness import origin, semantic_headers
 from ..upstream import ONCE
+from .answering import NAME, answered, ended, placed, share_of
 from .anthropic import AnthropicBatches
 from .api import Api, Ask, Result
 from .carrying import Carrying, Pace
@@ -38,8 +35,6 @@ from .openai import OpenAIBatches
 __all__ = ["NAME", "BatchLane"]
 
 log = logging.getLogger(__name__)
-
-NAME = "lanes"
 
 
 class BatchLane:
@@ -91,7 +86,7 @@ class BatchLane:
         if call.target.provider not in self._settings.batch or call.credential is not None or call.optimize == "off":
             return self._inner.open(call)
         found = self._decide(call) or self._begun_before(call)
-        place = _place(call) if found is not None else None
+        place = placed(call) if found is not None else None
         if found is None or place is None:
             return self._inner.open(call)
         return self._considered(call, found, *place)
@@ -103,7 +98,7 @@ class BatchLane:
 
     async def _considered(self, call: Call, found: Background, group: Group, body: bytes) -> Reply:
         await self.start()
-        share = _share(call, body)
+        share = share_of(call, body)
         item = self._adopted(call, share, found)
         if item is None:
             refused = self._refused(call, found, group, body)
@@ -141,7 +136,13 @@ class BatchLane:
         self._handed[item.id] = self._clock.monotonic()
         self._items[item.id] = msgspec.structs.replace(item, until=0.0)  # another equal call is asked anew
         self._write(self._items[item.id])
-        return self._reply(call, item)
+        try:
+            return answered(call, item, self._clock.now(), self._cost)
+        except ValueError:
+            self._items[item.id] = msgspec.structs.replace(self._items[item.id], late=True)
+            self._tell(item.id)
+            self._write(self._items[item.id])
+            return await self._ordinary(call, "the batch's answer cannot be read", Verdict.FAILED)
 
     def _refused(self, call: Call, found: Background, group: Group, body: bytes) -> str:
         """Why this call does not go to a batch, "" if it does."""
@@ -156,41 +157,6 @@ class BatchLane:
         reply = await self._inner.open(call)
         reply.notes.append(Step(NAME, verdict, why=why))
         return reply
-
-    def _reply(self, call: Call, item: Item) -> Reply:
-        request = call.request
-        if item.state == "refused":
-            return Reply(item.status, _JSON, wire=request.wire, content=item.answer, done=Done(complete=False))
-        done = self._done(call, item)
-        if item.told:  # its bill was told when nobody waited
-            done = msgspec.structs.replace(done, charges=())
-        step = Step(NAME, Verdict.ACCEPTED, saving=self._saving(done.charges), why=f"by batch, as {item.why}")
-        if request.stream and request.operation is Operation.GENERATE:
-            wire = codec(request.wire)
-            asked = request.envelope.stream_options
-            usage_asked = asked is not None and b"true" in bytes(asked)
-            chunks = wire.unfold(item.answer, include_usage=usage_asked)
-            headers: Headers = (("content-type", wire.stream_type()), ("cache-control", "no-cache"))
-            reply = Reply(200, headers, wire=request.wire, chunks=Flow(Ready(chunks)), done=done)
-        else:
-            reply = Reply(200, _JSON, wire=request.wire, content=item.answer, done=done)
-        reply.notes.append(step)
-        return reply
-
-    def _done(self, call: Call, item: Item) -> Done:
-        done = codec(call.target.wire).read(item.answer)
-        usage = msgspec.structs.replace(done.usage or Usage(suspect="no usage in a batch's answer"), tier=BATCH)
-        charge = Charge(call.target.provider, call.target.model, usage, self._clock.now())
-        return Done(usage, done.finish_reason, (charge,), done.complete)
-
-    def _saving(self, charges: Sequence[Charge]) -> PicoUSD:
-        """What the same tokens cost when they are asked for at once, less what they cost as a batch."""
-        saved = 0
-        for charge in charges:
-            at_once = msgspec.structs.replace(charge, usage=msgspec.structs.replace(charge.usage, tier="standard"))
-            dear, cheap = self._cost(at_once), self._cost(charge)
-            saved += dear - cheap if dear is not None and cheap is not None else 0
-        return saved
 
     # --- who waits ------------------------------------------------------------------------------------------
 
@@ -307,7 +273,7 @@ class BatchLane:
         """Answer those who wait; whether the results are stored."""
         now = self._clock.now()
         nothing = Result("unserved", why=batch.note or "no result")
-        ended = msgspec.structs.replace(batch, state="ended", ended_at=now)
+        over = msgspec.structs.replace(batch, state="ended", ended_at=now)
         done = []
         for item in self._of(batch.id):
             result = results.get(item.id, nothing)
@@ -324,7 +290,7 @@ class BatchLane:
                 self._tell(item.id)
         if results and batch.asked_at:
             self._took_s.setdefault(batch.group.provider, []).append(now - batch.asked_at)
-        stored = await self._kept(ended, [self._items[item.id] for item in done])
+        stored = await self._kept(over, [self._items[item.id] for item in done])
         self._wake([item.id for item in done])
         for item in alone:
             if item.state != "answered":
@@ -356,7 +322,7 @@ class BatchLane:
         item = self._items[name]
         kept = item.call
         call = recall(msgspec.structs.replace(kept, id=f"{kept.id}-batch") if item.late else kept)
-        done = self._done(call, item)
+        done = ended(call, item, self._clock.now())
         step = Step(NAME, Verdict.FAILED, why="billed by a batch after its caller was answered, or had gone")
         outcome = Outcome(call.note(step), done, item.status, call.target.provider, abandoned=True)
         self._submit(outcome)
@@ -509,40 +475,11 @@ class _Load:
         return min(waiting) - margin_s if waiting else None
 
 
-_JSON: Headers = (("content-type", "application/json"),)
 _TRIES = 5
 _MOST_BYTES = 16 << 20  # in one batch: it is made and read in one piece
 _TIDY_S = 30.0
 _BATCHES_KEPT_S = 30 * 86_400.0
-_PATHS = {
-    (Wire.OPENAI_CHAT, Operation.GENERATE): "/v1/chat/completions",
-    (Wire.OPENAI_CHAT, Operation.EMBED): "/v1/embeddings",
-    (Wire.OPENAI_RESPONSES, Operation.GENERATE): "/v1/responses",
-    (Wire.ANTHROPIC_MESSAGES, Operation.GENERATE): "/v1/messages",
-}
 
 
 def api_of(group: Group) -> Api:
     return AnthropicBatches() if group.wire is Wire.ANTHROPIC_MESSAGES else OpenAIBatches()
-
-
-def _place(call: Call) -> tuple[Group, bytes] | None:
-    """Where a call would go, and its body as it would stand there; None for one that no batch takes."""
-    request, target = call.request, call.target
-    path = _PATHS.get((request.wire, request.operation))
-    if path is None or request.wire is not target.wire or request.query:
-        return None
-    edits = [Edit((name,), DELETE) for name in ("stream", "stream_options") if name in request.body]
-    if target.model and request.model != target.model:
-        edits.append(Edit(("model",), target.model))
-    try:
-        body = request.edit(edits).raw if edits else request.raw
-    except BadRequest:
-        return None
-    headers = tuple(header for header in semantic_headers(request.headers) if header[0] != "idempotency-key")
-    return Group(target.provider, request.wire, path, target.model or request.model, headers), body
-
-
-def _share(call: Call, body: bytes) -> str:
-    """What two calls have in common of which one may take the other's answer: whose they are, and every byte."""
-    return blake2b(origin(call, call.request) + b"\0" + body, digest_size=16).hexdigest()

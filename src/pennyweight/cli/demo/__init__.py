@@ -60,6 +60,9 @@ async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize
             if not as_json:
                 budget.show(ended)
             _balance(ended.balances, ended.cost, ended.invoice)
+            if not ended.held:
+                spent, limit = format_usd(ended.cost, exact=True), format_usd(ended.limit)
+                raise DemoFailed(f"{spent} was spent of a limit of {limit}. Please report this.")
         if as_json:
             click.echo(json.dumps(told))
         if not leave and gateway is not None:

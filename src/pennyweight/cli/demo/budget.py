@@ -30,6 +30,7 @@ from .played import DemoFailed, replay_provider, sent
 
 __all__ = ["Ended", "as_object", "play", "show"]
 
+_TOLD = 200  # characters of the refusal that are shown; the rest is a summary of the session
 _LIMIT = 2.15  # sessions' worth, of the first one without a limit
 _MOST_SESSIONS = 8
 
@@ -100,6 +101,16 @@ class Ended(msgspec.Struct, frozen=True):
     spent: PicoUSD
     unpriced: int
     invoice: PicoUSD
+
+    @property
+    def over(self) -> PicoUSD:
+        """By how much the limit was passed."""
+        return max(self.cost - self.limit, 0)
+
+    @property
+    def held(self) -> bool:
+        """Whether the limit held: `hold = "least"` lets the call end that was under way, and no other."""
+        return self.over < max((call.cost for call in self.calls[-2:]), default=0) or not self.over
 
     @property
     def balances(self) -> bool:
@@ -198,6 +209,7 @@ def as_object(ended: Ended) -> dict[str, Any]:
         "session_without_limit_usd": ended.alone / 1e12,
         "cost_usd": ended.cost / 1e12,
         "invoice_usd": ended.invoice / 1e12,
+        "over_limit_usd": ended.over / 1e12,
         "ledger_equals_invoice": ended.balances,
         "steps": [_step(calls) for calls in _steps(ended.calls)],
         "calls": [{**msgspec.to_builtins(call), "cost_usd": call.cost / 1e12} for call in ended.calls],
@@ -245,8 +257,13 @@ def show(ended: Ended) -> None:
             format_usd(sum(call.cost for call in calls)),
         )
     console.print(table)
-    console.print(f"What the agent is told: {ended.calls[-1].said}", highlight=False, soft_wrap=True)
+    said = ended.calls[-1].said
+    told = said if len(said) <= _TOLD else f"{said[:_TOLD].rstrip()}…"
+    console.print(f"What the agent is told: {told}", highlight=False, soft_wrap=True)
     console.print(_NOTE, highlight=False, soft_wrap=True)
+    if ended.over:
+        over = format_usd(ended.over, exact=True)
+        console.print(f"The last call that was under way passed the limit by {over}.", highlight=False)
     if ended.balances:
         amount = format_usd(ended.invoice, exact=True)
         console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)
@@ -257,12 +274,12 @@ def _event(calls: Sequence[Call]) -> str:
     if first.status != 200:
         return "halted"
     compressed = sum(call.compressed for call in calls)
-    said = f", {compressed} compressed" if compressed else ""
+    said = f"*{compressed}" if compressed else ""
     return {"ok": "", "warn": "warned", "force": "saving"}.get(first.event, first.event) + said
 
 
 _NOTE = (
-    "At 80% answers carry a warning; at 90% prompts are compressed and the next session begins one tier lower; at 100% "
-    "nothing is asked any more. A conversation keeps its model inside a tool loop, and leaves the local one "
-    "where the conversation outgrows it. Prices: the price book's; what is local costs nothing."
+    "At 80% answers carry a warning; at 90% prompts are compressed (*6: those of six of these calls) and the next "
+    "session begins one tier lower; at 100% nothing is asked any more. A conversation keeps its model inside a tool "
+    "loop, and leaves the local one where it outgrows it. Prices: the price book's; what is local costs nothing."
 )

@@ -24,6 +24,7 @@ _MOST_CALLS, _FEW_CALLS = 32, 8
 _SHORT_WORDS = 12
 _FEW_WORDS = 5
 _SHORT_CHARS = 200
+_LONG_CHARS = 4_000  # longer texts are compared as they are, and longer descriptions not read to their end
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -157,7 +158,7 @@ def _defaults(schema: Any, root: Any) -> Iterator[Any]:
     if "default" in schema:
         yield schema["default"]
     description = schema.get("description")
-    found = _DEFAULT.search(description) if isinstance(description, str) else None
+    found = _DEFAULT.search(description[:_LONG_CHARS]) if isinstance(description, str) else None
     if found is not None:
         quoted = next((group for group in found.groups()[:3] if group is not None), None)
         yield quoted if quoted is not None else _bare(found[4])
@@ -242,7 +243,7 @@ def _literal(text: str) -> bool:
 
 def _same_words(a: str, b: str) -> bool:
     """Whether two texts differ in case, spaces and punctuation alone; signs such as % or € are no punctuation."""
-    if _literal(a) or _literal(b) or _SIGN.findall(a) != _SIGN.findall(b):
+    if max(len(a), len(b)) > _LONG_CHARS or _literal(a) or _literal(b) or _SIGN.findall(a) != _SIGN.findall(b):
         return False
     return words(a) == words(b) != []
 

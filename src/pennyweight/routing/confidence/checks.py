@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from .agreement import is_json, json_in, repeats
 from .said import Asked, Said, ToolUse
@@ -17,6 +18,7 @@ __all__ = ["complaints", "early_complaint", "made_up", "parts_checked"]
 
 _MOST_CODE_CHARS = 20_000  # parsing takes a millisecond for a thousand or two
 _COMPOSED_CHARS = 64
+_MOST_LEAVES = 100
 _CODE = re.compile(r"```(python|py|json)\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _GIVES_UP = re.compile(
     r"\b(?:as an ai\b|i(?:'m| am) (?:sorry|unable)|i can(?:'|no)t (?:help|assist|do)"
@@ -130,7 +132,7 @@ def made_up(call: ToolUse, asked: Asked) -> float:
     schema = asked.tools.get(call.name)
     prompt = asked.prompt.casefold()
     found, looked_up = 0, 0
-    for leaf in _leaves(call.arguments or {}, schema if isinstance(schema, dict) else {}):
+    for leaf in islice(_leaves(call.arguments or {}, schema if isinstance(schema, dict) else {}), _MOST_LEAVES):
         looked_up += 1
         found += _stands_in(leaf, prompt)
     return 1.0 - found / looked_up if looked_up else 0.0

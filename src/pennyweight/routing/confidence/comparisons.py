@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from ...money import PicoUSD
 from .acceptor import Acceptor, by_hand, train
 from .bounds import threshold
 from .decision import LEAST_PAIRS, Standing
@@ -29,7 +30,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """keepable: no verifier complained. same: the stronger target said the same, as far as that can be told."""
+    """keepable: no verifier complained. same: the stronger target said the same, as far as that can be told.
+
+    first: what the cheap target and the peer were billed, last: the stronger one; 0: not known, or nothing.
+    """
 
     at: float  # unix seconds
     kind: Kind
@@ -37,6 +41,8 @@ class Comparison(msgspec.Struct, frozen=True):
     keepable: bool
     same: bool
     id: int = 0  # of the table's row; 0: not stored
+    first: PicoUSD = 0
+    last: PicoUSD = 0
 
 
 class Comparisons(Protocol):
@@ -99,7 +105,10 @@ def standing(
     counted = own if len(own) >= LEAST_PAIRS else fresh
     if len(counted) < LEAST_PAIRS:
         return Standing(by_hand(), None, len(counted))
-    return Standing(acceptor, _threshold(acceptor, counted, epsilon=epsilon, delta=delta), len(counted))
+    bar = _threshold(acceptor, counted, epsilon=epsilon, delta=delta)
+    priced = [c for c in counted if c.last > 0]
+    price = sum(c.first for c in priced) / sum(c.last for c in priced) if priced else 0.0
+    return Standing(acceptor, bar, len(counted), _kept(acceptor, counted, bar), price)
 
 
 def _threshold(acceptor: Acceptor, counted: Sequence[Comparison], *, epsilon: float, delta: float) -> float | None:
@@ -115,7 +124,10 @@ def _score(acceptor: Acceptor, comparison: Comparison) -> float:
 
 def kept_share(acceptor: Acceptor, counted: Sequence[Comparison], *, epsilon: float, delta: float) -> float:
     """The share of these that is kept, with the threshold that they themselves prove."""
-    bar = _threshold(acceptor, counted, epsilon=epsilon, delta=delta)
+    return _kept(acceptor, counted, _threshold(acceptor, counted, epsilon=epsilon, delta=delta))
+
+
+def _kept(acceptor: Acceptor, counted: Sequence[Comparison], bar: float | None) -> float:
     if bar is None or not counted:
         return 0.0
     return sum(c.keepable and _score(acceptor, c) > bar for c in counted) / len(counted)

@@ -26,12 +26,15 @@ LEAST_PAIRS = 200
 class Standing(msgspec.Struct, frozen=True):
     """What was learnt of one kind of call. threshold: keep answers that score above it; None: keep none of them.
 
-    pairs: compared answers behind the threshold.
+    pairs: compared answers behind the threshold. kept: the share of them that is above it. price: what asking the cheap
+    target and the peer costs, as a share of asking the strongest; 0: not known.
     """
 
     acceptor: Acceptor = by_hand()
     threshold: float | None = None
     pairs: int = 0
+    kept: float = 1.0
+    price: float = 0.0
 
     @property
     def learnt(self) -> bool:
@@ -113,5 +116,9 @@ def hopeless(standing: Standing | None, *, peer: bool, mode: Mode) -> str:
     if mode == "verify":
         return ""
     if standing is not None and standing.learnt:
-        return "" if standing.threshold is not None else "its answers were lost too often"
+        if standing.threshold is None:
+            return "its answers were lost too often"
+        if standing.price > 0.0 and standing.kept <= standing.price:
+            return f"it keeps {standing.kept:.0%}, and asking it first costs {standing.price:.0%} of the strongest"
+        return ""
     return "" if peer else "nothing was learnt of its answers yet, and there is no peer"

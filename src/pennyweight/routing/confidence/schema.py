@@ -92,6 +92,8 @@ class _Walk:
                 yield f"{_under(at, name)} is missing"
         rest = schema.get("additionalProperties", True)
         for name, item in value.items():
+            if self._left < 0:
+                return
             if name in known:
                 yield from self.wrong(item, known[name], _under(at, name), depth)
             elif rest is False and not isinstance(schema.get("patternProperties"), Mapping):
@@ -107,6 +109,8 @@ class _Walk:
         first = schema.get("prefixItems")
         first = first if isinstance(first, list) else []
         for index, item in enumerate(value):
+            if self._left < 0:
+                return
             inner = first[index] if index < len(first) else schema.get("items", {})
             yield from self.wrong(item, inner, f"{at}[]", depth)
 

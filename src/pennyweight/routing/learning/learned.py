@@ -64,7 +64,7 @@ class Learned:
         self._last: OrderedDict[str, tuple[str, str]] = OrderedDict()  # session to its last text and call
         self._pending: tuple[list[Told], list[Acted]] = ([], [])
         self._fitting: dict[str, asyncio.Task[None]] = {}
-        self._embedding: set[asyncio.Task[bytes]] = set()
+        self._embedding: dict[str, asyncio.Task[bytes]] = {}  # texts under way
 
     # --- asked ---------------------------------------------------------------------------------------------------
 
@@ -137,9 +137,10 @@ class Learned:
             self._fit(tenant)
 
     async def aclose(self) -> None:
-        for task in (*self._fitting.values(), *self._embedding):
+        under_way = (*self._fitting.values(), *self._embedding.values())
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._fitting.values(), *self._embedding, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         await self._flush(0)
 
     def wants_response(self, call: Call) -> bool:
@@ -205,7 +206,7 @@ class Learned:
         task, vector = task_type(asked.task), b""
         if asked.text and task != "side":
             with contextlib.suppress(StoreError, asyncio.CancelledError):
-                vector = await self._vector_of(asked.text)
+                vector = await asyncio.shield(self._vector_of(asked.text))
         return Acted(
             self._clock.now(),
             call.identity.tenant,
@@ -232,13 +233,15 @@ class Learned:
     # --- vectors and kernels -------------------------------------------------------------------------------------
 
     def _vector_of(self, text: str) -> asyncio.Task[bytes]:
-        task = asyncio.create_task(self._embedded(text))
-        self._embedding.add(task)
-        task.add_done_callback(self._done)
+        key = digest(text)
+        if (flight := self._embedding.get(key)) is not None:
+            return flight
+        task = self._embedding[key] = asyncio.create_task(self._embedded(text))
+        task.add_done_callback(lambda done: self._done(key, done))
         return task
 
-    def _done(self, task: asyncio.Task[bytes]) -> None:
-        self._embedding.discard(task)
+    def _done(self, key: str, task: asyncio.Task[bytes]) -> None:
+        self._embedding.pop(key, None)
         if not task.cancelled():
             task.exception()  # those who waited were told
 

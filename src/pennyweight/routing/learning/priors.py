@@ -9,6 +9,7 @@ mean something, levels little, and the mass is that of a few outcomes only.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -44,6 +45,9 @@ _PER_LENGTH: Mapping[TaskType, tuple[float, float]] = {
 _USUAL_LOG_CHARS: Mapping[TaskType, float] = {"question": 5.6, "maths": 5.4}
 
 
+_SENTENCE = re.compile(r"[.?!]\s")  # a word problem is told in some; a sum or an equation is not
+
+
 class Prior(msgspec.Struct, frozen=True):
     """`mass`: how many outcomes it is worth; 0: nothing is known."""
 
@@ -77,6 +81,6 @@ def difficulty(task: TaskType, text: str) -> float:
     nothing, or the reverse (APGR 0.47 on MATH, 0.28 on tool calls), so nothing is claimed.
     """
     usual = _USUAL_LOG_CHARS.get(task)
-    if usual is None or not text or "\\" in text:
+    if usual is None or not text or "\\" in text or (task == "maths" and not _SENTENCE.search(text)):
         return 0.0
     return min(max((math.log1p(len(text)) - usual) / 0.7, -3.0), 3.0)

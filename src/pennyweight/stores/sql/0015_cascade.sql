@@ -10,7 +10,9 @@ CREATE TABLE cascade_comparisons (
   task     TEXT NOT NULL,
   features TEXT NOT NULL,                          -- a JSON list; see routing/confidence/features.py
   keepable INTEGER NOT NULL,                       -- no verifier complained
-  same     INTEGER NOT NULL                        -- the stronger target said the same
+  same     INTEGER NOT NULL,                       -- the stronger target said the same
+  first    INTEGER NOT NULL,                       -- pico-dollars that the cheap target and the peer were billed
+  last     INTEGER NOT NULL                        -- the same of the stronger one; 0: not known, or nothing
 );
 
 CREATE INDEX cascade_comparisons_kind ON cascade_comparisons (tenant, cheap, peer, strong, id);

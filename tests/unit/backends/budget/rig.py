@@ -11,9 +11,10 @@ from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.backends.budget.amounts import Bounds
 from pennyweight.backends.budget.budgeted import Budgeted
-from pennyweight.backends.budget.budgets import Budgets, Event
+from pennyweight.backends.budget.budgets import Budgets
 from pennyweight.backends.budget.limits import Limit, Lines, compiled
 from pennyweight.backends.budget.settings import BudgetRule, SessionType
+from pennyweight.backends.budget.state import Event
 from pennyweight.call import Call
 from pennyweight.counters import Counter, Counters, Move, Take, Taken
 from pennyweight.errors import StoreError

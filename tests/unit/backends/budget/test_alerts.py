@@ -12,8 +12,8 @@ import pytest
 from tests.unit.backends.fakes import FakeClock
 
 from pennyweight.backends.budget.alerts import Alerts
-from pennyweight.backends.budget.budgets import Event
 from pennyweight.backends.budget.settings import Alerting
+from pennyweight.backends.budget.state import Event
 from pennyweight.backends.transport import Http1
 from pennyweight.testing.http import Exchange, LoopbackServer
 

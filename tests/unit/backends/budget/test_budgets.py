@@ -24,7 +24,7 @@ from pennyweight.errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from pennyweight.request import Operation, Usage
+from pennyweight.request import Operation, Usage, Wire
 from pennyweight.testing.backend import Script, make_call
 
 
@@ -203,6 +203,28 @@ def test_a_model_without_a_price_is_refused() -> None:
         with pytest.raises(BadRequest, match=r"Key X has a limit in dollars, and p/free-lunch has no known price"):
             await house.backend.open(call(model="free-lunch"))
         await house.spend(call("free", model="free-lunch"))
+
+    run(work())
+
+
+def test_what_goes_on_in_the_background_counts_at_worst() -> None:
+    async def work() -> None:
+        house = House(Script(usage=None), daily=DOLLAR, count=lambda _call, _reply: ())
+        body = b'{"model":"m","input":"x","background":true}'
+        await house.spend(call(body=body, wire=Wire.OPENAI_RESPONSES))
+        assert await house.budgets.spent("X") == 50 * CENT
+
+    run(work())
+
+
+def test_what_is_no_model_call_is_refused_under_a_budget_in_dollars() -> None:
+    async def work() -> None:
+        house = House(daily=DOLLAR, worst=None)
+        image = call(operation=Operation.OTHER, path="/v1/images/generations")
+        with pytest.raises(BadRequest, match=r"what is asked at /v1/images/generations has no known price"):
+            await house.backend.open(image)
+        listed = msgspec.structs.replace(image.request, method="GET")
+        await house.spend(msgspec.structs.replace(image, request=listed))
 
     run(work())
 
@@ -405,6 +427,19 @@ def test_each_share_is_told_once() -> None:
             ("halt", 1.0),
         ]
         assert house.budgets.pressure(call(session="other")) == 0.0
+
+    run(work())
+
+
+def test_the_pressure_is_known_as_soon_as_an_answer_ends() -> None:
+    async def work() -> None:
+        house = House(costing(95), rules=[BudgetRule("session", usd=1)])
+        reply = await house.backend.open(call())
+        await reply.aclose()
+        assert house.budgets.pressure(call()) == 0.95, "before the store has heard of it"
+        assert house.budgets.forced(call())
+        await house.budgets.aclose()
+        assert house.budgets.pressure(call()) == 0.95
 
     run(work())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -510,3 +511,31 @@ async def test_how_familiar_a_prompt_is_counts_as_a_sign() -> None:
 
 async def _noted(kept: list[Any], comparison: Any) -> None:
     kept.append(comparison)
+
+
+@pytest.mark.parametrize("compare", [False, True])
+@on_loop
+async def test_an_answer_made_to_be_hard_to_judge_goes_up_in_time(compare: bool) -> None:
+    deep = '{"city":' * 400 + '"x"' + "}" * 400
+    wide = json.dumps({"city": "Oslo", "many": list(range(50_000)), **{f"k{i}": "word " * 50 for i in range(500)}})
+    anything = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
+    for arguments in (deep, wide):
+        same = scripts(said(None, *[("get_weather", arguments)] * 3, ("get_weather", "{}")))
+        rig = Rig(cheap=same, peer=same, strong=scripts(STRONG), draw=0.0 if compare else 0.99)
+        started = time.perf_counter()
+        content, reply = await rig.ask(body(tools=anything))
+        assert time.perf_counter() - started < 3
+        assert content == STRONG
+        assert reply.status == 200
+
+
+@on_loop
+async def test_a_long_stream_is_heard_in_time() -> None:
+    words = streamed(*["word "] * 20_000)
+    rig = Rig(
+        cheap=[Script(chunks=words)], strong=scripts(STRONG), settings=CascadeTable(mode="verify", hold_bytes=10**8)
+    )
+    started = time.perf_counter()
+    content, _ = await rig.ask(body(stream=True, tools=TOOLS))
+    assert content == b"".join(words)
+    assert time.perf_counter() - started < 5

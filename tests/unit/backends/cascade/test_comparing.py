@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.backends.cascade.rig import TOOLS, WEATHER, Rig, billed, body, on_loop, said, streamed, until, why
 
@@ -69,6 +70,7 @@ async def test_the_strongest_answers_and_the_others_are_held_to_it(stream: bool)
     (comparison,) = store.found
     assert comparison.kind == KIND
     assert (comparison.same, comparison.keepable) == (False, True)
+    assert (comparison.first, comparison.last) == (3, 100)
     assert comparison.features[FEATURES.index("agrees")] == 1.0
     assert all(backend.closed == 1 for backend in rig.targets.values())
 
@@ -235,11 +237,12 @@ def test_the_tables_keep_the_newest_of_each_kind(tmp_path: Path) -> None:
         database = Database(tmp_path / "pennyweight.db")
         store = SQLiteComparisons(database)
         for comparison in compared(KIND, same=True, count=5, sure=0.5) + compared(ALONE, same=False, count=2):
-            await store.add(comparison, most=3)
+            await store.add(msgspec.structs.replace(comparison, first=7, last=10**30), most=3)
         found = await store.of(KIND)
         assert [c.at for c in found] == [2.0, 3.0, 4.0]
         assert found[0].features == compared(KIND, same=True, count=1, sure=0.5)[0].features
         assert (found[0].same, found[0].keepable, found[0].kind) == (True, True, KIND)
+        assert (found[0].first, found[0].last) == (7, 10**15), "a provider's slip does not overflow the column"
         assert await store.kinds() == [(KIND, 3), (ALONE, 2)]
         assert await store.acceptor(KIND) is None
         trained = Acceptor(by_hand().weights, 7)

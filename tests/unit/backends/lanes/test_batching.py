@@ -81,13 +81,15 @@ async def test_embeddings_go_by_batch_too(tmp_path: Path) -> None:
 @looped
 async def test_one_that_fails_fails_no_other(wire: Wire, tmp_path: Path) -> None:
     async with BatchProvider() as provider, bench(tmp_path, provider) as b:
-        texts = ["fine", "[fault] a", "[expire] b", "[drop] c", "also fine"]
+        texts = ["fine", "[fault] a", "[expire] b", "[drop] c", "[garbage] d", "also fine"]
         assert await b.texts(*(marked(text, wire) for text in texts)) == [f"answer to: {text}" for text in texts]
-        assert len(provider.singles) == 3  # what the batch did not do was asked in the ordinary way
+        reply, content = await b.ask(marked("[garbage] e", wire, stream=True))
+        assert reply.status == 200
+        assert len(provider.singles) == 5  # what the batch did not do was asked in the ordinary way
         reply, content = await b.ask(marked("[refuse] d", wire))
         assert reply.status == 400  # the caller's own fault is told, and not tried again
         assert b"refuse" in content
-        assert len(provider.singles) == 3
+        assert len(provider.singles) == 5
 
 
 @looped

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.routing.confidence.agreement import agree, parts_alike, repeats, same_text, same_value
@@ -155,6 +155,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_likeness_is_symmetric_and_holds_for_equals(a: Any, b: Any) -> None:
     assert same_value(a, a)
@@ -165,12 +166,14 @@ def test_likeness_is_symmetric_and_holds_for_equals(a: Any, b: Any) -> None:
     assert agree(one, one, ASKED).same is True
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_texts_too(a: str, b: str) -> None:
     assert same_text(a, b) == same_text(b, a)
     assert same_text(a, a).same is not False
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_no_schema_breaks_it(value: Any, schema: Any) -> None:
     asked = Asked(tools={"weather": schema})

@@ -7,7 +7,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.routing.confidence.bounds import allowed_losses, binomial_cdf, threshold, upper_bound
@@ -36,6 +36,7 @@ def test_a_binomial_is_summed_as_by_hand() -> None:
     assert math.isclose(binomial_cdf(4_000, 100_000, 0.04), 0.506, abs_tol=2e-3), "no underflow"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.floats(0.005, 0.3), st.floats(0.01, 0.5))
 def test_the_losses_allowed_are_the_most_that_still_prove_it(trials: int, epsilon: float, delta: float) -> None:
     allowed = allowed_losses(trials, epsilon, delta)
@@ -101,6 +102,7 @@ def test_the_bound_is_broken_as_rarely_as_it_says() -> None:
     assert kept / runs > 0.4
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=50, max_size=300),
     st.floats(0.05, 0.4),

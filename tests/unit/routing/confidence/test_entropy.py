@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.routing.confidence.entropy import Tokens, entropy_nats
@@ -70,6 +70,7 @@ def test_more_than_all_is_no_distribution() -> None:
     assert told(token(0.9, 0.9)).sureness() is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=20))
 def test_entropy_is_least_where_one_outcome_is_likeliest(weights: list[float]) -> None:
     total = sum(weights)
@@ -77,6 +78,7 @@ def test_entropy_is_least_where_one_outcome_is_likeliest(weights: list[float]) -
     assert -1e-9 <= entropy <= math.log(len(weights)) + 1e-6
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

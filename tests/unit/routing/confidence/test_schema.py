@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pennyweight.routing.confidence.schema import kind_of, wrong
@@ -102,6 +102,7 @@ KEYS = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(JSON, st.recursive(JSON, lambda inner: st.dictionaries(KEYS, inner | st.lists(inner, max_size=3)), max_leaves=8))
 def test_no_schema_raises(value: Any, schema: Any) -> None:
     assert all(isinstance(what, str) for what in wrong(value, schema))

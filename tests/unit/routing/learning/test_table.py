@@ -99,7 +99,7 @@ def test_signs_of_little_weight_teach_little() -> None:
 
 def test_length_tells_of_prose_and_of_nothing_else() -> None:
     long = "How many apples does Tom have left after that? " * 30
-    assert difficulty("maths", long) > 1 > -1 > difficulty("maths", "Why?")
+    assert difficulty("maths", long) > 1 > -1 > difficulty("question", "Why?")
     assert difficulty("tools", long) == difficulty("code", long) == difficulty("maths", "\\frac{1}{2} " * 200) == 0
     gap = prior("question", "frontier", hard=2).mean - prior("question", "small", hard=2).mean
     assert gap > prior("question", "frontier").mean - prior("question", "small").mean
