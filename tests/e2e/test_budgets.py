@@ -238,6 +238,7 @@ def test_an_amount_is_changed_while_calls_are_under_way(tmp_path: Path, upstream
         ('[[budgets]]\nscope = "key"\nusd = 5\n[[budgets]]\nscope = "key"\nusd = 6\n', "is the same as budgets[0]"),
         ('[budgeting]\nstore = "redis"\n', "no address"),
         ("[budgeting]\nsub_agent_tokens = -1\n", "sub_agent_tokens"),
+        ("[budgeting]\nsummary_ttl_s = nan\n", "summary_ttl_s nan"),
         ('[budgeting.alerts]\nwebhook = "ftp://x"\n', "no http(s) address"),
     ],
 )
@@ -376,3 +377,35 @@ def test_a_loop_is_halted_where_the_operator_says_so(tmp_path: Path, upstream: U
         assert "in a row" in answered[2].headers["x-pennyweight-budget"]
         assert "Try again with something else" in MESSAGES.error(answered[3].body)
         assert text not in process.log
+
+
+def test_a_cascade_that_stops_its_peer_does_not_end_the_session(tmp_path: Path) -> None:
+    async def provide(asked: Asked) -> None:
+        if asked.model == "gpt-5-nano":
+            await asyncio.sleep(PROVIDER_S)
+        asked.writer.write(http(200, whole(protocol_of(asked.target), asked.model)))
+
+    config = """
+[[budgets]]
+scope = "session"
+tokens = 2_000
+[[tiers]]
+name = "cheap"
+targets = ["openai/gpt-5-mini"]
+[[tiers]]
+name = "frontier"
+targets = ["anthropic/claude-opus-4-6"]
+[[virtual]]
+name = "careful"
+cascade = true
+peer = "openai/gpt-5-nano"
+[cascade]
+mode = "verify"
+"""
+    with Upstream(provide) as upstream, gateway(tmp_path, upstream, config=config) as process:
+        body = {"model": "careful", "messages": [{"role": "user", "content": "The capital of France, as JSON?"}]}
+        body["response_format"] = {"type": "json_object"}  # which the cheap answer is not
+        for number in range(2):
+            answered = process.ask(CHAT.path, body | {"user": f"u{number}"}, session("s"))
+            assert answered.status == 200, answered.body
+        assert [asked.model for asked in upstream.seen].count("claude-opus-4-6") == 2

@@ -331,6 +331,37 @@ peer = "openai/gpt-5-nano"
     assert answered.headers["x-pennyweight-tier"] == "frontier"
 
 
+CALLER = "sk-caller-canary-0123456789"
+
+
+@pytest.mark.parametrize("path", ["choice", "route"])
+def test_a_callers_own_key_goes_to_no_provider_that_it_did_not_mean(
+    tmp_path: Path, upstream: Upstream, path: str
+) -> None:
+    """A caller that names a choice cannot know whose model is behind it."""
+    config = TIERS + '[providers.elsewhere]\nbase_url = "URL/v1"\n[[routes]]\nmodel = "gpt-4"\nto = "auto:best"\n'
+    config = config.replace("anthropic/claude-opus-4-6", "elsewhere/large").replace("URL", upstream.url)
+    model = "auto:best" if path == "choice" else "gpt-4"
+    with Process(tmp_path, {"OPENAI_BASE_URL": f"{upstream.url}/v1"}, config=config) as process:
+        for protocol, name, value in (
+            (CHAT, "authorization", f"Bearer {CALLER}"),
+            (MESSAGES, "x-api-key", CALLER),
+            (MESSAGES, "authorization", f"Bearer sk-ant-oat01-{CALLER}"),
+        ):
+            answered = process.ask(protocol.path, body(protocol, model, name + value), {name: value})
+            assert answered.status == 200, answered.body
+            assert answered.headers["x-pennyweight-model"] == "elsewhere/large"
+    assert asked_models(upstream) == ["large"] * 3
+    assert CALLER not in str([asked.headers for asked in upstream.seen])
+
+
+def test_a_callers_own_key_is_used_where_its_protocols_own_provider_answers(tmp_path: Path, upstream: Upstream) -> None:
+    config = TIERS.replace("anthropic/claude-opus-4-6", "openai/gpt-5.2")
+    with Process(tmp_path, {"OPENAI_BASE_URL": f"{upstream.url}/v1"}, config=config) as process:
+        assert process.ask(CHAT.path, body(CHAT, "auto:best"), {"authorization": f"Bearer {CALLER}"}).status == 200
+    assert upstream.seen[-1].headers["authorization"] == f"Bearer {CALLER}"
+
+
 def test_an_answer_is_kept_as_that_of_the_model_which_gave_it(tmp_path: Path, upstream: Upstream) -> None:
     (tmp_path / "agents.toml").write_text('[[agents]]\nname = "judge"\ntier = "frontier"\n')
     config = 'agents = "agents.toml"\n' + TIERS.replace("gpt-5-mini", "gpt-4o-mini").replace(

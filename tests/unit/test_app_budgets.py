@@ -153,6 +153,9 @@ def test_a_call_at_worst_is_its_body_written_to_the_cache_and_all_it_may_say(tmp
             (b'{"model":"m","messages":[]}', 32_000),
             (b'{"model":"m","messages":[],"options":{"num_predict":11}}', 11),
             (b'{"model":"m","messages":[],"options":[1]}', 32_000),
+            (b'{"model":"m","messages":[],"max_tokens":64000.0}', 64_000),
+            (b'{"model":"m","messages":[],"max_tokens":10,"n":3.0}', 30),
+            (b'{"model":"m","messages":[],"max_tokens":1e300}', int(1e300)),
         ):
             found = bounds(make_call(body, provider="openai", model="gpt-5"))
             assert found.worst.output_tokens == output

@@ -32,6 +32,7 @@ def test_defaults(tmp_path: Path) -> None:
         ("compare_first = 2", "no share"),
         ("window = 100", "too small"),
         ("peer_wait_s = 0", "above 0"),
+        ("peer_wait_s = nan", "above 0"),
         ("hold_bytes = -1", "above 0"),
         ("pulse_s = 0.0", "above 0"),
         ('mode = "guess"', "mode"),

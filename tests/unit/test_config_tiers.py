@@ -133,6 +133,8 @@ def test_the_optimizer_is_there_where_there_is_something_to_choose(tmp_path: Pat
         ('[[tiers]]\nname = "a"\ntargets = []\n', "The tier 'a' has no targets"),
         ('[[tiers]]\nname = "a"\ntargets = ["opnai/x"]\n', "Did you mean 'openai'?"),
         ('[[tiers]]\nname = "a"\ntargets = ["gpt-5"]\n', "which is no target"),
+        ('[[tiers]]\nname = "a"\ntargets = ["openai/*"]\n', "names 'openai/*', which is no model but a pattern"),
+        (TIERS + '[[virtual]]\nname = "v"\nreference = "openai/gpt-*"\n', "names 'openai/gpt-*', which is no model"),
         ('[[tiers]]\nname = "a"\ntargets = ["openai/x"]\nshare = 1.2\n', "is no share of calls"),
         (TIERS + '[[tiers]]\nname = "x"\ntargets = ["openai/x"]\nshare = 0.3\n', "come to 1.1"),
         (TIERS + '[[targets]]\ntarget = "openai/gpt-5-mini"\nper_day = -1\n', "per_day -1 must be above 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,7 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         if call.request.operation is Operation.OTHER:  # images, speech, files: nothing is known of what they cost
             return Bounds(Usage(), Usage(), None, None)
         body = call.request.body
-        n = body.get("n")
-        output = _most_output(body) * (n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1)
+        output = _most_output(body) * (_above_0(body.get("n")) or 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
         worst = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
@@ -209,8 +209,14 @@ def _most_output(body: Mapping[str, Any]) -> int:
     options = body.get("options")
     asked = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     asked.append(options.get("num_predict") if isinstance(options, dict) else None)
-    limits = [limit for limit in asked if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0]
-    return max(limits) if limits else _DEFAULT_OUTPUT_TOKENS
+    return max(map(_above_0, asked)) or _DEFAULT_OUTPUT_TOKENS
+
+
+def _above_0(value: Any) -> int:
+    """0 for what is no number above 0. Many servers take 64000.0 for 64000, so it counts as that."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return max(int(value), 0) if math.isfinite(value) else 0
 
 
 _DEFAULT_OUTPUT_TOKENS = 32_000  # for a call that names no limit

@@ -9,7 +9,7 @@ from ..backends.budget.alerts import Alerts
 from ..backends.budget.budgets import Budgets
 from ..backends.budget.halted import Halted
 from ..backends.local import Machine
-from ..call import Call, Identity, Outcome, Receipt, Target
+from ..call import Call, Credential, Identity, Outcome, Receipt, Target
 from ..clerk import Clerk
 from ..config import Config, Resolver
 from ..economy import Economy
@@ -156,6 +156,12 @@ class App:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""
         known = self.config.providers.get(provider)
         return known is not None and bool(known.keys)
+
+    def passes_on(self, credential: Credential, model: str, wire: Wire, target: Target, *, named: bool) -> bool:
+        """Whether a caller's own key goes to the target of its call. named: the path named the target's provider."""
+        if self.has_key(target.provider):
+            return False
+        return named or self._resolver.meant_for(model, wire, target.provider, credential.secret)
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())

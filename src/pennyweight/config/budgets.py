@@ -45,7 +45,7 @@ def _budgeting(config: Config) -> Iterator[Found]:
         if not 0 < (value := getattr(settings, field)) <= 10**12:
             yield ("budgeting", field), f"budgeting.{field} {value!r} is no budget.", "Use a number above 0.", "error"
     for field, least in (("repeats", 2), ("idle", 2), ("finish_loop", 0), ("summary_ttl_s", 0)):
-        if (value := getattr(settings, field)) < least:
+        if not (value := getattr(settings, field)) >= least:  # nor nan
             message = f"budgeting.{field} {value!r} must be at least {least}."
             yield ("budgeting", field), message, "Leave it out for the default.", "error"
     if settings.store in ("redis", "postgres") and not getattr(config.cache, settings.store).url:
@@ -67,6 +67,6 @@ def _budgeting(config: Config) -> Iterator[Found]:
             message = "budgeting.alerts.webhook is reached over plain http."
             yield ("budgeting", "alerts", "webhook"), message, "Use https.", "warning"
     for field in ("per_minute", "timeout_s"):
-        if (value := getattr(alerts, field)) <= 0:
+        if not (value := getattr(alerts, field)) > 0:
             message = f"budgeting.alerts.{field} {value!r} must be above 0."
             yield ("budgeting", "alerts", field), message, "Leave it out for the default.", "error"

@@ -24,5 +24,5 @@ def wrong(table: CascadeTable) -> Iterator[tuple[str, str, str]]:
         remedy = f"Use {LEAST_PAIRS} or more: a threshold needs as many comparisons."
         yield "window", f"cascade.window {table.window!r} is too small.", remedy
     for name in ("peer_wait_s", "hold_bytes", "pulse_s"):
-        if getattr(table, name) <= 0:
+        if not getattr(table, name) > 0:  # nor nan
             yield name, f"cascade.{name} {getattr(table, name)!r} must be above 0.", "Leave it out for the default."

@@ -77,6 +77,13 @@ class Resolver:
         original = call.original
         return self.full("" if original.operation is Operation.OTHER else original.model, original.wire)
 
+    def meant_for(self, model: str, wire: Wire, provider: str, secret: str) -> bool:
+        """Whether a caller that names this model may mean its own key for that provider. Who names a choice has named
+        no provider: its key is for the one that clients of its protocol call, or for Anthropic if it says so itself."""
+        if self.full(model, wire).virtual is None or provider == _NATURAL[wire]:
+            return True
+        return provider == "anthropic" and "sk-ant-" in secret
+
     def full(self, model: str, wire: Wire) -> Resolved:
         found = self._memo.get((model, wire))
         if found is None:

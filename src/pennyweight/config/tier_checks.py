@@ -58,6 +58,9 @@ def _tiers(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
             yield Wrong((*where, "targets"), message, 'Name some, such as targets = ["openai/gpt-5-mini"].')
         for name in tier.targets:
             yield from _name(config, (*where, "targets"), f"The tier {tier.name!r}", name, names)
+            if "*" in name:
+                message = f"The tier {tier.name!r} names {name!r}, which is no model but a pattern."
+                yield Wrong((*where, "targets"), message, "Name each model; patterns are for [[targets]].")
             if name in placed:
                 before, other = placed[name]
                 message = f"{name!r} is in the tier {tier.name!r} and in {other!r}."
@@ -131,6 +134,9 @@ def _virtual(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
             name = getattr(table, field)
             if name is not None:
                 yield from _name(config, (*where, field), who, name, names)
+                if "*" in name:
+                    message = f"{who} names {name!r}, which is no model but a pattern."
+                    yield Wrong((*where, field), message, "Name one model.")
         if table.peer is not None and not table.cascade:
             message = f"{who} has a peer, but cascade is not true: nobody asks it."
             yield Wrong((*where, "peer"), message, "Set cascade = true.", "warning")

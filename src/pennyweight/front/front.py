@@ -136,6 +136,10 @@ class Front:
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
+        if credential is not None:
+            named = endpoint.provider is not None
+            if not app.passes_on(credential, model, endpoint.wire, resolved, named=named):
+                credential = None
         now = app.clock.now()
         return Call(
             id=_call_id(now),
@@ -146,7 +150,7 @@ class Front:
             at=now,
             optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
-            credential=None if credential is not None and app.has_key(resolved.provider) else credential,
+            credential=credential,
             arrived=arrived,
         )
 

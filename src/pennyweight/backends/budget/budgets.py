@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ...call import Call, Identity
 from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
@@ -194,8 +196,11 @@ class Budgets:
             await self._settle(hold, None)
 
     def left(self, hold: Hold) -> None:
-        """As `lost`, in the background: for who is being stopped."""
-        self._later(self.lost(hold))
+        """As `lost`, in the background: for who is being stopped before an answer had begun. Of tokens that are held at
+        least the prompt counts: at a worst case that was never held, one stopped call would end a session."""
+        if not hold.settled:
+            hold.settled = True
+            self._later(self._settle(hold, None, stopped=True))
 
     async def billed(self, hold: Hold, charges: Sequence[Charge]) -> None:
         """It came to that; () for nothing."""
@@ -244,10 +249,10 @@ class Budgets:
         """Whether it is the answer to another call, or a stored one: it has a usage, and nobody is charged."""
         return done is not None and done.usage is not None
 
-    async def _settle(self, hold: Hold, charges: Sequence[Charge] | None) -> None:
+    async def _settle(self, hold: Hold, charges: Sequence[Charge] | None, *, stopped: bool = False) -> None:
         moves, own = [], self._told(hold.call).own
         for line, amount in zip(hold.lines, hold.amounts, strict=True):
-            spent = self._spent(line.limit, charges, hold)
+            spent = self._spent(line.limit, charges, hold, stopped=stopped)
             if line.limit.scope == "call":
                 own[line.limit.id] = own.get(line.limit.id, 0) + spent
             else:
@@ -256,11 +261,13 @@ class Budgets:
         pairs = [(line, counter) for (line, _), counter in zip(moves, after, strict=False)]
         self._note(hold.call, pairs)
 
-    def _spent(self, limit: Limit, charges: Sequence[Charge] | None, hold: Hold) -> int:
+    def _spent(self, limit: Limit, charges: Sequence[Charge] | None, hold: Hold, *, stopped: bool = False) -> int:
         """In the unit of the budget. None: as at worst, which may be more than was held."""
         if charges is None:
             usage, price = hold.bounds.worst, hold.bounds.price
             if limit.unit == "tokens":
+                if stopped and limit.hold == "least":
+                    usage = replace(hold.bounds.least, cache_read_tokens=0)
                 return tokens(usage, price, plain=limit.rule.plain)
             return 0 if _by_plan(hold.call) else hold.bounds.worst_usd or 0
         if limit.unit == "tokens":

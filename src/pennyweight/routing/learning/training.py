@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,12 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     value = msgspec.json.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise ConfigError(f"{path}, line {number} is no JSON: {error}.") from None
+                except RecursionError:
+                    raise ConfigError(f"{path}, line {number} is nested too deeply. Flatten it.") from None
                 if not isinstance(value, dict):
                     raise ConfigError(f"{path}, line {number} is no JSON object.")
                 yield number, value
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from None
 
 

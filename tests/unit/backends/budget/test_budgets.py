@@ -11,6 +11,7 @@ import pytest
 from tests.unit.backends.budget.rig import CENT, DOLLAR, NOON, House, costing
 from tests.unit.backends.fakes import FakeClock
 
+from pennyweight.backends.budget.amounts import TOKEN
 from pennyweight.backends.budget.settings import BudgetRule
 from pennyweight.call import Call, Credential, Identity
 from pennyweight.counters import Counter, Counters, Move, Take, Taken
@@ -373,6 +374,27 @@ def test_tokens_are_held_at_least_and_money_at_worst() -> None:
         strict = House(costing(1), rules=[msgspec.structs.replace(rules[0], hold="worst")])
         with pytest.raises(LimitReached):
             await strict.spend(call())
+
+    run(work())
+
+
+def test_a_call_that_is_stopped_unanswered_ends_no_session_whose_tokens_are_held_at_least() -> None:
+    async def work() -> None:
+        rules = [
+            BudgetRule("session", name="tokens", tokens=40),
+            BudgetRule("agent", name="strict", tokens=400, hold="worst"),
+            BudgetRule("all", name="usd", usd="100"),
+        ]
+        house = House(Script(before_open=asyncio.Event()), costing(3), rules=rules, least=2)
+        task = asyncio.create_task(house.backend.open(call(agent="a")))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await house.budgets.aclose()
+        states = {state.budget: state.spent for state in await house.budgets.states()}
+        assert states == {"tokens": 2 * TOKEN, "strict": 50 * TOKEN, "usd": 50 * CENT}
+        await house.spend(call(agent="a"))
 
     run(work())
 

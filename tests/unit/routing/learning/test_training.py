@@ -57,6 +57,7 @@ def test_outcomes_that_contradict_each_other_count_as_their_mean(tmp_path: Path)
     ("line", "said"),
     [
         ("{", "line 1 is no JSON"),
+        ('{"prompt": "p", "z": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1 is nested too deeply"),
         ("[]", "no JSON object"),
         ({"model": "m", "success": 1}, 'no text under "prompt"'),
         ({"prompt": "p"}, "names no outcome"),
