@@ -72,7 +72,7 @@ def test_a_ledger_that_lost_its_head_and_its_log_while_the_gateway_was_down(tmp_
         key = KeyStore(process.data).add("team", daily_usd="5")
         refused = process.ask(MESSAGES.path, MESSAGES.body("sonnet-4-6"), {"x-api-key": key})
         assert refused.status == 503
-        assert "What was spent today is not known" in refused.json()["error"]["message"]
+        assert "What was spent is not known" in refused.json()["error"]["message"]
         free = KeyStore(process.data).add("unlimited")
         assert asked(process, 1, free) == 200
         told = report(process, "report")

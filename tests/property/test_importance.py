@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pennyweight.text.compression import Ask
@@ -55,6 +55,7 @@ def is_subsequence(short: str, long: str) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(_TEXTS, st.floats(0, 1), st.integers(0, 9))
+@example("the " * 14 + "end.", 0.0, 0)  # its last word goes, and the mark stays
 def test_thinned_text_is_a_subsequence_with_all_that_is_protected(text: str, share: float, seed: int) -> None:
     out = thin(text, share=share, scorer=Drawn(seed), context="chatter")
     assert is_subsequence(out, text)

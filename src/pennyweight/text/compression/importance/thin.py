@@ -112,6 +112,7 @@ def _without(text: str, found: Sequence[Word], gone: set[int]) -> str:
             gap = ""
         elif text[word.end - 1] in _ENDS and made and "\n" not in gap and made[-1][-1].isalnum():
             made.append(text[word.end - 1])
+            gap = ""  # it stood before the mark: what separates now comes behind it
     made.append(text[after:] if not gap or "\n" in text[after:] else gap)
     return "".join(made)
 
