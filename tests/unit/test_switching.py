@@ -11,7 +11,7 @@ from tests.unit.gate_rig import RATES, count
 from pennyweight.call import Target
 from pennyweight.economy import apart
 from pennyweight.economy.foreseen import Rates
-from pennyweight.economy.journeys import Journey, Journeys, is_bound, is_open
+from pennyweight.economy.journeys import Journey, Journeys, is_open
 from pennyweight.economy.switching import owed, same_tokens
 from pennyweight.money import Price
 from pennyweight.prefix import Blocks, Chain
@@ -60,8 +60,8 @@ def test_items_of_responses() -> None:
     text = Blocks(count=count).chain(Request(wire, b'{"model":"auto","input":"hi"}'))
     assert not is_open(text)
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
-    assert is_bound(chain(user(), reasoning, said, user(), wire=wire))
-    assert not is_bound(chain(user(), {**reasoning, "encrypted_content": None}, said, user(), wire=wire))
+    assert chain(user(), reasoning, said, user(), wire=wire).bound
+    assert not chain(user(), {**reasoning, "encrypted_content": None}, said, user(), wire=wire).bound
 
 
 def test_a_conversation_is_found_by_what_it_goes_on_with() -> None:

@@ -15,7 +15,7 @@ import msgspec
 from ..call import Target
 from ..prefix import Chain
 
-__all__ = ["CHOICE", "REFERENCE", "Held", "Journey", "Journeys", "is_bound", "is_open"]
+__all__ = ["CHOICE", "REFERENCE", "Held", "Journey", "Journeys", "is_open"]
 
 REFERENCE = "reference"
 """The key of `Call.facts` under which the target stands that a routed call would have gone to."""
@@ -105,11 +105,6 @@ def is_open(chain: Chain) -> bool:
         if not segment.role and segment.index:  # a later item of Responses without a role is a call, or reasoning
             return segment is chain[-1]
     return False
-
-
-def is_bound(chain: Chain) -> bool:
-    """Whether reasoning that only the model can read that wrote it stands in the history."""
-    return any(segment.bound for segment in reversed(chain))
 
 
 _TIPS = 64  # prompts of a session: its conversations that go on side by side, and wakes between them

@@ -12,7 +12,7 @@ from ..prices.caching import CacheRules
 from ..request import Charge, Request, Usage
 from ..warmth import Forecast, Warmth
 from .foreseen import Elsewhere, Foreseen, Rates, Worth
-from .journeys import REFERENCE, Held, Journey, Journeys, is_bound, is_open
+from .journeys import REFERENCE, Held, Journey, Journeys, is_open
 from .pricing import baseline, cost_ahead, cost_now, growth_tokens
 from .switching import (
     binds,
@@ -64,7 +64,7 @@ class Routes:
         """Where the conversation is; None: it begins here."""
         journey = self._journeys.of(seen.session)
         target, sure = journey.at(seen.asked, seen.key) if journey is not None else (None, False)
-        loop, bound = is_open(seen.asked), is_bound(seen.asked)
+        loop, bound = is_open(seen.asked), seen.asked.bound
         why = "inside a tool loop" if loop else "its model's signed reasoning stands in the history" if bound else ""
         if target is None or (not sure and not loop and not bound):
             return Held(call.facts.get(REFERENCE, call.target), True, why) if why else None

@@ -58,6 +58,14 @@ class Chain(tuple[Segment, ...]):
         return found
 
     @property
+    def bound(self) -> bool:
+        """Whether reasoning that its provider has signed stands in it."""
+        found: bool | None = self.__dict__.get("_bound")
+        if found is None:
+            found = self.__dict__["_bound"] = any(segment.bound for segment in self)
+        return found
+
+    @property
     def head(self) -> int:
         """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
         found: int | None = self.__dict__.get("_head")
