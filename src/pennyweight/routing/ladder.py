@@ -15,12 +15,13 @@ JUDGED = "judged"
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """Whether the answer of `target` was good, as far as a cascade can tell. source: "agreement" of a second model or
-    of the strongest one, "validity" as verifiers see it. An answer that a peer contradicts is not judged."""
+    """Whether the answer of `target` was good, as far as a cascade can tell. source: "comparison" with the strongest
+    one's, on calls drawn by chance; "agreement" of a second model; "validity" as verifiers see it. An answer that a
+    peer contradicts is not judged, so only comparisons tell how often a target is right."""
 
     target: Target
     good: bool
-    source: Literal["agreement", "validity"]
+    source: Literal["comparison", "agreement", "validity"]
 
 
 def climb(call: Call) -> tuple[Target, ...]:

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from ...call import Call
-from ...errors import BadRequest, StoreError
 from ...references import References
 from ...request import Operation
 from ...text.summaries import summarize
@@ -49,7 +48,7 @@ class Halted:
             return ""
         try:
             summary = await self._summary(call)
-        except (StoreError, BadRequest) as error:
+        except Exception as error:  # noqa: BLE001 - a refusal without a summary is still the refusal
             log.warning("a session could not be summarised", extra={"error": type(error).__name__})
             return ""
         if not summary:

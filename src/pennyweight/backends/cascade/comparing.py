@@ -180,7 +180,7 @@ class Compared:
         )
         keepable = not complaints(cheap.said, self._asked)
         same = agree(cheap.said, strong, self._asked).same is True
-        self._call.facts[JUDGED] = Judged(self._call.target, same, "agreement")
+        self._call.facts[JUDGED] = Judged(self._call.target, same, "comparison")
         old = not complaints(strong, self._asked)
         try:
             self._outer.tell(self._call, float(keepable if decision.keep else old), float(old))

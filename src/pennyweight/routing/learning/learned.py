@@ -18,6 +18,7 @@ from ...call import Call, Outcome
 from ...errors import ConfigError, StoreError
 from ...protocols import Clock, Embedder
 from ..choose import Asked, Chance, Priors
+from ..ladder import JUDGED, Judged
 from ..reading import TaskType
 from ..virtual import Candidate
 from .classes import class_of
@@ -150,8 +151,11 @@ class Learned:
 
     async def settle(self, outcome: Outcome, asked: Asked) -> None:
         call, charges = outcome.call, outcome.done.charges
-        if not charges or outcome.status != 200 or len(charges) > 1:
-            return  # nobody acted, or several did: of a cascade it is not known whose answer is judged
+        if not charges or outcome.status != 200:
+            return
+        if len(charges) > 1:  # of a cascade it is not known whose answer others will judge
+            await self._compared(call, asked)
+            return
         acted = await self._as_acted(call, asked, f"{charges[-1].provider}/{charges[-1].model}")
         self._acted[call.id] = acted
         if len(self._acted) > _CALLS:
@@ -162,6 +166,14 @@ class Learned:
             self._learn(acted, *said)
         self._again(call, acted)
         await self._flush(_PENDING)
+
+    async def _compared(self, call: Call, asked: Asked) -> None:
+        """A cascade's first target against the strongest one, on a call drawn by chance."""
+        judged: Judged | None = call.facts.get(JUDGED)
+        if judged is not None and judged.source == "comparison":
+            name = f"{judged.target.provider}/{judged.target.model}"
+            self._learn(await self._as_acted(call, asked, name), float(judged.good), "judge")
+            await self._flush(_PENDING)
 
     def _again(self, call: Call, acted: Acted) -> None:
         """The same text once more in the same session, outside of a tool loop, speaks against the answer before."""

@@ -290,7 +290,7 @@ async def test_what_was_found_is_told_to_those_who_learn_of_it() -> None:
         async with await rig.cascade.open(call):
             pass
     assert told == [(1.0, 0.0), (1.0, 1.0)], "an answer that is kept is judged, of one that is not the strongest one's"
-    assert first.facts[JUDGED] == Judged(first.target, False, "agreement")
+    assert first.facts[JUDGED] == Judged(first.target, False, "comparison")
 
 
 @on_loop

@@ -19,6 +19,7 @@ from pennyweight.call import Call, Outcome, Target
 from pennyweight.errors import StoreError
 from pennyweight.request import Charge, Done, Response, Usage, Wire
 from pennyweight.routing.choose import Asked, Priors
+from pennyweight.routing.ladder import JUDGED, Judged
 from pennyweight.routing.learning.learned import Learned
 from pennyweight.routing.learning.outcomes import Acted, Told
 from pennyweight.routing.settings import TargetTable
@@ -176,6 +177,21 @@ async def test_a_refusal_and_bad_tool_calls_are_failures() -> None:
         made = call(f"c{number}", body=TOOLS)
         await router.settle(outcome(made, response=answer(("delete", "{}"))), ASKED)
     assert chance(router) < before - 0.1
+
+
+@pytest.mark.parametrize(("source", "learns"), [("comparison", True), ("agreement", False), ("validity", False)])
+@on_loop
+async def test_of_a_cascade_it_learns_from_what_was_compared_by_chance(source: Any, learns: bool) -> None:
+    router, before = learned(), chance(learned())
+    for number in range(30):
+        made = call(f"c{number}")
+        made.facts[JUDGED] = Judged(PAIR[0].target, False, source)
+        ended = outcome(made)
+        both = (*ended.done.charges, Charge("top", "claude-opus-5-5", Usage(10, output_tokens=5), 0.0))
+        ended = msgspec.structs.replace(ended, done=msgspec.structs.replace(ended.done, charges=both))
+        await router.settle(ended, ASKED)
+    assert (chance(router) < before - 0.2) is learns
+    assert learns or chance(router) == before
 
 
 @on_loop
