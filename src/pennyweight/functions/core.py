@@ -147,8 +147,9 @@ class Core(Generic[R]):
 
         return lambda stores: stores.begin(key, usable, _WAIT_S)
 
-    def found(self, key: str, begun: Begun) -> Held | None:
-        """What the store had; or, if it could not be asked, what memory has."""
+    def found(self, key: str, begun: Begun, *, refresh: bool = False) -> Held | None:
+        """What the store had; or, if it could not be asked, what memory has. refresh: what is stale is looked for
+        anew, and goes on being served meanwhile."""
         if begun.data is not None:
             held = self._read(key, begun.data)
             if held is not None:
@@ -157,7 +158,8 @@ class Core(Generic[R]):
         with self._lock:
             kept = self._memory.get(key)
         if begun.answered:
-            self._drop(key)  # invalidated elsewhere, or lapsed
+            if not refresh:
+                self._drop(key)  # invalidated elsewhere, or lapsed
             return None
         return self._judged(kept.entry) if isinstance(kept, _Kept) else None
 

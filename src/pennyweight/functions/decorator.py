@@ -157,7 +157,7 @@ class Cached(Generic[P, R]):
         core, begun = self._core, Begun()
         with flight:
             begun = core.cache.run(core.begin(key, refresh))
-            held = core.found(key, begun)
+            held = core.found(key, begun, refresh=refresh)
             if held is not None and not (refresh and held.stale):
                 flight.land(held.entry, None)
             else:
@@ -248,7 +248,7 @@ class AsyncCached(Generic[P, R]):
         core, begun = self._core, Begun()
         with flight:
             begun = await asyncio.shield(asyncio.wrap_future(core.cache.submit(core.begin(key, refresh))))
-            held = core.found(key, begun)
+            held = core.found(key, begun, refresh=refresh)
             if held is not None and not (refresh and held.stale):
                 flight.land(held.entry, None)
             else:
