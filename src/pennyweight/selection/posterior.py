@@ -360,10 +360,10 @@ class Posterior:
 _CELL = 60.0  # how many observations of a type at most a candidate's record elsewhere is worth
 _AGENT = 20.0  # and the record of others of its model
 _SAY = 8.0  # and what any one says of all
-_POOL = 10.0  # observations of a half that stand before the first
+_POOL = 30.0  # observations of a half that stand before the first
 _POOL_SAYS = 10.0  # what is known of many is worth to one more at most, by kin
 _TYPE_SAYS = 8.0  # and by the type alone
-_PER = 8.0  # candidates seen, for each observation of these
+_PER = 16.0  # candidates seen, for each observation of these
 _AKIN = 1.5  # the logarithm of the odds, at most, that kin tells something, or that it does not
 
 
