@@ -6,13 +6,13 @@ virtual models, then rules with `*`: a rule for "everything else" does not take 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ..call import Target
 from ..ledger.agents import Ranked
+from ..patterns import starred
 from ..request import Wire
 from ..routing.settings import Aim, TargetTable, TierTable, VirtualTable
 from ..routing.virtual import Candidate, Virtual
@@ -158,7 +158,7 @@ def matches(pattern: str, model: str) -> bool:
     """Whether a rule's pattern takes that name, or every name that another pattern takes."""
     if "*" not in pattern:
         return pattern == model
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), model, re.DOTALL) is not None
+    return starred(pattern).fullmatch(model) is not None
 
 
 def _facts(tables: Sequence[TargetTable], name: str) -> TargetTable:

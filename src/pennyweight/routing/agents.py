@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from ..patterns import starred
+
 __all__ = ["AgentRule", "Agents", "SessionType"]
 
 SessionType = Literal["direct", "cron", "sub_agent"]
@@ -53,8 +55,7 @@ class Agents:
         self._patterns: list[tuple[int, re.Pattern[str], AgentRule]] = []
         for order, rule in enumerate(self.rules):
             if "*" in rule.name:
-                pattern = ".*".join(re.escape(part) for part in rule.name.split("*"))
-                self._patterns.append((order, re.compile(pattern, re.DOTALL), rule))
+                self._patterns.append((order, starred(rule.name), rule))
             else:
                 self._exact.setdefault(rule.name, (order, rule))
         self._known: dict[str, AgentRule | None] = {}

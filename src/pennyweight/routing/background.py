@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from ..call import Call, Identity
+from ..patterns import starred
 from ..request import Operation, Request
 
 __all__ = [
@@ -116,9 +117,7 @@ def background(call: Call, settings: LaneSettings, *, lane: Lane | None = None) 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether one of the patterns, in which * stands for any run of characters, is that name."""
-    return any(
-        re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None for pattern in patterns
-    )
+    return any(starred(pattern).fullmatch(name) is not None for pattern in patterns)
 
 
 def _chore(identity: Identity) -> str | None:

@@ -8,13 +8,13 @@ many through in one.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ..call import Target
+from ..patterns import starred
 from .settings import TargetTable
 from .virtual import Live
 
@@ -167,7 +167,7 @@ class Quotas:
 
 
 def _fits(pattern: str, model: str) -> bool:
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), model, re.DOTALL) is not None
+    return starred(pattern).fullmatch(model) is not None
 
 
 _WELL = Live()

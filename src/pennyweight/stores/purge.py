@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import StoreError
 from ..kept import CACHES, Named, named, unwrapped
+from ..patterns import starred
 from ..protocols import KV
 from .tiered import Tiered
 
@@ -117,9 +118,7 @@ async def _keys(kv: Searchable, wanted: Wanted) -> list[tuple[str, Named]]:
 
 
 def _pattern(model: str | None) -> re.Pattern[str] | None:
-    if model is None:
-        return None
-    return re.compile(".*".join(re.escape(part) for part in model.split("*")), re.DOTALL)
+    return None if model is None else starred(model)
 
 
 class PurgeWatch:

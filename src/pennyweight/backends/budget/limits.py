@@ -16,6 +16,7 @@ import msgspec
 from ...call import Call, Identity
 from ...errors import ConfigError
 from ...money import PicoUSD, parse_usd
+from ...patterns import starred
 from ...routing.agents import AgentRule
 from .amounts import TOKEN
 from .settings import BudgetRule, Hold, Scope, SessionType
@@ -273,9 +274,7 @@ def _matcher(rule: BudgetRule) -> Callable[[Identity, SessionType | None], bool]
 
 def _pattern(text: str) -> re.Pattern[str] | None:
     """None for one that fits all."""
-    if text == "*":
-        return None
-    return re.compile(".*".join(re.escape(part) for part in text.split("*")), re.DOTALL)
+    return None if text == "*" else starred(text)
 
 
 def key_parts(key: str) -> tuple[str, float | None, str, str] | None:
