@@ -76,6 +76,11 @@ class Target(msgspec.Struct, frozen=True):
     model: str
     wire: Wire
 
+    @property
+    def name(self) -> str:
+        """As configurations and reports write it: "provider/model"."""
+        return f"{self.provider}/{self.model}"
+
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
     response: Response

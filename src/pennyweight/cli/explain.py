@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app import App, build
-from ..call import AT_LEISURE, Call, Target
+from ..call import AT_LEISURE, Call
 from ..capture.format import PATHS
 from ..config import Config, find, load
 from ..errors import BadRequest, ConfigError
@@ -180,10 +180,10 @@ def _routing(call: Call) -> dict[str, Any] | None:
         return None
     return {
         "why": choice.why,
-        "chosen": _name(choice.option.target) if choice.option is not None else None,
+        "chosen": choice.option.target.name if choice.option is not None else None,
         "candidates": [
             {
-                "target": _name(option.target),
+                "target": option.target.name,
                 "tier": option.candidate.tier,
                 "success": round(option.success, 3),
                 "usd": None if option.cost is None or option.guessed else option.cost / 1e12,
@@ -192,12 +192,8 @@ def _routing(call: Call) -> dict[str, Any] | None:
             }
             for option in choice.options
         ],
-        "fallbacks": [_name(target) for target in call.facts.get("fallbacks", ())],
+        "fallbacks": [target.name for target in call.facts.get("fallbacks", ())],
     }
-
-
-def _name(target: Target) -> str:
-    return f"{target.provider}/{target.model}"
 
 
 def _print_routing(console: Console, call: Call) -> None:

@@ -190,7 +190,7 @@ class Front:
             routed = any(s.optimizer == "routing" and s.verdict is Verdict.ACCEPTED for s in reply.trail)
             target = call.facts["routing"].option.target if routed else call.target
         tier = next((c.tier for c in virtual.candidates if c.target == target), "")
-        told: Headers = (("x-pennyweight-model", f"{target.provider}/{target.model}"),)
+        told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
     def _told(self, reply: Reply) -> Headers:

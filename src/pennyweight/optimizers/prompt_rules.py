@@ -115,7 +115,7 @@ class PromptRules:
         return False
 
     def _size(self, target: Target) -> Tier | None:
-        names = (target.model, f"{target.provider}/{target.model}")
+        names = (target.model, target.name)
         for pattern, size in self._settings.targets.items():
             if any(fnmatchcase(name, pattern) for name in names):
                 return size

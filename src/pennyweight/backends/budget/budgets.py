@@ -117,7 +117,7 @@ class Budgets:
             return 0  # a plan is not billed in dollars
         usd = bounds.worst_usd if worst else bounds.least_usd
         if usd is None:
-            what = f"{call.target.provider}/{call.target.model}"
+            what = call.target.name
             if call.request.operation is Operation.OTHER:
                 what = f"what is asked at {call.request.path[:100]}"
             raise BadRequest(

@@ -27,13 +27,9 @@ _EVERY = 10  # comparisons between two reckonings, which take a few milliseconds
 
 def kind_of(call: Call, strong: Target) -> Kind:
     rungs = call.rungs
-    peer = named(rungs.peer) if rungs is not None and rungs.peer is not None else ""
+    peer = rungs.peer.name if rungs is not None and rungs.peer is not None else ""
     task = rungs.task if rungs is not None else ""
-    return Kind(call.identity.tenant, named(call.target), peer, named(strong), task)
-
-
-def named(target: Target) -> str:
-    return f"{target.provider}/{target.model}"
+    return Kind(call.identity.tenant, call.target.name, peer, strong.name, task)
 
 
 class _Held:

@@ -277,4 +277,4 @@ def _joined(a: tuple[Charge, ...], b: tuple[Charge, ...]) -> tuple[Charge, ...]:
 
 def _name(hearing: Hearing) -> str:
     target = hearing.call.target
-    return f"{target.provider}/{target.model}"
+    return target.name

@@ -49,7 +49,7 @@ async def upward(
     failure: PennyweightError | None = None
     try:
         for target in targets:
-            name = f"{target.provider}/{target.model}"
+            name = target.name
             try:
                 reply = await inner.open(asking(call, target))
             except PennyweightError as error:

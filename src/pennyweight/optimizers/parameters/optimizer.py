@@ -112,7 +112,7 @@ def build(settings: Settings, parts: Parts) -> Parameters:
     for ladder in settings.ladders:
         for rung in ladder.rungs:
             found = parts.resolve(rung, Wire.OPENAI_CHAT)
-            if f"{found.provider}/{found.model}" != rung:
+            if found.name != rung:
                 provider = rung.partition("/")[0]
                 raise ConfigError(f"optimizers: `rungs` has {rung!r}, but there is no provider {provider!r}.")
     return Parameters(settings, parts)
@@ -188,7 +188,7 @@ class Parameters:
 
     def _lower(self, call: Call, task: _Task) -> tuple[Ladder | None, Down | None]:
         """The ladder on which this call may go down, and how far; a reason to stay goes into the trail."""
-        at = f"{call.target.provider}/{call.target.model}"
+        at = call.target.name
         for ladder in self._settings.ladders:
             if at not in ladder.rungs[:-1]:
                 continue
@@ -229,4 +229,4 @@ class _Task:
 
 
 def _names(pattern: str, target: Target) -> bool:
-    return fnmatchcase(target.model, pattern) or fnmatchcase(f"{target.provider}/{target.model}", pattern)
+    return fnmatchcase(target.model, pattern) or fnmatchcase(target.name, pattern)

@@ -359,7 +359,7 @@ class Routing:
         listed = next((o for o in choice.options if o.target == peer), None)
         if listed is not None:
             return None if listed.excluded else peer
-        beside = Candidate(peer, "", 0, TargetTable(f"{peer.provider}/{peer.model}"))
+        beside = Candidate(peer, "", 0, TargetTable(peer.name))
         return None if excluded(asked_for, beside, known(beside)) or self._not_now(self._parts.lookout(peer)) else peer
 
     def _proposal(

@@ -101,7 +101,7 @@ class Learned:
         usual = self._priors.of(call, asked, candidates)
         chances = []
         for candidate, without in zip(candidates, usual, strict=True):
-            name = f"{candidate.target.provider}/{candidate.target.model}"
+            name = candidate.target.name
             told = _told(task, asked, candidate, hard)
             found = state.estimate(task, name, agent=call.identity.agent, hard=hard, told=told, said=said)
             if found.n < 1.0:  # nothing is known of it: what the operator's order says
@@ -171,7 +171,7 @@ class Learned:
         """A cascade's first target against the strongest one, on a call drawn by chance."""
         judged: Judged | None = call.facts.get(JUDGED)
         if judged is not None and judged.source == "comparison":
-            name = f"{judged.target.provider}/{judged.target.model}"
+            name = judged.target.name
             self._learn(await self._as_acted(call, asked, name), float(judged.good), "judge")
             await self._flush(_PENDING)
 
