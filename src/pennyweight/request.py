@@ -184,6 +184,16 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
             found = self.__dict__["_fields"] = dict(reversed(self.headers))
         return found
 
+    def told(self, fields: Mapping[str, str], known: dict[Any, Any] | None) -> None:
+        """By who made it, before anybody has seen it: `fields`, and the room that its head has."""
+        self.__dict__.update(_fields=fields, _known=known)
+
+    @property
+    def known(self) -> dict[Any, Any] | None:
+        """Room for what is worked out of path and headers alone, shared by all requests of a connection that have the
+        same; each who keeps something there does so under itself. None: there is none."""
+        return self.__dict__.get("_known")
+
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name."""
         return self.fields.get(name)
@@ -205,6 +215,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         done = self._edited(known, changes) if known is not None else None
         raw, told = done or (splice_all(self.raw, changes), {})
         edited = msgspec.structs.replace(self, raw=raw)
+        edited.told(self.fields, self.known)
         if known is not None and done is not None:
             envelope = _retold(known, told)
             if envelope is not None:

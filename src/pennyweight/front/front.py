@@ -11,10 +11,12 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import getrandbits
 from typing import get_args
 from urllib.parse import unquote
+
+import msgspec
 
 from ..app import App
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
@@ -23,7 +25,7 @@ from ..money import format_usd
 from ..policy import HOLDOUT
 from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
-from .auth import CREDENTIAL_HEADERS, Gate
+from .auth import CREDENTIAL_HEADERS, Caller, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
 from .usage_cost import wants_cost, with_cost
@@ -39,6 +41,16 @@ _NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length",
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
+class _Asked(msgspec.Struct, frozen=True, eq=False):
+    """What the head of a request for a provider says: where to, by whom, and the headers that are the call's."""
+
+    endpoint: Endpoint
+    caller: Caller
+    headers: Headers
+    fields: Mapping[str, str]
+    costs: bool  # the caller is told the cost in the answer's usage
+
+
 class Front:
     """`pages` finds what is not for a provider: health, receipts, the dashboard."""
 
@@ -50,18 +62,22 @@ class Front:
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
         try:
-            self._gate.check_host(request)
-            page = self._pages(request)
-            if page is not None:
-                return await page(request)
-            endpoint = find(request)
-            if endpoint is None:
-                raise NotFound(
-                    f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
-                )
-            if "upgrade" in request.fields:
-                return _no_websocket(endpoint)
-            return await self._call(request, endpoint)
+            known = request.known
+            asked: _Asked | None = known.get(self) if known is not None else None
+            if asked is None:
+                self._gate.check_host(request)
+                page = self._pages(request)
+                if page is not None:
+                    return await page(request)
+                endpoint = find(request)
+                if endpoint is None:
+                    raise NotFound(
+                        f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
+                    )
+                if "upgrade" in request.fields:
+                    return _no_websocket(endpoint)
+                asked = self._asked(request, endpoint)
+            return await self._call(request, asked)
         except PennyweightError as error:
             return error_response(wire_of(request.path), error)
         except RecursionError:
@@ -72,12 +88,24 @@ class Front:
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
             return error_response(wire_of(request.path), broken)
 
-    async def _call(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
-        tenant, credential = self._gate.admit(request)
+    def _asked(self, request: HttpRequest, endpoint: Endpoint) -> _Asked:
+        """What the request's head says. Raises Unauthenticated, StoreError."""
+        caller = self._gate.caller(request)
+        headers = tuple([h for h in request.headers if h[0] not in _NOT_OF_THE_CALL])
+        costs = wants_cost(request.fields, native=endpoint.native)
+        asked = _Asked(endpoint, caller, headers, dict(reversed(headers)), costs)
+        known = request.known
+        if known is not None and self._gate.lasting(caller):
+            known.clear()  # of a front that a new configuration has replaced
+            known[self] = asked
+        return asked
+
+    async def _call(self, request: HttpRequest, asked: _Asked) -> HttpResponse:
+        endpoint = asked.endpoint
         try:
-            call = self._make(request, endpoint, tenant, credential)
+            call = self._make(request, asked)
         except PennyweightError as error:
-            return self._no_call(request, endpoint, tenant, error)
+            return self._no_call(request, endpoint, asked.caller.tenant, error)
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
@@ -86,7 +114,7 @@ class Front:
             response = error_response(endpoint.wire, error)
             response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
-        if wants_cost(request.fields, native=endpoint.native) and reply.ok:
+        if asked.costs and reply.ok:
             reply = with_cost(reply, call, app.accounts)
         return self._answer(reply, call)
 
@@ -113,21 +141,16 @@ class Front:
         response.headers += (("x-pennyweight-call", call.id),)
         return response
 
-    def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
+    def _make(self, http: HttpRequest, asked: _Asked) -> Call:
         app = self.app
         arrived = app.clock.monotonic()
         raw = http.body
-        request = Request(
-            endpoint.wire,
-            raw,
-            tuple([h for h in http.headers if h[0] not in _NOT_OF_THE_CALL]),
-            endpoint.path,
-            http.query,
-            http.method,
-            endpoint.operation,
-        )
+        endpoint = asked.endpoint
+        operation = endpoint.operation
+        request = Request(endpoint.wire, raw, asked.headers, endpoint.path, http.query, http.method, operation)
+        request.told(asked.fields, http.known)
         model = ""
-        if endpoint.operation is not Operation.OTHER:
+        if operation is not Operation.OTHER:
             if not raw.isascii():
                 _check_utf8(raw)
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
@@ -136,6 +159,7 @@ class Front:
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
         resolved = app.resolve(model, endpoint.wire, endpoint.provider)
+        tenant, credential = asked.caller.tenant, asked.caller.credential
         if credential is not None:
             named = endpoint.provider is not None
             if not app.passes_on(credential, model, endpoint.wire, resolved, named=named):
@@ -148,7 +172,7 @@ class Front:
             request=request,
             target=resolved,
             at=now,
-            optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
+            optimize=self._optimize(asked.fields.get("x-pennyweight-optimize"), endpoint),
             risk_left=app.config.pipeline.risk,
             credential=credential,
             arrived=arrived,

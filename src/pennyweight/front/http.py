@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,24 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
         except KeyError:
             found = self.__dict__["_fields"] = dict(reversed(self.headers))
         return found
+
+    @property
+    def known(self) -> dict[Any, Any] | None:
+        """Room for what is worked out of the head alone, shared by all requests of a connection that have this very
+        head; each who keeps something there does so under itself. None: the head is new, and may not come again."""
+        return self.__dict__.get("_known")
+
+    def first(self) -> HttpRequest:
+        """This head, without its body, as one that may come again."""
+        head = HttpRequest(self.method, self.path, self.query, self.headers, b"", self.peer)
+        head.__dict__.update(_fields=self.fields, _known={})
+        return head
+
+    def again(self, body: bytes) -> HttpRequest:
+        """The same head with another body."""
+        request = HttpRequest(self.method, self.path, self.query, self.headers, body, self.peer)
+        request.__dict__.update(self.__dict__)
+        return request
 
 
 class HttpResponse(msgspec.Struct, eq=False):

@@ -27,6 +27,7 @@ from ..errors import PennyweightError
 from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse, Respond
 from ..request import get_header
+from .heads import Head, head_of
 
 __all__ = ["Limits", "Server"]
 
@@ -101,6 +102,9 @@ class Connection(asyncio.Protocol):
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._linger_until = 0.0
         self._continue_due = False
+        self._fed = b""  # where the request being read began
+        self._like: Head | None = None  # of the last request
+        self._missing_bytes = 0  # of the body of one that has the same head
         self._begin()
 
     # --- parser callbacks ------------------------------------------------------------------------------------------
@@ -177,6 +181,8 @@ class Connection(asyncio.Protocol):
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        fed, self._fed = self._fed, b""
+        self._like = head_of(fed, request) if keep_alive and fed else None
         self._push((request, keep_alive, old))
 
     def _headers_too_large(self) -> None:
@@ -223,6 +229,13 @@ class Connection(asyncio.Protocol):
             if self._task is None:
                 self._linger()
             return  # what is left of a request that was refused
+        if self._missing_bytes:
+            self._go_on(data)
+            return
+        if not self._reading:
+            if self._like is not None and self._begins_alike(data, self._like):
+                return
+            self._fed = data
         self._read_bytes += len(data)
         self._unparsed_bytes += len(data)
         try:
@@ -239,6 +252,54 @@ class Connection(asyncio.Protocol):
         if self._task is None and self._transport is not None:
             self._arm(self._time_left())
         if len(self._queue) > 1 and self._transport:
+            self._transport.pause_reading()
+
+    def _begins_alike(self, data: bytes, head: Head) -> bool:
+        """Take a request that has the head of the last one; False for any other, and for several at once."""
+        told = head.length(data)
+        if told is None:
+            return False
+        length, start = told
+        missing = length + start - len(data)
+        if missing < 0 or length > self._limits.max_body_bytes:
+            return False
+        if not missing:
+            self._whole(head, data[start:])
+            return True
+        request = head.request
+        self._begin()
+        self._url = f"{request.path}?{request.query}".encode("latin-1")
+        self._headers = list(request.headers)
+        self._head_done = self._reading = True
+        self._reading_since = self._loop.time()
+        self._read_bytes, self._missing_bytes = len(data), missing
+        self._body.append(data[start:])
+        self._body_bytes = len(self._body[0])
+        if self._task is None:
+            self._arm(self._time_left())
+        return True
+
+    def _go_on(self, data: bytes) -> None:
+        """More of a body of which we know how long it is."""
+        self._read_bytes += len(data)
+        rest = data[self._missing_bytes :] if len(data) > self._missing_bytes else b""
+        self._body.append(data[: self._missing_bytes] if rest else data)
+        self._missing_bytes -= len(self._body[-1])
+        self._body_bytes += len(self._body[-1])
+        if self._missing_bytes:
+            if self._task is None:
+                self._arm(self._time_left())
+            return
+        self._reading = False
+        assert self._like is not None
+        self._whole(self._like, b"".join(self._body))
+        self._body = []
+        if rest:
+            self.data_received(rest)
+
+    def _whole(self, head: Head, body: bytes) -> None:
+        self._push((head.request.again(body), True, False))
+        if len(self._queue) > 1 and self._transport is not None:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
