@@ -151,8 +151,14 @@ class Upstream:
         if request.method == "HEAD":  # how long the body would be is all there is to tell
             headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
-        kind = get_header(headers, "content-type") or ""
-        streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
+        told = dict(reversed(headers))
+        generates = request.operation is Operation.GENERATE
+        streams = ok and generates and told.get("content-type", "").startswith(_STREAMS)
+        if ok and generates and not streams and opened.content is not None and "content-encoding" not in told:
+            done = codec(request.wire).read(opened.content)
+            if done.complete and done.usage is not None and not done.usage.suspect:  # as nearly all that is whole
+                done = self._charged(call, done)
+                return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
         if opened.content is not None and streams:
             # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
             opened = Opened(opened.status, opened.headers, chunks=Flow(Ready([opened.content])))

@@ -13,12 +13,13 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import getrandbits
-from typing import get_args
+from typing import NamedTuple, get_args
 from urllib.parse import unquote
 
 import msgspec
 
 from ..app import App
+from ..backends.budget.budgets import SPENT
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..money import format_usd
@@ -39,6 +40,8 @@ Pages = Callable[[HttpRequest], Page | None]
 
 _NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length", "keep-alive", "transfer-encoding"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_ROUTES, _MODEL_CHARS = 8, 200  # models remembered for one head, and how long a name that is remembered may be
+_TRAILS = 256
 
 
 class _Asked(msgspec.Struct, frozen=True, eq=False):
@@ -49,6 +52,14 @@ class _Asked(msgspec.Struct, frozen=True, eq=False):
     headers: Headers
     fields: Mapping[str, str]
     costs: bool  # the caller is told the cost in the answer's usage
+    level: Optimize | None  # None: a word that is not known
+    routes: dict[str, _Route] = {}  # of the models that were asked for: configurations do not change under a head
+
+
+class _Route(NamedTuple):
+    target: Target
+    credential: Credential | None  # the caller's, where it goes there
+    chosen: bool  # the model's name stands for a choice
 
 
 class Front:
@@ -58,6 +69,7 @@ class Front:
         self.app = app
         self._gate = gate
         self._pages = pages
+        self._trails: dict[tuple[Step, ...], Headers] = {}
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
@@ -93,7 +105,8 @@ class Front:
         caller = self._gate.caller(request)
         headers = tuple([h for h in request.headers if h[0] not in _NOT_OF_THE_CALL])
         costs = wants_cost(request.fields, native=endpoint.native)
-        asked = _Asked(endpoint, caller, headers, dict(reversed(headers)), costs)
+        fields = dict(reversed(headers))
+        asked = _Asked(endpoint, caller, headers, fields, costs, self._level(fields, endpoint))
         known = request.known
         if known is not None and self._gate.lasting(caller):
             known.clear()  # of a front that a new configuration has replaced
@@ -103,7 +116,7 @@ class Front:
     async def _call(self, request: HttpRequest, asked: _Asked) -> HttpResponse:
         endpoint = asked.endpoint
         try:
-            call = self._make(request, asked)
+            call, route = self._make(request, asked)
         except PennyweightError as error:
             return self._no_call(request, endpoint, asked.caller.tenant, error)
         app = self.app
@@ -116,7 +129,7 @@ class Front:
             return response
         if asked.costs and reply.ok:
             reply = with_cost(reply, call, app.accounts)
-        return self._answer(reply, call)
+        return self._answer(reply, call, route)
 
     def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
         """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
@@ -141,7 +154,7 @@ class Front:
         response.headers += (("x-pennyweight-call", call.id),)
         return response
 
-    def _make(self, http: HttpRequest, asked: _Asked) -> Call:
+    def _make(self, http: HttpRequest, asked: _Asked) -> tuple[Call, _Route]:
         app = self.app
         arrived = app.clock.monotonic()
         raw = http.body
@@ -158,51 +171,62 @@ class Front:
             model = request.model
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
-        resolved = app.resolve(model, endpoint.wire, endpoint.provider)
-        tenant, credential = asked.caller.tenant, asked.caller.credential
-        if credential is not None:
-            named = endpoint.provider is not None
-            if not app.passes_on(credential, model, endpoint.wire, resolved, named=named):
-                credential = None
+        route = asked.routes.get(model) or self._route(asked, model)
+        level = asked.level
+        if level is None:
+            told = asked.fields["x-pennyweight-optimize"]
+            raise BadRequest(f"x-pennyweight-optimize {told[:40]!r} is not known. Use off, safe or max.")
         now = app.clock.now()
-        return Call(
+        call = Call(
             id=_call_id(now),
-            identity=app.identify(request, tenant),
+            identity=app.identify(request, asked.caller.tenant),
             original=request,
             request=request,
-            target=resolved,
+            target=route.target,
             at=now,
-            optimize=self._optimize(asked.fields.get("x-pennyweight-optimize"), endpoint),
+            optimize=level,
             risk_left=app.config.pipeline.risk,
-            credential=credential,
+            credential=route.credential,
             arrived=arrived,
         )
+        return call, route
 
-    def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:
+    def _route(self, asked: _Asked, model: str) -> _Route:
+        """Where a call for that model goes. Raises NotFound."""
+        app, endpoint = self.app, asked.endpoint
+        target = app.resolve(model, endpoint.wire, endpoint.provider)
+        credential = asked.caller.credential
+        if credential is not None:
+            named = endpoint.provider is not None
+            if not app.passes_on(credential, model, endpoint.wire, target, named=named):
+                credential = None
+        route = _Route(target, credential, app.is_choice(model, endpoint.wire))
+        if len(asked.routes) < _ROUTES and len(model) < _MODEL_CHARS:
+            asked.routes[model] = route
+        return route
+
+    def _level(self, fields: Mapping[str, str], endpoint: Endpoint) -> Optimize | None:
         if endpoint.operation is Operation.OTHER:
             return "off"
+        asked = fields.get("x-pennyweight-optimize")
         if asked is None:
             return self.app.config.optimize
-        for level in get_args(Optimize):
-            if asked == level:
-                return level  # type: ignore[no-any-return]
-        raise BadRequest(f"x-pennyweight-optimize {asked[:40]!r} is not known. Use off, safe or max.")
+        return next((level for level in get_args(Optimize) if asked == level), None)
 
-    def _answer(self, reply: Reply, call: Call) -> HttpResponse:
-        headers = (*reply.headers, ("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
-        if call.facts.get("arm") == HOLDOUT:
-            headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
-        if (
-            reply.ok
-            and ("answered" in call.facts or reply.asked_at is not None)
-            and (chosen := self._chosen(call, reply))
-        ):
-            headers += chosen
+    def _answer(self, reply: Reply, call: Call, route: _Route) -> HttpResponse:
+        facts = call.facts
+        headers = [*reply.headers, ("x-pennyweight-call", call.id)]
+        if SPENT in facts:
+            headers += self.app.budgets.headers(call)
+        if facts.get("arm") == HOLDOUT:
+            headers.append(("x-pennyweight-arm", HOLDOUT))  # why no optimizer did anything here
+        if route.chosen and reply.ok and ("answered" in facts or reply.asked_at is not None):
+            headers += self._chosen(call, reply)
         if reply.content is not None:
             headers += self._told(reply)
-            return HttpResponse(reply.status, headers, reply.content, reply.aclose)
+            return HttpResponse(reply.status, tuple(headers), reply.content, reply.aclose)
         assert reply.chunks is not None
-        return HttpResponse(reply.status, headers, reply.chunks, reply.aclose)
+        return HttpResponse(reply.status, tuple(headers), reply.chunks, reply.aclose)
 
     def _chosen(self, call: Call, reply: Reply) -> Headers:
         """Which model answers, and of which tier, where the caller named a choice."""
@@ -220,19 +244,26 @@ class Front:
     def _told(self, reply: Reply) -> Headers:
         """Cost, saving and trail of a whole answer."""
         told: Headers = ()
-        if reply.done is not None and reply.done.usage is not None:
-            cost = self.app.cost(reply.done.charges)
-            told += (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
+        done = reply.done
+        if done is not None and done.usage is not None:
+            cost = self.app.cost(done.charges)
+            told = (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
         if reply.trail:
-            saved = 0
-            for step in reply.trail:
-                if step.verdict is Verdict.ACCEPTED:
-                    saved += step.saving - step.spent
-            told += (
-                ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
-                ("x-pennyweight-trail", _trail(reply.trail)),
-            )
+            known = self._trails.get(reply.trail)  # most calls have the same: nobody had anything to offer
+            if known is None:
+                if len(self._trails) >= _TRAILS:
+                    self._trails.clear()
+                known = self._trails[reply.trail] = _of_trail(reply.trail)
+            told += known
         return told
+
+
+def _of_trail(trail: Sequence[Step]) -> Headers:
+    saved = sum([step.saving - step.spent for step in trail if step.verdict is Verdict.ACCEPTED])
+    return (
+        ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
+        ("x-pennyweight-trail", _trail(trail)),
+    )
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ..once import once
 from ..request import Headers
 
 __all__ = ["HttpRequest", "HttpResponse", "Respond"]
@@ -22,25 +23,21 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     body: bytes
     peer: str  # the client's address, "" for an in-process call
 
-    @property
+    @once
     def fields(self) -> Mapping[str, str]:
-        """The first value of each header. Built once: every call is asked for half a dozen."""
-        try:
-            found: Mapping[str, str] = self.__dict__["_fields"]
-        except KeyError:
-            found = self.__dict__["_fields"] = dict(reversed(self.headers))
-        return found
+        """The first value of each header."""
+        return dict(reversed(self.headers))
 
-    @property
+    @once
     def known(self) -> dict[Any, Any] | None:
         """Room for what is worked out of the head alone, shared by all requests of a connection that have this very
         head; each who keeps something there does so under itself. None: the head is new, and may not come again."""
-        return self.__dict__.get("_known")
+        return None
 
     def first(self) -> HttpRequest:
         """This head, without its body, as one that may come again."""
         head = HttpRequest(self.method, self.path, self.query, self.headers, b"", self.peer)
-        head.__dict__.update(_fields=self.fields, _known={})
+        head.__dict__.update(fields=self.fields, known={})
         return head
 
     def again(self, body: bytes) -> HttpRequest:
