@@ -35,9 +35,10 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
         return None
 
     def first(self) -> HttpRequest:
-        """This head, without its body, as one that may come again."""
-        head = HttpRequest(self.method, self.path, self.query, self.headers, b"", self.peer)
-        head.__dict__.update(fields=self.fields, known={})
+        """This head as one that may come again: without its body, and without the length, which each body tells."""
+        headers = tuple([header for header in self.headers if header[0] != "content-length"])
+        head = HttpRequest(self.method, self.path, self.query, headers, b"", self.peer)
+        head.__dict__.update(fields=dict(reversed(headers)), known={})
         return head
 
     def again(self, body: bytes) -> HttpRequest:
