@@ -60,6 +60,13 @@ class Gate:
         caller = self._caller(request)
         return caller.tenant, caller.credential
 
+    def steady(self, request: HttpRequest) -> bool:
+        """Whether `admit` would say the same of the same request at any time: no key is asked for that may be revoked,
+        or be made."""
+        near = not request.peer or is_loopback(request.peer)
+        keyed = any(secret.startswith(PREFIX) for _, secret, _ in _offered(request.headers))
+        return near and not keyed and (self._loopback_open or not request.peer)
+
     def viewer(self, request: HttpRequest) -> str | None:
         """Whose receipts the caller may see: its own tenant's, None for everybody's. Raises Unauthenticated."""
         caller = self._caller(request)

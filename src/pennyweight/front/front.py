@@ -12,13 +12,13 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from random import getrandbits
 from typing import get_args
 from urllib.parse import unquote
 
 from ..app import App
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
+from ..hits import STILL
 from ..money import format_usd
 from ..policy import HOLDOUT
 from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
@@ -26,6 +26,8 @@ from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
+from .ids import call_id
+from .repeated import Repeated
 from .usage_cost import wants_cost, with_cost
 
 __all__ = ["Front", "error_response"]
@@ -46,6 +48,7 @@ class Front:
         self.app = app
         self._gate = gate
         self._pages = pages
+        self.repeated = Repeated(app, gate)
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
@@ -87,8 +90,11 @@ class Front:
             response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
         if wants_cost(request.fields, native=endpoint.native) and reply.ok:
-            reply = with_cost(reply, call, app.accounts)
-        return self._answer(reply, call)
+            return self._answer(with_cost(reply, call, app.accounts), call)
+        response = self._answer(reply, call)
+        if STILL in call.facts:
+            self.repeated.keep(request, call, reply, response)
+        return response
 
     def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
         """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
@@ -107,7 +113,7 @@ class Front:
         )
         target = Target(endpoint.provider or "", "", endpoint.wire)
         at = self.app.clock.now()
-        call = Call(_call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
+        call = Call(call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
         self.app.clerk.submit(Outcome(call, Done(complete=False), error.status, "", error=type(error).__name__))
         response = error_response(endpoint.wire, error)
         response.headers += (("x-pennyweight-call", call.id),)
@@ -142,7 +148,7 @@ class Front:
                 credential = None
         now = app.clock.now()
         return Call(
-            id=_call_id(now),
+            id=call_id(now),
             identity=app.identify(request, tenant),
             original=request,
             request=request,
@@ -226,11 +232,6 @@ def _no_websocket(endpoint: Endpoint) -> HttpResponse:
     message = "WebSocket transport is not offered here. Use HTTP."
     body = codec(endpoint.wire).error(426, "invalid_request_error", message)
     return HttpResponse(426, (("content-type", "application/json"), ("upgrade", "HTTP/1.1")), body)
-
-
-def _call_id(now: float) -> str:
-    """Ids sort by time, so that the ledger's index grows at its end."""
-    return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
 def _too_deep() -> BadRequest:

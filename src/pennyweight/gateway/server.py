@@ -25,7 +25,7 @@ import msgspec
 
 from ..errors import PennyweightError
 from ..flow import Flow
-from ..front.http import HttpRequest, HttpResponse, Respond
+from ..front.http import HttpRequest, HttpResponse, Known, Respond
 from ..request import get_header
 
 __all__ = ["Limits", "Server"]
@@ -71,6 +71,7 @@ _HOP = frozenset(
 _NAME = itemgetter(0)
 _HIGH_WATER_BYTES = 256 * 1024
 _LINGER_S = 30.0
+_PIECE_BYTES = 16 * 1024  # of what is looked up whole; longer requests are known by their bodies
 
 
 class Connection(asyncio.Protocol):
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._known = server.known
         self._loop = server.loop
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
@@ -98,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._reading = False  # a request has begun to arrive and is not complete
         self._reading_since = 0.0
         self._read_bytes = 0
+        self._begun = 0  # requests, in what was fed last
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._linger_until = 0.0
         self._continue_due = False
@@ -116,6 +119,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._refused is not None:
             return  # nothing after a refused request is read, what came in the same packet included
+        self._begun += 1
         self._begin()
         self._reading = True
         self._reading_since = self._loop.time()
@@ -177,6 +181,9 @@ class Connection(asyncio.Protocol):
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        if keep_alive and self._free() and (told := self._known.again(request)) is not None:
+            self._write(told)
+            return
         self._push((request, keep_alive, old))
 
     def _headers_too_large(self) -> None:
@@ -223,8 +230,14 @@ class Connection(asyncio.Protocol):
             if self._task is None:
                 self._linger()
             return  # what is left of a request that was refused
+        piece = len(data) <= _PIECE_BYTES and not self._reading and self._free()  # mostly a whole request
+        if piece and (told := self._known.packet(data, self._peer)) is not None:
+            self._write(told)
+            self._arm(self._limits.idle_timeout_s)
+            return
         self._read_bytes += len(data)
         self._unparsed_bytes += len(data)
+        self._begun = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -238,6 +251,8 @@ class Connection(asyncio.Protocol):
             self._headers_too_large()
         if self._task is None and self._transport is not None:
             self._arm(self._time_left())
+        elif piece and self._begun == 1 and not self._reading and self._refused is None and self._queue:
+            cast(HttpRequest, self._queue[-1][0]).came_in(data)
         if len(self._queue) > 1 and self._transport:
             self._transport.pause_reading()
 
@@ -309,6 +324,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     # --- requests in, answers out ----------------------------------------------------------------------------------
+
+    def _free(self) -> bool:
+        """Whether what is answered now does not overtake anything, and does not pile up."""
+        return self._task is None and not self._queue and not self._paused and not self._server.closing
 
     def _push(self, queued: _Queued) -> None:
         self._queue.append(queued)
@@ -474,11 +493,25 @@ class Connection(asyncio.Protocol):
             self._drained = None
 
 
+class _Nothing:
+    """Protocol: `Known`."""
+
+    def packet(self, data: bytes, peer: str) -> bytes | None:
+        return None
+
+    def again(self, request: HttpRequest) -> bytes | None:
+        return None
+
+
 class Server:
     """Listens, and drains when told to stop."""
 
-    def __init__(self, respond: Respond, refuse: Refuse, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, respond: Respond, refuse: Refuse, *, limits: Limits | None = None, known: Known | None = None
+    ) -> None:
+        """known: answers some requests at once, before `respond` is asked."""
         self.respond = respond
+        self.known = known or _Nothing()
         self.refuse = refuse
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
