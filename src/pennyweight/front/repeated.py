@@ -37,8 +37,15 @@ _TAIL_BYTES = 64
 _ENTRY_BYTES = 4_000  # of what is kept of each beside bytes
 
 _HEADERS = frozenset(
-    ("x-pennyweight-cache", "age", "content-type")
-    + tuple(f"x-pennyweight-{name}" for name in ("call", "cost", "saved", "trail"))
+    {
+        "age",
+        "content-type",
+        "x-pennyweight-cache",
+        "x-pennyweight-call",
+        "x-pennyweight-cost",
+        "x-pennyweight-saved",
+        "x-pennyweight-trail",
+    }
 )
 """Of the answer to a hit: those that are the same each time, the age and the call's id."""
 
