@@ -27,6 +27,7 @@ from .call import (
 from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
+from .hits import AGAIN
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .references import BROUGHT, UNCHANGED
@@ -252,6 +253,14 @@ class Pipeline:
         watch.follow(reply)
         return reply
 
+    def again(self, call: Call) -> bool:
+        """Whether a call may be given the answer that one like it was given from a store, byte for byte, without being
+        consulted on: nobody wants to see it. If so, what such an answer means for caches is noted."""
+        if self._observed(call):
+            return False
+        self._answered(call)
+        return True
+
     def _observed(self, call: Call) -> bool:
         return any(observer.wants(call) for observer in self._observers)
 
@@ -389,8 +398,8 @@ class Pipeline:
         """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
         for observer in self._observers:
             await observer.take(outcome)
-        if outcome.call.optimize == "off":
-            return
+        if outcome.call.optimize == "off" or AGAIN in outcome.call.facts:
+            return  # of the second, all that there is to learn was learnt from the first
         for optimizer, _flag in self._optimizers:
             try:
                 await optimizer.settle(outcome)

@@ -172,12 +172,12 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         """The first value of each header, by its name."""
         return dict(reversed(self.headers))
 
-    def told(self, fields: Mapping[str, str], known: dict[Any, Any] | None) -> None:
+    def told(self, fields: Mapping[str, str], room: dict[Any, Any] | None) -> None:
         """By who made it, before anybody has seen it: `fields`, and the room that its head has."""
-        self.__dict__.update(fields=fields, known=known)
+        self.__dict__.update(fields=fields, room=room)
 
     @once
-    def known(self) -> dict[Any, Any] | None:
+    def room(self) -> dict[Any, Any] | None:
         """Room for what is worked out of path and headers alone, shared by all requests of a connection that have the
         same; each who keeps something there does so under itself. None: there is none."""
         return None
@@ -203,7 +203,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         done = self._edited(known, changes) if known is not None else None
         raw, told = done or (splice_all(self.raw, changes), {})
         edited = msgspec.structs.replace(self, raw=raw)
-        edited.told(self.fields, self.known)
+        edited.told(self.fields, self.room)
         if known is not None and done is not None:
             envelope = _retold(known, told)
             if envelope is not None:

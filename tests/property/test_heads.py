@@ -60,8 +60,8 @@ async def asked(pieces: list[bytes], limits: Limits | None = None) -> list[tuple
         said = [header for header in request.headers if header[0] != "content-length"]  # the body tells
         fields = {name: value for name, value in request.fields.items() if name != "content-length"}
         found.append((request.method, request.path, request.query, said, fields, request.body))
-        if request.known is not None:  # the room that a head has is its own
-            found.append(("room", request.known.setdefault("of", request.headers) == request.headers))
+        if request.room is not None:  # the room that a head has is its own
+            found.append(("room", request.room.setdefault("of", request.headers) == request.headers))
         return HttpResponse(200, (), b"ok")
 
     def refuse(request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:

@@ -105,12 +105,12 @@ class Upstream:
         # What is passed on untouched may be asked of a provider under a protocol that is not the path's.
         where = self._urls.get(request.wire) or self._urls[call.target.wire]
         key = None if call.credential is not None else self._pick_key(call)
-        known = request.known
-        going: _Going | None = known.get(self) if known is not None else None
+        room = request.room
+        going: _Going | None = room.get(self) if room is not None else None
         if going is None or going.key != key or going.credential is not call.credential or going.where is not where:
             going = self._going(call, request, where, key)
-            if known is not None:
-                known[self] = going
+            if room is not None:
+                room[self] = going
         asked_at = self._clock.monotonic()
         opened = await self._transport.send(
             where, request.method, going.target, going.headers, request.raw, head=going.head, fresh=ONCE in call.facts

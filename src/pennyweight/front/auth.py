@@ -64,6 +64,13 @@ class Gate:
         """Whether who comes with the same head again is the same caller: not with a key that may be revoked."""
         return self._loopback_open and caller.key is None
 
+    def steady(self, request: HttpRequest) -> bool:
+        """Whether `admit` would say the same of the same request at any time: no key is asked for that may be revoked,
+        or be made."""
+        near = not request.peer or is_loopback(request.peer)
+        keyed = any(secret.startswith(PREFIX) for _, secret, _ in _offered(request.headers))
+        return near and not keyed and (self._loopback_open or not request.peer)
+
     def viewer(self, request: HttpRequest) -> str | None:
         """Whose receipts the caller may see: its own tenant's, None for everybody's. Raises Unauthenticated."""
         caller = self.caller(request)

@@ -12,7 +12,6 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from random import getrandbits
 from typing import NamedTuple, get_args
 from urllib.parse import unquote
 
@@ -22,6 +21,7 @@ from ..app import App
 from ..backends.budget.budgets import SPENT
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
+from ..hits import STILL
 from ..money import format_usd
 from ..policy import HOLDOUT
 from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
@@ -29,6 +29,8 @@ from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Caller, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
+from .ids import call_id
+from .repeated import Repeated
 from .usage_cost import wants_cost, with_cost
 
 __all__ = ["Front", "error_response"]
@@ -70,12 +72,13 @@ class Front:
         self._gate = gate
         self._pages = pages
         self._trails: dict[tuple[Step, ...], Headers] = {}
+        self.repeated = Repeated(app, gate)
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
         try:
-            known = request.known
-            asked: _Asked | None = known.get(self) if known is not None else None
+            room = request.room
+            asked: _Asked | None = room.get(self) if room is not None else None
             if asked is None:
                 self._gate.check_host(request)
                 page = self._pages(request)
@@ -107,10 +110,13 @@ class Front:
         costs = wants_cost(request.fields, native=endpoint.native)
         fields = dict(reversed(headers))
         asked = _Asked(endpoint, caller, headers, fields, costs, self._level(fields, endpoint))
-        known = request.known
-        if known is not None and self._gate.lasting(caller):
-            known.clear()  # of a front that a new configuration has replaced
-            known[self] = asked
+        room = request.room
+        if room is not None:
+            if room.get(Front) is not self:  # of one that a new configuration has replaced
+                room.clear()
+                room[Front] = self
+            if self._gate.lasting(caller):
+                room[self] = asked
         return asked
 
     async def _call(self, request: HttpRequest, asked: _Asked) -> HttpResponse:
@@ -128,8 +134,11 @@ class Front:
             response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
         if asked.costs and reply.ok:
-            reply = with_cost(reply, call, app.accounts)
-        return self._answer(reply, call, route)
+            return self._answer(with_cost(reply, call, app.accounts), call, route)
+        response = self._answer(reply, call, route)
+        if STILL in call.facts:
+            self.repeated.keep(request, call, reply, response)
+        return response
 
     def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
         """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
@@ -148,7 +157,7 @@ class Front:
         )
         target = Target(endpoint.provider or "", "", endpoint.wire)
         at = self.app.clock.now()
-        call = Call(_call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
+        call = Call(call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
         self.app.clerk.submit(Outcome(call, Done(complete=False), error.status, "", error=type(error).__name__))
         response = error_response(endpoint.wire, error)
         response.headers += (("x-pennyweight-call", call.id),)
@@ -161,7 +170,7 @@ class Front:
         endpoint = asked.endpoint
         operation = endpoint.operation
         request = Request(endpoint.wire, raw, asked.headers, endpoint.path, http.query, http.method, operation)
-        request.told(asked.fields, http.known)
+        request.told(asked.fields, http.room)
         model = ""
         if operation is not Operation.OTHER:
             if not raw.isascii():
@@ -178,7 +187,7 @@ class Front:
             raise BadRequest(f"x-pennyweight-optimize {told[:40]!r} is not known. Use off, safe or max.")
         now = app.clock.now()
         call = Call(
-            id=_call_id(now),
+            id=call_id(now),
             identity=app.identify(request, asked.caller.tenant),
             original=request,
             request=request,
@@ -281,11 +290,6 @@ def _no_websocket(endpoint: Endpoint) -> HttpResponse:
     message = "WebSocket transport is not offered here. Use HTTP."
     body = codec(endpoint.wire).error(426, "invalid_request_error", message)
     return HttpResponse(426, (("content-type", "application/json"), ("upgrade", "HTTP/1.1")), body)
-
-
-def _call_id(now: float) -> str:
-    """Ids sort by time, so that the ledger's index grows at its end."""
-    return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
 def _too_deep() -> BadRequest:

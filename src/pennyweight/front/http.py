@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from ..once import once
 from ..request import Headers
 
-__all__ = ["HttpRequest", "HttpResponse", "Respond"]
+__all__ = ["HttpRequest", "HttpResponse", "Known", "Respond"]
 
 
 class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -23,13 +23,22 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     body: bytes
     peer: str  # the client's address, "" for an in-process call
 
+    @property
+    def packet(self) -> bytes:
+        """The bytes that it came in, where that was one short piece with nothing else in it; else b""."""
+        found: bytes = self.__dict__.get("_packet", b"")
+        return found
+
+    def came_in(self, packet: bytes) -> None:
+        self.__dict__["_packet"] = packet
+
     @once
     def fields(self) -> Mapping[str, str]:
         """The first value of each header."""
         return dict(reversed(self.headers))
 
     @once
-    def known(self) -> dict[Any, Any] | None:
+    def room(self) -> dict[Any, Any] | None:
         """Room for what is worked out of the head alone, shared by all requests of a connection that have this very
         head; each who keeps something there does so under itself. None: the head is new, and may not come again."""
         return None
@@ -38,7 +47,7 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
         """This head as one that may come again: without its body, and without the length, which each body tells."""
         headers = tuple([header for header in self.headers if header[0] != "content-length"])
         head = HttpRequest(self.method, self.path, self.query, headers, b"", self.peer)
-        head.__dict__.update(fields=dict(reversed(headers)), known={})
+        head.__dict__.update(fields=dict(reversed(headers)), room={})
         return head
 
     def again(self, body: bytes) -> HttpRequest:
@@ -58,6 +67,17 @@ class HttpResponse(msgspec.Struct, eq=False):
     headers: Headers
     body: bytes | AsyncIterator[bytes] = b""
     close: Callable[[], Awaitable[None]] | None = None
+
+
+class Known(Protocol):
+    """Answers at once what was answered before, to the same caller and byte for byte the same, or says that it cannot:
+    None. Answers are whole HTTP/1.1 responses, for connections that are kept."""
+
+    def packet(self, data: bytes, peer: str) -> bytes | None:
+        """To what came in one piece: a request and nothing else."""
+        ...
+
+    def again(self, request: HttpRequest) -> bytes | None: ...
 
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponse]]
