@@ -19,9 +19,9 @@ from urllib.parse import unquote
 from ..app import App
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
-from ..money import format_usd
+from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
-from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
+from ..request import Charge, Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Gate
 from .endpoints import Endpoint, find, wire_of
@@ -175,7 +175,7 @@ class Front:
         ):
             headers += chosen
         if reply.content is not None:
-            headers += self._told(reply)
+            headers += self._told(reply, call)
             return HttpResponse(reply.status, headers, reply.content, reply.aclose)
         assert reply.chunks is not None
         return HttpResponse(reply.status, headers, reply.chunks, reply.aclose)
@@ -193,22 +193,35 @@ class Front:
         told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
-    def _told(self, reply: Reply) -> Headers:
+    def _told(self, reply: Reply, call: Call) -> Headers:
         """Cost, saving and trail of a whole answer."""
         told: Headers = ()
+        cost: PicoUSD | None = None
         if reply.done is not None and reply.done.usage is not None:
             cost = self.app.cost(reply.done.charges)
             told += (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
         if reply.trail:
-            saved = 0
-            for step in reply.trail:
-                if step.verdict is Verdict.ACCEPTED:
-                    saved += step.saving - step.spent
+            saved = self._saved(reply, call, cost)
+            known = "estimated" if reply.done is not None and reply.done.charges else "computed"
             told += (
-                ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
+                ("x-pennyweight-saved", f"{format_usd(saved)} {known}" if saved else "$0.00"),
                 ("x-pennyweight-trail", _trail(reply.trail)),
             )
         return told
+
+    def _saved(self, reply: Reply, call: Call, cost: PicoUSD | None) -> PicoUSD:
+        """What the accepted steps foresaw; of a call that went elsewhere, what the tokens that were billed would have
+        cost where it was to go: how long an answer gets is not known before."""
+        saved, routed = 0, False
+        for step in reply.trail:
+            if step.verdict is Verdict.ACCEPTED:
+                saved += step.saving - step.spent
+                routed = routed or step.optimizer == "routing"
+        if not routed or cost is None or reply.done is None or not reply.done.charges:
+            return saved
+        usage = reply.done.charges[-1].usage
+        home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
+        return saved if home is None else home - cost
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:
