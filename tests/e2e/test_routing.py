@@ -113,7 +113,8 @@ def test_every_protocol_can_name_a_choice(tmp_path: Path, upstream: Upstream, pr
     assert easy.headers["x-pennyweight-tier"] == "cheap"
     if not stream:  # by the tokens of the answer, not of the one that was foreseen
         routed = next(row for row in rows if row["target_model"] == "gpt-5-mini")
-        saved = format_usd(routed["baseline_pico"] - routed["cost_pico"])
+        strong_pico = routed["input_tokens"] * 5_000_000 + routed["output_tokens"] * 25_000_000
+        saved = format_usd(strong_pico - routed["cost_pico"])
         assert easy.headers["x-pennyweight-saved"] == f"{saved} estimated"
     assert best.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
     assert asked_models(upstream) == ["gpt-5-mini", "claude-opus-4-6"]

@@ -227,6 +227,19 @@ async def test_the_same_question_again_speaks_against_the_answer_before() -> Non
 
 
 @on_loop
+async def test_a_few_weak_signs_do_not_outweigh_the_operators_order() -> None:
+    router, unknown = learned(), (candidate("home/house", 0), candidate("top/house-big", 1))
+    before = router.of(call(), ASKED, unknown)[0].success
+    for number in range(6):
+        await router.settle(outcome(call(f"c{number}", session="s"), model="house"), ASKED)
+    few = router.of(call(), ASKED, unknown)[0].success
+    assert 0.8 * before < few < before
+    for number in range(100):
+        await router.settle(outcome(call(f"d{number}", session="s"), model="house"), ASKED)
+    assert router.of(call(), ASKED, unknown)[0].success < 0.4 * before
+
+
+@on_loop
 async def test_it_survives_a_restart_and_late_feedback_finds_its_model(tmp_path: Path) -> None:
     database = Database(tmp_path / FILE)
     try:
