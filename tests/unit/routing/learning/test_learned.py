@@ -277,6 +277,22 @@ async def test_a_second_word_replaces_the_first_when_it_is_read_again(tmp_path: 
 
 
 @on_loop
+async def test_what_calls_said_is_forgotten_by_age_and_files_stay(tmp_path: Path) -> None:
+    database = Database(tmp_path / FILE)
+    try:
+        keeper = SQLiteOutcomes(database)
+        for at, source in ((1.0, "feedback"), (100.0, "judge"), (1.0, "file")):
+            told = Told(at, "local", "code", f"home/{source}", 1.0, source, 1.0, call_id=source)  # type: ignore[arg-type]
+            await keeper.add([told])
+        await keeper.add([], [Acted(1.0, "local", "code", "home/silent", call_id="silent")])
+        assert await keeper.forget(before=50.0) == 2
+        assert {one.source for one in await keeper.newest(limit=9)} == {"judge", "file"}
+        assert await keeper.acted("silent") is None
+    finally:
+        await database.close()
+
+
+@on_loop
 async def test_a_store_that_is_down_costs_no_answer() -> None:
     router = learned(Keeper(down=True))
     await router.start()
