@@ -22,9 +22,9 @@ from ..backends.budget.budgets import SPENT
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
 from ..hits import STILL
-from ..money import format_usd
+from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
-from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
+from ..request import Charge, Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
 from .auth import CREDENTIAL_HEADERS, Caller, Gate
 from .endpoints import Endpoint, find, wire_of
@@ -71,7 +71,7 @@ class Front:
         self.app = app
         self._gate = gate
         self._pages = pages
-        self._trails: dict[tuple[Step, ...], Headers] = {}
+        self._trails: dict[tuple[Step, ...], tuple[bool, tuple[str, str]]] = {}  # whether one changed the call
         self.repeated = Repeated(app, gate)
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
@@ -232,7 +232,7 @@ class Front:
         if route.chosen and reply.ok and ("answered" in facts or reply.asked_at is not None):
             headers += self._chosen(call, reply)
         if reply.content is not None:
-            headers += self._told(reply)
+            headers += self._told(reply, call)
             return HttpResponse(reply.status, tuple(headers), reply.content, reply.aclose)
         assert reply.chunks is not None
         return HttpResponse(reply.status, tuple(headers), reply.chunks, reply.aclose)
@@ -250,9 +250,10 @@ class Front:
         told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
-    def _told(self, reply: Reply) -> Headers:
+    def _told(self, reply: Reply, call: Call) -> Headers:
         """Cost, saving and trail of a whole answer."""
         told: Headers = ()
+        cost: PicoUSD | None = None
         done = reply.done
         if done is not None and done.usage is not None:
             cost = self.app.cost(done.charges)
@@ -262,17 +263,27 @@ class Front:
             if known is None:
                 if len(self._trails) >= _TRAILS:
                     self._trails.clear()
-                known = self._trails[reply.trail] = _of_trail(reply.trail)
-            told += known
+                changed = any(step.verdict is Verdict.ACCEPTED for step in reply.trail)
+                known = self._trails[reply.trail] = changed, ("x-pennyweight-trail", _trail(reply.trail))
+            changed, trail = known
+            saved = self._saved(reply, call, cost) if changed else 0
+            word = "estimated" if done is not None and done.charges else "computed"
+            told += (("x-pennyweight-saved", f"{format_usd(saved)} {word}" if saved else "$0.00"), trail)
         return told
 
-
-def _of_trail(trail: Sequence[Step]) -> Headers:
-    saved = sum([step.saving - step.spent for step in trail if step.verdict is Verdict.ACCEPTED])
-    return (
-        ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
-        ("x-pennyweight-trail", _trail(trail)),
-    )
+    def _saved(self, reply: Reply, call: Call, cost: PicoUSD | None) -> PicoUSD:
+        """What the accepted steps foresaw; of a call that went elsewhere, what the tokens that were billed would have
+        cost where it was to go: how long an answer gets is not known before."""
+        saved, routed = 0, False
+        for step in reply.trail:
+            if step.verdict is Verdict.ACCEPTED:
+                saved += step.saving - step.spent
+                routed = routed or step.optimizer == "routing"
+        if not routed or cost is None or reply.done is None or not reply.done.charges:
+            return saved
+        usage = reply.done.charges[-1].usage
+        home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
+        return saved if home is None else home - cost
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:
