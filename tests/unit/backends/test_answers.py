@@ -18,8 +18,8 @@ from pennyweight.call import Call, Identity, Target
 from pennyweight.errors import BadRequest, StoreError
 from pennyweight.request import Request, Wire
 from pennyweight.stores.memory import MemoryKV
-from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.backend import Script, ScriptedBackend
+from pennyweight.testing.clock import FakeClock
 
 MESSAGES, RESPONSES = Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_RESPONSES
 
