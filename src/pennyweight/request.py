@@ -142,15 +142,19 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
             raise BadRequest(f"The request body is not valid: {error}.") from None
         except msgspec.DecodeError as error:
             raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-        except (RecursionError, UnicodeDecodeError):
-            raise BadRequest("The request body is nested too deeply or is not UTF-8.") from None
+        except RecursionError:  # where the interpreter's limit comes before server.max_depth
+            raise BadRequest("The request body is nested too deeply. Flatten it.") from None
+        except UnicodeDecodeError:
+            raise BadRequest("The request body is not UTF-8.") from None
 
     @once
     def body(self) -> dict[str, Any]:
         """The body as parsed JSON. Treat it as read-only: change it with `edit`. Raises BadRequest."""
         try:
             body = _any.decode(self.raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise BadRequest("The request body is nested too deeply. Flatten it.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"The request body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
             raise BadRequest("The request body must be a JSON object.")
