@@ -11,6 +11,7 @@ import msgspec
 
 from .call import (
     CHARGED,
+    REFUSED,
     SAID,
     Action,
     Answer,
@@ -106,6 +107,10 @@ class Pipeline:
         self._clock = clock
         self._propose_s = propose_s
         self._observers = tuple(observers)
+        self._learners = tuple((optimizer, getattr(optimizer, "concerns", None)) for optimizer, _ in optimizers)
+        # Those that may want an answer: whoever never does is not asked with every call.
+        self._keepers = tuple(one for one, _ in optimizers if getattr(one, "wants_responses", True))
+        self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
         self._economy = economy
         self._gate = gate
         self._sticky = Sticky()
@@ -218,11 +223,19 @@ class Pipeline:
         return reply
 
     def _observed(self, call: Call) -> bool:
-        return any(observer.wants(call) for observer in self._observers)
+        for observer in self._lookers:  # noqa: SIM110 - a generator costs as much as the asking, with every call
+            if observer.wants(call):
+                return True
+        return False
 
     def keeps(self, call: Call) -> bool:
         """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
-        return call.optimize != "off" and any(optimizer.wants_response(call) for optimizer, _ in self._optimizers)
+        if call.optimize == "off":
+            return False
+        for optimizer in self._keepers:  # noqa: SIM110 - see `_observed`
+            if optimizer.wants_response(call):
+                return True
+        return False
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -238,6 +251,7 @@ class Pipeline:
         call = msgspec.structs.replace(
             call, request=call.original, target=asked.target, credential=asked.credential, rungs=None, trail=trail
         )
+        call.facts[REFUSED] = True
         watch.again(call)
         reply = await self._backend.open(call)
         if reply.ok and call.identity.session:
@@ -347,16 +361,32 @@ class Pipeline:
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
 
     async def settle(self, outcome: Outcome) -> None:
-        """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
+        """Show a finished call to the observers and let the optimizers learn from it."""
+        await self.settle_all((outcome,))
+
+    async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
+        """The same for many at once, which costs far less for each. The clerk calls this."""
         for observer in self._observers:
-            await observer.take(outcome)
-        if outcome.call.optimize == "off":
-            return
-        for optimizer, _flag in self._optimizers:
             try:
-                await optimizer.settle(outcome)
+                await observer.take(outcomes)
+            except Exception as error:  # noqa: BLE001 - one that looks on must not keep others from learning
+                log.warning("an observer failed", extra={"error": type(error).__name__})
+        ours = [outcome for outcome in outcomes if outcome.call.optimize != "off"]
+        for optimizer, concerns in self._learners if ours else ():
+            try:
+                chosen = ours if concerns is None else concerns(ours)
             except Exception as error:  # noqa: BLE001 - see consult
-                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                _log_failed(optimizer, error)
+                continue
+            for outcome in chosen:
+                try:
+                    await optimizer.settle(outcome)
+                except Exception as error:  # noqa: BLE001 - see consult
+                    _log_failed(optimizer, error)
+
+
+def _log_failed(optimizer: Optimizer, error: Exception) -> None:
+    log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
 
 
 def replay(call: Call, response: Response) -> Reply:

@@ -12,6 +12,7 @@ __all__ = [
     "KV",
     "Backend",
     "Clock",
+    "Concerned",
     "Embedder",
     "Lease",
     "Leases",
@@ -31,6 +32,9 @@ class Optimizer(Protocol):
 
     `wants_response`: whether `settle` needs `outcome.response`; folding a stream costs, so it is built only then.
     Asked once per call, before the upstream is.
+
+    Two more spare calls what is not their business, and may be left out: an attribute `wants_responses` that is False
+    where `wants_response` never says yes, and a method `concerns` (see `Concerned`).
     """
 
     @property
@@ -43,14 +47,27 @@ class Optimizer(Protocol):
     def wants_response(self, call: Call) -> bool: ...
 
 
+class Concerned(Protocol):
+    """What an optimizer may have beside `Optimizer`: a quick look at many finished calls at once."""
+
+    def concerns(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Those that `settle` would learn anything from, in their order; others it is not shown."""
+        ...
+
+
 class Observer(Protocol):
-    """Sees finished calls whatever their optimize level, and changes none: the recorder of captures is one."""
+    """Sees finished calls whatever their optimize level, and changes none: the recorder of captures is one.
+
+    An attribute `wants_responses` that is False says that `wants` never says yes.
+    """
 
     def wants(self, call: Call) -> bool:
         """Whether `take` needs the whole answer."""
         ...
 
-    async def take(self, outcome: Outcome) -> None: ...
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Look at calls that are finished, in the order in which they ended. Never raises."""
+        ...
 
 
 class Backend(Protocol):

@@ -172,13 +172,14 @@ class Gateway:
     async def _generation(self, config: Config) -> _Generation:
         stack = AsyncExitStack()
         try:
-            watchers: list[Watcher] = [lambda receipt, _outcome: self._metrics.watch(receipt)]
+            watchers: list[Watcher] = []
             if config.otel.enabled:
                 watchers.append(
                     (await stack.enter_async_context(_traces(config))).watch
                 )  # ends after the App's last calls
             app = await stack.enter_async_context(build(config))
             app.watchers.extend(watchers)
+            app.batch_watchers.append(lambda receipts, _outcomes: self._metrics.watch(receipts))
             await app.lanes.start()
             gate = Gate(config, app.keys)
             front = Front(app, gate, Pages(app, gate, self._metrics).find)

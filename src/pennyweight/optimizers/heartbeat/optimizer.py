@@ -6,6 +6,7 @@ to the provider's cache that no later call can read. Under `max` a wake is sent 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -78,6 +79,7 @@ class Heartbeat:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "heartbeat"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
@@ -195,6 +197,9 @@ class Heartbeat:
             restores=change.restores,
         )
 
+    def concerns(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return [one for one in outcomes if _concerned(one.call)]
+
     async def settle(self, outcome: Outcome) -> None:
         """Learn from a call that an upstream answered. Raises StoreError."""
         call = outcome.call
@@ -251,11 +256,9 @@ class Heartbeat:
 
 def _concerned(call: Call) -> bool:
     identity = call.identity
-    return bool(
-        identity.session
-        and (identity.session_source in _SOURCES or identity.housekeeping == "heartbeat")
-        and call.request.operation is Operation.GENERATE
-    )
+    if identity.session_source not in _SOURCES and identity.housekeeping != "heartbeat":
+        return False  # most calls
+    return bool(identity.session) and call.request.operation is Operation.GENERATE
 
 
 def _was_woken(request: Request) -> bool:
