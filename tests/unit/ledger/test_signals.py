@@ -116,7 +116,7 @@ def test_a_session_that_a_cache_answers_again_and_again_is_one_word() -> None:
             asked = call({"messages": ["a"]}, session="s")
             if number:
                 asked.facts[AGAIN] = Again()
-            await watch.take(finished(asked))
+            await watch.take([finished(asked)])
         return watch.drain(), watch.drain()
 
     told, nothing = asyncio.run(main())
