@@ -186,4 +186,6 @@ def _flat(price: Price, prompt_tokens: float, at: float) -> tuple[float, ...]:
     factor = 1.0
     for window in price.time_of_day:
         factor *= float(window.factor) if window.holds(at) else 1.0
-    return tuple(float(rate) * factor for rate in (rates.input, rates.read, rates.write_5m, rates.write_1h, rates.output))
+    return tuple(
+        float(rate) * factor for rate in (rates.input, rates.read, rates.write_5m, rates.write_1h, rates.output)
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.property.route_anew import Anew
 from tests.unit.gate_rig import CLAUDE, MARK, count, words
@@ -125,7 +125,9 @@ class Gateway:
         self.parts.chances = Chances()  # type: ignore[assignment]
         self.parts.book = PriceBook(NOTHING, overrides=PRICES)  # type: ignore[assignment]
         self.economy = self.parts.economy = Economy(
-            blocks=Blocks(count=count), caches=CacheBook(), prices=self.parts.book.price  # type: ignore[attr-defined]
+            blocks=Blocks(count=count),
+            caches=CacheBook(),
+            prices=self.parts.book.price,  # type: ignore[attr-defined]
         )
         anew = Anew(self.economy, lambda: PriceBook(NOTHING, overrides=PRICES), count, virtual=virtual)
         self.beside = Beside(self.parts, self.clock, anew)
@@ -164,7 +166,13 @@ TURN = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Not shrunk: a session is short, and playing it again and again would take minutes.
+@settings(
+    max_examples=60,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(
     turns=st.lists(TURN, min_size=1, max_size=7),
     aim=st.sampled_from(("balanced", "balanced", "cheap", "quality", "fast")),
