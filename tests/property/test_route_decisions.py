@@ -185,7 +185,7 @@ def test_what_is_kept_changes_no_decision(turns: list[dict[str, Any]], aim: Any,
     for number, turn in enumerate(turns):
         gateway.parts.chances.now = [Chance(success) for success in turn["chances"]]  # type: ignore[attr-defined]
         gateway.parts.spent = turn["spent"]
-        resting = {target: rests for target, rests in zip(TARGETS, turn["resting"], strict=True)}
+        resting = dict(zip(TARGETS, turn["resting"], strict=True))
         gateway.parts.lookout = lambda target, resting=resting: Live(resting=resting[target])  # type: ignore[method-assign]
         messages = said[turn["session"]]
         messages.append({"role": "user", "content": [{"type": "text", "text": words(turn["tokens"], f"u{number}-")}]})
