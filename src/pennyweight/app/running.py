@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..backends.budget.alerts import Alerts
 from ..backends.budget.budgets import Budgets
@@ -45,10 +45,13 @@ from ..text.embedders.lazy import Embeddings
 from ..tool_results import ToolResults
 from .lanes import Lanes
 
-__all__ = ["App", "Watcher"]
+__all__ = ["App", "BatchWatcher", "Watcher"]
 
 Watcher = Callable[[Receipt, Outcome], None]
 """Told of every finished call: its receipt, and the outcome that it was made from."""
+
+BatchWatcher = Callable[[Sequence[Receipt], Sequence[Outcome]], None]
+"""The same for many at once: receipts, and the outcomes that they were made from."""
 
 
 class App:
@@ -74,6 +77,7 @@ class App:
         leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
+        batch_watchers: list[BatchWatcher],
         policy: Policy,
         experiments: Loop,
         signals: Signals,
@@ -127,7 +131,8 @@ class App:
         self.lookout = lookout  # how targets are now
         self.shadows = shadows  # tasks that were done with an optimizer and without
         self.selection = selection  # which of several, learnt from outcomes
-        self.watchers = watchers  # told every receipt, off the request path: metrics, traces
+        self.watchers = watchers  # told every receipt, off the request path: traces, a program's own
+        self.batch_watchers = batch_watchers  # told them many at once: metrics, the book of hits
         self.sessions = SessionIndex()
         self._resolver = resolver
 
@@ -151,6 +156,10 @@ class App:
             return None
         found = self._resolver.of(call).virtual
         return found if found is not None and call.target == found.reference else None  # else its path named a provider
+
+    def is_choice(self, model: str, wire: Wire) -> bool:
+        """Whether that name stands for a choice of models."""
+        return self._resolver.full(model, wire).virtual is not None
 
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""
@@ -194,5 +203,10 @@ class App:
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
-        costs = [self.accounts.cost(charge) for charge in charges]
-        return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+        whole = 0
+        for charge in charges:
+            cost = self.accounts.cost(charge)
+            if cost is None:
+                return None
+            whole += cost
+        return whole
