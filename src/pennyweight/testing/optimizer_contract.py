@@ -145,6 +145,22 @@ class OptimizerContract:
             proposal = asyncio.run(_ask(optimizer, call))
             assert flaws(call, proposal) == []
 
+    def test_what_it_is_not_shown_would_teach_it_nothing(self) -> None:
+        """`wants_responses` and `concerns`, where it has them: they spare work, and must hide nothing."""
+        parts = ContractParts()
+        optimizer = self.build(parts)
+        concerns = getattr(optimizer, "concerns", None)
+        for call in self.calls():
+            if not getattr(optimizer, "wants_responses", True):
+                assert not optimizer.wants_response(call)
+            outcomes = _outcomes(call)
+            chosen = {id(outcome) for outcome in concerns(outcomes)} if concerns is not None else set()
+            assert chosen <= {id(outcome) for outcome in outcomes}
+            parts.kv.locked = concerns is not None
+            for outcome in outcomes:
+                if concerns is not None and id(outcome) not in chosen:
+                    asyncio.run(optimizer.settle(outcome))
+
     def test_settled_answers_stay_with_their_tenant(self) -> None:
         parts = ContractParts()
         optimizer = self.build(parts)
