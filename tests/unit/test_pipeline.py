@@ -121,9 +121,9 @@ def verdicts(outcomes: list[Outcome]) -> list[tuple[str, str]]:
 class Choosy(Offers):
     """Learns from what did not go well, and never needs an answer."""
 
-    wants_responses = False
+    keeps_answers = False
 
-    def concerns(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         return [one for one in outcomes if one.status != 200]
 
     def wants_response(self, call: Call) -> bool:
@@ -133,7 +133,7 @@ class Choosy(Offers):
 class Sees:
     """An observer."""
 
-    wants_responses = False
+    keeps_answers = False
 
     def __init__(self, fails: bool = False) -> None:
         self.seen: list[list[int]] = []

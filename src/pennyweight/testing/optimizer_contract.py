@@ -139,26 +139,28 @@ class OptimizerContract:
         parts = ContractParts()
         optimizer = self.build(parts)
         for call in self.calls():
-            assert isinstance(optimizer.wants_response(call), bool)
+            wants = optimizer.wants_response(call)
+            assert isinstance(wants, bool)
+            assert not wants or getattr(optimizer, "keeps_answers", True), "keeps_answers = False, and it wants one"
             for outcome in _outcomes(call):
                 asyncio.run(optimizer.settle(outcome))
             proposal = asyncio.run(_ask(optimizer, call))
             assert flaws(call, proposal) == []
 
     def test_what_it_is_not_shown_would_teach_it_nothing(self) -> None:
-        """`wants_responses` and `concerns`, where it has them: they spare work, and must hide nothing."""
+        """`learns_from`, where it has it, spares work, and must hide nothing."""
         parts = ContractParts()
         optimizer = self.build(parts)
-        concerns = getattr(optimizer, "concerns", None)
+        learns_from = getattr(optimizer, "learns_from", None)
+        if learns_from is None:
+            return
+        parts.kv.locked = True
         for call in self.calls():
-            if not getattr(optimizer, "wants_responses", True):
-                assert not optimizer.wants_response(call)
             outcomes = _outcomes(call)
-            chosen = {id(outcome) for outcome in concerns(outcomes)} if concerns is not None else set()
+            chosen = {id(outcome) for outcome in learns_from(outcomes)}
             assert chosen <= {id(outcome) for outcome in outcomes}
-            parts.kv.locked = concerns is not None
             for outcome in outcomes:
-                if concerns is not None and id(outcome) not in chosen:
+                if id(outcome) not in chosen:
                     asyncio.run(optimizer.settle(outcome))
 
     def test_settled_answers_stay_with_their_tenant(self) -> None:

@@ -39,12 +39,8 @@ class Bad:
     def wants_response(self, call: Call) -> bool:
         return True
 
-    def concerns(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         return [one for one in outcomes if one.response is not None] if self.misdeed is hide else outcomes
-
-    @property
-    def wants_responses(self) -> bool:
-        return self.misdeed is not deny
 
 
 def write(bad: Bad, call: Call) -> Proposal | None:
@@ -56,10 +52,6 @@ def trust(bad: Bad, call: Call) -> Proposal | None:
 
 
 def hide(bad: Bad, call: Call) -> Proposal | None:
-    return None
-
-
-def deny(bad: Bad, call: Call) -> Proposal | None:
     return None
 
 
@@ -96,7 +88,6 @@ def leak(bad: Bad, call: Call) -> Proposal | None:
         (overconfident, "test_a_proposal_is_sound"),
         (trust, "test_settle_tolerates_any_outcome"),
         (hide, "test_what_it_is_not_shown_would_teach_it_nothing"),
-        (deny, "test_what_it_is_not_shown_would_teach_it_nothing"),
         (leak, "test_settled_answers_stay_with_their_tenant"),
     ],
 )

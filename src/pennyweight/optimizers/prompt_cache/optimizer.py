@@ -45,7 +45,7 @@ class PromptCache:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompt_cache"
-    wants_responses = False
+    keeps_answers = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
@@ -120,7 +120,7 @@ class PromptCache:
         saving = round(_STRAYS * (plain - read) * tokens)
         return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this session", level="safe")
 
-    def concerns(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """Calls that were changed, or of which the upstream took only the caller's own; under `max` all."""
         return [
             one
