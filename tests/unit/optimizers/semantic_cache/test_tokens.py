@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from pennyweight.optimizers.semantic_cache.tokens import _FRAME, _ONE_FORM, unframed
 
-TEXT = """how what which who is are was were the a best easiest way ways method steps procedure technique approach to of
-for do does can could should i you we one people come reason reasons why behind largest fewest number count total quantity
-amount time date year place spot many much citizens live in duration please all tall high big old far miles it long required
-necessary obliged needed possible there any able am must would be instead HOW What Number some correct most effective need
+TEXT = """how what which who is are was were the a best easiest way ways method steps procedure technique
+approach to of for do does can could should i you we one people come reason reasons why behind
+largest fewest number count total quantity amount time date year place spot many much citizens live
+in duration please all tall high big old far miles it long required necessary obliged needed
+possible there any able am must would be instead HOW What Number some correct most effective need
 have order if want 5"""
 WORDS = st.sampled_from(TEXT.split())
 
