@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from ..once import once
 from ..request import Headers
 
 __all__ = ["HttpRequest", "HttpResponse", "Known", "Respond"]
@@ -31,14 +32,29 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     def came_in(self, packet: bytes) -> None:
         self.__dict__["_packet"] = packet
 
-    @property
+    @once
     def fields(self) -> Mapping[str, str]:
-        """The first value of each header. Built once: every call is asked for half a dozen."""
-        try:
-            found: Mapping[str, str] = self.__dict__["_fields"]
-        except KeyError:
-            found = self.__dict__["_fields"] = dict(reversed(self.headers))
-        return found
+        """The first value of each header."""
+        return dict(reversed(self.headers))
+
+    @once
+    def room(self) -> dict[Any, Any] | None:
+        """Room for what is worked out of the head alone, shared by all requests of a connection that have this very
+        head; each who keeps something there does so under itself. None: the head is new, and may not come again."""
+        return None
+
+    def first(self) -> HttpRequest:
+        """This head as one that may come again: without its body, and without the length, which each body tells."""
+        headers = tuple([header for header in self.headers if header[0] != "content-length"])
+        head = HttpRequest(self.method, self.path, self.query, headers, b"", self.peer)
+        head.__dict__.update(fields=dict(reversed(headers)), room={})
+        return head
+
+    def again(self, body: bytes) -> HttpRequest:
+        """The same head with another body."""
+        request = HttpRequest(self.method, self.path, self.query, self.headers, body, self.peer)
+        request.__dict__.update(self.__dict__)
+        return request
 
 
 class HttpResponse(msgspec.Struct, eq=False):

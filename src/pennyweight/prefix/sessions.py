@@ -169,7 +169,9 @@ class SessionIndex:
         return 0
 
     def _open(self, branches: list[_Branch], start: bytes, now: float) -> _Branch:
-        number = 1 + max((int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches), default=0)
+        number = 1
+        if branches:
+            number += max([int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches])
         name = f"d-{start.hex()[:16]}" + (f"-{number}" if number > 1 else "")
         branch = _Branch(name, [], answered=False, seen_at=now)
         branches.append(branch)
@@ -181,8 +183,9 @@ class SessionIndex:
         contents = branch.contents
         if not extends:
             del contents[self._common(branch, rest) :]
-        contents += [self._content(raw) for raw in rest[len(contents) :]]
-        branch.answered = branch.answered or any(_is_answer(raw) for raw in rest)
+        if rest:
+            contents += [self._content(raw) for raw in rest[len(contents) :]]
+            branch.answered = branch.answered or any(_is_answer(raw) for raw in rest)
         branch.seen_at = now
 
     def _content(self, raw: bytes | msgspec.Raw) -> bytes:
