@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.answers import Answers
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -212,6 +213,7 @@ async def build(
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
             lanes=lanes.around,
             cooldown=cooldown,
+            answers=Answers(tiers.kv, time, ttl_s=config.references.ttl_s, max_bytes=config.references.max_bytes),
         )
         backend = cascaded(
             config,
