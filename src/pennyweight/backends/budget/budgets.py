@@ -375,7 +375,7 @@ class Budgets:
         """An event, once for each share that a counter comes to."""
         limit, rule = line.limit, line.limit.rule
         share = counter.spent / limit.amount
-        level = 3 if halted else 2 if share >= rule.force else 1 if share >= rule.warn else 0
+        level = 3 if halted or share >= rule.halt else 2 if share >= rule.force else 1 if share >= rule.warn else 0
         if level > self._levels.get(line.key, 0):
             self._levels[line.key] = level
             name = ("", "warn", "force", "halt")[level]
