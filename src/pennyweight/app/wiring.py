@@ -126,7 +126,8 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
-        learned = Learned(SQLiteOutcomes(database), time, embedder=_local(config, embeddings))
+        outcomes = SQLiteOutcomes(database)
+        learned = Learned(outcomes, time, embedder=_local(config, embeddings))
         stack.push_async_callback(learned.aclose)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
         reader, alerts = Reader(), alerts_of(config, time)
@@ -295,7 +296,8 @@ async def build(
         shadows.start()
         stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
+            books = (ledger, doctor, hits, outcomes)
+            forgetting = asyncio.create_task(forget(books, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
         app = App(
             config,

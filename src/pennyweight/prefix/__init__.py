@@ -4,12 +4,13 @@ from .canonical import canonical
 from .chain import Blocks, Chain, Segment, shared
 from .items import items, role
 from .marks import Mark, marks_of, unmarked, with_marks
-from .sessions import SessionIndex
+from .sessions import Place, SessionIndex
 
 __all__ = [
     "Blocks",
     "Chain",
     "Mark",
+    "Place",
     "Segment",
     "SessionIndex",
     "canonical",

@@ -104,7 +104,7 @@ class Budgets:
             self._note(call, pairs)
             if taken.refused:
                 at = taken.refused[0]
-                line, counter = pairs[at]
+                line, counter = self._told(call).refused = pairs[at]
                 self._tell(line, counter, halted=True)
                 raise LimitReached(refusal(line, counter, now=self._clock.now(), needed=counted[at][1]))
         return Hold(call, lines, amounts, bounds)
@@ -304,7 +304,9 @@ class Budgets:
         if told is None:
             return ()
         texts = list(told.warnings)
-        if told.lines:
+        if told.refused is not None:
+            texts.append(header(*told.refused, halted=True))
+        elif told.lines:
             line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
             texts.append(header(line, counter))
         return tuple(("x-pennyweight-budget", text) for text in texts)
@@ -381,7 +383,7 @@ class Budgets:
         if level > self._levels.get(key, 0):
             self._levels[key] = level
             name = ("", "warn", "force", "halt")[level]
-            text = header(line, counter)
+            text = header(line, counter, halted=halted)
             if early:
                 text = f"refused a call for which too little is left; {text}"
             self._event(Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now()))

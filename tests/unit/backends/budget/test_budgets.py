@@ -475,7 +475,7 @@ def test_a_call_too_large_for_what_is_left_is_told_so_and_hides_nothing() -> Non
             ("warn", 0.8),
             ("force", 0.9),
         ]
-        assert house.events[0].text.startswith("refused a call for which too little is left; ok; 10% of")
+        assert house.events[0].text.startswith("refused a call for which too little is left; halt; 10% of")
 
     run(work())
 
@@ -499,6 +499,19 @@ def test_small_limits_are_told_to_the_micro_dollar(usd: str, told: str) -> None:
         with pytest.raises(LimitReached) as refused:
             await house.spend(call())
         assert told in refused.value.message
+
+    run(work())
+
+
+def test_a_refusal_below_the_whole_is_told_as_a_halt() -> None:
+    async def work() -> None:
+        house = House(costing(95), rules=[BudgetRule("session", usd=1), BudgetRule("all", usd=1_000)], worst=10)
+        await house.spend(call())
+        with pytest.raises(LimitReached):
+            await house.spend(one := call())
+        told = "halt; 95% of $1.00 spent by session s"
+        assert house.budgets.headers(one) == (("x-pennyweight-budget", told),)
+        assert [(event.level, event.text) for event in house.events][-1] == ("halt", told)
 
     run(work())
 
