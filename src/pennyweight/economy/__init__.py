@@ -5,7 +5,7 @@ from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
 from .stakes import purse, reading, smallest, standing, takes_mark
-from .switching import apart
+from .switching import apart, same_tokens
 
 __all__ = [
     "CHOICE",
@@ -21,6 +21,7 @@ __all__ = [
     "baseline",
     "purse",
     "reading",
+    "same_tokens",
     "smallest",
     "standing",
     "takes_mark",
