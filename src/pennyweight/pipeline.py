@@ -251,7 +251,9 @@ class Pipeline:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
+            seen = self._look(call)
+            if seen is not None or "rewritten" in call.facts:
+                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         watch.follow(reply)
