@@ -122,11 +122,12 @@ class Pipeline:
         self._propose_s = propose_s
         self._observers = tuple(observers)
         self._learners = tuple((optimizer, getattr(optimizer, "learns_from", None)) for optimizer, _ in optimizers)
-        self._lookers = tuple(one for one in observers if getattr(one, "keeps_answers", True))
+        # Those that may want an answer: whoever never does is not asked with every call.
+        self._keepers = tuple(one for one, _ in optimizers if getattr(one, "wants_responses", True))
+        self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
         self._economy = economy
         self._gate = gate
         self._sticky = Sticky()
-        self._keepers = [o for o, _ in optimizers if getattr(o, "keeps_answers", True)]
         self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
@@ -272,10 +273,11 @@ class Pipeline:
 
     def keeps(self, call: Call) -> bool:
         """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
-        if call.optimize != "off":
-            for optimizer in self._keepers:
-                if optimizer.wants_response(call):
-                    return True
+        if call.optimize == "off":
+            return False
+        for optimizer in self._keepers:  # noqa: SIM110 - see `_observed`
+            if optimizer.wants_response(call):
+                return True
         return False
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
@@ -412,7 +414,7 @@ class Pipeline:
                 await observer.take(outcomes)
             except Exception as error:  # noqa: BLE001 - one that looks on must not keep others from learning
                 log.warning("an observer failed", extra={"error": type(error).__name__})
-        # Of the second of two that are alike, all that there is to learn was learnt from the first.
+        # Of a call that was answered again, all that there is to learn was learnt from the first.
         ours = [one for one in outcomes if one.call.optimize != "off" and AGAIN not in one.call.facts]
         for optimizer, learns_from in self._learners if ours else ():
             try:

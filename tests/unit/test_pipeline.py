@@ -121,7 +121,7 @@ def verdicts(outcomes: list[Outcome]) -> list[tuple[str, str]]:
 class Choosy(Offers):
     """Learns from what did not go well, and never needs an answer."""
 
-    keeps_answers = False
+    wants_responses = False
 
     def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         return [one for one in outcomes if one.status != 200]
@@ -133,7 +133,7 @@ class Choosy(Offers):
 class Sees:
     """An observer."""
 
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, fails: bool = False) -> None:
         self.seen: list[list[int]] = []

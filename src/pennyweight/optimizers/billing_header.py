@@ -40,7 +40,7 @@ class BillingHeader:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "billing_header"
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._keep_for = frozenset(settings.keep_for)

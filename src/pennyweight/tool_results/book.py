@@ -64,7 +64,7 @@ class ToolResults:
     count: writes what was saved to the ledger. A store that is down makes misses; nothing here ever fails a call.
     """
 
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, rules: Sequence[ToolRule], kv: KV, clock: Clock, *, count: Count) -> None:
         self._rules = tuple(rules)

@@ -40,7 +40,7 @@ WAITING = 1_000  # findings that wait for a database that fails
 class Rounds:
     """Protocol: `pennyweight.protocols.Observer`. `close` it before the database."""
 
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ class Heartbeat:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "heartbeat"
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -45,7 +45,7 @@ class PromptCache:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompt_cache"
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
