@@ -2,7 +2,8 @@
 
 cost      what providers bill for the answer, plus what optimizers spent, accepted or not
 baseline  what the same call would have cost without us:
-          answered without a bill (a stored or shared answer): its usage at the call's target, `computed`
+          answered without a bill (a stored or shared answer): its usage at the call's target, or at that where a routed
+          call would have gone, `computed`; `estimated` where the two models count other tokens
           rewritten: its usage as foreseen for the call as the caller sent it, with the cache that it would have
           met, moved by what the forecast of the sent call was off, `computed`
           routed: the same at the target that it would have gone to, with the cache that it would have met there had
@@ -134,12 +135,12 @@ def _money(
         total = sum(costs)
         if total + spent > _MAX_PICO:
             return None, None, "unpriced"
+        if outcome.untouched is not None:
+            home, at = outcome.reference or billed[0], billed[0].at if billed else call.at
+            untouched, _ = book.priced(Charge(home.provider, home.model, outcome.untouched, at))
+            return (spent if replayed else total + spent), total if untouched is None else untouched, pricing
         if replayed:
             return spent, total + saved, pricing
-        if outcome.untouched is not None:
-            home = outcome.reference or billed[0]
-            untouched, _ = book.priced(Charge(home.provider, home.model, outcome.untouched, billed[0].at))
-            return total + spent, total if untouched is None else untouched, pricing
         return total + spent, total + saved, pricing
     costs_money = _costs_money(outcome) and pricing not in ("local", "free")
     if _is_answer(outcome) and costs_money:
