@@ -220,6 +220,15 @@ class Economy:
 
         restores: it is known to be the form in which this conversation was sent before.
         """
+        # The gate asks again for the marks that an optimizer found best: the same question at the same moment.
+        known: tuple[Chain, bool, Worth] | None = seen.__dict__.get("_compared", _NONE).get(id(chain))
+        if known is not None and known[0] is chain and known[1] == restores:
+            return known[2]
+        worth = self._compare(seen, chain, at=at, restores=restores)
+        seen.__dict__.setdefault("_compared", {})[id(chain)] = chain, restores, worth
+        return worth
+
+    def _compare(self, seen: Foreseen, chain: Chain, *, at: float, restores: bool) -> Worth:
         assert seen.rates is not None
         same = shared(seen.chain, chain)
         rewritten = same < max(len(seen.chain), len(chain))
@@ -230,11 +239,10 @@ class Economy:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
         if not seen.chore and len(chain.marks) < len(seen.chain.marks):
             return Worth(refused="the caller's own cache breakpoints stay")
-        before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
-        before, after = kept(before, seen.chain, seen), kept(after, chain, seen)
-        growth = growth_tokens(seen)
-        now = cost_now(before, seen.rates) - cost_now(after, seen.rates)
-        ahead = cost_ahead(before, seen, growth) - cost_ahead(after, seen, growth)
+        before, growth, costs_now, costs_ahead = _untouched(seen)
+        after = kept(self.actual.forecast(seen.scope, seen.rules, chain, at), chain, seen)
+        now = costs_now - cost_now(after, seen.rates)
+        ahead = costs_ahead - cost_ahead(after, seen, growth)
         removed = before.prompt_tokens - after.prompt_tokens
         worth = Worth(now, ahead, removed)
         if rewritten:
@@ -313,7 +321,7 @@ class Economy:
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(*seen.home, seen.asked, at)
         unwritten = self._unwritten(seen, at) if seen.chosen else None
-        appends = seen.conversation is None or seen.conversation.appends(seen.asked)
+        appends = seen.conversation is None or seen.appends
         conversation = self.habits.sent(
             seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
         )
@@ -406,10 +414,22 @@ _PROMPT = frozenset(
 )
 """The members of a body that what a provider caches depends on."""
 
+_NONE: dict[int, tuple[Chain, bool, Worth]] = {}
 _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
+
+
+def _untouched(seen: Foreseen) -> tuple[Forecast, float, float, float]:
+    """Of the call as it would go out now: its forecast, what a turn adds to it, what it costs now and what ahead."""
+    found: tuple[Forecast, float, float, float] | None = seen.__dict__.get("_untouched")
+    if found is None:
+        assert seen.rates is not None
+        before, growth = kept(seen.forecast, seen.chain, seen), growth_tokens(seen)
+        found = before, growth, cost_now(before, seen.rates), cost_ahead(before, seen, growth)
+        seen.__dict__["_untouched"] = found
+    return found
 
 
 def _is_beside(edits: Sequence[Edit]) -> bool:

@@ -25,8 +25,11 @@ class Elsewhere(msgspec.Struct, frozen=True):
     rates: Rates | None
 
 
-class Foreseen(msgspec.Struct, frozen=True):
-    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
+class Foreseen(msgspec.Struct, frozen=True, dict=True):
+    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now.
+
+    What every price of a change asks of it is found once: it holds for as long as nothing has been learned since.
+    """
 
     key: bytes  # of its conversation
     session: str
@@ -50,6 +53,24 @@ class Foreseen(msgspec.Struct, frozen=True):
     reference: Elsewhere | None = None  # None: it goes where it would have gone
     unwritten: Forecast | None = None  # of a chosen call: of the caller's own request at this target
     chosen: bool = False  # calls of its session are routed: caches are not what they would have been
+
+    @property
+    def appends(self) -> bool:
+        """Whether the conversation's prompts go on where the one before ended; False for its first."""
+        found: bool | None = self.__dict__.get("_appends")
+        if found is None:
+            known = self.conversation
+            found = self.__dict__["_appends"] = known is not None and known.appends(self.asked)
+        return found
+
+    @property
+    def repeated(self) -> int:
+        """How many segments this call has in common with one of the last ones of its conversation."""
+        found: int | None = self.__dict__.get("_repeated")
+        if found is None:
+            known = self.conversation
+            found = self.__dict__["_repeated"] = known.repeated(self.asked) if known is not None else 0
+        return found
 
     @property
     def home(self) -> tuple[Scope, CacheRules]:
@@ -79,6 +100,9 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
 
     def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
         """(input, read, 5-minute write, 1-hour write, output)."""
+        flat: tuple[float, float, float, float, float] | None = self.__dict__.get("_flat")
+        if flat is not None:
+            return flat
         rates = rates_for(self.price, int(prompt_tokens))
         known: tuple[Any, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
         if known is not None and known[0] is rates:
@@ -92,4 +116,6 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
             float(rates.output) * factor,
         )
         self.__dict__["_of"] = rates, found
+        if not self.price.bands and not self.price.tiers:  # as most are: then the length does not matter
+            self.__dict__["_flat"] = found
         return found

@@ -76,6 +76,14 @@ class Chain(tuple[Segment, ...]):
             self.__dict__["_head"] = found
         return found
 
+    def goes_on(self, before: Chain, kept: int) -> None:
+        """The first `kept` segments are those of `before`: what was found of them need not be looked for again."""
+        marks = before.marks
+        new = [index for index in range(kept, len(self)) if self[index].mark]
+        self.__dict__["_marks"] = (*marks[: bisect_left(marks, kept)], *new)
+        if before.head < kept:
+            self.__dict__["_head"] = before.head
+
     def marked(self, places: Collection[int], mark: Mark) -> Chain:
         """The same with breakpoints on these segments too."""
         segments = list(self)
@@ -149,13 +157,17 @@ class Blocks:
         past = self._pasts.get(session, (None, 0))[0] if session else None
         segments: list[Segment] = []
         ends: list[int] = []
+        kept = 0
         if past is not None and past.seed == seed and past.pieces == pieces:
             same = _common(past.raws, raws)
             ends = past.ends[:same]
-            segments = list(past.segments[: ends[-1]]) if ends else []
+            kept = ends[-1] if ends else 0
+            segments = list(past.segments[:kept])
         split = request.wire is Wire.ANTHROPIC_MESSAGES
         self._extend(segments, ends, raws, pieces, seed, split=split)
         found = Chain(segments)
+        if past is not None and kept:
+            found.goes_on(past.segments, kept)
         if session:
             self._keep(session, _Past(seed, pieces, raws, found, ends), len(request.raw))
         if envelope.cache_control is not None and found and split:  # the automatic option: it moves with the end
@@ -365,7 +377,13 @@ _UNREAD = frozenset(
 
 def shared(a: Sequence[Segment], b: Sequence[Segment]) -> int:
     """How many segments two chains have in common from their start."""
-    low, high = 0, min(len(a), len(b))
+    low = high = min(len(a), len(b))
+    step = 1
+    # From the end, in growing steps: nearly always one goes on where the other ended, or a few blocks before that.
+    while low and a[low - 1].digest != b[low - 1].digest:
+        high = low - 1
+        low = max(low - step, 0)
+        step *= 2
     while low < high:
         middle = (low + high + 1) // 2
         if a[middle - 1].digest == b[middle - 1].digest:
