@@ -348,6 +348,8 @@ class Pipeline:
 
     async def settle(self, outcome: Outcome) -> None:
         """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
+        if self._economy is not None:
+            self._economy.settle(outcome.call)
         for observer in self._observers:
             await observer.take(outcome)
         if outcome.call.optimize == "off":

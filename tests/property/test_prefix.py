@@ -93,16 +93,28 @@ def test_shared_is_the_common_start(a: list[int], b: list[int]) -> None:
 
 
 changes = st.lists(
-    st.tuples(st.sampled_from(["grow", "edit", "mark", "shrink", "system", "other"]), st.integers(0, 30)), max_size=12
+    st.tuples(st.sampled_from(["grow", "edit", "mark", "shrink", "system", "other"]), st.integers(0, 30)),
+    min_size=1,
+    max_size=12,
 )
 
 
 @settings(max_examples=80)
-@given(changes)
-def test_a_remembered_conversation_has_the_chain_that_it_has_anew(steps: list[tuple[str, int]]) -> None:
+@given(changes, st.booleans(), st.booleans())
+def test_a_remembered_conversation_has_the_chain_that_it_has_anew(
+    steps: list[tuple[str, int]], rough: bool, settled: bool
+) -> None:
     """However it grows, is edited, marked or cut short, and whoever speaks in between."""
-    blocks = Blocks(count=len)
-    messages: list[dict[str, Any]] = [{"role": "user", "content": "begin"}]
+
+    def count(text: str) -> int:  # so many that little text is a long prompt
+        return 100 * len(text) + 7 * text.count("e")
+
+    blocks = Blocks(count=count)
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "begin " * 100},
+        {"role": "assistant", "content": "well begun " * 100},
+        {"role": "user", "content": "go on"},
+    ]
     system: list[dict[str, Any]] = [{"type": "text", "text": "You are terse."}]
     for kind, number in steps:
         place = number % len(messages)
@@ -123,6 +135,17 @@ def test_a_remembered_conversation_has_the_chain_that_it_has_anew(steps: list[tu
         body = {"model": "m", "system": system, "messages": messages}
         asked = Request(Wire.ANTHROPIC_MESSAGES, json.dumps(body).encode())
         again = Request(Wire.ANTHROPIC_MESSAGES, asked.raw)
-        known, anew = blocks.chain(asked, session="one"), Blocks(count=len).chain(again)
+        known, anew = blocks.chain(asked, session="one", rough=rough), Blocks(count=count).chain(again)
         assert known == anew
         assert (known.marks, known.head, known.bound) == (anew.marks, anew.head, anew.bound)
+        assert [segment.digest for segment in known] == [segment.digest for segment in anew]
+        assert 0.95 * anew[-1].upto <= known[-1].upto <= 1.05 * anew[-1].upto
+        if not known.rough:
+            assert tuple(known) == tuple(anew)
+        if settled:
+            blocks.settle("one")
+            known = blocks.chain(again, session="one", rough=rough)
+            assert not known.rough
+            assert tuple(known) == tuple(anew)
+            assert (known.marks, known.head, known.bound) == (anew.marks, anew.head, anew.bound)
+    assert tuple(blocks.chain(again, session="one")) == tuple(anew)

@@ -76,9 +76,9 @@ class Economy:
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
-    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
+    def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
-        no provider caches so short a prompt.
+        no provider caches so short a prompt. exactly: the tokens of what is new counted, not estimated.
 
         Raises BadRequest for a body that cannot be read.
         """
@@ -87,23 +87,24 @@ class Economy:
         if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
             return None
         known: _Looked | None = call.facts.get("looked")
-        if known is not None and known.by is self and known.still(call, self._learned, at):
+        holds = known is not None and known.by is self and known.still(call, self._learned, at)
+        if known is not None and holds and not (exactly and (known.seen.asked.rough or known.seen.chain.rough)):
             return known.seen
-        seen = self._look(call, at)
+        seen = self._look(call, at, exactly=exactly)
         if seen is not None:
             call.facts["looked"] = _Looked(self, seen, call.request, call.target, self._learned, at)
         return seen
 
-    def _look(self, call: Call, at: float) -> Foreseen | None:
+    def _look(self, call: Call, at: float, *, exactly: bool) -> Foreseen | None:
         original = call.original
         rules = self.rules(call.target, original)
         session = session_of(call)
-        asked = self.chain(original, session)
+        asked = self.chain(original, session, exactly=exactly)
         if not asked:
             return None
         chain = asked
         if call.request is not original and call.request.__dict__.get("_like") is not original:
-            chain = self.chain(call.request, session and session + "\0sent")
+            chain = self.chain(call.request, session and session + _SENT, exactly=exactly)
         start = asked.head
         session = session or call.id
         key = key_of(session, asked[start - 1].digest if start else b"")
@@ -146,32 +147,41 @@ class Economy:
             return rules
         return msgspec.structs.replace(rules, ttl_s=(rules.long_ttl_s,))
 
-    def chain(self, request: Request, session: str = "") -> Chain:
-        """The request's chain, made once. session: "" or a name under which its head is remembered."""
+    def chain(self, request: Request, session: str = "", *, exactly: bool = True) -> Chain:
+        """The request's chain, made once. session: "" or a name under which its head is remembered. exactly: False
+        lets the tokens of what is new be an estimate, until `settle`."""
         request = request.__dict__.get("_like", request)
         found: Chain | None = request.__dict__.get("_chain")
-        if found is None:
-            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
+        if found is None or (exactly and found.rough):
+            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session, rough=not exactly)
         return found
+
+    def settle(self, call: Call) -> None:
+        """Count what of the call's prompt was only estimated, now that nobody waits. Never raises."""
+        session = session_of(call)
+        if session:
+            self._blocks.settle(session)
+            self._blocks.settle(session + _SENT)
 
     def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
-        seen = self.look(call, at=at, small=True)  # it will grow, and what was changed stays so
+        marked = _marked_by(call, proposal)
+        exactly = isinstance(proposal.action, Rewrite) and marked is None  # what a text saves is told by its tokens
+        seen = self.look(call, at=at, small=True, exactly=exactly)  # it will grow, and what was changed stays so
         if seen is None:
             return None
         if seen.rates is None:
             return self._unpriced(call, seen, proposal)
         match proposal.action:
             case Rewrite(edits=edits):
-                known = call.facts.get("marked")
-                if known is not None and known[0] is call.request and known[1] is edits:
-                    return self.compare(seen, known[2], at=at, restores=proposal.restores)
+                if marked is not None:
+                    return self.compare(seen, marked, at=at, restores=proposal.restores)
                 request = call.request.edit(edits)
                 call.facts["edited"] = (call.request, edits, request)  # who applies it need not make it again
                 session = session_of(call)
-                chain = self.chain(request, session and session + "\0sent")
+                chain = self.chain(request, session and session + _SENT)
                 if chain == seen.chain:
                     return None
                 worth = self.compare(seen, chain, at=at, restores=proposal.restores)
@@ -415,10 +425,20 @@ _PROMPT = frozenset(
 """The members of a body that what a provider caches depends on."""
 
 _NONE: dict[int, tuple[Chain, bool, Worth]] = {}
+_SENT = "\0sent"  # behind a session's name: under which the heads are remembered that it was sent with
 _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
+
+
+def _marked_by(call: Call, proposal: Proposal) -> Chain | None:
+    """The chain that a proposal leads to which does nothing but put marks on blocks."""
+    known = call.facts.get("marked")
+    if known is None or not isinstance(proposal.action, Rewrite):
+        return None
+    chain: Chain = known[2]
+    return chain if known[0] is call.request and known[1] is proposal.action.edits else None
 
 
 def _untouched(seen: Foreseen) -> tuple[Forecast, float, float, float]:
