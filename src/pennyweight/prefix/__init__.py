@@ -4,12 +4,14 @@ from .canonical import canonical
 from .chain import Blocks, Chain, Segment, shared
 from .items import items, role
 from .marks import Mark, marks_of, unmarked, with_marks
+from .rereading import Rereading
 from .sessions import SessionIndex
 
 __all__ = [
     "Blocks",
     "Chain",
     "Mark",
+    "Rereading",
     "Segment",
     "SessionIndex",
     "canonical",

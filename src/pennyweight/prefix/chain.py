@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import compress, count
-from operator import ne
+from operator import is_not, ne
 from typing import Any, Literal
 
 import msgspec
@@ -108,6 +108,8 @@ class Chain(tuple[Segment, ...]):
         self.__dict__["_marks"] = (*marks[: bisect_left(marks, kept)], *new)
         if before.head < kept:
             self.__dict__["_head"] = before.head
+        if before.__dict__.get("_bound") is False:
+            self.__dict__["_bound"] = any(self[index].bound for index in range(kept, len(self)))
 
     def marked(self, places: Collection[int], mark: Mark) -> Chain:
         """The same with breakpoints on these segments too."""
@@ -201,6 +203,9 @@ class Blocks:
         split = request.wire is Wire.ANTHROPIC_MESSAGES
         if past is not None and past.seed == seed and past.pieces == pieces:
             same = _common(past.raws, raws)
+            if same == len(raws) == len(past.raws) and (rough or not past.segments.rough):  # asked once more
+                self._keep(session, past, len(request.raw))
+                return self._automatic(request, past.segments)
             most = past.ends[same - 1] if same else 0
             counted, rates = min(past.counted, most), past.rates
             estimates = rough and self._may_be_rough(past, counted, raws)
@@ -216,10 +221,16 @@ class Blocks:
             counted = len(found)
         if session:
             self._keep(session, _Past(seed, pieces, split, raws, found, ends, counted, rates), len(request.raw))
-        if envelope.cache_control is not None and found and split:  # the automatic option: it moves with the end
-            mark = ttl_of(_any.decode(envelope.cache_control))
-            found = found.marked((len(found) - 1,), mark) if mark else found
-        return found
+        return self._automatic(request, found)
+
+    @staticmethod
+    def _automatic(request: Request, found: Chain) -> Chain:
+        """With the breakpoint of Anthropic's automatic option, which moves with the end."""
+        control = request.envelope.cache_control
+        if control is None or not found or request.wire is not Wire.ANTHROPIC_MESSAGES:
+            return found
+        mark = ttl_of(_any.decode(control))
+        return found.marked((len(found) - 1,), mark) if mark else found
 
     def settle(self, session: str) -> None:
         """Count what was only estimated of the conversation's last request."""
@@ -426,8 +437,11 @@ def _bound(request: Request) -> Iterator[bytes]:
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many items two lists have in common from their start. Compared as memory is, each once."""
-    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
+    """How many items two lists have in common from their start. Compared as memory is, each once, if they are not one
+    and the same already."""
+    most = min(len(a), len(b))
+    same = next(compress(count(), map(is_not, a, b)), most)
+    return same + next(compress(count(), map(ne, a[same:], b[same:])), most - same) if same < most else most
 
 
 def _texts(value: Any) -> Iterator[str]:
