@@ -27,6 +27,7 @@ from .call import (
 from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
+from .hits import AGAIN
 from .policy import Exposure, Flag, Level, Policy
 from .protocols import Backend, Clock, Observer, Optimizer
 from .references import BROUGHT, UNCHANGED
@@ -73,6 +74,19 @@ def judge(
     return Verdict.SHADOWED if mode == "shadow" else Verdict.ACCEPTED
 
 
+class _Asked(NamedTuple):
+    """An optimizer as it is asked for the sessions of one arm; `nothing` is noted where it has nothing to offer.
+
+    concerns: tells calls that it has nothing to do with, for less than asking it costs; None: it has no such word.
+    """
+
+    optimizer: Optimizer
+    flag: Flag
+    mode: str
+    nothing: Step
+    concerns: Callable[[Call], bool] | None
+
+
 class Pipeline:
     """A Backend made of optimizers over a backend.
 
@@ -109,6 +123,8 @@ class Pipeline:
         self._economy = economy
         self._gate = gate
         self._sticky = Sticky()
+        self._keepers = [o for o, _ in optimizers if getattr(o, "keeps_answers", True)]
+        self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
         """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
@@ -119,13 +135,15 @@ class Pipeline:
             return call, None
         deadline = asyncio.get_running_loop().time() + self._propose_s
         exposure = self._policy.exposure(call)
-        call.facts["arm"] = exposure.arm
-        alone = bool(call.identity.session) and self._sticky.left(_session(call))
-        call = self._resume(call, exposure)
+        facts = call.facts
+        facts["arm"] = exposure.arm
+        session = _session(call) if call.identity.session else ""
+        alone = bool(session) and self._sticky.left(session)
+        call = self._resume(call, exposure, session)
         said: list[Step] = []  # noted in one go before the call is changed, and at the end
-        for optimizer, flag in self._optimizers:
-            mode = exposure.modes.get(optimizer.name, "off")
-            if mode == "off":
+        for optimizer, flag, mode, nothing, concerns in self._asked(exposure):
+            if concerns is not None and not concerns(call):
+                said.append(nothing)
                 continue
             try:
                 work = optimizer.propose(call)
@@ -140,7 +158,7 @@ class Pipeline:
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
                 continue
             if proposal is None:
-                said.append(call.facts.get(SAID, self._abstained).get(optimizer.name, self._abstained[optimizer.name]))
+                said.append(facts[SAID].get(nothing.optimizer, nothing) if SAID in facts else nothing)
                 continue
             worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
             verdict = judge(
@@ -159,12 +177,30 @@ class Pipeline:
             if isinstance(proposal.action, Rewrite):
                 _remember(call, optimizer.name, flag.level or proposal.level)
                 if proposal.restores:  # then what followed it in another form stands behind the same prefix again
-                    changed = self._resume(changed, exposure)
+                    changed = self._resume(changed, exposure, session)
             call = _spend(changed.note(*said, step), proposal.risk)
             said = []
             if isinstance(proposal.action, Answer):
                 return call, proposal.action.response
         return call.note(*said) if said else call, None
+
+    def _asked(self, exposure: Exposure) -> Sequence[_Asked]:
+        """The optimizers that are not off, with what is the same for each call."""
+        if self._plan is None or self._plan[0] is not exposure:
+            modes = exposure.modes
+            asked = [
+                _Asked(
+                    optimizer,
+                    flag,
+                    modes[optimizer.name],
+                    self._abstained[optimizer.name],
+                    getattr(optimizer, "concerns", None),
+                )
+                for optimizer, flag in self._optimizers
+                if modes.get(optimizer.name, "off") != "off"
+            ]
+            self._plan = exposure, asked
+        return self._plan[1]
 
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
@@ -202,7 +238,7 @@ class Pipeline:
         watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
         try:
             reply = await self._backend.open(call)
-            if call.rewritten and reply.status in _REFUSED and self._economy is not None:
+            if reply.status in _REFUSED and call.rewritten and self._economy is not None:
                 call, reply = await self._untouched(asked, call, reply, watch)
         except BaseException as error:
             watch.failed(error)
@@ -212,17 +248,29 @@ class Pipeline:
             watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
             watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
-        reply.trail = (*call.trail, *reply.notes)
+        reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         watch.follow(reply)
         return reply
+
+    def again(self, call: Call) -> bool:
+        """Whether a call may be given the answer that one like it was given from a store, byte for byte, without being
+        consulted on: nobody wants to see it. If so, what such an answer means for caches is noted."""
+        if self._observed(call):
+            return False
+        self._answered(call)
+        return True
 
     def _observed(self, call: Call) -> bool:
         return any(observer.wants(call) for observer in self._observers)
 
     def keeps(self, call: Call) -> bool:
         """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
-        return call.optimize != "off" and any(optimizer.wants_response(call) for optimizer, _ in self._optimizers)
+        if call.optimize != "off":
+            for optimizer in self._keepers:
+                if optimizer.wants_response(call):
+                    return True
+        return False
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
@@ -264,11 +312,11 @@ class Pipeline:
             log.warning("a proposal could not be priced", extra={"error": type(error).__name__})
             return Worth(refused="it could not be priced")
 
-    def _resume(self, call: Call, exposure: Exposure) -> Call:
+    def _resume(self, call: Call, exposure: Exposure, session: str) -> Call:
         """The call with what its session was sent in another form before, in that form."""
-        if self._economy is None or not call.identity.session or call.request.operation is not Operation.GENERATE:
+        if not session or self._economy is None or call.request.operation is not Operation.GENERATE:
             return call
-        known = self._sticky.of(_session(call))
+        known = self._sticky.of(session)
         if known is None:
             return call
         try:
@@ -352,8 +400,8 @@ class Pipeline:
             self._economy.settle(outcome.call)
         for observer in self._observers:
             await observer.take(outcome)
-        if outcome.call.optimize == "off":
-            return
+        if outcome.call.optimize == "off" or AGAIN in outcome.call.facts:
+            return  # of the second, all that there is to learn was learnt from the first
         for optimizer, _flag in self._optimizers:
             try:
                 await optimizer.settle(outcome)
@@ -404,6 +452,10 @@ def _fell_back(reply: Reply) -> bool:
 
 
 _ELSEWHERE = ("fallback", "escalated", "lanes")
+
+
+def _asked_again(reply: Reply) -> bool:
+    return any(step.optimizer in ("retry", "fallback") for step in reply.notes)
 
 
 def _shares(reply: Reply) -> bool:
@@ -533,10 +585,8 @@ class _Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
-        if reply.asked_at is not None:
-            again = [step for step in reply.notes if step.optimizer in ("retry", "fallback")]
-            if not again:  # else upstreams took the time
-                self._added_s = reply.asked_at - self._started
+        if reply.asked_at is not None and not (reply.notes and _asked_again(reply)):  # else upstreams took the time
+            self._added_s = reply.asked_at - self._started
         if self._flow is not None:
             self._finished, self._error = self._flow.ended, self._flow.error
         whole = reply.content is not None and not self._streamed
@@ -599,7 +649,7 @@ class _Watch:
         """What is said of the bill, beside what it says itself."""
         economy = self._pipeline._economy
         if self._sent_as is None or economy is None or done.usage is None or not done.charges:
-            return _NO_BILL
+            return _NO_BILL  # also what is too short for any cache
         seen, would_be = self._sent_as
         if UNCHANGED in self._call.facts and self._call.rewritten:
             return _NO_BILL  # that of a request of which nothing was foreseen says nothing

@@ -30,7 +30,9 @@ class Optimizer(Protocol):
     """Proposes a change to one call. `propose` looks and never writes; `settle` learns after the caller was answered.
 
     `wants_response`: whether `settle` needs `outcome.response`; folding a stream costs, so it is built only then.
-    Asked once per call, before the upstream is.
+    Asked once per call, before the upstream is. An optimizer that never wants one may say so once and for all, by a
+    class attribute `keeps_answers = False`. One that most calls do not concern may have a method `concerns(call)`,
+    which never raises: where it says False, `propose` is not asked.
     """
 
     @property

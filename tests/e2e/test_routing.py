@@ -27,6 +27,7 @@ from tests.e2e.rig import (
 )
 
 from pennyweight.cli.tiers import command as tiers_command
+from pennyweight.money import format_usd
 
 TIERS = """
 [[tiers]]
@@ -110,6 +111,11 @@ def test_every_protocol_can_name_a_choice(tmp_path: Path, upstream: Upstream, pr
     assert b"hi" in easy.body or b"word" in easy.body
     assert easy.headers["x-pennyweight-model"] == "openai/gpt-5-mini"
     assert easy.headers["x-pennyweight-tier"] == "cheap"
+    if not stream:  # by the tokens of the answer, not of the one that was foreseen
+        routed = next(row for row in rows if row["target_model"] == "gpt-5-mini")
+        strong_pico = routed["input_tokens"] * 5_000_000 + routed["output_tokens"] * 25_000_000
+        saved = format_usd(strong_pico - routed["cost_pico"])
+        assert easy.headers["x-pennyweight-saved"] == f"{saved} estimated"
     assert best.headers["x-pennyweight-model"] == "anthropic/claude-opus-4-6"
     assert asked_models(upstream) == ["gpt-5-mini", "claude-opus-4-6"]
     assert sorted((row["model"], row["target_model"]) for row in rows) == [

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..backends.answers import Answers
 from ..backends.ask_usage import AskUsage
 from ..backends.budget.amounts import Bounds
 from ..backends.budget.budgeted import Budgeted
@@ -53,11 +54,12 @@ def compose(
     meter: Callable[[Backend], Backend] = lambda inner: inner,
     lanes: Callable[[Backend], Backend] = lambda inner: inner,
     cooldown: Cooldown[Target] | None = None,
+    answers: Answers | None = None,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not.
 
     meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
-    their provider's own protocol. cooldown: of targets that fail.
+    their provider's own protocol. cooldown: of targets that fail. answers: those that were translated.
     """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
@@ -77,7 +79,7 @@ def compose(
     backend = Budgeted(lanes(meter(backend)), budgets)
     if config.tiers:
         backend = Fitting(backend, lambda call: _chosen(resolver, call))
-    backend = Crossing(backend, tokenizer)
+    backend = Crossing(backend, tokenizer, answers=answers)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:

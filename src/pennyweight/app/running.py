@@ -153,6 +153,10 @@ class App:
         found = self._resolver.of(call).virtual
         return found if found is not None and call.target == found.reference else None  # else its path named a provider
 
+    def is_choice(self, model: str, wire: Wire) -> bool:
+        """Whether that name stands for a choice of models."""
+        return self._resolver.full(model, wire).virtual is not None
+
     def has_key(self, provider: str) -> bool:
         """Whether the gateway has a key of its own for that provider: what a caller brings is then not used."""
         known = self.config.providers.get(provider)
@@ -199,5 +203,10 @@ class App:
 
     def cost(self, charges: Iterable[Charge]) -> PicoUSD | None:
         """What these charges come to; None when one of them has no price."""
-        costs = [self.accounts.cost(charge) for charge in charges]
-        return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+        whole = 0
+        for charge in charges:
+            cost = self.accounts.cost(charge)
+            if cost is None:
+                return None
+            whole += cost
+        return whole

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.answers import Answers
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -125,7 +126,8 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
-        learned = Learned(SQLiteOutcomes(database), time, embedder=_local(config, embeddings))
+        outcomes = SQLiteOutcomes(database)
+        learned = Learned(outcomes, time, embedder=_local(config, embeddings))
         stack.push_async_callback(learned.aclose)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
         reader, alerts = Reader(), alerts_of(config, time)
@@ -211,6 +213,7 @@ async def build(
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
             lanes=lanes.around,
             cooldown=cooldown,
+            answers=Answers(tiers.kv, time, ttl_s=config.references.ttl_s, max_bytes=config.references.max_bytes),
         )
         backend = cascaded(
             config,
@@ -293,7 +296,8 @@ async def build(
         shadows.start()
         stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
+            books = (ledger, doctor, hits, outcomes)
+            forgetting = asyncio.create_task(forget(books, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
         app = App(
             config,

@@ -62,9 +62,21 @@ class Transport(Protocol):
     """Raises Unreachable or UpstreamTimeout when nothing came back; `chunks` raises StreamCut."""
 
     async def send(
-        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+        self,
+        where: Origin,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        fresh: bool = False,
     ) -> Opened:
-        """fresh: over a connection of its own, so that it is never sent twice."""
+        """head: what `head` gives for the same. fresh: over a connection of its own, so that it is never sent twice."""
+        ...
+
+    def head(self, where: Origin, method: str, target: str, headers: Headers) -> bytes:
+        """What is sent before the length of the body, for whoever sends the same many times. Raises ValueError."""
         ...
 
     async def aclose(self) -> None: ...
@@ -353,11 +365,27 @@ class Http1:
         self._idle: dict[Origin, list[_Connection]] = {}
         self._tls = tls
 
+    def head(self, where: Origin, method: str, target: str, headers: Headers) -> bytes:
+        """What is sent before the length of the body. Raises ValueError for a header with a line break in it."""
+        return _head(where, method, target, headers, via=self._plain_proxy(where))
+
     async def send(
-        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+        self,
+        where: Origin,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        fresh: bool = False,
     ) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
-        data = _encode(where, method, target, headers, body, via=self._plain_proxy(where))
+        data = head or self.head(where, method, target, headers)
+        if body or method in _WITH_BODY:
+            data = b"%bcontent-length: %d\r\n\r\n%b" % (data, len(body), body)
+        else:
+            data += b"\r\n"
         connection = None if fresh else self._reuse(where)
         while True:
             fresh = connection is None
@@ -497,14 +525,15 @@ class _Proxy(msgspec.Struct, frozen=True):
     headers: tuple[str, ...] = ()
 
 
-def _encode(where: Origin, method: str, target: str, headers: Headers, body: bytes, *, via: _Proxy | None) -> bytes:
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+def _head(where: Origin, method: str, target: str, headers: Headers, *, via: _Proxy | None) -> bytes:
     start = f"http://{where.authority}{target}" if via else target
     lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *map(": ".join, headers)]
     if via:
         lines += via.headers
-    if body or method in ("POST", "PUT", "PATCH"):
-        lines.append(f"content-length: {len(body)}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header holds a line break")
-    return (head + "\r\n\r\n").encode("latin-1") + body
+    return (head + "\r\n").encode("latin-1")

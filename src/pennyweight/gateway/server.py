@@ -25,8 +25,9 @@ import msgspec
 
 from ..errors import PennyweightError
 from ..flow import Flow
-from ..front.http import HttpRequest, HttpResponse, Respond
+from ..front.http import HttpRequest, HttpResponse, Known, Respond
 from ..request import get_header
+from .heads import Head, head_of
 
 __all__ = ["Limits", "Server"]
 
@@ -71,6 +72,7 @@ _HOP = frozenset(
 _NAME = itemgetter(0)
 _HIGH_WATER_BYTES = 256 * 1024
 _LINGER_S = 30.0
+_PIECE_BYTES = 16 * 1024  # of what is looked up whole; longer requests are known by their bodies
 
 
 class Connection(asyncio.Protocol):
@@ -78,6 +80,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._known = server.known
         self._loop = server.loop
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
@@ -98,9 +101,13 @@ class Connection(asyncio.Protocol):
         self._reading = False  # a request has begun to arrive and is not complete
         self._reading_since = 0.0
         self._read_bytes = 0
+        self._begun = 0  # requests, in what was fed last
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._linger_until = 0.0
         self._continue_due = False
+        self._fed = b""  # where the request being read began
+        self._like: Head | None = None  # of the last request
+        self._missing_bytes = 0  # of the body of one that has the same head
         self._begin()
 
     # --- parser callbacks ------------------------------------------------------------------------------------------
@@ -116,6 +123,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._refused is not None:
             return  # nothing after a refused request is read, what came in the same packet included
+        self._begun += 1
         self._begin()
         self._reading = True
         self._reading_since = self._loop.time()
@@ -177,6 +185,11 @@ class Connection(asyncio.Protocol):
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        fed, self._fed = self._fed, b""
+        self._like = head_of(fed, request) if keep_alive and fed else None
+        if keep_alive and self._free() and (told := self._known.again(request)) is not None:
+            self._write(told)
+            return
         self._push((request, keep_alive, old))
 
     def _headers_too_large(self) -> None:
@@ -223,8 +236,21 @@ class Connection(asyncio.Protocol):
             if self._task is None:
                 self._linger()
             return  # what is left of a request that was refused
+        if self._missing_bytes:
+            self._go_on(data)
+            return
+        piece = len(data) <= _PIECE_BYTES and not self._reading and self._free()  # mostly a whole request
+        if piece and (told := self._known.packet(data, self._peer)) is not None:
+            self._write(told)
+            self._arm(self._limits.idle_timeout_s)
+            return
+        if not self._reading:
+            if self._like is not None and self._begins_alike(data, self._like, piece=piece):
+                return
+            self._fed = data
         self._read_bytes += len(data)
         self._unparsed_bytes += len(data)
+        self._begun = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -238,7 +264,65 @@ class Connection(asyncio.Protocol):
             self._headers_too_large()
         if self._task is None and self._transport is not None:
             self._arm(self._time_left())
+        elif piece and self._begun == 1 and not self._reading and self._refused is None and self._queue:
+            cast(HttpRequest, self._queue[-1][0]).came_in(data)
         if len(self._queue) > 1 and self._transport:
+            self._transport.pause_reading()
+
+    def _begins_alike(self, data: bytes, head: Head, *, piece: bool) -> bool:
+        """Take a request that has the head of the last one; False for any other, and for several at once."""
+        told = head.length(data)
+        if told is None:
+            return False
+        length, start = told
+        missing = length + start - len(data)
+        if missing < 0 or length > self._limits.max_body_bytes:
+            return False
+        if not missing:
+            self._whole(head, data[start:], data if piece else b"")
+            return True
+        request = head.request
+        self._begin()
+        self._url = f"{request.path}?{request.query}".encode("latin-1")
+        self._headers = list(request.headers)
+        self._head_done = self._reading = True
+        self._reading_since = self._loop.time()
+        self._read_bytes, self._missing_bytes = len(data), missing
+        self._body.append(data[start:])
+        self._body_bytes = len(self._body[0])
+        if self._task is None:
+            self._arm(self._time_left())
+        return True
+
+    def _go_on(self, data: bytes) -> None:
+        """More of a body of which we know how long it is."""
+        self._read_bytes += len(data)
+        rest = data[self._missing_bytes :] if len(data) > self._missing_bytes else b""
+        self._body.append(data[: self._missing_bytes] if rest else data)
+        self._missing_bytes -= len(self._body[-1])
+        self._body_bytes += len(self._body[-1])
+        if self._missing_bytes:
+            if self._task is None:
+                self._arm(self._time_left())
+            return
+        self._reading = False
+        assert self._like is not None
+        self._whole(self._like, b"".join(self._body))
+        self._body = []
+        if rest:
+            self.data_received(rest)
+
+    def _whole(self, head: Head, body: bytes, packet: bytes = b"") -> None:
+        """packet: what it came in, where that was one short piece."""
+        request = head.request.again(body)
+        if self._free() and (told := self._known.again(request)) is not None:
+            self._write(told)
+            self._arm(self._limits.idle_timeout_s)
+            return
+        if packet:
+            request.came_in(packet)
+        self._push((request, True, False))
+        if len(self._queue) > 1 and self._transport is not None:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -309,6 +393,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     # --- requests in, answers out ----------------------------------------------------------------------------------
+
+    def _free(self) -> bool:
+        """Whether what is answered now does not overtake anything, and does not pile up."""
+        return self._task is None and not self._queue and not self._paused and not self._server.closing
 
     def _push(self, queued: _Queued) -> None:
         self._queue.append(queued)
@@ -474,11 +562,25 @@ class Connection(asyncio.Protocol):
             self._drained = None
 
 
+class _Nothing:
+    """Protocol: `Known`."""
+
+    def packet(self, data: bytes, peer: str) -> bytes | None:
+        return None
+
+    def again(self, request: HttpRequest) -> bytes | None:
+        return None
+
+
 class Server:
     """Listens, and drains when told to stop."""
 
-    def __init__(self, respond: Respond, refuse: Refuse, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, respond: Respond, refuse: Refuse, *, limits: Limits | None = None, known: Known | None = None
+    ) -> None:
+        """known: answers some requests at once, before `respond` is asked."""
         self.respond = respond
+        self.known = known or _Nothing()
         self.refuse = refuse
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()

@@ -12,6 +12,7 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
+from ..hits import AGAIN, Again
 from ..money import PicoUSD, Price, cost, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
@@ -73,6 +74,29 @@ class Accounts:
 
     def receipt(self, outcome: Outcome) -> Receipt:
         """The receipt of a finished call; its usage is counted where nobody told it."""
+        again: Again | None = outcome.call.facts.get(AGAIN)
+        if again is not None:
+            return self._again(outcome, again)
+        return self._made(outcome)
+
+    def _again(self, outcome: Outcome, again: Again) -> Receipt:
+        """The receipt of a call that differs from an earlier one in id and times alone: most of it is made once."""
+        like = again.receipt
+        if like is None:
+            like = again.receipt = self._made(outcome)
+            return like
+        call = outcome.call
+        return msgspec.structs.replace(
+            like,
+            call_id=call.id,
+            at=call.at,
+            trail=call.trail,
+            ttft_s=outcome.ttft_s,
+            latency_s=outcome.latency_s,
+            added_s=outcome.added_s,
+        )
+
+    def _made(self, outcome: Outcome) -> Receipt:
         receipt = make(counted(outcome, self._tokenizer), self)
         account = self._accounts.get(receipt.provider)
         if account is None or account.usd_per_hour is None or receipt.pricing != "local" or not outcome.done.charges:

@@ -16,6 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..call import Call, Outcome
 from ..errors import BadRequest, NotFound
+from ..hits import AGAIN
 from ..protocols import Clock
 from ..request import Response, Wire
 from ..wire import codec
@@ -37,7 +38,7 @@ class Rows(Protocol):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One signal. value: feedback -1 or 1; judge and tools 0 (wrong) to 1 (right); reask 1."""
+    """One signal. value: feedback -1 or 1; judge and tools 0 (wrong) to 1 (right); reask: how often."""
 
     tenant: str
     session: str
@@ -116,6 +117,7 @@ class Watch:
         self._sample = int(sample * 2**32)
         self._seen: OrderedDict[str, int] = OrderedDict()  # session to the digest of its last request
         self._said: list[Said] = []
+        self._replayed: dict[tuple[str, str], list[Any]] = {}  # of each session: the first such call, and how many
 
     def wants(self, call: Call) -> bool:
         if not self._sample or not call.facts.get("arm"):
@@ -126,13 +128,13 @@ class Watch:
 
     async def take(self, outcome: Outcome) -> None:
         call = outcome.call
-        if not call.facts.get("arm") or len(self._said) >= _WAITING:
+        if not call.facts.get("arm") or len(self._said) + len(self._replayed) >= _WAITING:
             return
         identity = call.identity
         if identity.session:
             key, digest = f"{identity.tenant}\0{identity.session}", xxh3_64_intdigest(call.original.raw)
             if self._seen.get(key) == digest:
-                self._said.append(Said(identity.tenant, identity.session, call.id, "reask", 1.0))
+                self._asked_again(call)
             self._seen[key] = digest
             self._seen.move_to_end(key)
             if len(self._seen) > _SESSIONS:
@@ -142,9 +144,20 @@ class Watch:
             if right is not None:
                 self._said.append(Said(identity.tenant, identity.session, call.id, "tools", float(right)))
 
+    def _asked_again(self, call: Call) -> None:
+        """Of calls that a cache answers again and again there may be thousands in a second: one word for them all."""
+        identity = call.identity
+        if AGAIN not in call.facts:
+            self._said.append(Said(identity.tenant, identity.session, call.id, "reask", 1.0))
+            return
+        told = self._replayed.setdefault((identity.tenant, identity.session), [call.id, 0])
+        told[1] += 1
+
     def drain(self) -> list[Said]:
         """What was seen since the last time."""
         said, self._said = self._said, []
+        replayed, self._replayed = self._replayed, {}
+        said += [Said(*whose, first, "reask", float(count)) for whose, (first, count) in replayed.items()]
         return said
 
 

@@ -5,12 +5,13 @@ from .chain import Blocks, Chain, Segment, shared
 from .items import items, role
 from .marks import Mark, marks_of, unmarked, with_marks
 from .rereading import Rereading
-from .sessions import SessionIndex
+from .sessions import Place, SessionIndex
 
 __all__ = [
     "Blocks",
     "Chain",
     "Mark",
+    "Place",
     "Rereading",
     "Segment",
     "SessionIndex",

@@ -93,7 +93,7 @@ def _goes_on(read: _Read, request: Request) -> bool:
     whole, layout = found
     start, stop = layout.members[name]
     fresh = whole if name == "messages" else msgspec.Raw(memoryview(raw)[start:stop])
-    request.__dict__["_envelope"] = msgspec.structs.replace(known, **{name: fresh})
+    request.__dict__["envelope"] = msgspec.structs.replace(known, **{name: fresh})
     request.__dict__["_items"] = {name: whole} if name == "input" else {}
     request.__dict__["_layout"] = layout
     return True

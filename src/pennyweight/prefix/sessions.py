@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +13,7 @@ from .canonical import canonical
 from .items import items, role
 from .recent import Recent
 
-__all__ = ["SessionIndex"]
+__all__ = ["Place", "SessionIndex"]
 
 
 class _Branch:
@@ -25,6 +26,15 @@ class _Branch:
         self.contents = contents
         self.answered = answered  # the model has had a turn in it
         self.seen_at = seen_at
+
+
+class Place(NamedTuple):
+    """What `SessionIndex.session` told of a request was told by this."""
+
+    start: bytes
+    branch: _Branch
+    contents: tuple[bytes, ...]
+    answered: bool
 
 
 class SessionIndex:
@@ -65,10 +75,37 @@ class SessionIndex:
         branch, kept = found or (self._open(branches, start, now), 0)
         contents = branch.contents
         del contents[kept:]
-        contents += [rest.content(place) for place in range(kept, rest.size)]
-        branch.answered = branch.answered or rest.answers(rest.size)
+        if rest.size:
+            contents += [rest.content(place) for place in range(kept, rest.size)]
+            branch.answered = branch.answered or rest.answers(rest.size)
         branch.seen_at = now
         return branch.name
+
+    def place(self, scope: str, request: Request) -> Place | None:
+        """Where a request stands of which `session` has just told; None where several conversations began like it, so
+        that it depends on them which one its next like belongs to. Raises BadRequest."""
+        raws = items(request)
+        first = _first_user(raws)
+        if first is None:
+            return None
+        start = self._start(scope, request, raws[first])
+        branches = self._starts.get(start)
+        if branches is None or len(branches) != 1:
+            return None
+        branch = branches[0]
+        return Place(start, branch, tuple(branch.contents), branch.answered)
+
+    def stays(self, place: Place, *, now: float) -> bool:
+        """Whether `session` would tell the same of the same request as before, without reading it again; if so, it is
+        noted as active. now: as in `session`."""
+        branches = self._starts.get(place.start)
+        branch = place.branch
+        if branches is None or len(branches) != 1 or branches[0] is not branch:
+            return False
+        if branch.answered is not place.answered or tuple(branch.contents) != place.contents:
+            return False
+        branch.seen_at = now
+        return True
 
     def _start(self, scope: str, request: Request, first_user: bytes | msgspec.Raw) -> bytes:
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
@@ -106,7 +143,9 @@ class SessionIndex:
         return None
 
     def _open(self, branches: list[_Branch], start: bytes, now: float) -> _Branch:
-        number = 1 + max((int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches), default=0)
+        number = 1
+        if branches:
+            number += max([int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches])
         name = f"d-{start.hex()[:16]}" + (f"-{number}" if number > 1 else "")
         branch = _Branch(name, [], answered=False, seen_at=now)
         branches.append(branch)

@@ -13,6 +13,7 @@ import msgspec
 from ..errors import BadRequest
 from ..request import Operation, Request, Wire
 from ..text.context.windows import window_of
+from ..wire.translate.handed_back import is_own, references
 from .families import facts_of
 from .settings import TargetTable
 from .virtual import Candidate
@@ -142,7 +143,8 @@ def _reasons(asked: _Asked) -> bool:
 
 
 def _native(request: Request, asked: _Asked, tools: Any) -> str:
-    if asked.previous_response_id or asked.conversation:
+    earlier = asked.previous_response_id
+    if (earlier and not is_own(earlier)) or asked.conversation or any(not is_own(id) for _, id in references(request)):
         return "it goes on with state that a provider keeps"
     if request.wire in (Wire.OPENAI_RESPONSES, Wire.ANTHROPIC_MESSAGES):
         for raw in tools:

@@ -139,7 +139,9 @@ class OptimizerContract:
         parts = ContractParts()
         optimizer = self.build(parts)
         for call in self.calls():
-            assert isinstance(optimizer.wants_response(call), bool)
+            wants = optimizer.wants_response(call)
+            assert isinstance(wants, bool)
+            assert not wants or getattr(optimizer, "keeps_answers", True), "keeps_answers = False, and it wants one"
             for outcome in _outcomes(call):
                 asyncio.run(optimizer.settle(outcome))
             proposal = asyncio.run(_ask(optimizer, call))

@@ -11,6 +11,7 @@ import pytest
 
 from pennyweight.call import Call, Identity, Outcome, Target
 from pennyweight.errors import BadRequest, NotFound
+from pennyweight.hits import AGAIN, Again
 from pennyweight.ledger.signals import Said, Signals, Watch, tools_hold
 from pennyweight.request import Done, Request, Response, Wire
 from pennyweight.stores.sqlite import FILE, Database
@@ -106,6 +107,21 @@ def test_the_same_request_again_is_a_re_ask() -> None:
         return watch.drain()
 
     assert [(said.session, said.kind) for said in asyncio.run(main())] == [("s", "reask"), ("s", "reask")]
+
+
+def test_a_session_that_a_cache_answers_again_and_again_is_one_word() -> None:
+    async def main() -> tuple[list[Said], list[Said]]:
+        watch = Watch(sample=0)
+        for number in range(4):
+            asked = call({"messages": ["a"]}, session="s")
+            if number:
+                asked.facts[AGAIN] = Again()
+            await watch.take(finished(asked))
+        return watch.drain(), watch.drain()
+
+    told, nothing = asyncio.run(main())
+    assert told == [Said("t", "s", "c", "reask", 3.0)]
+    assert nothing == []
 
 
 # --- who may say what ---------------------------------------------------------------------------------------

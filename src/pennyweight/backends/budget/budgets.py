@@ -103,7 +103,7 @@ class Budgets:
             pairs = [(line, counter) for (line, _), counter in zip(counted, taken.counters, strict=False)]
             self._note(call, pairs)
             if taken.refused:
-                line, counter = pairs[taken.refused[0]]
+                line, counter = self._told(call).refused = pairs[taken.refused[0]]
                 self._tell(line, counter, halted=True)
                 raise LimitReached(refusal(line, counter, now=self._clock.now()))
         return Hold(call, lines, amounts, bounds)
@@ -303,7 +303,9 @@ class Budgets:
         if told is None:
             return ()
         texts = list(told.warnings)
-        if told.lines:
+        if told.refused is not None:
+            texts.append(header(*told.refused, halted=True))
+        elif told.lines:
             line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
             texts.append(header(line, counter))
         return tuple(("x-pennyweight-budget", text) for text in texts)
@@ -377,7 +379,7 @@ class Budgets:
         if level > self._levels.get(line.key, 0):
             self._levels[line.key] = level
             name = ("", "warn", "force", "halt")[level]
-            text = header(line, counter)
+            text = header(line, counter, halted=halted)
             self._event(Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now()))
         while len(self._levels) > _SEEN:
             self._levels.popitem(last=False)

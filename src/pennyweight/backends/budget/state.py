@@ -65,6 +65,7 @@ class Told(msgspec.Struct):
     lines: dict[str, tuple[Line, Counter]]
     own: dict[str, int]  # by budget: what the call itself came to, retries and rungs included
     warnings: list[str] = []
+    refused: tuple[Line, Counter] | None = None  # the budget that refused it
 
 
 def state_of(limit: Limit, begins: float | None, tenant: str, subject: str, counter: Counter, amount: int) -> State:

@@ -36,11 +36,12 @@ def refusal(line: Line, counter: Counter, *, now: float) -> str:
     return f"Usage limit reached for {whose}: {spent}. Try again when the limit has been raised."
 
 
-def header(line: Line, counter: Counter) -> str:
-    """`session s1: 83% of 30,000 tokens`, in ASCII: the header x-pennyweight-budget."""
+def header(line: Line, counter: Counter, *, halted: bool = False) -> str:
+    """`warn; 83% of 30,000 tokens spent by session s1`, in ASCII: the header x-pennyweight-budget. halted: it has
+    refused a call, which may be before the whole of it is spent."""
     limit = line.limit
     share = int(100 * counter.spent / limit.amount)
-    level = "halt" if share >= 100 * limit.rule.halt else ""
+    level = "halt" if halted or share >= 100 * limit.rule.halt else ""
     level = level or (
         "force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok"
     )

@@ -44,6 +44,7 @@ class PromptCache:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompt_cache"
+    keeps_answers = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -455,6 +455,19 @@ def test_each_share_is_told_once() -> None:
     run(work())
 
 
+def test_a_refusal_below_the_whole_is_told_as_a_halt() -> None:
+    async def work() -> None:
+        house = House(costing(95), rules=[BudgetRule("session", usd=1), BudgetRule("all", usd=1_000)], worst=10)
+        await house.spend(call())
+        with pytest.raises(LimitReached):
+            await house.spend(one := call())
+        told = "halt; 95% of $1.00 spent by session s"
+        assert house.budgets.headers(one) == (("x-pennyweight-budget", told),)
+        assert [(event.level, event.text) for event in house.events][-1] == ("halt", told)
+
+    run(work())
+
+
 def test_the_pressure_is_known_as_soon_as_an_answer_ends() -> None:
     async def work() -> None:
         house = House(costing(95), rules=[BudgetRule("session", usd=1)])
