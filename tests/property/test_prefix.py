@@ -119,7 +119,8 @@ def test_a_remembered_conversation_has_the_chain_that_it_has_anew(
     for kind, number in steps:
         place = number % len(messages)
         if kind == "grow":
-            messages += [{"role": "assistant", "content": f"a{number}"}, {"role": "user", "content": f"u{number}"}]
+            messages += [{"role": "assistant", "content": f"a{number}"}]
+            messages.append({"role": "user", "content": f"u{number} " * (5 * number)})
         elif kind == "edit":
             messages[place] = {**messages[place], "content": f"other {number}"}
         elif kind == "mark":

@@ -9,6 +9,7 @@ import msgspec
 from ..call import Target
 from ..habits import Agent, Conversation, Outlook
 from ..money import Price, rates_for
+from ..once import once
 from ..prefix import Chain
 from ..prices.caching import CacheRules
 from ..warmth import Forecast, Scope
@@ -54,23 +55,15 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
     unwritten: Forecast | None = None  # of a chosen call: of the caller's own request at this target
     chosen: bool = False  # calls of its session are routed: caches are not what they would have been
 
-    @property
+    @once
     def appends(self) -> bool:
         """Whether the conversation's prompts go on where the one before ended; False for its first."""
-        found: bool | None = self.__dict__.get("_appends")
-        if found is None:
-            known = self.conversation
-            found = self.__dict__["_appends"] = known is not None and known.appends(self.asked)
-        return found
+        return self.conversation is not None and self.conversation.appends(self.asked)
 
-    @property
+    @once
     def repeated(self) -> int:
         """How many segments this call has in common with one of the last ones of its conversation."""
-        found: int | None = self.__dict__.get("_repeated")
-        if found is None:
-            known = self.conversation
-            found = self.__dict__["_repeated"] = known.repeated(self.asked) if known is not None else 0
-        return found
+        return self.conversation.repeated(self.asked) if self.conversation is not None else 0
 
     @property
     def home(self) -> tuple[Scope, CacheRules]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..once import once
 from ..request import Request, Wire
 from .canonical import canonical, plain
 from .items import items
@@ -69,47 +70,36 @@ class Chain(tuple[Segment, ...]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
-    def rough(self) -> bool:
-        """Whether the tokens of its last blocks are an estimate."""
-        return "_rough" in self.__dict__
+    rough = False
+    """Whether the tokens of its last blocks are an estimate."""
 
-    @property
+    @once
     def marks(self) -> tuple[int, ...]:
         """Which segments have a breakpoint on them."""
-        found: tuple[int, ...] | None = self.__dict__.get("_marks")
-        if found is None:
-            found = self.__dict__["_marks"] = tuple([index for index, segment in enumerate(self) if segment.mark])
-        return found
+        return tuple([index for index, segment in enumerate(self) if segment.mark])
 
-    @property
+    @once
     def bound(self) -> bool:
         """Whether reasoning that its provider has signed stands in it."""
-        found: bool | None = self.__dict__.get("_bound")
-        if found is None:
-            found = self.__dict__["_bound"] = any(segment.bound for segment in self)
-        return found
+        return any(segment.bound for segment in self)
 
-    @property
+    @once
     def head(self) -> int:
         """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
-        found: int | None = self.__dict__.get("_head")
-        if found is None:
-            found = bisect_left(self, True, key=_in_message)
-            while found < len(self) and self[found].role in ("system", "developer"):
-                found += 1
-            self.__dict__["_head"] = found
+        found = bisect_left(self, True, key=_in_message)
+        while found < len(self) and self[found].role in ("system", "developer"):
+            found += 1
         return found
 
     def goes_on(self, before: Chain, kept: int) -> None:
         """The first `kept` segments are those of `before`: what was found of them need not be looked for again."""
         marks = before.marks
         new = [index for index in range(kept, len(self)) if self[index].mark]
-        self.__dict__["_marks"] = (*marks[: bisect_left(marks, kept)], *new)
+        self.__dict__["marks"] = (*marks[: bisect_left(marks, kept)], *new)
         if before.head < kept:
-            self.__dict__["_head"] = before.head
-        if before.__dict__.get("_bound") is False:
-            self.__dict__["_bound"] = any(self[index].bound for index in range(kept, len(self)))
+            self.__dict__["head"] = before.head
+        if before.__dict__.get("bound") is False:
+            self.__dict__["bound"] = any(self[index].bound for index in range(kept, len(self)))
 
     def marked(self, places: Collection[int], mark: Mark) -> Chain:
         """The same with breakpoints on these segments too."""
@@ -117,10 +107,9 @@ class Chain(tuple[Segment, ...]):
         for place in places:
             segments[place] = msgspec.structs.replace(segments[place], mark=mark)
         found = Chain(segments)
-        found.__dict__["_marks"] = tuple(sorted({*self.marks, *places}))
-        found.__dict__["_head"] = self.head
-        if self.rough:
-            found.__dict__["_rough"] = True
+        found.__dict__["marks"] = tuple(sorted({*self.marks, *places}))
+        found.__dict__["head"] = self.head
+        found.__dict__["rough"] = self.rough
         return found
 
 
@@ -216,7 +205,7 @@ class Blocks:
         if past is not None and kept:
             found.goes_on(past.segments, kept)
         if estimates and counted < len(found):
-            found.__dict__["_rough"] = True
+            found.__dict__["rough"] = True
         else:
             counted = len(found)
         if session:
@@ -251,7 +240,9 @@ class Blocks:
         if self._count is None or known < _LONG_TOKENS:
             return False
         new = raws[bisect_right(past.ends, counted) :]
-        return sum(len(memoryview(raw)) for raw in new[: _MOST_ROUGH + 1]) <= known // 4 and len(new) <= _MOST_ROUGH
+        if len(new) > _MOST_ROUGH:
+            return False
+        return _LEAST_ROUGH_BYTES <= sum([len(memoryview(raw)) for raw in new]) <= known // 4
 
     def _extend(
         self,
@@ -421,6 +412,7 @@ def _is_result(value: Any) -> bool:
 _ROUGH = 1_024  # blocks whose tokens are estimates are remembered, until somebody counts them
 _LONG_TOKENS = 8_000  # below, what a provider's least length and price bands ask for hangs on every token
 _MOST_ROUGH = 32  # pieces
+_LEAST_ROUGH_BYTES = 1_000  # below, counting at once costs less than going over it twice
 
 IMAGE_TOKENS = 1_100
 """What providers charge for a picture of a screen, roughly; what they then bill corrects it (see `warmth`)."""
