@@ -84,6 +84,7 @@ async def _turn(app: App, clock: TapeClock, cache: PrefixCache, client: str, rec
     clock.wind(recorded.at)
     request = recorded.request
     begun = time.process_time_ns()
+    app.read(request)
     identity = app.identify(request, "local")
     identified = time.process_time_ns()
     call = _call(app, request, identity, recorded)
