@@ -17,6 +17,7 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "AT_LEISURE",
     "CHARGED",
+    "REFUSED",
     "SAID",
     "Action",
     "Answer",
@@ -205,6 +206,11 @@ prepare between calls otherwise."""
 CHARGED = "charged"
 """The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that
 never came to be has no end that could tell them."""
+
+
+REFUSED = "refused"
+"""The key of `Call.facts` that says that an upstream refused what was made of a call; it was asked with the caller's
+own then."""
 
 
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:

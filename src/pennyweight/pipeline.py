@@ -11,6 +11,7 @@ import msgspec
 
 from .call import (
     CHARGED,
+    REFUSED,
     SAID,
     Action,
     Answer,
@@ -120,10 +121,13 @@ class Pipeline:
         self._clock = clock
         self._propose_s = propose_s
         self._observers = tuple(observers)
+        self._learners = tuple((optimizer, getattr(optimizer, "learns_from", None)) for optimizer, _ in optimizers)
+        # Those that may want an answer: whoever never does is not asked with every call.
+        self._keepers = tuple(one for one, _ in optimizers if getattr(one, "wants_responses", True))
+        self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
         self._economy = economy
         self._gate = gate
         self._sticky = Sticky()
-        self._keepers = [o for o, _ in optimizers if getattr(o, "keeps_answers", True)]
         self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
@@ -262,14 +266,18 @@ class Pipeline:
         return True
 
     def _observed(self, call: Call) -> bool:
-        return any(observer.wants(call) for observer in self._observers)
+        for observer in self._lookers:  # noqa: SIM110 - a generator costs as much as the asking, with every call
+            if observer.wants(call):
+                return True
+        return False
 
     def keeps(self, call: Call) -> bool:
         """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
-        if call.optimize != "off":
-            for optimizer in self._keepers:
-                if optimizer.wants_response(call):
-                    return True
+        if call.optimize == "off":
+            return False
+        for optimizer in self._keepers:  # noqa: SIM110 - see `_observed`
+            if optimizer.wants_response(call):
+                return True
         return False
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
@@ -286,6 +294,7 @@ class Pipeline:
         call = msgspec.structs.replace(
             call, request=call.original, target=asked.target, credential=asked.credential, rungs=None, trail=trail
         )
+        call.facts[REFUSED] = True
         watch.again(call)
         reply = await self._backend.open(call)
         if reply.ok and call.identity.session:
@@ -395,18 +404,35 @@ class Pipeline:
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
 
     async def settle(self, outcome: Outcome) -> None:
-        """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
+        """Show a finished call to the observers and let the optimizers learn from it."""
+        await self.settle_all((outcome,))
+
+    async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
+        """The same for many at once, which costs far less for each. The clerk calls this."""
         if self._economy is not None:
-            self._economy.settle(outcome.call)
+            self._economy.settle(one.call for one in outcomes)
         for observer in self._observers:
-            await observer.take(outcome)
-        if outcome.call.optimize == "off" or AGAIN in outcome.call.facts:
-            return  # of the second, all that there is to learn was learnt from the first
-        for optimizer, _flag in self._optimizers:
             try:
-                await optimizer.settle(outcome)
+                await observer.take(outcomes)
+            except Exception as error:  # noqa: BLE001 - one that looks on must not keep others from learning
+                log.warning("an observer failed", extra={"error": type(error).__name__})
+        # Of a call that was answered again, all that there is to learn was learnt from the first.
+        ours = [one for one in outcomes if one.call.optimize != "off" and AGAIN not in one.call.facts]
+        for optimizer, learns_from in self._learners if ours else ():
+            try:
+                chosen = ours if learns_from is None else learns_from(ours)
             except Exception as error:  # noqa: BLE001 - see consult
-                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                _log_failed(optimizer, error)
+                continue
+            for outcome in chosen:
+                try:
+                    await optimizer.settle(outcome)
+                except Exception as error:  # noqa: BLE001 - see consult
+                    _log_failed(optimizer, error)
+
+
+def _log_failed(optimizer: Optimizer, error: Exception) -> None:
+    log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
 
 
 def replay(call: Call, response: Response) -> Reply:

@@ -11,7 +11,7 @@ by pricing both prompts, so that minimum lengths, look-back, price bands and mar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -105,6 +105,8 @@ class Economy:
         chain = asked
         if call.request is not original and call.request.__dict__.get("_like") is not original:
             chain = self.chain(call.request, session and session + _SENT, exactly=exactly)
+        if asked.rough or chain.rough:
+            call.facts[_ROUGH] = True
         start = asked.head
         session = session or call.id
         key = key_of(session, asked[start - 1].digest if start else b"")
@@ -156,12 +158,13 @@ class Economy:
             found = request.__dict__["_chain"] = self._blocks.chain(request, session=session, rough=not exactly)
         return found
 
-    def settle(self, call: Call) -> None:
-        """Count what of the call's prompt was only estimated, now that nobody waits. Never raises."""
-        session = session_of(call)
-        if session:
-            self._blocks.settle(session)
-            self._blocks.settle(session + _SENT)
+    def settle(self, calls: Iterable[Call]) -> None:
+        """Count what of the calls' prompts was only estimated, now that nobody waits. Never raises."""
+        for call in calls:
+            if _ROUGH in call.facts:
+                session = session_of(call)
+                self._blocks.settle(session)
+                self._blocks.settle(session + _SENT)
 
     def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
@@ -426,6 +429,7 @@ _PROMPT = frozenset(
 
 _NONE: dict[int, tuple[Chain, bool, Worth]] = {}
 _SENT = "\0sent"  # behind a session's name: under which the heads are remembered that it was sent with
+_ROUGH = "rough"  # the fact that tokens of a call's prompt are estimates
 _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding

@@ -135,13 +135,21 @@ class OptimizerContract:
             proposal = asyncio.run(_ask(optimizer, call))
             assert flaws(call, proposal) == []
 
+    def test_it_has_nothing_for_calls_that_do_not_concern_it(self) -> None:
+        optimizer = self.build(ContractParts())
+        concerns = getattr(optimizer, "concerns", None)
+        if concerns is None:
+            return
+        for call in self.calls():
+            assert concerns(call) or asyncio.run(_ask(optimizer, call)) is None
+
     def test_settle_tolerates_any_outcome(self) -> None:
         parts = ContractParts()
         optimizer = self.build(parts)
         for call in self.calls():
             wants = optimizer.wants_response(call)
             assert isinstance(wants, bool)
-            assert not wants or getattr(optimizer, "keeps_answers", True), "keeps_answers = False, and it wants one"
+            assert not wants or getattr(optimizer, "wants_responses", True), "wants_responses = False, and it wants one"
             for outcome in _outcomes(call):
                 asyncio.run(optimizer.settle(outcome))
             proposal = asyncio.run(_ask(optimizer, call))
