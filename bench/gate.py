@@ -84,7 +84,7 @@ async def _turn(app: App, clock: TapeClock, cache: PrefixCache, client: str, rec
     clock.wind(recorded.at)
     request = recorded.request
     begun = time.process_time_ns()
-    app.read(request)
+    app.read(request, "local")
     identity = app.identify(request, "local")
     identified = time.process_time_ns()
     call = _call(app, request, identity, recorded)

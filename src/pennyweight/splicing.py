@@ -283,12 +283,12 @@ def grown(
     layout, items: of `old`. last: how many items of the old list may be other ones.
     """
     row, view = layout.rows[name], memoryview(old)
-    tail = view[row.end - 1 :]  # from the bracket that closes the list
-    stop = len(raw) - len(tail)
     kept = max(len(items) - last, 1)
     at = row.start(items, kept - 1) + len(memoryview(items[kept - 1]))
-    if not raw.endswith(tail) or not raw.startswith(view[:at]):
+    tail = view[row.end - 1 :]  # from the bracket that closes the list
+    if not raw.startswith(view[:at]) or not raw.endswith(tail):
         return None
+    stop = len(raw) - len(tail)
     while kept < len(items):
         gap = _GAP.match(old, at)
         end = gap.end() + len(memoryview(items[kept])) if gap is not None else at

@@ -111,7 +111,7 @@ def test_it_is_read_and_edited_as_it_would_be_alone(
     rereading, blocks = Rereading(), Blocks(count=len)
     for raw in bodies(steps, key, form, first=first):
         known, alone = Request(Wire.OPENAI_CHAT, raw), Request(Wire.OPENAI_CHAT, raw)
-        rereading.read(known)
+        rereading.read(known, "t")
         assert told(known) == told(alone)
         if isinstance(told(alone), str):
             continue
@@ -138,10 +138,10 @@ def long(turns: int, *, end: str = "") -> bytes:
 def test_what_a_turn_adds_is_all_that_is_read() -> None:
     rereading = Rereading()
     before = Request(Wire.OPENAI_CHAT, long(40))
-    rereading.read(before)
+    rereading.read(before, "t")
     for turns in (42, 44, 44):
         now = Request(Wire.OPENAI_CHAT, long(turns, end=f"{turns}"))
-        rereading.read(now)
+        rereading.read(now, "t")
         ours, theirs = now.envelope.messages or [], before.envelope.messages or []
         assert all(a is b for a, b in zip(ours[: len(theirs) - 1], theirs, strict=False))
         assert "_layout" in now.__dict__
@@ -154,7 +154,7 @@ def test_two_conversations_that_begin_alike_are_told_apart() -> None:
         for name in ("one", "two"):
             raw = long(turn, end=name).replace(b"7 x", name.encode() + b" x")
             request = Request(Wire.OPENAI_CHAT, raw)
-            rereading.read(request)
+            rereading.read(request, "t")
             assert told(request) == told(Request(Wire.OPENAI_CHAT, raw))
 
 
@@ -162,10 +162,10 @@ def test_no_more_is_kept_than_allowed() -> None:
     rereading = Rereading(kept_bytes=200_000)
     for number in range(200):
         raw = long(20).replace(b'"m"', b'"m%d"' % number)
-        rereading.read(Request(Wire.OPENAI_CHAT, raw))
+        rereading.read(Request(Wire.OPENAI_CHAT, raw), "t")
         assert rereading.kept_bytes <= 200_000 + 2 * len(raw)
     for number in range(100):  # one agent's, which begin alike
-        rereading.read(Request(Wire.OPENAI_CHAT, long(20).replace(b"19 x", b"%d x" % number)))
+        rereading.read(Request(Wire.OPENAI_CHAT, long(20).replace(b"19 x", b"%d x" % number)), "t")
     assert rereading.kept_bytes <= 200_000 + 2 * 16 * len(long(20))
 
 
@@ -192,12 +192,21 @@ START = b'{"model":"m","messages":[{"role":"system","content":"' + PAD.encode() 
 )
 def test_what_only_looks_like_more_of_a_list_is_read_whole(old: bytes, new: bytes) -> None:
     rereading = Rereading()
-    rereading.read(Request(Wire.OPENAI_CHAT, START + old))
+    rereading.read(Request(Wire.OPENAI_CHAT, START + old), "t")
     known, alone = Request(Wire.OPENAI_CHAT, START + new), Request(Wire.OPENAI_CHAT, START + new)
-    rereading.read(known)
+    rereading.read(known, "t")
     assert told(known) == told(alone)
     if not isinstance(told(alone), str):
         count = len(alone.envelope.messages or ())
         for place in range(count):
             edits = [Edit(("messages", place), {"other": True})]
             assert after(known, edits) == after(alone, edits)
+
+
+def test_nobody_reads_on_from_what_another_has_sent() -> None:
+    rereading = Rereading()
+    rereading.read(Request(Wire.OPENAI_CHAT, long(40)), "one")
+    rereading.read(Request(Wire.OPENAI_CHAT, long(40)), "one")
+    other = Request(Wire.OPENAI_CHAT, long(42))
+    rereading.read(other, "two")
+    assert "_layout" not in other.__dict__

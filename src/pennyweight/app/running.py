@@ -173,9 +173,9 @@ class App:
             return False
         return named or self._resolver.meant_for(model, wire, target.provider, credential.secret)
 
-    def read(self, request: Request) -> None:
+    def read(self, request: Request, tenant: str) -> None:
         """Read a request, of a conversation that goes on no more than what is new."""
-        self._rereading.read(request)
+        self._rereading.read(request, tenant)
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())

@@ -20,7 +20,8 @@ __all__ = ["Rereading"]
 
 
 class _Read(msgspec.Struct):
-    """A body that was read. `layout` is looked for once another one seems to go on with it; None: it has none."""
+    """A body that was read, without what became of its call. `layout` is looked for once another one seems to go on
+    with it; None: it has none."""
 
     request: Request
     layout: Layout | msgspec.UnsetType | None = msgspec.UNSET
@@ -32,23 +33,29 @@ class Rereading:
 
     def __init__(self, *, kept_bytes: int = 48 << 20) -> None:
         self._limit_bytes = kept_bytes
-        self._kept: OrderedDict[bytes, list[_Read]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], list[_Read]] = OrderedDict()
         self.kept_bytes = 0
 
-    def read(self, request: Request) -> None:
-        """Have the request read before anybody asks for its envelope. What cannot be read raises when asked for."""
+    def read(self, request: Request, scope: str) -> None:
+        """Have the request read before anybody asks for its envelope. What cannot be read raises when asked for.
+
+        scope: whose it is (the tenant): nobody can tell by the time it takes what somebody else has sent.
+        """
         raw = request.raw
         if len(raw) < _LEAST_BYTES:
             return
-        head = raw[:_HEAD_BYTES]
+        head = scope, raw[:_HEAD_BYTES]
         alike = self._kept.pop(head, [])
         self._kept[head] = alike
         gone = next((read for read in reversed(alike) if _goes_on(read, request)), None)
         if gone is not None:
             alike.remove(gone)
-        new = _Read(request, request.__dict__.get("_layout", msgspec.UNSET))
-        if gone is None and not _reads(request):
+        elif not _reads(request):
             return
+        told = request.__dict__
+        bare = Request(request.wire, raw)
+        bare.__dict__.update(envelope=told["envelope"], _items=told.get("_items", {}))
+        new = _Read(bare, told.get("_layout", msgspec.UNSET))
         alike.append(new)
         self.kept_bytes += _size(new) - (_size(gone) if gone is not None else 0)
         if len(alike) > _ALIKE:
@@ -77,9 +84,9 @@ def _reads(request: Request) -> bool:
 def _goes_on(read: _Read, request: Request) -> bool:
     """Whether the request is the body that was read but for the end of its conversation; then it is read."""
     old, raw = read.request.raw, request.raw
-    if not raw.startswith(memoryview(old)[: min(len(old), len(raw)) // 2]):
-        return False
     if isinstance(read.layout, msgspec.UnsetType):
+        if not raw.startswith(memoryview(old)[: len(old) // 2]):
+            return False
         read.layout = laid_out(old, read.request.long())
     layout = read.layout
     known = read.request.envelope
