@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -215,7 +216,12 @@ own then."""
 
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
     """Leave a reason for offering nothing, which the call's trail then tells. Never a word of the prompt."""
-    call.facts.setdefault(SAID, {})[optimizer] = Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
+    call.facts.setdefault(SAID, {})[optimizer] = _abstained(optimizer, why, spent)
+
+
+@lru_cache(maxsize=256)
+def _abstained(optimizer: str, why: str, spent: PicoUSD) -> Step:
+    return Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):

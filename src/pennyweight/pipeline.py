@@ -25,7 +25,7 @@ from .call import (
     Target,
     Verdict,
 )
-from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
+from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline, same_tokens
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .hits import AGAIN
@@ -674,6 +674,11 @@ class _Watch:
     def _billed(self, done: Done, now: float) -> _Bill:
         """What is said of the bill, beside what it says itself."""
         economy = self._pipeline._economy
+        if done.usage is not None and not done.charges and (home := self._call.facts.get(REFERENCE)) is not None:
+            alike = same_tokens(
+                self._call.target.model, home.model
+            )  # a kept or shared answer: it would have come there
+            return _Bill(done.usage, reference=home, estimated=not alike)
         if self._sent_as is None or economy is None or done.usage is None or not done.charges:
             return _NO_BILL  # also what is too short for any cache
         seen, would_be = self._sent_as

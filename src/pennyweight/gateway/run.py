@@ -128,16 +128,7 @@ class Gateway:
         except BaseException:
             generation.leave()
             raise
-        close = response.close
-
-        async def closed() -> None:
-            try:
-                if close is not None:
-                    await close()
-            finally:
-                generation.leave()
-
-        response.close = closed
+        response.over = generation.leave
         return response
 
     def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
