@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 _SEEN = "semantic_cache"  # in a call's facts: what `propose` found, for `settle`
 _TRIED = 12  # entries with the answer, nearest first, of which one must agree in every value
-_RETRIEVED = 20
 _FACETS = 4096  # of stored questions, read once
 
 
@@ -251,9 +250,8 @@ class SemanticCache:
         if not place.partition.is_open:
             return 0, f"{place.partition.state}: {place.partition.reason}"
         if self._table is not None:
-            near = await self._vectors.nearest(
-                f"{place.space}/static", await self._table.embed(seen.text), limit=_RETRIEVED
-            )
+            rough = await self._table.embed(seen.text)
+            near = await self._vectors.nearest(f"{place.space}/static", rough, limit=1)
             if not near or near[0][1] < self._settings.static_floor:
                 return 0, "nothing alike is stored"
         embedded = await self._embedded(embedder, seen)
