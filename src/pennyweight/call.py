@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "AT_LEISURE",
     "CHARGED",
+    "REFUSED",
     "SAID",
     "Action",
     "Answer",
@@ -207,9 +209,19 @@ CHARGED = "charged"
 never came to be has no end that could tell them."""
 
 
+REFUSED = "refused"
+"""The key of `Call.facts` that says that an upstream refused what was made of a call; it was asked with the caller's
+own then."""
+
+
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
     """Leave a reason for offering nothing, which the call's trail then tells. Never a word of the prompt."""
-    call.facts.setdefault(SAID, {})[optimizer] = Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
+    call.facts.setdefault(SAID, {})[optimizer] = _abstained(optimizer, why, spent)
+
+
+@lru_cache(maxsize=256)
+def _abstained(optimizer: str, why: str, spent: PicoUSD) -> Step:
+    return Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):
