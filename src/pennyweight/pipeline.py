@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -25,7 +26,7 @@ from .call import (
     Target,
     Verdict,
 )
-from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline
+from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline, same_tokens
 from .errors import PennyweightError
 from .flow import Begun, Flow, Ready
 from .hits import AGAIN
@@ -137,7 +138,7 @@ class Pipeline:
         """
         if call.optimize == "off" or not self._optimizers:
             return call, None
-        deadline = asyncio.get_running_loop().time() + self._propose_s
+        begun = monotonic()  # the loop has a clock of its own, and looking for the loop costs a system call
         exposure = self._policy.exposure(call)
         facts = call.facts
         facts["arm"] = exposure.arm
@@ -156,7 +157,7 @@ class Pipeline:
                 except StopIteration as done:
                     proposal = done.value
                 else:
-                    proposal = await _proposed(work, waiting, deadline)
+                    proposal = await _proposed(work, waiting, begun + self._propose_s - monotonic())
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -251,7 +252,9 @@ class Pipeline:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
+            seen = self._look(call)
+            if seen is not None or "rewritten" in call.facts:
+                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         watch.follow(reply)
@@ -511,9 +514,9 @@ _REFUSED = frozenset((400, 413, 422))
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
-    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
-    async with asyncio.timeout_at(deadline):
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError after `left_s`."""
+    async with asyncio.timeout(left_s):
         return cast(T, await Begun(work, waiting))
 
 
@@ -672,6 +675,11 @@ class _Watch:
     def _billed(self, done: Done, now: float) -> _Bill:
         """What is said of the bill, beside what it says itself."""
         economy = self._pipeline._economy
+        if done.usage is not None and not done.charges and (home := self._call.facts.get(REFERENCE)) is not None:
+            alike = same_tokens(
+                self._call.target.model, home.model
+            )  # a kept or shared answer: it would have come there
+            return _Bill(done.usage, reference=home, estimated=not alike)
         if self._sent_as is None or economy is None or done.usage is None or not done.charges:
             return _NO_BILL  # also what is too short for any cache
         seen, would_be = self._sent_as

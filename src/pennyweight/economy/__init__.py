@@ -6,7 +6,7 @@ from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
 from .scales import Scales
 from .stakes import purse, reading, smallest, standing, takes_mark
-from .switching import apart
+from .switching import apart, same_tokens
 
 __all__ = [
     "CHOICE",
@@ -23,6 +23,7 @@ __all__ = [
     "baseline",
     "purse",
     "reading",
+    "same_tokens",
     "smallest",
     "standing",
     "takes_mark",

@@ -267,7 +267,8 @@ class Front:
                 known = self._trails[reply.trail] = changed, ("x-pennyweight-trail", _trail(reply.trail))
             changed, trail = known
             saved = self._saved(reply, call, cost) if changed else 0
-            word = "estimated" if done is not None and done.charges else "computed"
+            routed = "routing" in call.facts
+            word = "estimated" if routed or (done is not None and done.charges) else "computed"
             told += (("x-pennyweight-saved", f"{format_usd(saved)} {word}" if saved else "$0.00"), trail)
         return told
 
@@ -279,9 +280,9 @@ class Front:
             if step.verdict is Verdict.ACCEPTED:
                 saved += step.saving - step.spent
                 routed = routed or step.optimizer == "routing"
-        if not routed or cost is None or reply.done is None or not reply.done.charges:
+        if not routed or cost is None or reply.done is None or reply.done.usage is None:
             return saved
-        usage = reply.done.charges[-1].usage
+        usage = reply.done.charges[-1].usage if reply.done.charges else reply.done.usage  # of a kept answer: its own
         home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
         return saved if home is None else home - cost
 

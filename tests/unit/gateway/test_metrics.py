@@ -17,11 +17,8 @@ LINE = re.compile(r'^(?:# (?:HELP|TYPE) \S+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n
 
 
 class Book:
-    def cost(self, charge: Charge) -> int:
-        return 2_000_000_000_000
-
-    def kind(self, charge: Charge) -> str:
-        return "priced"
+    def priced(self, charge: Charge) -> tuple[int, str]:
+        return 2_000_000_000_000, "priced"
 
 
 def finished(**changes: object) -> Receipt:

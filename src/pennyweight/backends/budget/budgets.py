@@ -109,9 +109,10 @@ class Budgets:
             pairs = [(line, counter) for (line, _), counter in zip(counted, taken.counters, strict=False)]
             self._note(call, pairs)
             if taken.refused:
-                line, counter = self._told(call).refused = pairs[taken.refused[0]]
+                at = taken.refused[0]
+                line, counter = self._told(call).refused = pairs[at]
                 self._tell(line, counter, halted=True)
-                raise LimitReached(refusal(line, counter, now=self._clock.now()))
+                raise LimitReached(refusal(line, counter, now=self._clock.now(), needed=counted[at][1]))
         return Hold(call, lines, amounts, bounds, limit)
 
     async def _fit(
@@ -382,6 +383,7 @@ class Budgets:
                 count += await self._counters.reset(key)
                 self._seen.pop(key, None)
                 self._levels.pop(key, None)
+                self._levels.pop(key + _EARLY, None)
         return count
 
     def _known(self, call: Call) -> list[tuple[Line, Counter]]:
@@ -406,14 +408,18 @@ class Budgets:
             self._seen.popitem(last=False)
 
     def _tell(self, line: Line, counter: Counter, *, halted: bool = False) -> None:
-        """An event, once for each share that a counter comes to."""
+        """An event, once for each share that a counter comes to, and once for a call that was too large before that."""
         limit, rule = line.limit, line.limit.rule
         share = counter.spent / limit.amount
-        level = 3 if halted else 2 if share >= rule.force else 1 if share >= rule.warn else 0
-        if level > self._levels.get(line.key, 0):
-            self._levels[line.key] = level
+        early = halted and share < rule.warn  # others may still spend, and are to be told of as ever
+        key = line.key + _EARLY if early else line.key
+        level = 3 if halted or share >= rule.halt else 2 if share >= rule.force else 1 if share >= rule.warn else 0
+        if level > self._levels.get(key, 0):
+            self._levels[key] = level
             name = ("", "warn", "force", "halt")[level]
             text = header(line, counter, halted=halted)
+            if early:
+                text = f"refused a call for which too little is left; {text}"
             self._event(Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now()))
         while len(self._levels) > _SEEN:
             self._levels.popitem(last=False)
@@ -422,6 +428,7 @@ class Budgets:
 _TIMED_OUT = 504
 _NO_LIMIT = 4 * 10**18
 _GRACE = "grace"
+_EARLY = "\nearly"
 
 
 def _by_plan(call: Call) -> bool:
