@@ -90,8 +90,8 @@ def _why(made: Compacted, budget: int, messages: list[Any]) -> str:
     if made.tokens_after <= budget or not (signed := [at for at, one in enumerate(messages) if _is_signed(one)]):
         return ""
     return (
-        f" The first {signed[-1] + 1} stay: they end in reasoning that its provider has signed, and refuses where other "
-        "messages stand before it."
+        f" The first {signed[-1] + 1} stay: they end in reasoning that its provider has signed, and refuses where "
+        "other messages stand before it."
     )
 
 
