@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ __all__ = [
     "EARLIER",
     "GOING",
     "KEPT",
+    "REFUSED",
     "SAID",
     "Action",
     "Answer",
@@ -220,9 +222,19 @@ CHARGED = "charged"
 never came to be has no end that could tell them."""
 
 
+REFUSED = "refused"
+"""The key of `Call.facts` that says that an upstream refused what was made of a call; it was asked with the caller's
+own then."""
+
+
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
     """Leave a reason for offering nothing, which the call's trail then tells. Never a word of the prompt."""
-    call.facts.setdefault(SAID, {})[optimizer] = Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
+    call.facts.setdefault(SAID, {})[optimizer] = _abstained(optimizer, why, spent)
+
+
+@lru_cache(maxsize=256)
+def _abstained(optimizer: str, why: str, spent: PicoUSD) -> Step:
+    return Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):

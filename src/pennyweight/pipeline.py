@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from .call import (
     CHARGED,
     GOING,
     KEPT,
+    REFUSED,
     SAID,
     Action,
     Answer,
@@ -122,10 +124,13 @@ class Pipeline:
         self._clock = clock
         self._propose_s = propose_s
         self._observers = tuple(observers)
+        self._learners = tuple((optimizer, getattr(optimizer, "learns_from", None)) for optimizer, _ in optimizers)
+        # Those that may want an answer: whoever never does is not asked with every call.
+        self._keepers = tuple(one for one, _ in optimizers if getattr(one, "wants_responses", True))
+        self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
         self._economy = economy
         self._gate = gate
         self._sticky = Sticky()
-        self._keepers = [o for o, _ in optimizers if getattr(o, "keeps_answers", True)]
         self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
@@ -135,7 +140,7 @@ class Pipeline:
         """
         if call.optimize == "off" or not self._optimizers:
             return call, None
-        deadline = asyncio.get_running_loop().time() + self._propose_s
+        begun = monotonic()  # the loop has a clock of its own, and looking for the loop costs a system call
         exposure = self._policy.exposure(call)
         facts = call.facts
         facts["arm"] = exposure.arm
@@ -154,7 +159,7 @@ class Pipeline:
                 except StopIteration as done:
                     proposal = done.value
                 else:
-                    proposal = await _proposed(work, waiting, deadline)
+                    proposal = await _proposed(work, waiting, begun + self._propose_s - monotonic())
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -251,7 +256,9 @@ class Pipeline:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
+            seen = self._look(call)
+            if seen is not None or "rewritten" in call.facts:
+                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         watch.follow(reply)
@@ -266,14 +273,18 @@ class Pipeline:
         return True
 
     def _observed(self, call: Call) -> bool:
-        return any(observer.wants(call) for observer in self._observers)
+        for observer in self._lookers:  # noqa: SIM110 - a generator costs as much as the asking, with every call
+            if observer.wants(call):
+                return True
+        return False
 
     def keeps(self, call: Call) -> bool:
         """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
-        if call.optimize != "off":
-            for optimizer in self._keepers:
-                if optimizer.wants_response(call):
-                    return True
+        if call.optimize == "off":
+            return False
+        for optimizer in self._keepers:  # noqa: SIM110 - see `_observed`
+            if optimizer.wants_response(call):
+                return True
         return False
 
     async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
@@ -290,6 +301,7 @@ class Pipeline:
         call = msgspec.structs.replace(
             call, request=call.original, target=asked.target, credential=asked.credential, rungs=None, trail=trail
         )
+        call.facts[REFUSED] = True
         watch.again(call)
         reply = await self._backend.open(call)
         if reply.ok and call.identity.session:
@@ -399,16 +411,33 @@ class Pipeline:
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
 
     async def settle(self, outcome: Outcome) -> None:
-        """Show a finished call to the observers and let the optimizers learn from it. The clerk calls this."""
+        """Show a finished call to the observers and let the optimizers learn from it."""
+        await self.settle_all((outcome,))
+
+    async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
+        """The same for many at once, which costs far less for each. The clerk calls this."""
         for observer in self._observers:
-            await observer.take(outcome)
-        if outcome.call.optimize == "off" or AGAIN in outcome.call.facts:
-            return  # of the second, all that there is to learn was learnt from the first
-        for optimizer, _flag in self._optimizers:
             try:
-                await optimizer.settle(outcome)
+                await observer.take(outcomes)
+            except Exception as error:  # noqa: BLE001 - one that looks on must not keep others from learning
+                log.warning("an observer failed", extra={"error": type(error).__name__})
+        # Of a call that was answered again, all that there is to learn was learnt from the first.
+        ours = [one for one in outcomes if one.call.optimize != "off" and AGAIN not in one.call.facts]
+        for optimizer, learns_from in self._learners if ours else ():
+            try:
+                chosen = ours if learns_from is None else learns_from(ours)
             except Exception as error:  # noqa: BLE001 - see consult
-                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                _log_failed(optimizer, error)
+                continue
+            for outcome in chosen:
+                try:
+                    await optimizer.settle(outcome)
+                except Exception as error:  # noqa: BLE001 - see consult
+                    _log_failed(optimizer, error)
+
+
+def _log_failed(optimizer: Optimizer, error: Exception) -> None:
+    log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
 
 
 def replay(call: Call, response: Response) -> Reply:
@@ -489,9 +518,9 @@ _REFUSED = frozenset((400, 413, 422))
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
-    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
-    async with asyncio.timeout_at(deadline):
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError after `left_s`."""
+    async with asyncio.timeout(left_s):
         return cast(T, await Begun(work, waiting))
 
 

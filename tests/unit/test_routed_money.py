@@ -38,8 +38,8 @@ class Book:
     def cost(self, charge: Charge) -> int | None:
         return cost(charge.usage, self._prices[charge.model], at=charge.at)
 
-    def kind(self, charge: Charge) -> str:
-        return "priced"
+    def priced(self, charge: Charge) -> tuple[int | None, str]:
+        return self.cost(charge), "priced"
 
 
 class Routes:

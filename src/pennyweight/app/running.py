@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..backends.budget.alerts import Alerts
 from ..backends.budget.budgets import Budgets
@@ -45,10 +45,13 @@ from ..text.embedders.lazy import Embeddings
 from ..tool_results import ToolResults
 from .lanes import Lanes
 
-__all__ = ["App", "Watcher"]
+__all__ = ["App", "BatchWatcher", "Watcher"]
 
 Watcher = Callable[[Receipt, Outcome], None]
 """Told of every finished call: its receipt, and the outcome that it was made from."""
+
+BatchWatcher = Callable[[Sequence[Receipt], Sequence[Outcome]], None]
+"""The same for many at once: receipts, and the outcomes that they were made from."""
 
 
 class App:
@@ -74,6 +77,7 @@ class App:
         leases: Leases,
         resolver: Resolver,
         watchers: list[Watcher],
+        batch_watchers: list[BatchWatcher],
         policy: Policy,
         experiments: Loop,
         signals: Signals,
@@ -127,7 +131,8 @@ class App:
         self.lookout = lookout  # how targets are now
         self.shadows = shadows  # tasks that were done with an optimizer and without
         self.selection = selection  # which of several, learnt from outcomes
-        self.watchers = watchers  # told every receipt, off the request path: metrics, traces
+        self.watchers = watchers  # told every receipt, off the request path: traces, a program's own
+        self.batch_watchers = batch_watchers  # told them many at once: metrics, the book of hits
         self.sessions = SessionIndex()
         self._resolver = resolver
 

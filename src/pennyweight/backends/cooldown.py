@@ -34,6 +34,11 @@ class Cooldown(Generic[K]):
         self._steps_s = steps_s
         self._states: dict[K, _State] = {}
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has failed lately."""
+        return not self._states
+
     def cooling(self, place: K) -> bool:
         """Whether it should rest. After the rest one caller may probe it (see `order`); the others still wait."""
         state = self._states.get(place)

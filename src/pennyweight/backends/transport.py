@@ -429,11 +429,10 @@ class Http1:
 
     def _reuse(self, where: Origin) -> _Connection | None:
         kept = self._idle.get(where)
-        now = asyncio.get_running_loop().time()
         while kept:
             connection = kept.pop()
             alive = connection.transport is not None and not connection.transport.is_closing()
-            if alive and now - connection.idle_since < self._idle_s:
+            if alive and connection.loop.time() - connection.idle_since < self._idle_s:
                 return connection
             if connection.transport is not None:
                 connection.transport.close()

@@ -26,7 +26,7 @@ from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
 from ..money import format_usd
 from ..stores.damage import notes, notice
 
-__all__ = ["FILE", "command", "moment", "tokens"]
+__all__ = ["FILE", "command", "moment", "tokens", "wide"]
 
 FILE = "pennyweight.db"
 EMPTY = (
@@ -66,7 +66,7 @@ def command(
     pennyweight report --call ID               one receipt
     """
     path = (data or load(config_path or find(os.environ), os.environ).data_dir) / FILE
-    console = _console()
+    console = wide()
     for damage in notes(path):
         click.secho(notice(damage, path.parent), fg="red", err=True)
     if call_id is not None:
@@ -89,7 +89,7 @@ def command(
         _print_summary(console, result)
 
 
-def _console() -> Console:
+def wide() -> Console:
     """Into a file or a pipe the table is as wide as it needs; a terminal's width is its own."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 

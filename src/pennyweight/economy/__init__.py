@@ -4,6 +4,7 @@ from .economy import SMALL_BYTES, Economy, Prices
 from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
+from .scales import Scales
 from .stakes import purse, reading, smallest, standing, takes_mark
 from .switching import apart, same_tokens
 
@@ -16,6 +17,7 @@ __all__ = [
     "Held",
     "Prices",
     "Rates",
+    "Scales",
     "Worth",
     "apart",
     "baseline",

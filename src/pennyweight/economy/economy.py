@@ -29,6 +29,7 @@ from .journeys import CHOICE, Held
 from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
 from .rewriting import COLD, rewriting
 from .routes import Routes
+from .scales import Scales
 from .stakes import invested, stake_refused
 from .switching import missing_mark, same_state
 from .whose import account_of, agent_of, key_of, session_of
@@ -72,7 +73,7 @@ class Economy:
         self.untouched = Warmth()
         self.unwritten = Warmth()  # had calls been routed, but not rewritten: only of sessions whose calls are
         self.habits = Habits()
-        self._rates: dict[tuple[str, str], tuple[Price, Rates | None]] = {}
+        self._rates: dict[tuple[str, str], tuple[float, Price, Rates | None]] = {}
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
@@ -177,7 +178,7 @@ class Economy:
                 worth = self.compare(seen, chain, at=at, restores=proposal.restores)
                 return invested(seen, worth, proposal.saving) if proposal.invests else worth
             case Route(target=target):
-                return self._reroute(seen, call, target, at=at, forced=proposal.forced)
+                return self._scales(call, seen, at).weigh(target, forced=proposal.forced)
             case _:
                 return None
 
@@ -262,6 +263,16 @@ class Economy:
 
     # --- routing ------------------------------------------------------------------------------------------------
 
+    def scales(self, call: Call, *, at: float) -> Scales | None:
+        """What each target comes to for a call whose target is to be chosen, and whether it has to stay where its
+        conversation is; None where there is nothing to price. Raises BadRequest for a body that cannot be read."""
+        call.facts[CHOICE] = True
+        seen = self.look(call, at=at, small=True)
+        return None if seen is None else self._scales(call, seen, at)
+
+    def _scales(self, call: Call, seen: Foreseen, at: float) -> Scales:
+        return self.routes.scales(call, seen, lambda: self.would_be(seen, at=at), at=at)
+
     def held(self, call: Call, *, at: float) -> Held | None:
         """Where the call's conversation is, and whether it has to stay there; None: it begins here, and may go
         anywhere.
@@ -269,24 +280,19 @@ class Economy:
         Inside a tool loop of which nothing is known, as after a restart, that is the call's own target, its reference.
         Never raises: a body that cannot be read is the backend's to refuse.
         """
-        call.facts[CHOICE] = True
         try:
-            seen = self.look(call, at=at, small=True)
+            scales = self.scales(call, at=at)
         except BadRequest:
             return None
-        return None if seen is None else self.routes.held(call, seen)
+        return None if scales is None else scales.held
 
     def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None:
         """What it is worth to send the call to `target` in place of its reference; None: no price is known.
 
         forced: it is not about money; then nothing refuses it. Raises BadRequest for a body that cannot be read.
         """
-        call.facts[CHOICE] = True
-        seen = self.look(call, at=at, small=True)
-        return None if seen is None else self._reroute(seen, call, target, at=at, forced=forced)
-
-    def _reroute(self, seen: Foreseen, call: Call, target: Target, *, at: float, forced: bool) -> Worth | None:
-        return self.routes.weigh(call, seen, target, self.would_be(seen, at=at), at=at, forced=forced)
+        scales = self.scales(call, at=at)
+        return None if scales is None else scales.weigh(target, forced=forced)
 
     def returning(self, call: Call, *, at: float) -> tuple[Edit, ...]:
         """What gives a conversation that comes back to its reference, which is this call's target, a cache entry where
@@ -298,12 +304,6 @@ class Economy:
         if seen is None or not seen.chosen or seen.reference is not None or seen.chain != seen.asked:
             return ()
         return missing_mark(call.request, seen, self.would_be(seen, at=at))
-
-    def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None:
-        """What this call and those that will probably follow cost at `target`, in pico-dollars, with what is in its
-        cache now; None: no price is known. output_tokens: of the answer; None: as its conversation's were."""
-        seen = self.look(call, at=at, small=True)
-        return None if seen is None else self.routes.cost(call, seen, target, at=at, output_tokens=output_tokens)
 
     # --- learning ---------------------------------------------------------------------------------------------
 
@@ -388,16 +388,19 @@ class Economy:
 
     def rates(self, target: Target, at: float) -> Rates | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
+        known = self._rates.get((target.provider, target.model))
+        if known is not None and known[0] == at:  # of one call they are asked several times
+            return known[2]
         price = self._prices(target.provider, target.model, at)
         if price is None:
             return None
-        known = self._rates.get((target.provider, target.model))
-        if known is not None and known[0] is price and not price.time_of_day:
-            return known[1]
-        found = None if price.free else Rates(price, float(factor_at(price, at)))
+        if known is not None and known[1] is price and not price.time_of_day:
+            found = known[2]
+        else:
+            found = None if price.free else Rates(price, float(factor_at(price, at)))
         if len(self._rates) >= _MODELS:
             self._rates.clear()
-        self._rates[target.provider, target.model] = price, found
+        self._rates[target.provider, target.model] = at, price, found
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import inf
 
 import msgspec
 
@@ -79,11 +79,11 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
 
     def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
         """(input, read, 5-minute write, 1-hour write, output)."""
-        rates = rates_for(self.price, int(prompt_tokens))
-        known: tuple[Any, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
-        if known is not None and known[0] is rates:
-            return known[1]
-        factor = self.factor
+        known: tuple[float, float, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
+        if known is not None and known[0] <= prompt_tokens < known[1]:
+            return known[2]
+        tokens = int(prompt_tokens)
+        rates, factor = rates_for(self.price, tokens), self.factor
         found = (
             float(rates.input) * factor,
             float(rates.read) * factor,
@@ -91,5 +91,9 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
             float(rates.write_1h) * factor,
             float(rates.output) * factor,
         )
-        self.__dict__["_of"] = rates, found
+        # They change behind the beginning of a band only: of the standard tier's where there is such a tier.
+        bands = next((tier.bands for tier in self.price.tiers if tier.name == "standard"), self.price.bands)
+        begins = [band.above_input_tokens + 1 for band in bands]
+        since = max((begin for begin in begins if begin <= tokens), default=-inf)
+        self.__dict__["_of"] = since, min((begin for begin in begins if begin > tokens), default=inf), found
         return found

@@ -60,13 +60,15 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
 class HttpResponse(msgspec.Struct, eq=False):
     """An answer: `body` whole, or chunks to be sent as they come.
 
-    `close` is awaited when the sending is over, however it ended. A chunk iterator that raises means: cut here.
+    `close` is awaited when the sending is over, however it ended, and `over` called after it. A chunk iterator that
+    raises means: cut here.
     """
 
     status: int
     headers: Headers
     body: bytes | AsyncIterator[bytes] = b""
     close: Callable[[], Awaitable[None]] | None = None
+    over: Callable[[], None] | None = None
 
 
 class Known(Protocol):

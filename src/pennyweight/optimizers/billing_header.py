@@ -7,6 +7,7 @@ Anthropic behind a proxy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -39,7 +40,7 @@ class BillingHeader:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "billing_header"
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._keep_for = frozenset(settings.keep_for)
@@ -66,6 +67,9 @@ class BillingHeader:
         tokens = sum(self._tokenizer.count(blocks[index]["text"]) for index in places)
         edits = tuple(Edit(("system", index), DELETE) for index in reversed(places))
         return Proposal(Rewrite(edits), why="a billing line that no model reads", level="safe", tokens=tokens)
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return ()
 
     async def settle(self, outcome: Outcome) -> None:
         """Nothing to learn."""

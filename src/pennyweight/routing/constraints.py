@@ -183,14 +183,14 @@ def excluded(asked: Needs, candidate: Candidate, facts: TargetTable) -> str:
         return asked.native
     if asked.wires and target.wire not in asked.wires:
         return "its protocol has neither several answers nor log-probabilities"
-    for need, has, name in (
-        (asked.tools, facts.tools, "tools"),
-        (asked.images, facts.images, "images"),
-        (asked.json_schema, facts.json_schema, "JSON schema"),
-        (asked.reasoning, facts.reasoning, "reasoning"),
-    ):
-        if need and has is False:
-            return f"no {name}"
+    if asked.tools and facts.tools is False:
+        return "no tools"
+    if asked.images and facts.images is False:
+        return "no images"
+    if asked.json_schema and facts.json_schema is False:
+        return "no JSON schema"
+    if asked.reasoning and facts.reasoning is False:
+        return "no reasoning"
     output = asked.output_tokens
     if output is not None and facts.output_tokens is not None and output > facts.output_tokens:
         return f"answers of {facts.output_tokens:,} tokens at most, {output:,} are asked for"

@@ -12,7 +12,7 @@ import pytest
 
 from pennyweight.config import Config, load
 from pennyweight.errors import ConfigError
-from pennyweight.gateway.run import Gateway, _watch, open_gateway
+from pennyweight.gateway.run import Gateway, _watch, collect_seldom, open_gateway
 from pennyweight.testing.http import Exchange, LoopbackServer, post
 
 BODY = b'{"model":"m","messages":[]}'
@@ -219,3 +219,14 @@ def test_a_changed_file_is_noticed_and_a_missing_one_is_no_trouble(tmp_path: Pat
         watching.cancel()
 
     asyncio.run(main())
+
+
+def test_the_garbage_collector_is_spared_what_can_be_no_garbage() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_seldom()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -379,7 +379,7 @@ class Budgets:
         share = counter.spent / limit.amount
         early = halted and share < rule.warn  # others may still spend, and are to be told of as ever
         key = line.key + _EARLY if early else line.key
-        level = 3 if halted else 2 if share >= rule.force else 1 if share >= rule.warn else 0
+        level = 3 if halted or share >= rule.halt else 2 if share >= rule.force else 1 if share >= rule.warn else 0
         if level > self._levels.get(key, 0):
             self._levels[key] = level
             name = ("", "warn", "force", "halt")[level]

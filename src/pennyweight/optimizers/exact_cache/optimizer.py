@@ -208,6 +208,10 @@ class ExactCache:
             tokens=max(usage.input_tokens, 1) if usage is not None else 1,  # every prompt has a token
         )
 
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Answers that can be kept, and where what was kept is damaged."""
+        return [one for one in outcomes if one.response is not None or _DAMAGED in one.call.facts]
+
     async def settle(self, outcome: Outcome) -> None:
         """Keep a whole, well-ended answer of an eligible call."""
         call = outcome.call

@@ -6,6 +6,7 @@ to the provider's cache that no later call can read. Under `max` a wake is sent 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -78,7 +79,7 @@ class Heartbeat:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "heartbeat"
-    keeps_answers = False
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
@@ -202,6 +203,9 @@ class Heartbeat:
             tokens=max(change.before.input_tokens - change.after.input_tokens, 0),
             restores=change.restores,
         )
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return [one for one in outcomes if self.concerns(one.call)]
 
     async def settle(self, outcome: Outcome) -> None:
         """Learn from a call that an upstream answered. Raises StoreError."""

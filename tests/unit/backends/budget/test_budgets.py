@@ -455,6 +455,18 @@ def test_each_share_is_told_once() -> None:
     run(work())
 
 
+def test_a_share_that_is_passed_at_once_is_told_as_what_it_is() -> None:
+    async def work() -> None:
+        house = House(costing(250), rules=[BudgetRule("session", usd=1)], worst=10)
+        await house.spend(call())
+        with pytest.raises(LimitReached):
+            await house.spend(call())
+        told = "halt; 250% of $1.00 spent by session s"
+        assert [(event.level, event.text) for event in house.events] == [("halt", told)]
+
+    run(work())
+
+
 def test_a_call_too_large_for_what_is_left_is_told_so_and_hides_nothing() -> None:
     async def work() -> None:
         house = House(costing(10), rules=[BudgetRule("session", usd=1)], worst=10)
