@@ -46,15 +46,8 @@ def identify(
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
         session, source = _unnamed(request, envelope, tenant, index, now)
-    return Identity(
-        tenant,
-        session,
-        agent,
-        task,
-        skill,
-        _chore(request, envelope, system, openclaw=openclaw),
-        source if session else "",
-    )
+    chore = _chore(request, envelope, system, openclaw=openclaw)
+    return Identity(tenant, session, agent, task, skill, chore, source if session else "")
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -68,9 +61,12 @@ def _unnamed(
         return found, "user"
     if envelope.metadata is not None and (found := _value(_metadata(envelope).get("user_id"))):
         return found, "metadata.user_id"
-    if index is not None and request.operation is Operation.GENERATE:
-        return _derived(request, tenant, index, now), "derived"
-    return "", ""
+    if index is None or request.operation is not Operation.GENERATE:
+        return "", ""
+    try:
+        return index.session(tenant, request, now=now), "derived"
+    except (BadRequest, msgspec.DecodeError):
+        return "", ""
 
 
 def _envelope(request: Request) -> Envelope | None:
@@ -80,13 +76,6 @@ def _envelope(request: Request) -> Envelope | None:
         return request.envelope
     except BadRequest:
         return None
-
-
-def _derived(request: Request, tenant: str, index: SessionIndex, now: float) -> str:
-    try:
-        return index.session(tenant, request, now=now)
-    except (BadRequest, msgspec.DecodeError):
-        return ""
 
 
 def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -137,7 +138,7 @@ class Pipeline:
         """
         if call.optimize == "off" or not self._optimizers:
             return call, None
-        deadline = asyncio.get_running_loop().time() + self._propose_s
+        begun = monotonic()  # the loop has a clock of its own, and looking for the loop costs a system call
         exposure = self._policy.exposure(call)
         facts = call.facts
         facts["arm"] = exposure.arm
@@ -156,7 +157,7 @@ class Pipeline:
                 except StopIteration as done:
                     proposal = done.value
                 else:
-                    proposal = await _proposed(work, waiting, deadline)
+                    proposal = await _proposed(work, waiting, begun + self._propose_s - monotonic())
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
                 log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
                 said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
@@ -251,7 +252,9 @@ class Pipeline:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
         if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            watch.sent(self._sent(call, self._look(call), elsewhere=_fell_back(reply)))
+            seen = self._look(call)
+            if seen is not None or "rewritten" in call.facts:
+                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         watch.follow(reply)
@@ -409,6 +412,8 @@ class Pipeline:
 
     async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
         """The same for many at once, which costs far less for each. The clerk calls this."""
+        if self._economy is not None:
+            self._economy.settle(one.call for one in outcomes)
         for observer in self._observers:
             try:
                 await observer.take(outcomes)
@@ -511,9 +516,9 @@ _REFUSED = frozenset((400, 413, 422))
 _BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
-async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, deadline: float) -> T:
-    """The result of `work`, which waits for `waiting`; TimeoutError at the loop time `deadline`."""
-    async with asyncio.timeout_at(deadline):
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError after `left_s`."""
+    async with asyncio.timeout(left_s):
         return cast(T, await Begun(work, waiting))
 
 

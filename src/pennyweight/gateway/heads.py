@@ -25,10 +25,10 @@ class Head(msgspec.Struct, frozen=True, eq=False):
 
     def length(self, data: bytes) -> tuple[int, int] | None:
         """How long the body is, and where it begins in `data`; None where `data` begins with another head."""
-        before, after = self.before, self.after
-        if not data.startswith(before):
+        after = self.after
+        if not data.startswith(self.before):
             return None
-        start = len(before)
+        start = len(self.before)
         end = data.find(b"\r", start, start + _MOST_DIGITS + 1)
         digits = data[start:end]
         if end < 0 or not digits.isdigit() or not data.startswith(after, end):
