@@ -62,7 +62,6 @@ class PriceBook:
         self.overrides = [(entry, _compiled(entry, "[[prices]]")) for entry in overrides]
         self.corrections = [(entry, _compiled(entry, "corrections.toml")) for entry in corrections]
         self._quotes: dict[tuple[str, str], tuple[Quote, ...]] = {}
-        self._held: dict[tuple[str, str], tuple[float, float, Price | None]] = {}  # since, until, the price between
         self._in_force: dict[tuple[str, str], tuple[float, float, Price | None]] = {}  # from when, until when
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
