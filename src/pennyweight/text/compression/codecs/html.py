@@ -133,13 +133,14 @@ class _Page:
         elif tag == "title":
             self.in_title = True
         elif tag == "pre":
+            self._end_row()  # its lines are not one cell: what the row holds before it stands above them
             self.pre += 1
             self.lines.append("```")
         elif tag == "table":
             self._end_row()  # a table in a cell of another
         elif tag == "tr":
             self._end_row()
-            self.row = []
+            self.row = None if self.pre else []
         elif tag in {"td", "th"}:
             self._cell() if self.row is not None else self._flush()
         elif tag in _TOLD:

@@ -137,3 +137,9 @@ export function Menu({ items }) {
     assert sure(CODEC, svg) == 0.0
     assert sure(CODEC, "<config>" + "<item><name>a</name><value>1</value></item>" * 30 + "</config>") == 0.0
     assert sure(CODEC, "List<String> a = new ArrayList<>();\nMap<K, V> b;\n" * 20) == 0.0
+
+
+def test_a_listing_in_a_row_stands_behind_what_the_row_holds_before_it() -> None:
+    assert page("<tr>zwei<td><pre>one</pre>").split("\n") == ["zwei", "```", "one", "```"]
+    said = page("<pre><tr>one<td>two<p>three</pre>").split()
+    assert [word for word in said if word.isalpha()] == ["one", "two", "three"]
