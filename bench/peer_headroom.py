@@ -32,10 +32,12 @@ from pennyweight.wire.blocks import Reader
 
 from .saving import Played, priced
 
-__all__ = ["found", "play"]
+__all__ = ["SESSION_S", "found", "play"]
 
 _HASH = re.compile(r"hash=([0-9a-f]{12,64})")
 _START_S = 300.0
+SESSION_S = 900.0
+"""How long a session may take: it waits up to half a minute for each form, and throws away what is late."""
 _ANSWERS: dict[Wire, Any] = {
     Wire.OPENAI_CHAT: {
         "id": "c",
@@ -74,10 +76,15 @@ def found() -> Path | None:
 
 
 async def play(
-    program: Path, sessions: Mapping[str, Sequence[Recorded]], told: Callable[[Played], None]
+    program: Path,
+    sessions: Mapping[str, Sequence[Recorded]],
+    told: Callable[[Played], None],
+    left: Callable[[str, str], None],
+    session_s: float = SESSION_S,
 ) -> list[Played]:
-    """Sessions by their names, one after another, through one proxy: it takes half a minute to start. `told` hears of
-    each as it ends."""
+    """Sessions by their names, one after another, each through a proxy of its own, so that none waits for what another
+    left. `told` hears of each as it ends, `left` of one that gives no figure and why: it failed or took over
+    `session_s` seconds."""
     arrived: list[bytes] = []
 
     async def answer(exchange: Exchange) -> None:
@@ -88,14 +95,18 @@ async def play(
     found: list[Played] = []
     with TemporaryDirectory(prefix="pennyweight-bench-") as folder:
         config = load(None, provider_keys("http://127.0.0.1:9"), {"data_dir": Path(folder) / "own", "holdout": 0.0})
-        async with (
-            LoopbackServer(answer) as upstream,
-            _proxy(program, upstream.url, Path(folder)) as url,
-            build(config) as app,
-        ):
+        async with LoopbackServer(answer) as upstream, build(config) as app:
             for name, calls in sessions.items():
-                found.append(await _played(name, [priced(call, name) for call in calls], url, arrived, app))
-                told(found[-1])
+                try:
+                    async with _proxy(program, upstream.url, Path(folder)) as url, asyncio.timeout(session_s):
+                        played = await _played(name, [priced(call, name) for call in calls], url, arrived, app)
+                except TimeoutError:
+                    left(name, f"not done in {session_s:g} s")
+                except (OSError, RuntimeError) as error:
+                    left(name, str(error))
+                else:
+                    found.append(played)
+                    told(played)
     return found
 
 

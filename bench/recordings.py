@@ -34,6 +34,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.recordings", description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, metavar="PATH", help="recordings: files or folders")
     parser.add_argument("--peer", choices=("headroom",), help="play the sessions through this, too")
+    parser.add_argument(
+        "--peer-session-s",
+        type=float,
+        default=peer_headroom.SESSION_S,
+        metavar="S",
+        help="seconds for a peer's session",
+    )
     asked = parser.parse_args()
     program = peer_headroom.found() if asked.peer else None
     if asked.peer and program is None:
@@ -41,6 +48,7 @@ def main() -> int:
     paths = asked.data or default_data()
     rows: dict[str, list[Played]] = {}
     peers: list[Played] = []
+    left: dict[str, str] = {}
     for path in files_in(paths):
         calls = recorded(path)
         for name, way in PLAYS.items():
@@ -49,7 +57,11 @@ def main() -> int:
             _tell(played, name)
     if program is not None:
         sessions = {label(path): recorded(path) for path in files_in(paths)}
-        peers = asyncio.run(peer_headroom.play(program, sessions, lambda one: _tell(one, asked.peer)))
+        peers = asyncio.run(
+            peer_headroom.play(
+                program, sessions, lambda one: _tell(one, asked.peer), left.__setitem__, asked.peer_session_s
+            )
+        )
     found = figures(rows[MAIN]) | figures(peers, "peer_")
     targets = {name: target for name, target in TARGETS.items() if name in found or not asked.data}
     return report(
@@ -60,6 +72,7 @@ def main() -> int:
         rows={name: figures(played) for name, played in rows.items()},
         sessions={played.name: round(1 - played.ratio, 4) for played in rows[MAIN]},
         peer_sessions={played.name: round(1 - played.ratio, 4) for played in peers},
+        peer_left_out=left,
         kinds=_kinds(rows[MAIN]),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +18,10 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "AT_LEISURE",
     "CHARGED",
+    "EARLIER",
+    "GOING",
+    "KEPT",
+    "REFUSED",
     "SAID",
     "Action",
     "Answer",
@@ -202,14 +207,34 @@ AT_LEISURE = "at_leisure"
 """The key of `Call.facts` by which somebody who only wants to know says that optimizers may work out at once what they
 prepare between calls otherwise."""
 
+GOING = "going"
+"""The key of `Call.facts` that tells to which target an optimizer has sent the call."""
+
+KEPT = "kept_answer"
+"""The key of `Call.facts` that tells that the call got a kept answer, and no provider was asked."""
+
+EARLIER = "earlier_charges"
+"""The key of `Call.facts` under which a backend that asked more than once leaves what it asked beside the answer: the
+bill that a caller is told with its answer has to have it, and the reply's own comes to its end later."""
+
 CHARGED = "charged"
 """The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that
 never came to be has no end that could tell them."""
 
 
+REFUSED = "refused"
+"""The key of `Call.facts` that says that an upstream refused what was made of a call; it was asked with the caller's
+own then."""
+
+
 def abstain(call: Call, optimizer: str, why: str, *, spent: PicoUSD = 0) -> None:
     """Leave a reason for offering nothing, which the call's trail then tells. Never a word of the prompt."""
-    call.facts.setdefault(SAID, {})[optimizer] = Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
+    call.facts.setdefault(SAID, {})[optimizer] = _abstained(optimizer, why, spent)
+
+
+@lru_cache(maxsize=256)
+def _abstained(optimizer: str, why: str, spent: PicoUSD) -> Step:
+    return Step(optimizer, Verdict.ABSTAINED, spent=spent, why=why)
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False):

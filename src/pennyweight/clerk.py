@@ -1,7 +1,9 @@
 """The clerk: after the caller was answered, makes receipts, writes them in batches, and lets optimizers learn.
 
-Three loops, so that none holds up another: one makes receipts (in small portions, because the same event loop serves
-requests), one writes them, one settles. A ledger that fails delays receipts in a bounded queue and never an answer.
+What can be done for many calls at once is done so: receipts are watched, written and learnt from in portions. Three
+loops, so that none holds up another: one makes receipts (in small portions, because the same event loop serves
+requests) and lets optimizers learn as far as that needs no waiting, one writes, one waits for what optimizers wait for.
+A ledger that fails delays receipts in a bounded queue and never an answer.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -60,42 +62,47 @@ class Clerk:
         ledger: Ledger,
         receipt: Callable[[Outcome], Receipt],
         *,
-        settle: Callable[[Outcome], Coroutine[Any, Any, None]] | None,
+        settle: Callable[[Sequence[Outcome]], Coroutine[Any, Any, None]] | None,
         clock: Clock,
         settings: Settings | None = None,
+        watch: Callable[[Sequence[Receipt], Sequence[Outcome]], None] | None = None,
     ) -> None:
+        """watch: told of receipts that were made, with the outcomes they were made from."""
         self._ledger = ledger
         self._receipt = receipt
         self._settle = settle
+        self._watch = watch
         self._clock = clock
         self._settings = settings or Settings()
         self._limit = self._settings.limit
         self._inbox: deque[Outcome] = deque()
         self._pending: deque[Receipt] = deque()
-        self._unsettled: deque[Outcome | Begun] = deque()  # the second has begun, and waits for a store
+        self._unsettled: deque[Outcome] = deque()
+        self._begun: deque[tuple[Begun, int]] = deque()  # wait for a store, with the number of their outcomes
         self._arrived = asyncio.Event()
         self._made = asyncio.Event()
         self._learn = asyncio.Event()
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self._settling = 0
+        self._settling = 0  # outcomes that are waited for, those in `_begun` included
         self._written = self._lost = self._delayed = self._unlearnt = 0
         self._last_error = ""
         self._complained: dict[str, float] = {}
 
     def submit(self, outcome: Outcome) -> None:
         """Take note of a finished call. Never blocks, never raises; a full queue loses the receipt and counts it."""
-        if self._closed or len(self._inbox) + len(self._pending) >= self._limit:
+        inbox = self._inbox
+        if self._closed or len(inbox) + len(self._pending) >= self._limit:
             self._lose(
                 1, "receipts lost: the queue is full" if not self._closed else "receipts lost: the clerk stopped"
             )
             return
-        self._inbox.append(outcome)
-        if len(self._inbox) == 1:
+        if not inbox:
             self._arrived.set()
+        inbox.append(outcome)
         if outcome.response is not None:  # somebody may ask the same at once, and a cache must have the answer by then
-            self._settle_now(outcome)
+            self._settle_now((outcome,))
 
     @property
     def counters(self) -> Counters:
@@ -158,6 +165,7 @@ class Clerk:
             while self._inbox:
                 self._make_some()
                 await asyncio.sleep(0)
+                self._settle_some()
             self._made.set()  # once for all that gathered: few large transactions cost far less than many small ones
 
     async def _gather(self) -> None:
@@ -167,23 +175,53 @@ class Clerk:
                 await self._hurry.wait()
 
     def _make_some(self) -> None:
-        enough = self._clock.monotonic() + self._settings.portion_s
-        for _ in range(min(self._settings.portion, len(self._inbox))):
-            if self._clock.monotonic() > enough:
-                break
-            outcome = self._inbox.popleft()
+        inbox, monotonic = self._inbox, self._clock.monotonic
+        made: list[Receipt] = []
+        outcomes: list[Outcome] = []
+        enough = monotonic() + self._settings.portion_s
+        for _ in range(min(self._settings.portion, len(inbox))):
+            outcome = inbox.popleft()
             try:
-                self._pending.append(self._receipt(outcome))
+                made.append(self._receipt(outcome))
+                outcomes.append(outcome)
             except Exception as error:  # noqa: BLE001 - one odd call must not stop the books
                 self._lose(1, "receipt lost: it could not be made", error)
-            if outcome.response is None:
-                self._to_settle(outcome)
+                if outcome.response is None:
+                    self._to_settle((outcome,))
+            if monotonic() > enough:
+                break
+        self._pending.extend(made)
+        if self._watch is not None:
+            try:
+                self._watch(made, outcomes)
+            except Exception as error:  # noqa: BLE001 - who looks on must not stop the books
+                self._complain("receipts could not be watched", error)
+        self._to_settle([outcome for outcome in outcomes if outcome.response is None])
 
-    def _settle_now(self, outcome: Outcome) -> None:
+    def _to_settle(self, outcomes: Sequence[Outcome]) -> None:
+        if self._settle is None:
+            return
+        room = max(self._settings.unsettled_limit - len(self._unsettled) - self._settling, 0)
+        self._unsettled.extend(outcomes[:room])
+        if room < len(outcomes):
+            self._skip(len(outcomes) - room)
+
+    def _skip(self, count: int) -> None:
+        self._unlearnt += count
+        self._complain("optimizers learn too slowly: outcomes skipped")
+
+    def _settle_some(self) -> None:
+        """Let optimizers learn from a portion of what waits, unless they wait for something themselves: then it is
+        learnt after that."""
+        if self._unsettled and not self._settling:
+            take = self._unsettled.popleft
+            self._settle_now([take() for _ in range(min(self._settings.portion, len(self._unsettled)))])
+
+    def _settle_now(self, outcomes: Sequence[Outcome]) -> None:
         """As far as that goes without waiting."""
         if self._settle is None:
             return
-        work = self._settle(outcome)
+        work = self._settle(outcomes)
         try:
             waiting = work.send(None)
         except StopIteration:
@@ -191,17 +229,12 @@ class Clerk:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._complain("optimizers failed to learn", error)
             return
-        self._to_settle(Begun(work, waiting))
-
-    def _to_settle(self, outcome: Outcome | Begun) -> None:
-        if self._settle is None:
+        if len(self._unsettled) + self._settling >= self._settings.unsettled_limit:
+            self._skip(len(outcomes))
             return
-        if len(self._unsettled) < self._settings.unsettled_limit:
-            self._unsettled.append(outcome)
-            self._learn.set()
-        else:
-            self._unlearnt += 1
-            self._complain("optimizers learn too slowly: outcomes skipped")
+        self._settling += len(outcomes)
+        self._begun.append((Begun(work, waiting), len(outcomes)))
+        self._learn.set()
 
     async def _write_all(self) -> None:
         """A batch leaves the queue when the ledger has it, not before."""
@@ -242,23 +275,21 @@ class Clerk:
                 await self._append([receipt])
 
     async def _settle_all(self) -> None:
+        """Wait for what optimizers wait for, one after the other."""
         while True:
             await self._learn.wait()
             self._learn.clear()
-            turn = 0
-            while self._unsettled:
-                outcome = self._unsettled.popleft()
-                self._settling = 1
-                try:
-                    assert self._settle is not None
-                    await (outcome if isinstance(outcome, Begun) else self._settle(outcome))
-                except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                    self._complain("optimizers failed to learn", error)
-                finally:
-                    self._settling = 0
-                turn += 1
-                if turn % self._settings.portion == 0:
-                    await asyncio.sleep(0)
+            while self._begun or self._unsettled:
+                if self._begun:
+                    work, count = self._begun.popleft()
+                    try:
+                        await work
+                    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                        self._complain("optimizers failed to learn", error)
+                    finally:
+                        self._settling -= count
+                self._settle_some()
+                await asyncio.sleep(0)
 
     async def _pause(self, seconds: float) -> None:
         """Wait before trying again; a stop or a flush cuts it short."""

@@ -13,15 +13,60 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from .call import Call
+from .call import Call, Receipt
 
-__all__ = ["LOOKS", "Audit", "CacheRule", "Hits", "Look", "NoHits", "Pair", "looked", "looks", "wrong_at_most"]
+__all__ = [
+    "AGAIN",
+    "LOOKS",
+    "STILL",
+    "Again",
+    "Audit",
+    "CacheRule",
+    "Hits",
+    "Look",
+    "NoHits",
+    "Pair",
+    "Still",
+    "looked",
+    "looks",
+    "wrong_at_most",
+]
 
 LOOKS = "cache_looks"
 """The key of `Call.facts` under which looks are noted: a list of `Look`."""
 
 Look = tuple[str, str, str]
 """(cache, tier, key): the store that had an answer and the key of its entry, both "" where there was none."""
+
+
+STILL = "cache_still"
+"""The key of `Call.facts` under which a cache leaves a `Still` of the answer that it offers."""
+
+AGAIN = "cache_again"
+"""The key of `Call.facts` under which a call that is an earlier one byte for byte, and was given the same stored
+answer, has the `Again` of all such calls."""
+
+
+class Still(Protocol):
+    """An answer that a cache gave, and whether it would give it to the same bytes now, asked without reading them."""
+
+    @property
+    def look(self) -> Look:
+        """As the cache noted it."""
+        ...
+
+    def age_s(self) -> float | None:
+        """How old the answer is; None: it lapsed, is gone, was replaced or is to be compared: ask the cache anew."""
+        ...
+
+
+class Again:
+    """What equal calls have in common: the receipt of the first, but for ids and times."""
+
+    __slots__ = ("receipt",)
+
+    def __init__(self) -> None:
+        self.receipt: Receipt | None = None
 
 
 class CacheRule(msgspec.Struct, frozen=True):

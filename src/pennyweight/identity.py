@@ -30,7 +30,9 @@ def identify(
     headers = request.fields
     if _TELLING.isdisjoint(headers):  # as most bare SDKs: nothing to look for
         headers = _NOTHING
-    session, source = _named(headers, envelope)
+    session = source = ""
+    if headers or (envelope is not None and (envelope.cache_key or envelope.metadata is not None)):
+        session, source = _named(headers, envelope)
     agent = task = skill = ""
     if headers:
         agent = _value(headers.get("x-pennyweight-agent")) or _value(headers.get("x-clawrouter-agent-id"))
@@ -44,15 +46,8 @@ def identify(
             session, source = _value(told.get("sessionId") or told.get("session")), "runtime line"
     if not session and envelope is not None:
         session, source = _unnamed(request, envelope, tenant, index, now)
-    return Identity(
-        tenant,
-        session,
-        agent,
-        task,
-        skill,
-        _chore(request, envelope, system, openclaw=openclaw),
-        source if session else "",
-    )
+    chore = _chore(request, envelope, system, openclaw=openclaw)
+    return Identity(tenant, session, agent, task, skill, chore, source if session else "")
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -66,9 +61,12 @@ def _unnamed(
         return found, "user"
     if envelope.metadata is not None and (found := _value(_metadata(envelope).get("user_id"))):
         return found, "metadata.user_id"
-    if index is not None and request.operation is Operation.GENERATE:
-        return _derived(request, tenant, index, now), "derived"
-    return "", ""
+    if index is None or request.operation is not Operation.GENERATE:
+        return "", ""
+    try:
+        return index.session(tenant, request, now=now), "derived"
+    except (BadRequest, msgspec.DecodeError):
+        return "", ""
 
 
 def _envelope(request: Request) -> Envelope | None:
@@ -78,13 +76,6 @@ def _envelope(request: Request) -> Envelope | None:
         return request.envelope
     except BadRequest:
         return None
-
-
-def _derived(request: Request, tenant: str, index: SessionIndex, now: float) -> str:
-    try:
-        return index.session(tenant, request, now=now)
-    except (BadRequest, msgspec.DecodeError):
-        return ""
 
 
 def _named(headers: Mapping[str, str], envelope: Envelope | None) -> tuple[str, str]:
@@ -311,7 +302,8 @@ def _system_head(envelope: Envelope) -> bytes:
     first: bytes | msgspec.Raw | None = envelope.messages[0] if envelope.messages else envelope.input
     if first is None:
         return b""
-    return _head(first, _HEAD) if _SYSTEM_ROLE.search(_edges(first)) else b""
+    head = _head(first, _HEAD)
+    return head if _SYSTEM_ROLE.search(head, 0, _EDGE) or _SYSTEM_ROLE.search(_tail(first, _LAST_EDGE)) else b""
 
 
 _SYSTEM_ROLE = re.compile(rb'"(?:system|developer)"')
@@ -321,7 +313,8 @@ def _last_head(envelope: Envelope) -> bytes:
     """The beginning of the newest message; of a Responses list, its last bytes."""
     if envelope.messages:
         last = envelope.messages[-1]
-        return _head(last, _HEAD) if b'"user"' in _edges(last) else b""
+        head = _head(last, _HEAD)
+        return head if head.find(b'"user"', 0, _EDGE) >= 0 or b'"user"' in _tail(last, _LAST_EDGE) else b""
     if envelope.input is not None:
         return _tail(envelope.input, 3000)
     return b""
@@ -330,7 +323,10 @@ def _last_head(envelope: Envelope) -> bytes:
 def _edges(raw: bytes | msgspec.Raw) -> bytes:
     """Where a message's role stands, whichever way its keys are ordered."""
     view = memoryview(raw)
-    return bytes(view[:60]) + bytes(view[-30:])
+    return bytes(view[:_EDGE]) + bytes(view[-_LAST_EDGE:])
+
+
+_EDGE, _LAST_EDGE = 60, 30
 
 
 def _head(raw: bytes | msgspec.Raw, size: int) -> bytes:

@@ -28,7 +28,7 @@ __all__ = [
     "wrapped",
 ]
 
-CACHES = ("exact", "semantic", "fusing", "tools", "functions", "references")
+CACHES = ("exact", "semantic", "fusing", "tools", "functions", "references", "responses")
 """The first words of keys that are entries of a cache, and may be dropped whenever somebody wants the room."""
 
 CLOCK_SLACK_S = 60.0

@@ -173,14 +173,14 @@ def factor_at(price: Price, at: float, tier: str = "standard") -> Fraction | int
 def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> PicoUSD:
     """What `usage` costs at `price` in force, for a call made at `at` (unix seconds). `tier` overrides the usage's."""
     tier = usage.tier if tier is None else tier
-    rates = rates_for(price, usage.input_tokens, tier)
-    tokens = usage.uncached_tokens * rates.input + usage.output_tokens * rates.output
-    if usage.cache_read_tokens:
-        tokens += usage.cache_read_tokens * rates.read
-    if usage.cache_write_5m_tokens:
-        tokens += usage.cache_write_5m_tokens * rates.write_5m
-    if usage.cache_write_1h_tokens:
-        tokens += usage.cache_write_1h_tokens * rates.write_1h
+    rates = rates_for(price, usage.input_tokens, tier) if price.tiers or price.bands else price.rates
+    read, brief, long = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
+    if read or brief or long:
+        tokens = usage.uncached_tokens * rates.input + read * rates.read
+        tokens += brief * rates.write_5m + long * rates.write_1h
+    else:
+        tokens = max(usage.input_tokens, 0) * rates.input
+    tokens += usage.output_tokens * rates.output
     if price.time_of_day or tier == BATCH:
         tokens *= factor_at(price, at, tier)
     return whole(tokens + rates.per_call)

@@ -120,6 +120,7 @@ class Policy:
         self.holdout = holdout
         self._changes = changes
         self._latest: dict[str, Change] = {}
+        self.version = 0  # another one whenever what is in force has changed
         self._build()
 
     # --- asked for every call -------------------------------------------------------------------------------
@@ -234,6 +235,7 @@ class Policy:
     # --- made anew whenever a flag changes ------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.version += 1
         self._now = {name: self.in_force(name) for name in self.flags}
         self._names = [name for name, now in self._now.items() if now.mode != "off" and 0.0 < now.share < 1.0]
         self._drawn = [(_salt(name), self._now[name].share) for name in self._names]

@@ -12,6 +12,7 @@ __all__ = [
     "KV",
     "Backend",
     "Clock",
+    "Concerned",
     "Embedder",
     "Lease",
     "Leases",
@@ -31,6 +32,9 @@ class Optimizer(Protocol):
 
     `wants_response`: whether `settle` needs `outcome.response`; folding a stream costs, so it is built only then.
     Asked once per call, before the upstream is.
+
+    Three more words spare calls what is not their business, and may be left out: an attribute `wants_responses` that is
+    False where `wants_response` never says yes, and the methods of `Concerned`.
     """
 
     @property
@@ -43,14 +47,32 @@ class Optimizer(Protocol):
     def wants_response(self, call: Call) -> bool: ...
 
 
+class Concerned(Protocol):
+    """What an optimizer may have beside `Optimizer`, each alone: quick looks, that never raise."""
+
+    def concerns(self, call: Call) -> bool:
+        """False: `propose` has nothing to offer for this call, and is not asked."""
+        ...
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Of many finished calls, those that `settle` would learn anything from, in their order; others it is not
+        shown."""
+        ...
+
+
 class Observer(Protocol):
-    """Sees finished calls whatever their optimize level, and changes none: the recorder of captures is one."""
+    """Sees finished calls whatever their optimize level, and changes none: the recorder of captures is one.
+
+    An attribute `wants_responses` that is False says that `wants` never says yes.
+    """
 
     def wants(self, call: Call) -> bool:
         """Whether `take` needs the whole answer."""
         ...
 
-    async def take(self, outcome: Outcome) -> None: ...
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Look at calls that are finished, in the order in which they ended. Never raises."""
+        ...
 
 
 class Backend(Protocol):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from functools import cached_property
 from itertools import accumulate
 from typing import Any, cast
 
 import msgspec
 
 from .errors import BadRequest
+from .once import once
 from .splicing import DELETE, Changes, Told, append, splice, splice_all, splice_known
 
 __all__ = [
@@ -133,38 +133,34 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     method: str = "POST"
     operation: Operation = Operation.GENERATE
 
-    @property
+    @once
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
-        # By hand: functools.cached_property takes a lock until Python 3.12, and every call comes here several times.
-        try:
-            found: Envelope = self.__dict__["_envelope"]
-        except KeyError:
-            found = self.__dict__["_envelope"] = self._decoded()
-        return found
-
-    def _decoded(self) -> Envelope:
         try:
             return _envelope.decode(self.raw)
         except msgspec.ValidationError as error:
             raise BadRequest(f"The request body is not valid: {error}.") from None
         except msgspec.DecodeError as error:
             raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-        except (RecursionError, UnicodeDecodeError):
-            raise BadRequest("The request body is nested too deeply or is not UTF-8.") from None
+        except RecursionError:  # where the interpreter's limit comes before server.max_depth
+            raise BadRequest("The request body is nested too deeply. Flatten it.") from None
+        except UnicodeDecodeError:
+            raise BadRequest("The request body is not UTF-8.") from None
 
-    @cached_property
+    @once
     def body(self) -> dict[str, Any]:
         """The body as parsed JSON. Treat it as read-only: change it with `edit`. Raises BadRequest."""
         try:
             body = _any.decode(self.raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise BadRequest("The request body is nested too deeply. Flatten it.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"The request body is not valid JSON: {error}.") from None
         if not isinstance(body, dict):
             raise BadRequest("The request body must be a JSON object.")
         return body
 
-    @property
+    @once
     def model(self) -> str:
         """The model as named in the body; "" when there is none."""
         return self.envelope.model or ""
@@ -175,14 +171,20 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         asked = self.envelope.stream
         return asked if asked is not None else self.wire is Wire.OLLAMA and self.operation is Operation.GENERATE
 
-    @property
+    @once
     def fields(self) -> Mapping[str, str]:
         """The first value of each header, by its name."""
-        try:
-            found: Mapping[str, str] = self.__dict__["_fields"]
-        except KeyError:
-            found = self.__dict__["_fields"] = dict(reversed(self.headers))
-        return found
+        return dict(reversed(self.headers))
+
+    def told(self, fields: Mapping[str, str], room: dict[Any, Any] | None) -> None:
+        """By who made it, before anybody has seen it: `fields`, and the room that its head has."""
+        self.__dict__.update(fields=fields, room=room)
+
+    @once
+    def room(self) -> dict[Any, Any] | None:
+        """Room for what is worked out of path and headers alone, shared by all requests of a connection that have the
+        same; each who keeps something there does so under itself. None: there is none."""
+        return None
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name."""
@@ -200,15 +202,16 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     def edit(self, edits: Sequence[Edit]) -> Request:
         """A request whose body has these changes, in order. What they do not name keeps its bytes."""
-        known: Envelope | None = self.__dict__.get("_envelope")
+        known: Envelope | None = self.__dict__.get("envelope")
         changes: Changes = [(change.path, change.value) for change in edits]
         done = self._edited(known, changes) if known is not None else None
         raw, told = done or (splice_all(self.raw, changes), {})
         edited = msgspec.structs.replace(self, raw=raw)
+        edited.told(self.fields, self.room)
         if known is not None and done is not None:
             envelope = _retold(known, told)
             if envelope is not None:
-                edited.__dict__["_envelope"] = envelope
+                edited.__dict__["envelope"] = envelope
                 edited.__dict__["_items"] = {name: items for name, items in told.items() if isinstance(items, list)}
         return edited
 
@@ -220,12 +223,16 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
             return append(self.raw, {str(path[0]): value for path, value in changes})
         if len(self.raw) < _LARGE_BYTES:
             return None
+        return splice_known(self.raw, self.long(), changes, self.__dict__.get("_layout"))
+
+    def long(self) -> Mapping[str, msgspec.Raw | Sequence[msgspec.Raw]]:
+        """The body's long members: lists as their items, others whole. Raises BadRequest."""
         read: dict[str, msgspec.Raw | Sequence[msgspec.Raw]] = {}
         for name in _LONG:
-            value = self.items(name) or getattr(known, name)
+            value = self.items(name) or getattr(self.envelope, name)
             if value is not None:
                 read[name] = value
-        return splice_known(self.raw, read, changes)
+        return read
 
 
 _LARGE_BYTES = 4_096  # smaller bodies are read as fast as they are gone over

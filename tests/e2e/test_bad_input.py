@@ -94,7 +94,7 @@ def test_ten_thousand_levels_are_refused(rig: tuple[Process, Upstream], where: s
     asked = len(upstream.seen)
     answered = process.ask(protocol.path, deep(protocol, nested(10_000)[where]))
     assert answered.status == 400
-    assert "nested too deeply" in protocol.error(answered.body)
+    assert "nested too deeply. Flatten it" in protocol.error(answered.body)
     assert len(upstream.seen) == asked
 
 

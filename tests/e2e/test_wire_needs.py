@@ -112,8 +112,11 @@ def test_a_spent_budget_is_402_in_words_that_clients_show(tmp_path: Path, path: 
         assert status == 402
         error = json.loads(told)["error"]
         message = error if isinstance(error, str) else error["message"]
-        assert message.startswith("Daily limit reached for key team: $0.00 of $0.00 spent, ")
-        assert message.endswith("resets tomorrow 00:00 UTC.")
+        told = (
+            "Daily limit reached for key team: $0.000000 of $0.000001 spent, resets tomorrow 00:00 UTC. This call can "
+        )
+        assert message.startswith(told)
+        assert message.endswith("A smaller output limit may fit.")
         if isinstance(error, dict):
             assert error["type"] == "billing_error"  # "insufficient_quota" disables a key, or is retried for minutes
         assert "retry-after" not in headers  # Codex would sleep until midnight, OpenClaw would hide the text

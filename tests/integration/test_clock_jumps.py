@@ -16,6 +16,8 @@ from pennyweight.front.front import Front
 from pennyweight.front.http import HttpRequest
 from pennyweight.ledger.reading import receipts
 from pennyweight.ledger.report import Query, summary
+from pennyweight.routing.learning.outcomes import Told
+from pennyweight.stores.route_outcomes import SQLiteOutcomes
 from pennyweight.stores.sqlite import Database, SQLiteLedger
 from pennyweight.testing.contracts import sample_receipt
 from pennyweight.testing.http import LoopbackServer
@@ -138,12 +140,16 @@ def test_a_daily_limit_is_that_of_the_day_the_clock_tells(tmp_path: Path) -> Non
 
 def test_a_clock_set_forward_by_years_empties_no_ledger(tmp_path: Path) -> None:
     clock = SetClock()
+    left: set[str] = set()
 
     async def main() -> None:
         database = Database(tmp_path / "pennyweight.db")
         ledger = SQLiteLedger(database)
         days = [sample_receipt(f"c{day}", at=NOON - day * 86_400) for day in range(20)]
         await ledger.append(days)
+        outcomes = SQLiteOutcomes(database)
+        told = [Told(r.at, "local", "code", "m", 1.0, "judge", 1.0, call_id=r.call_id) for r in days]
+        await outcomes.add(told)
         slept: list[float] = []
 
         async def sleep(seconds: float) -> None:
@@ -154,13 +160,14 @@ def test_a_clock_set_forward_by_years_empties_no_ledger(tmp_path: Path) -> None:
 
         real, asyncio.sleep = asyncio.sleep, sleep  # type: ignore[assignment]
         try:
-            await chores.forget(ledger, clock, 10)
+            await chores.forget((ledger, outcomes), clock, 10)
         except asyncio.CancelledError:
             pass
         finally:
             asyncio.sleep = real
+        left.update(one.call_id for one in await outcomes.newest(limit=99))
         await database.close()
 
     asyncio.run(main())
     kept = {receipt.call_id for receipt in receipts(tmp_path / "pennyweight.db")}
-    assert kept == {f"c{day}" for day in range(10)}
+    assert kept == left == {f"c{day}" for day in range(10)}

@@ -67,8 +67,8 @@ def test_an_answer_that_can_be_kept_is_settled_before_the_next_call_can_come() -
     """Receipts gather for a while. A cache that did too would ask upstream twice for what is asked twice in a row."""
     settled: list[str] = []
 
-    async def settle(finished: Outcome) -> None:
-        settled.append(finished.call.id)
+    async def settle(finished: Sequence[Outcome]) -> None:
+        settled.extend(one.call.id for one in finished)
 
     async def run() -> None:
         answer = Response(Wire.OPENAI_CHAT, b"{}", Done())
@@ -84,11 +84,12 @@ def test_an_answer_that_can_be_kept_is_settled_before_the_next_call_can_come() -
 def test_one_that_waits_for_a_store_is_settled_to_its_end() -> None:
     settled: list[str] = []
 
-    async def settle(finished: Outcome) -> None:
-        settled.append(f"{finished.call.id} begun")
+    async def settle(finished: Sequence[Outcome]) -> None:
+        [one] = finished
+        settled.append(f"{one.call.id} begun")
         await asyncio.sleep(0.01)
-        settled.append(f"{finished.call.id} ended")
-        if finished.call.id == "a":
+        settled.append(f"{one.call.id} ended")
+        if one.call.id == "a":
             raise ValueError("a plugin")
 
     async def run() -> None:
@@ -231,15 +232,16 @@ def test_a_call_whose_receipt_cannot_be_made_does_not_stop_the_books(caplog) -> 
 def test_optimizers_learn_from_every_outcome_even_when_one_raises_or_the_ledger_fails() -> None:
     learnt: list[str] = []
 
-    async def settle(finished: Outcome) -> None:
-        if finished.call.id == "b":
+    async def settle(finished: Sequence[Outcome]) -> None:
+        [one] = finished
+        if one.call.id == "b":
             raise RuntimeError("a plugin's fault")
-        learnt.append(finished.call.id)
+        learnt.append(one.call.id)
 
     async def run() -> None:
         ledger = FailingLedger()
         ledger.broken = True
-        async with clerk_for(ledger, settle=settle) as clerk:
+        async with clerk_for(ledger, msgspec.structs.replace(QUICK, portion=1), settle=settle) as clerk:
             for call_id in ("a", "b", "c"):
                 clerk.submit(outcome(call_id))
             await until(lambda: len(learnt) == 2 and not clerk.counters.unsettled)
@@ -250,11 +252,53 @@ def test_optimizers_learn_from_every_outcome_even_when_one_raises_or_the_ledger_
     assert learnt == ["a", "c"]
 
 
+def test_calls_without_an_answer_to_keep_are_learnt_from_in_portions() -> None:
+    portions: list[list[str]] = []
+
+    async def settle(finished: Sequence[Outcome]) -> None:
+        portions.append([one.call.id for one in finished])
+        if len(portions) == 1:
+            await asyncio.sleep(0.01)  # what comes meanwhile is learnt from after that, in its order
+
+    async def run() -> None:
+        settings = msgspec.structs.replace(QUICK, portion=4)
+        async with clerk_for(MemoryLedger(), settings, settle=settle) as clerk:
+            for n in range(10):
+                clerk.submit(outcome(str(n)))
+            assert await clerk.flush()
+
+    asyncio.run(run())
+    assert portions == [["0", "1", "2", "3"], ["4", "5", "6", "7"], ["8", "9"]]
+
+
+def test_who_watches_gets_receipts_with_their_outcomes_and_none_that_could_not_be_made() -> None:
+    def odd(finished: Outcome) -> Receipt:
+        if finished.call.id == "odd":
+            raise KeyError("secret prompt")
+        return to_receipt(finished)
+
+    seen: list[tuple[str, str]] = []
+
+    def watch(receipts: Sequence[Receipt], outcomes: Sequence[Outcome]) -> None:
+        seen.extend((r.call_id, o.call.id) for r, o in zip(receipts, outcomes, strict=True))
+        raise ValueError("one who looks on must not stop the books")
+
+    async def run() -> MemoryLedger:
+        ledger = MemoryLedger()
+        async with clerk_for(ledger, msgspec.structs.replace(QUICK, portion=2), receipt=odd, watch=watch) as clerk:
+            for call_id in ("a", "odd", "b"):
+                clerk.submit(outcome(call_id))
+        return ledger
+
+    assert len(asyncio.run(run()).receipts) == 2
+    assert seen == [("a", "a"), ("b", "b")]
+
+
 def test_slow_optimizers_do_not_hold_up_receipts() -> None:
     async def run() -> None:
         release = asyncio.Event()
 
-        async def settle(finished: Outcome) -> None:
+        async def settle(finished: Sequence[Outcome]) -> None:
             await release.wait()
 
         ledger = MemoryLedger()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -116,6 +116,60 @@ def drive(
 def verdicts(outcomes: list[Outcome]) -> list[tuple[str, str]]:
     (outcome,) = outcomes
     return [(step.optimizer, step.verdict.value) for step in outcome.call.trail]
+
+
+class Choosy(Offers):
+    """Learns from what did not go well, and never needs an answer."""
+
+    wants_responses = False
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return [one for one in outcomes if one.status != 200]
+
+    def wants_response(self, call: Call) -> bool:
+        raise AssertionError("it said that it need not be asked")
+
+
+class Sees:
+    """An observer."""
+
+    wants_responses = False
+
+    def __init__(self, fails: bool = False) -> None:
+        self.seen: list[list[int]] = []
+        self.fails = fails
+
+    def wants(self, call: Call) -> bool:
+        raise AssertionError("it said that it need not be asked")
+
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        self.seen.append([one.status for one in outcomes])
+        if self.fails:
+            raise RuntimeError("secret")
+
+
+def test_many_finished_calls_are_learnt_from_at_once() -> None:
+    """One that raises, at one of them or at all, keeps nobody from the others; each is shown what it asked to see."""
+    bad, choosy, every = Offers("bad", broken), Choosy("choosy"), Offers("every")
+    failing, seeing = Sees(fails=True), Sees()
+    optimizers = [(one, Flag()) for one in (bad, choosy, every)]
+
+    async def main() -> None:
+        pipeline = Pipeline(
+            optimizers, ScriptedBackend(Script()), submit=print, clock=FakeClock(), observers=(failing, seeing)
+        )
+        assert not pipeline.keeps(make_call())
+        untouched = make_call(optimize="off")
+        await pipeline.settle_all(
+            [
+                Outcome(call, Done(), status, "p")
+                for call, status in ((make_call(), 200), (make_call(), 502), (untouched, 503))
+            ]
+        )
+
+    asyncio.run(main())
+    assert seeing.seen == failing.seen == [[200, 502, 503]]
+    assert [[one.status for one in each.settled] for each in (bad, choosy, every)] == [[200, 502], [502], [200, 502]]
 
 
 def test_rewrites_add_up_in_order() -> None:

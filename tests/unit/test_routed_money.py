@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.unit.gate_rig import CLAUDE, MARK, PRICE, Edits, Provider, count, turns, words
 
-from pennyweight.call import Call, Outcome, Proposal, Rewrite, Route, Rungs, Step, Target, Verdict
+from pennyweight.call import Answer, Call, Outcome, Proposal, Rewrite, Route, Rungs, Step, Target, Verdict
 from pennyweight.economy import Economy
 from pennyweight.ledger.receipts import make
 from pennyweight.money import Price, Rates, cost
@@ -19,7 +19,7 @@ from pennyweight.pipeline import Pipeline
 from pennyweight.policy import Flag
 from pennyweight.prefix import Blocks
 from pennyweight.prices.caching import CacheBook
-from pennyweight.request import Charge, Done, Edit, Request, Usage, Wire
+from pennyweight.request import Charge, Done, Edit, Request, Response, Usage, Wire
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.clock import FakeClock
 from pennyweight.testing.prefix_cache import PrefixCache
@@ -38,8 +38,8 @@ class Book:
     def cost(self, charge: Charge) -> int | None:
         return cost(charge.usage, self._prices[charge.model], at=charge.at)
 
-    def kind(self, charge: Charge) -> str:
-        return "priced"
+    def priced(self, charge: Charge) -> tuple[int | None, str]:
+        return self.cost(charge), "priced"
 
 
 class Routes:
@@ -353,6 +353,36 @@ class Returns(Routes):
         self.economy.held(call, at=self.clock.monotonic())
         edits = self.economy.returning(call, at=self.clock.monotonic())
         return Proposal(Rewrite(edits), level="safe", forced=True) if edits else None
+
+
+class Kept:
+    """A cache that has the answer, and names a saving of its own that nobody should believe."""
+
+    name = "exact_cache"
+
+    def __init__(self, usage: Usage) -> None:
+        answer = {"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "yes"}]}
+        raw = msgspec.json.encode({**answer, "model": "m", "stop_reason": "end_turn", "usage": {}})
+        self.answer = Answer(Response(Wire.ANTHROPIC_MESSAGES, raw, Done(usage, "end_turn")))
+
+    async def propose(self, call: Call) -> Proposal | None:
+        return Proposal(self.answer, saving=9 * 10**12, level="safe")
+
+    async def settle(self, outcome: Outcome) -> None: ...
+
+    def wants_response(self, call: Call) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("where", "basis"), [(CHEAP, "computed"), (OTHER, "estimated")])
+def test_a_kept_answer_saved_what_it_would_have_cost_at_the_reference(where: Target, basis: str) -> None:
+    usage = Usage(input_tokens=1_000, output_tokens=50)
+    gateway = Gateway(lambda _call: where, Kept(usage), saving=10**12)  # foreseen of a far longer answer
+    receipt, _ = gateway.ask(turns(1))
+    assert receipt.replayed
+    assert (receipt.cost, receipt.baseline) == (0, cost(usage, PRICE, at=0.0))
+    assert receipt.basis == basis
+    assert sum(step.saving for step in receipt.trail) == receipt.baseline
 
 
 def test_a_batch_is_held_against_a_call_of_its_own() -> None:

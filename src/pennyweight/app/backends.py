@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..backends.answers import Answers
 from ..backends.ask_usage import AskUsage
 from ..backends.budget.amounts import Bounds
 from ..backends.budget.budgeted import Budgeted
@@ -53,11 +54,12 @@ def compose(
     meter: Callable[[Backend], Backend] = lambda inner: inner,
     lanes: Callable[[Backend], Backend] = lambda inner: inner,
     cooldown: Cooldown[Target] | None = None,
+    answers: Answers | None = None,
 ) -> Backend:
     """The backends around the providers, innermost first, without wrappers that this configuration needs not.
 
     meter: puts a count of quotas around one. lanes: what holds calls back for a cheaper way, put where they are in
-    their provider's own protocol. cooldown: of targets that fail.
+    their provider's own protocol. cooldown: of targets that fail. answers: those that were translated.
     """
     at_once = {name: p.max_concurrency for name, p in config.providers.items() if p.max_concurrency is not None}
     by_name = dict(upstreams)
@@ -77,7 +79,7 @@ def compose(
     backend = Budgeted(lanes(meter(backend)), budgets)
     if config.tiers:
         backend = Fitting(backend, lambda call: _chosen(resolver, call))
-    backend = Crossing(backend, tokenizer)
+    backend = Crossing(backend, tokenizer, answers=answers)
     chained = any(rule.fallbacks for rule in config.routes) or bool(choices(config))
 
     def chain(call: Call) -> tuple[Target, ...]:
@@ -193,7 +195,13 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         output = _most_output(body) * (_above_0(body.get("n")) or 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
-        worst = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
+        long = tokens if _may_keep_long(call.request.raw) else 0
+        worst = Usage(
+            input_tokens=tokens,
+            cache_write_5m_tokens=tokens - long,
+            cache_write_1h_tokens=long,
+            output_tokens=output,
+        )
         least = Usage(input_tokens=counted, cache_read_tokens=counted)
         worst_usd, least_usd = (
             accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at)) for usage in (worst, least)
@@ -202,6 +210,11 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         return Bounds(worst, least, worst_usd, least_usd, price)
 
     return bounds
+
+
+def _may_keep_long(raw: bytes) -> bool:
+    """Whether the request may ask for its prompt to be kept for an hour, which costs more than five minutes."""
+    return any(said in raw for said in (b'"1h"', b"\\u0031", b"\\u0068"))  # the latter two: escaped
 
 
 def _most_output(body: Mapping[str, Any]) -> int:

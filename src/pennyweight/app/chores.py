@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
+from typing import Protocol
 
 from ..adaptive import Adaptive, Tunable
 from ..config import Config, Experiments
 from ..errors import StoreError
-from ..ledger.doctor.live import Rounds
 from ..ledger.experiment import Margins
-from ..ledger.hits import HitBook
 from ..ledger.loop import Loop, LoopSettings
 from ..ledger.shadows import Shadows
 from ..ledger.signals import Signals, Watch
@@ -20,7 +19,7 @@ from ..policy import Flag, Policy
 from ..protocols import Clock, Optimizer
 from ..stores.changes import SQLiteChanges
 from ..stores.flags import SQLiteFlags
-from ..stores.sqlite import Database, SQLiteLedger
+from ..stores.sqlite import Database
 
 __all__ = ["adaptive_loop", "check", "experiments_of", "forget", "loop_settings", "shadows_of"]
 
@@ -78,20 +77,21 @@ def loop_settings(settings: Experiments) -> LoopSettings:
     return LoopSettings(settings.every_s, settings.alpha, margins, act=settings.act)
 
 
-async def forget(
-    ledger: SQLiteLedger, clock: Clock, keep_days: int, doctor: Rounds | None = None, hits: HitBook | None = None
-) -> None:
-    """Once a day, delete the receipts and findings that are older than the operator wants to keep.
+class Forgetful(Protocol):
+    """Deletes what it has of before that moment (unix seconds)."""
+
+    async def forget(self, before: float, /) -> object: ...
+
+
+async def forget(books: Iterable[Forgetful], clock: Clock, keep_days: int) -> None:
+    """Once a day, delete what those keep of calls that are older than the operator wants to keep.
 
     By the time that has passed since the start: a clock that is set a year forward must not empty the ledger.
     """
     began, began_at = clock.monotonic(), clock.now()
     while True:
         now = min(clock.now(), began_at + clock.monotonic() - began + 3_600)
-        with contextlib.suppress(StoreError):  # tomorrow is another day
-            await ledger.forget(now - keep_days * 86_400)
-            if doctor is not None:
-                await doctor.forget(now - keep_days * 86_400)
-            if hits is not None:
-                await hits.forget(now - keep_days * 86_400)
+        for book in books:
+            with contextlib.suppress(StoreError):  # tomorrow is another day
+                await book.forget(now - keep_days * 86_400)
         await asyncio.sleep(86_400)

@@ -48,4 +48,10 @@ def of_cooldown(cooldown: Cooldown[Target]) -> Lookout:
 def of_quotas(quotas: Quotas, clock: Clock) -> Lookout:
     if not quotas.limits:
         return lambda _target: _WELL
-    return lambda target: quotas.live(target, now=clock.now(), at=clock.monotonic())
+
+    def look(target: Target) -> Live:
+        if quotas.group((target.provider, target.model)) is None:
+            return _WELL
+        return quotas.live(target, now=clock.now(), at=clock.monotonic())
+
+    return look

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from ..backends.answers import Answers
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
 from ..backends.embeddings import embedder
@@ -63,7 +64,7 @@ from .lanes import Lanes
 from .local import machine_of
 from .lookout import lookout, of_cooldown, of_quotas
 from .parts import Parts, optimizer
-from .running import App, Watcher
+from .running import App, BatchWatcher, Watcher
 from .selecting import selection_of
 from .upstreams import upstream
 
@@ -125,7 +126,8 @@ async def build(
         )
         stack.push_async_callback(embeddings.close)
         standings = SQLiteStandings(database)
-        learned = Learned(SQLiteOutcomes(database), time, embedder=_local(config, embeddings))
+        outcomes = SQLiteOutcomes(database)
+        learned = Learned(outcomes, time, embedder=_local(config, embeddings))
         stack.push_async_callback(learned.aclose)
         counters = await counters_of(config, stack, database=database, servers=servers, clock=time)
         reader, alerts = Reader(), alerts_of(config, time)
@@ -211,6 +213,7 @@ async def build(
             meter=(lambda inner: Metered(inner, quotas, stored, time)) if quotas.limits else lambda inner: inner,
             lanes=lanes.around,
             cooldown=cooldown,
+            answers=Answers(tiers.kv, time, ttl_s=config.references.ttl_s, max_bytes=config.references.max_bytes),
         )
         backend = cascaded(
             config,
@@ -250,7 +253,8 @@ async def build(
         recall = Recall(guard, references, tokenizer, settings=config.references, cost=accounts.cost)
 
         recorder = Recorder(config.data_dir, clock=time, always=_capture_rule(config))
-        watchers: list[Watcher] = [hits]
+        watchers: list[Watcher] = []
+        batch_watchers: list[BatchWatcher] = [hits.watch]
         doctor = Rounds(rules=caches.rules, pricing=pricing(accounts.price), chain=economy.chain, write=database.write)
         stack.push_async_callback(doctor.close)
 
@@ -259,10 +263,11 @@ async def build(
         clerk_settings = ClerkSettings(batch_s=config.ledger.batch_s, limit=config.ledger.queue)
         clerk = Clerk(
             ledger,
-            _watched(accounts, watchers),
-            settle=lambda outcome: pipeline.settle(outcome),
+            accounts.receipt,
+            settle=lambda outcomes: pipeline.settle_all(outcomes),
             clock=time,
             settings=clerk_settings,
+            watch=_watching(watchers, batch_watchers),
         )
         pipeline = Pipeline(
             optimizers,
@@ -293,7 +298,8 @@ async def build(
         shadows.start()
         stack.push_async_callback(shadows.close)
         if config.ledger.keep_days is not None:
-            forgetting = asyncio.create_task(forget(ledger, time, config.ledger.keep_days, doctor, hits))
+            books = (ledger, doctor, hits, outcomes)
+            forgetting = asyncio.create_task(forget(books, time, config.ledger.keep_days))
             stack.callback(forgetting.cancel)
         app = App(
             config,
@@ -313,6 +319,7 @@ async def build(
             leases=tiers.leases,
             resolver=resolver,
             watchers=watchers,
+            batch_watchers=batch_watchers,
             policy=policy,
             experiments=experiments,
             signals=signals,
@@ -386,16 +393,24 @@ def _tiers(config: Config, database: Database, servers: Servers, clock: Clock) -
     return open_tiers(config.cache, key=key, data_dir=config.data_dir, database=database, servers=servers, clock=clock)
 
 
-def _watched(accounts: Accounts, watchers: list[Watcher]) -> Callable[[Outcome], Receipt]:
-    """Makes receipts and tells each to the watchers; one that raises is logged."""
+def _watching(watchers: Sequence[Watcher], batch_watchers: Sequence[BatchWatcher]) -> BatchWatcher:
+    """Tells receipts to those who look on; one that raises is logged: it must not cost the ledger a receipt."""
 
-    def receipt(outcome: Outcome) -> Receipt:
-        made = accounts.receipt(outcome)
-        for watcher in watchers:
+    def tell(receipts: Sequence[Receipt], outcomes: Sequence[Outcome]) -> None:
+        for many in batch_watchers:
             try:
-                watcher(made, outcome)
-            except Exception as error:  # noqa: BLE001 - who looks on must not cost the ledger a receipt
-                log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})
-        return made
+                many(receipts, outcomes)
+            except Exception as error:  # noqa: BLE001 - see above
+                _log_failed(error)
+        for watcher in watchers:
+            for receipt, outcome in zip(receipts, outcomes, strict=True):
+                try:
+                    watcher(receipt, outcome)
+                except Exception as error:  # noqa: BLE001 - see above
+                    _log_failed(error)
 
-    return receipt
+    return tell
+
+
+def _log_failed(error: Exception) -> None:
+    log.warning("a watcher of receipts failed", extra={"error": type(error).__name__})

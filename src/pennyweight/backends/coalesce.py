@@ -43,7 +43,8 @@ def share_key(call: Call, fuse: Fuse = "repeatable") -> bytes | None:
     if call.optimize == "off":
         return None
     request = call.request
-    asked = request.header(HEADER)
+    fields = request.fields
+    asked = fields.get(HEADER)
     if asked is not None:
         fuse = next((known for known in get_args(Fuse) if known == asked.strip().lower()), "off")
     if fuse == "off":
@@ -52,7 +53,7 @@ def share_key(call: Call, fuse: Fuse = "repeatable") -> bytes | None:
         case Operation.OTHER:
             return None
         case Operation.GENERATE:
-            if fuse != "all" and request.header("idempotency-key") is None and not _one_answer(request):
+            if fuse != "all" and "idempotency-key" not in fields and not _one_answer(request):
                 return None
         case Operation.EMBED | Operation.COUNT:
             pass

@@ -1,6 +1,7 @@
 """Lets a call reach an upstream of another protocol: translates the request there and the answer back.
 
-Where the target speaks the call's own protocol the call is handed on untouched, at no cost.
+Where the target speaks the call's own protocol the call is handed on untouched, but for what an earlier answer, which
+was translated, left in its history: only we can read that, and a provider refuses it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from ..errors import BackendError
 from ..protocols import Backend, Tokenizer
 from ..request import Done, Headers, Operation, Reply, Request, Wire
 from ..wire import codec, translate
+from ..wire.translate.handed_back import needed, unreadable
+from .answers import Answers, keeps
 
 __all__ = ["Crossing"]
 
 _OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "etag"})
 
 
+_UNREADABLE = Step("translate", Verdict.LOST, why="reasoning of another provider: this one refuses it")
 _COUNTED = Step("translate", Verdict.ACCEPTED, why="counted here, with another tokenizer: the upstream cannot count")
 
 
@@ -28,20 +32,37 @@ class Crossing:
     """A Backend over `inner`. What a target cannot carry becomes a LOST step in the reply's `notes`, field by field.
 
     anthropic_version: the version that Anthropic upstreams are asked with. A question for a count of tokens, which only
-    Anthropic answers, is answered here, about right: clients plan with it, and nobody is billed by it.
+    Anthropic answers, is answered here, about right: clients plan with it, and nobody is billed by it. answers: where
+    those are kept from which callers of Responses go on by name.
     """
 
-    def __init__(self, inner: Backend, tokenizer: Tokenizer, *, anthropic_version: str = "2023-06-01") -> None:
+    def __init__(
+        self,
+        inner: Backend,
+        tokenizer: Tokenizer,
+        *,
+        anthropic_version: str = "2023-06-01",
+        answers: Answers | None = None,
+    ) -> None:
         self._inner = inner
         self._tokenizer = tokenizer
         self._anthropic_version = anthropic_version
+        self._answers = answers
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises BadRequest or NotFound for a call that cannot cross, and what `inner` raises."""
         request, wire = call.request, call.target.wire
+        if self._answers is not None and needed(request):
+            return self._with_what_it_names(call, self._answers)
+        if request.wire is wire and (edits := unreadable(request)):
+            return self._inner.open(call.sending(request.edit(edits)).note(_UNREADABLE))
         if request.wire is wire or request.operation is Operation.OTHER or _embeds_alike(request, wire):
             return self._inner.open(call)
         return self._cross(call)
+
+    async def _with_what_it_names(self, call: Call, answers: Answers) -> Reply:
+        request = await answers.whole(call.request, call.identity.tenant)
+        return await self.open(call.sending(request))
 
     async def _cross(self, call: Call) -> Reply:
         request, target = call.request, call.target
@@ -54,6 +75,8 @@ class Crossing:
         inner = await self._inner.open(call.sending(translated.request).note(*steps))
         try:
             reply = _crossed(inner, call, translated)
+            if self._answers is not None and reply.ok and keeps(call.original):
+                await _kept(reply, call, self._answers)
         except BaseException:
             await inner.aclose()
             raise
@@ -66,6 +89,14 @@ class Crossing:
         reply = Reply(200, (("content-type", "application/json"),), wire=request.wire, content=content, done=Done())
         reply.notes.append(_COUNTED)
         return reply
+
+
+async def _kept(reply: Reply, call: Call, answers: Answers) -> None:
+    """By what its caller wrote, for names were filled in by now."""
+    if reply.chunks is not None:
+        reply.chunks = answers.kept_as_it_comes(call.original, call.identity.tenant, reply.chunks)
+    elif reply.content is not None:
+        await answers.keep(call.original, call.identity.tenant, msgspec.json.decode(reply.content))
 
 
 def _embeds_alike(request: Request, target: Wire) -> bool:

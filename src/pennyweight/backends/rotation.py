@@ -68,6 +68,8 @@ class Keys:
 
     def answered(self, key: str) -> None:
         """The provider took this key."""
+        if self._cooldown.quiet:
+            return
         index = self._index(key)
         if index is not None:
             self._cooldown.answered(index)

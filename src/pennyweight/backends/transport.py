@@ -62,9 +62,21 @@ class Transport(Protocol):
     """Raises Unreachable or UpstreamTimeout when nothing came back; `chunks` raises StreamCut."""
 
     async def send(
-        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+        self,
+        where: Origin,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        fresh: bool = False,
     ) -> Opened:
-        """fresh: over a connection of its own, so that it is never sent twice."""
+        """head: what `head` gives for the same. fresh: over a connection of its own, so that it is never sent twice."""
+        ...
+
+    def head(self, where: Origin, method: str, target: str, headers: Headers) -> bytes:
+        """What is sent before the length of the body, for whoever sends the same many times. Raises ValueError."""
         ...
 
     async def aclose(self) -> None: ...
@@ -237,23 +249,20 @@ class _Connection(asyncio.Protocol):
             chunk = parts[0] if len(parts) == 1 else b"".join(parts)
             self._parts = []
             if self._sink is not None:
-                self._pass_on(chunk, self._sink)
+                try:
+                    self._sink(chunk)
+                except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
+                    if self._waiter is not None and not self._waiter.done():
+                        self._waiter.set_exception(error)
+                else:
+                    if self.complete:
+                        self._wake()
                 return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
             if self._buffered > _MAX_BUFFERED_BYTES:
                 self.hold()
         self._wake()
-
-    def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
-        try:
-            sink(chunk)
-        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(error)
-            return
-        if self.complete:
-            self._wake()
 
     def eof_received(self) -> None:
         return None
@@ -353,11 +362,27 @@ class Http1:
         self._idle: dict[Origin, list[_Connection]] = {}
         self._tls = tls
 
+    def head(self, where: Origin, method: str, target: str, headers: Headers) -> bytes:
+        """What is sent before the length of the body. Raises ValueError for a header with a line break in it."""
+        return _head(where, method, target, headers, via=self._plain_proxy(where))
+
     async def send(
-        self, where: Origin, method: str, target: str, headers: Headers, body: bytes, *, fresh: bool = False
+        self,
+        where: Origin,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        fresh: bool = False,
     ) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
-        data = _encode(where, method, target, headers, body, via=self._plain_proxy(where))
+        data = head or self.head(where, method, target, headers)
+        if body or method in _WITH_BODY:
+            data = b"%bcontent-length: %d\r\n\r\n%b" % (data, len(body), body)
+        else:
+            data += b"\r\n"
         connection = None if fresh else self._reuse(where)
         while True:
             fresh = connection is None
@@ -401,11 +426,10 @@ class Http1:
 
     def _reuse(self, where: Origin) -> _Connection | None:
         kept = self._idle.get(where)
-        now = asyncio.get_running_loop().time()
         while kept:
             connection = kept.pop()
             alive = connection.transport is not None and not connection.transport.is_closing()
-            if alive and now - connection.idle_since < self._idle_s:
+            if alive and connection.loop.time() - connection.idle_since < self._idle_s:
                 return connection
             if connection.transport is not None:
                 connection.transport.close()
@@ -497,14 +521,15 @@ class _Proxy(msgspec.Struct, frozen=True):
     headers: tuple[str, ...] = ()
 
 
-def _encode(where: Origin, method: str, target: str, headers: Headers, body: bytes, *, via: _Proxy | None) -> bytes:
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+def _head(where: Origin, method: str, target: str, headers: Headers, *, via: _Proxy | None) -> bytes:
     start = f"http://{where.authority}{target}" if via else target
     lines = [f"{method} {start} HTTP/1.1", f"host: {where.authority}", *map(": ".join, headers)]
     if via:
         lines += via.headers
-    if body or method in ("POST", "PUT", "PATCH"):
-        lines.append(f"content-length: {len(body)}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header holds a line break")
-    return (head + "\r\n\r\n").encode("latin-1") + body
+    return (head + "\r\n").encode("latin-1")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ..call import Call, Step, Verdict
+from ..call import Call, Credential, Step, Verdict
 from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
 from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
@@ -57,6 +57,17 @@ _NOT_RELAYED = frozenset({"connection", "keep-alive", "transfer-encoding", "cont
 _STREAMS = ("text/event-stream", "application/x-ndjson")
 
 
+class _Going(NamedTuple):
+    """How a request goes out: what it depends on beside its own path and headers, and what comes of it."""
+
+    key: str | None
+    credential: Credential | None
+    where: Origin
+    target: str
+    headers: Headers
+    head: bytes
+
+
 class Upstream:
     """The Backend of one provider. `urls`: for each protocol, the address that stands for our own /v1 (or /api).
 
@@ -90,17 +101,22 @@ class Upstream:
 
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
-        request = _renamed(call)
+        request = call.request
+        if request.operation is not Operation.OTHER and request.model != call.target.model:
+            request = _renamed(call)
         # What is passed on untouched may be asked of a provider under a protocol that is not the path's.
         where = self._urls.get(request.wire) or self._urls[call.target.wire]
-        target = where.prefix + _suffix(request)
         key = None if call.credential is not None else self._pick_key(call)
-        headers = self._sent(call, request, key)
+        room = request.room
+        going: _Going | None = room.get(self) if room is not None else None
+        if going is None or going.key != key or going.credential is not call.credential or going.where is not where:
+            going = self._going(call, request, where, key)
+            if room is not None:
+                room[self] = going
         asked_at = self._clock.monotonic()
-        if ONCE in call.facts:
-            opened = await self._transport.send(where, request.method, target, headers, request.raw, fresh=True)
-        else:
-            opened = await self._transport.send(where, request.method, target, headers, request.raw)
+        opened = await self._transport.send(
+            where, request.method, going.target, going.headers, request.raw, head=going.head, fresh=ONCE in call.facts
+        )
         if key is not None:
             self._report_key(key, opened.status)
         reply = await self._reply(call, request, opened)
@@ -109,6 +125,12 @@ class Upstream:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    def _going(self, call: Call, request: Request, where: Origin, key: str | None) -> _Going:
+        target = where.prefix + _suffix(request)
+        headers = self._sent(call, request, key)
+        head = self._transport.head(where, request.method, target, headers)
+        return _Going(key, call.credential, where, target, headers, head)
 
     def _sent(self, call: Call, request: Request, key: str | None) -> Headers:
         fields = request.fields
@@ -131,8 +153,14 @@ class Upstream:
         if request.method == "HEAD":  # how long the body would be is all there is to tell
             headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
-        kind = get_header(headers, "content-type") or ""
-        streams = ok and kind.startswith(_STREAMS) and request.operation is Operation.GENERATE
+        told = dict(reversed(headers))
+        generates = request.operation is Operation.GENERATE
+        streams = ok and generates and told.get("content-type", "").startswith(_STREAMS)
+        if ok and generates and not streams and opened.content is not None and "content-encoding" not in told:
+            done = codec(request.wire).read(opened.content)
+            if done.complete and done.usage is not None and not done.usage.suspect:  # as nearly all that is whole
+                done = self._charged(call, done)
+                return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
         if opened.content is not None and streams:
             # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
             opened = Opened(opened.status, opened.headers, chunks=Flow(Ready([opened.content])))

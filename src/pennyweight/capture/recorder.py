@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Recorder:
         self._always = always or Rule()
         self._rule = Rule()
         self._active = tuple(rule for rule in (self._rule, self._always) if rule.on)
-        self._looked: float | None = None
+        self._look_at = float("-inf")  # on the monotonic clock
         self._stamp: tuple[int, int] | None = None
         self._open: OrderedDict[tuple[str, str, str, bool], _Open] = OrderedDict()
         self._filler: Filler | None = None
@@ -63,31 +64,33 @@ class Recorder:
 
     def wants(self, call: Call) -> bool:
         """Whether the call is recorded, so that its answer must be kept. Looks at the rule's file once a second."""
-        return call.original.operation is Operation.GENERATE and self._rule_for(call) is not None
+        if self._clock.monotonic() >= self._look_at:
+            self._look()
+        return bool(self._active) and self._rule_for(call) is not None
 
-    async def take(self, outcome: Outcome) -> None:
-        """Records a finished call if its session is chosen. Never raises."""
-        call = outcome.call
-        rule = self._rule_for(call)
-        if rule is None or call.original.operation is not Operation.GENERATE:
-            return
-        try:
-            await asyncio.to_thread(self._write, outcome, rule)
-        except Exception as error:  # noqa: BLE001 - a full disk or an odd body: the gateway goes on
-            log.warning("capture failed", extra={"error": type(error).__name__})
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Records finished calls if their sessions are chosen. Never raises."""
+        if self._clock.monotonic() >= self._look_at:
+            self._look()
+        for outcome in outcomes if self._active else ():
+            rule = self._rule_for(outcome.call)
+            if rule is None:
+                continue
+            try:
+                await asyncio.to_thread(self._write, outcome, rule)
+            except Exception as error:  # noqa: BLE001 - a full disk or an odd body: the gateway goes on
+                log.warning("capture failed", extra={"error": type(error).__name__})
 
     def _rule_for(self, call: Call) -> Rule | None:
-        self._look()
+        if call.original.operation is not Operation.GENERATE:
+            return None
         for rule in self._active:
             if rule.covers(call.identity):
                 return rule
         return None
 
     def _look(self) -> None:
-        now = self._clock.monotonic()
-        if self._looked is not None and now - self._looked < LOOK_S:
-            return
-        self._looked = now
+        self._look_at = self._clock.monotonic() + LOOK_S
         try:
             status = (self._data_dir / FILE).stat()
             stamp: tuple[int, int] | None = (status.st_mtime_ns, status.st_ino)

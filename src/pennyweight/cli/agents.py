@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -31,6 +30,7 @@ from ..stores.flags import SQLiteFlags
 from ..stores.sqlite import FILE, Database
 from ..text.tokenizers import BpeTokenizer
 from .agents_import import imported, written
+from .report import wide
 
 __all__ = ["command"]
 
@@ -111,7 +111,7 @@ def list_(config_path: Path | None, data: Path | None, as_json: bool) -> None:
             rule.session_type or "",
             ", ".join(filter(None, budget)),
         )
-    Console().print(table)
+    wide().print(table)
     if strangers:
         click.echo(f"Seen in the last 30 days without a rule: {', '.join(strangers)}.")
 
@@ -292,7 +292,7 @@ def _print(found: Sequence[Profile], days: float) -> None:
             "" if one.saving is None else format_usd(one.saving),
             escape(one.why + tried),
         )
-    Console().print(table)
+    wide().print(table)
     saving = sum(one.saving or 0 for one in found if one.advice == "dearer")
     click.echo(f"In {days:g} days, lighter tiers would have saved {format_usd(saving)} at list prices, if as good.")
 

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from ..backends.budget.state import State
 from ..config import Config, find, load
 from ..errors import NotFound
 from ..money import format_usd
+from .report import wide
 
 __all__ = ["command"]
 
@@ -109,7 +109,7 @@ def _show(states: list[State]) -> None:
         resets = f"{datetime.fromtimestamp(state.ends, UTC):%Y-%m-%d %H:%M} UTC" if state.ends is not None else ""
         spent, amount, held = (_amount(state, value) for value in (state.spent, state.amount, state.held))
         table.add_row(escape(state.budget), escape(whose or "all"), bar, spent, amount, held, resets)
-    Console().print(table)
+    wide().print(table)
 
 
 def _amount(state: State, value: int) -> str:

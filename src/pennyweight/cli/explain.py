@@ -98,6 +98,7 @@ async def _app(config: Config) -> AsyncIterator[App]:
     """Over the gateway's own data, where there is any: what its caches hold is part of the answer."""
     if (config.data_dir / "pennyweight.db").exists():
         async with build(config) as app:
+            await app.learned.started()  # its outcomes are part of the answer, too
             yield app
     else:
         async with opened(config) as (app, _):

@@ -24,6 +24,8 @@ from ..text.tokenizers import BpeTokenizer
 
 __all__ = ["engine", "examined", "loaded", "opened"]
 
+_PATIENCE_S = 5.0  # for all optimizers of a call: what they would do must not depend on how busy this machine is now
+
 
 def loaded(config_path: Path | None, data: Path | None, optimize: str | None) -> Config:
     """The configuration that `serve` would use. Raises ConfigError."""
@@ -45,6 +47,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
             experiments=nobody,
             adaptive=AdaptiveSettings(),
             lanes=LaneSettings(),
+            pipeline=msgspec.structs.replace(config.pipeline, propose_s=_PATIENCE_S),
             resources=msgspec.structs.replace(config.resources, watch=False),
         )
         async with build(alone, clock=clock) as app:

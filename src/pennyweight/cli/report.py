@@ -26,7 +26,7 @@ from ..ledger.report import BY, By, Earned, Line, Query, Summary, summary
 from ..money import format_usd
 from ..stores.damage import notes, notice
 
-__all__ = ["FILE", "command", "moment", "tokens"]
+__all__ = ["FILE", "command", "moment", "tokens", "wide"]
 
 FILE = "pennyweight.db"
 EMPTY = (
@@ -44,6 +44,7 @@ BAR = 12  # characters of the longest bar
 @click.option("--call", "call_id", metavar="ID", help="One receipt whole, with what each optimizer said.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on stdout: money in USD, and exactly in pico-dollars.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="pennyweight.toml to use.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
 def command(
     by: str,
@@ -53,6 +54,7 @@ def command(
     call_id: str | None,
     as_csv: bool,
     as_json: bool,
+    config_path: Path | None,
     data: Path | None,
 ) -> None:
     """What calls cost, and what was saved. Times are UTC.
@@ -63,8 +65,8 @@ def command(
     pennyweight report --by skill --csv        for a spreadsheet
     pennyweight report --call ID               one receipt
     """
-    path = (data or load(find(os.environ), os.environ).data_dir) / FILE
-    console = _console()
+    path = (data or load(config_path or find(os.environ), os.environ).data_dir) / FILE
+    console = wide()
     for damage in notes(path):
         click.secho(notice(damage, path.parent), fg="red", err=True)
     if call_id is not None:
@@ -87,7 +89,7 @@ def command(
         _print_summary(console, result)
 
 
-def _console() -> Console:
+def wide() -> Console:
     """Into a file or a pipe the table is as wide as it needs; a terminal's width is its own."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 

@@ -52,6 +52,7 @@ def command() -> None:
     pennyweight router train --data outcomes.jsonl   learn from a file of outcomes
     pennyweight router train --from-ledger           learn from feedback, judges and tool calls so far
     pennyweight router show                          chances by task type and model, with bounds
+    pennyweight router forget                        begin anew
     """
 
 
@@ -239,6 +240,17 @@ def _once(told: Told) -> Told:
     return msgspec.structs.replace(told, call_id=f"file/{told.tenant}/{told.text}/{told.model}")
 
 
+@command.command()
+@_TENANT
+@_JSON
+@_CONFIG
+@_HOME
+def forget(tenant: str, as_json: bool, config_path: Path | None, home: Path | None) -> None:
+    """Drop what was learnt of a tenant, files included. A gateway that is running forgets it when it starts again."""
+    count = asyncio.run(_forgotten(_loaded(config_path, home), tenant))
+    click.echo(json.dumps({"forgotten": count}) if as_json else f"{count:,} outcomes of {tenant} forgotten.")
+
+
 async def _keep(config: Config, told: Sequence[Told]) -> None:
     clock = SystemClock()
     try:
@@ -250,6 +262,16 @@ async def _keep(config: Config, told: Sequence[Told]) -> None:
         keeper = SQLiteOutcomes(database)
         for start in range(0, len(told), 2_000):
             await keeper.add(told[start : start + 2_000])
+    finally:
+        await database.close()
+
+
+async def _forgotten(config: Config, tenant: str) -> int:
+    if not (config.data_dir / FILE).is_file():
+        return 0
+    database = Database(config.data_dir / FILE, now=SystemClock().now)
+    try:
+        return await SQLiteOutcomes(database).forget(tenant=tenant)
     finally:
         await database.close()
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from ..ledger.reading import is_made, reading
 from ..ledger.tiers import Share, as_object, shares, taken
 from ..money import format_usd
 from ..stores.sqlite import FILE
+from .report import wide
 
 __all__ = ["command"]
 
@@ -59,7 +59,7 @@ def command(days: float, config_path: Path | None, data: Path | None, as_json: b
             f"{row.failed:,}" if row.failed else "",
             "unpriced" if row.cost is None else format_usd(row.cost),
         )
-    Console().print(table)
+    wide().print(table)
     click.echo(f"{total:,} calls to virtual models in {days:g} days.")
 
 

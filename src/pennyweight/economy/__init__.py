@@ -4,8 +4,9 @@ from .economy import SMALL_BYTES, Economy, Prices
 from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
+from .scales import Scales
 from .stakes import purse, reading, smallest, standing, takes_mark
-from .switching import apart
+from .switching import apart, same_tokens
 
 __all__ = [
     "CHOICE",
@@ -16,11 +17,13 @@ __all__ = [
     "Held",
     "Prices",
     "Rates",
+    "Scales",
     "Worth",
     "apart",
     "baseline",
     "purse",
     "reading",
+    "same_tokens",
     "smallest",
     "standing",
     "takes_mark",

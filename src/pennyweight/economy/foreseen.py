@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import inf
 
 import msgspec
 
 from ..call import Target
 from ..habits import Agent, Conversation, Outlook
 from ..money import Price, rates_for
+from ..once import once
 from ..prefix import Chain
 from ..prices.caching import CacheRules
 from ..warmth import Forecast, Scope
@@ -25,8 +26,11 @@ class Elsewhere(msgspec.Struct, frozen=True):
     rates: Rates | None
 
 
-class Foreseen(msgspec.Struct, frozen=True):
-    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
+class Foreseen(msgspec.Struct, frozen=True, dict=True):
+    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now.
+
+    What every price of a change asks of it is found once: it holds for as long as nothing has been learned since.
+    """
 
     key: bytes  # of its conversation
     session: str
@@ -50,6 +54,16 @@ class Foreseen(msgspec.Struct, frozen=True):
     reference: Elsewhere | None = None  # None: it goes where it would have gone
     unwritten: Forecast | None = None  # of a chosen call: of the caller's own request at this target
     chosen: bool = False  # calls of its session are routed: caches are not what they would have been
+
+    @once
+    def appends(self) -> bool:
+        """Whether the conversation's prompts go on where the one before ended; False for its first."""
+        return self.conversation is not None and self.conversation.appends(self.asked)
+
+    @once
+    def repeated(self) -> int:
+        """How many segments this call has in common with one of the last ones of its conversation."""
+        return self.conversation.repeated(self.asked) if self.conversation is not None else 0
 
     @property
     def home(self) -> tuple[Scope, CacheRules]:
@@ -79,11 +93,11 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
 
     def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
         """(input, read, 5-minute write, 1-hour write, output)."""
-        rates = rates_for(self.price, int(prompt_tokens))
-        known: tuple[Any, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
-        if known is not None and known[0] is rates:
-            return known[1]
-        factor = self.factor
+        known: tuple[float, float, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
+        if known is not None and known[0] <= prompt_tokens < known[1]:
+            return known[2]
+        tokens = int(prompt_tokens)
+        rates, factor = rates_for(self.price, tokens), self.factor
         found = (
             float(rates.input) * factor,
             float(rates.read) * factor,
@@ -91,5 +105,9 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
             float(rates.write_1h) * factor,
             float(rates.output) * factor,
         )
-        self.__dict__["_of"] = rates, found
+        # They change behind the beginning of a band only: of the standard tier's where there is such a tier.
+        bands = next((tier.bands for tier in self.price.tiers if tier.name == "standard"), self.price.bands)
+        begins = [band.above_input_tokens + 1 for band in bands]
+        since = max((begin for begin in begins if begin <= tokens), default=-inf)
+        self.__dict__["_of"] = since, min((begin for begin in begins if begin > tokens), default=inf), found
         return found

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from ..call import Call, Target
 from ..money import PicoUSD, Price, cost
 from ..prices.caching import CacheRules
 from ..request import Charge, Request, Usage
 from ..warmth import Forecast, Warmth
-from .foreseen import Elsewhere, Foreseen, Rates, Worth
+from .foreseen import Elsewhere, Foreseen, Rates
 from .journeys import REFERENCE, Held, Journey, Journeys, is_open
-from .pricing import baseline, cost_ahead, cost_now, growth_tokens
-from .switching import (
-    binds,
-    elsewhere,
-    foreseen_saving,
-    lapses_s,
-    owed,
-    same_state,
-    same_tokens,
-    switch,
-    switch_refused,
-    usual_output,
-)
+from .pricing import baseline
+from .scales import Scales
+from .switching import elsewhere, foreseen_saving, lapses_s, owed, same_state, same_tokens
 from .whose import account_of
 
 __all__ = ["Routes"]
@@ -47,6 +35,7 @@ class Routes:
         self._rates = rates
         self._actual = actual
         self._journeys = Journeys()
+        self._moved = 0  # how often a conversation went anywhere, or was billed: what was weighed before is out of date
 
     def knows(self, session: str) -> bool:
         """Whether calls of that session are routed."""
@@ -70,51 +59,32 @@ class Routes:
             return Held(call.facts.get(REFERENCE, call.target), True, why) if why else None
         return Held(target, bool(why), why or "at a boundary")
 
-    def weigh(
-        self, call: Call, seen: Foreseen, target: Target, would_be: Forecast, *, at: float, forced: bool
-    ) -> Worth | None:
-        """Another model: its price, its cache, which knows nothing of what it was not sent, and the way back."""
-        if seen.rates is None or self._prices(target.provider, target.model, call.at) is None:
-            return None
-        there = self._there(call, seen, target, at)
-        worth = switch(seen, there, usual_output(seen))
-        if forced:
-            return worth
-        held = self.held(call, seen)
-        if held is not None and held.locked and held.target != target:
-            return msgspec.structs.replace(worth, refused=held.why)
-        if not seen.chore and binds(call.original):
-            return msgspec.structs.replace(
-                worth, refused="its model would sign its reasoning, which holds what follows"
-            )
-        refused = switch_refused(seen, there, would_be, self._journeys.of(seen.session), at=at)
-        return msgspec.structs.replace(worth, refused=refused) if refused else worth
-
-    def cost(
-        self, call: Call, seen: Foreseen, target: Target, *, at: float, output_tokens: float | None
-    ) -> float | None:
-        """What this call and those to come cost there, in pico-dollars; None: no price is known."""
-        if self._prices(target.provider, target.model, call.at) is None:
-            return None
-        there = self._there(call, seen, target, at)
-        if there.rates is None:
-            return 0.0
-        output = usual_output(seen) if output_tokens is None else output_tokens
-        answers = output * there.rates.of(there.forecast.prompt_tokens)[4]
-        ahead = cost_ahead(there.forecast, there, growth_tokens(seen))
-        return cost_now(there.forecast, there.rates) + ahead + answers * (1.0 + seen.outlook.remaining_later)
-
-    def _there(self, call: Call, seen: Foreseen, target: Target, at: float) -> Foreseen:
-        """The call as it would be at that target."""
-        rules, rates = self._rules(target, call.original), self._rates(target, call.at)
-        scope = _scope(call, target)
-        forecast = self._actual.forecast(scope, rules, seen.chain, at)
-        return msgspec.structs.replace(seen, scope=scope, rules=rules, rates=rates, forecast=forecast)
+    def scales(self, call: Call, seen: Foreseen, would_be: Callable[[], Forecast], *, at: float) -> Scales:
+        """What targets come to for that call, if it is made now. would_be: at its reference, had no call been changed.
+        The one that was made for the call before, if nothing has moved since."""
+        known: Scales | None = call.facts.get(_SCALES)
+        if known is not None and known.seen is seen and known.moved == self._moved:
+            return known
+        found = call.facts[_SCALES] = Scales(
+            call,
+            seen,
+            held=self.held(call, seen),
+            journey=self._journeys.of(seen.session),
+            would_be=would_be,
+            prices=self._prices,
+            rules=self._rules,
+            rates=self._rates,
+            actual=self._actual,
+            at=at,
+            moved=self._moved,
+        )
+        return found
 
     def went(self, call: Call, seen: Foreseen, would_be: Forecast, *, at: float) -> None:
         """A call of a session whose calls are routed was sent: from now on its conversation is there."""
         if not seen.chosen or not call.identity.session:
             return
+        self._moved += 1
         journey = self._journeys.begin(seen.session)
         self._note(journey, call, seen, would_be, call.target, at)
         journey.saved += foreseen_saving(seen, would_be)
@@ -137,6 +107,7 @@ class Routes:
 
         Its session's purse gets what was saved, and its conversation is where the answer came from.
         """
+        self._moved += 1
         usage = charges[-1].usage
         home = call.target if seen.reference is None else seen.reference.target
         alike = same_tokens(charges[-1].model, home.model)
@@ -173,6 +144,10 @@ class Routes:
         for target in found:
             self._actual.sent(_scope(call, target), self._rules(target, call.original), seen.chain, at)
         return found
+
+
+_SCALES = "scales"
+"""The key of `Call.facts` under which the scales stand that were last made for it."""
 
 
 def _scope(call: Call, target: Target) -> tuple[str, str, str]:

@@ -24,10 +24,12 @@ from .pricing import cost_ahead, cost_now, growth_tokens
 from .stakes import takes_mark
 
 __all__ = [
+    "Home",
     "apart",
     "binds",
     "elsewhere",
     "foreseen_saving",
+    "home",
     "lapses_s",
     "missing_mark",
     "owed",
@@ -44,27 +46,63 @@ _LONG_S = 12 * 3_600.0
 _SHORTEST_TOKENS = 10.0  # of an answer: a call of a tool, a sentence
 
 
-def switch(seen: Foreseen, there: Foreseen, output_tokens: float) -> Worth:
-    """What it is probably worth to make the call there and not at its reference, in pico-dollars."""
+class Home(msgspec.Struct, frozen=True):
+    """What a call comes to at its reference, for all targets that it is weighed against. Pico-dollars, but for tokens.
+
+    now, ahead: of the prompt, on this call and those that follow. answer: of a token of the answer. back: what the way
+    back will probably cost. stays, stays_answer: of the prompt and of a token of the answer, had no call ever gone
+    elsewhere. owes: what the way back could cost at most. saved: what routing has saved in the session, less what its
+    other conversations owe.
+    """
+
+    output_tokens: float  # of an answer
+    growth_tokens: float
+    now: float
+    ahead: float
+    answer: float
+    back: float
+    stays: float
+    stays_answer: float
+    owes: float
+    saved: float
+
+
+def home(seen: Foreseen, would_be: Forecast, journey: Journey | None, *, at: float) -> Home:
+    """would_be: what the reference would have of the prompt, had no call ever gone elsewhere."""
     assert seen.rates is not None
     here, growth = seen.forecast, growth_tokens(seen)
-    answers = output_tokens * (_answer(seen.rates, here) - _answer(there.rates, there.forecast))
-    now = cost_now(here, seen.rates) - _now(there) + answers
-    ahead = cost_ahead(here, seen, growth) + answers * seen.outlook.remaining_later
-    if there.rates is not None:
-        ahead -= cost_ahead(there.forecast, there, growth)
     _, read, write = _cache_rates(seen.rules.kind, here, seen.rates)
     back = max(here.lasting_tokens - here.read_tokens, 0.0) * (write - read)
-    return Worth(now, ahead - _RETURNS * min(seen.outlook.remaining_later, 1.0) * back)
+    return Home(
+        output_tokens=usual_output(seen),
+        growth_tokens=growth,
+        now=cost_now(here, seen.rates),
+        ahead=cost_ahead(here, seen, growth),
+        answer=_answer(seen.rates, here),
+        back=_RETURNS * min(seen.outlook.remaining_later, 1.0) * back,
+        stays=cost_now(would_be, seen.rates),
+        stays_answer=_answer(seen.rates, would_be),
+        owes=owed(would_be, here, seen.rules.kind, seen.rates),
+        saved=journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0,
+    )
 
 
-def switch_refused(seen: Foreseen, there: Foreseen, would_be: Forecast, journey: Journey | None, *, at: float) -> str:
-    """Why the call must not be made there; "": whatever follows, its session will not cost more for it."""
-    assert seen.rates is not None
-    saved = journey.saved - journey.owed_beside(seen.key, at) if journey is not None else 0.0
-    answer = _SHORTEST_TOKENS * (_answer(seen.rates, would_be) - _answer(there.rates, there.forecast))
-    surely = cost_now(would_be, seen.rates) - _now(there) + answer
-    if saved + surely < owed(would_be, seen.forecast, seen.rules.kind, seen.rates):
+def switch(seen: Foreseen, home: Home, there: Foreseen) -> Worth:
+    """What it is probably worth to make the call there and not at its reference, in pico-dollars."""
+    answers = home.output_tokens * (home.answer - _answer(there.rates, there.forecast))
+    now = home.now - _now(there) + answers
+    ahead = home.ahead + answers * seen.outlook.remaining_later
+    if there.rates is not None:
+        ahead -= cost_ahead(there.forecast, there, home.growth_tokens)
+    return Worth(now, ahead - home.back)
+
+
+def switch_refused(home: Home, rates: Rates | None, forecast: Forecast) -> str:
+    """Why the call must not be made where it costs that; "": whatever follows, its session will not cost more for it.
+    rates None: it is free there."""
+    answer = _SHORTEST_TOKENS * (home.stays_answer - _answer(rates, forecast))
+    surely = home.stays - (cost_now(forecast, rates) if rates is not None else 0.0) + answer
+    if home.saved + surely < home.owes:
         return "what has been saved in this session does not cover what the way back may cost"
     return ""
 

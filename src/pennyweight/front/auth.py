@@ -57,15 +57,27 @@ class Gate:
 
     def admit(self, request: HttpRequest) -> tuple[str, Credential | None]:
         """The tenant and what the caller brought for the provider. Raises Unauthenticated, StoreError."""
-        caller = self._caller(request)
+        caller = self.caller(request)
         return caller.tenant, caller.credential
+
+    def lasting(self, caller: Caller) -> bool:
+        """Whether who comes with the same head again is the same caller: not with a key that may be revoked."""
+        return self._loopback_open and caller.key is None
+
+    def steady(self, request: HttpRequest) -> bool:
+        """Whether `admit` would say the same of the same request at any time: no key is asked for that may be revoked,
+        or be made."""
+        near = not request.peer or is_loopback(request.peer)
+        keyed = any(secret.startswith(PREFIX) for _, secret, _ in _offered(request.headers))
+        return near and not keyed and (self._loopback_open or not request.peer)
 
     def viewer(self, request: HttpRequest) -> str | None:
         """Whose receipts the caller may see: its own tenant's, None for everybody's. Raises Unauthenticated."""
-        caller = self._caller(request)
+        caller = self.caller(request)
         return caller.key.name if caller.key is not None else None
 
-    def _caller(self, request: HttpRequest) -> Caller:
+    def caller(self, request: HttpRequest) -> Caller:
+        """Raises Unauthenticated, StoreError."""
         near = not request.peer or is_loopback(request.peer)
         return authenticate(
             request.headers, self._keys, peer_is_loopback=near, loopback_open=self._loopback_open or not request.peer

@@ -11,22 +11,27 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from random import getrandbits
-from typing import get_args
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, get_args
 from urllib.parse import unquote
 
+import msgspec
+
 from ..app import App
+from ..backends.budget.budgets import SPENT
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
 from ..errors import BadRequest, NotFound, PennyweightError
-from ..money import format_usd
+from ..hits import STILL
+from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
-from ..request import Done, Headers, Operation, Reply, Request, Wire, too_deep
+from ..request import Charge, Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
-from .auth import CREDENTIAL_HEADERS, Gate
+from .auth import CREDENTIAL_HEADERS, Caller, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
-from .usage_cost import wants_cost, with_cost
+from .ids import call_id
+from .repeated import Repeated
+from .usage_cost import billed, wants_cost, with_cost
 
 __all__ = ["Front", "error_response"]
 
@@ -37,6 +42,26 @@ Pages = Callable[[HttpRequest], Page | None]
 
 _NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length", "keep-alive", "transfer-encoding"}
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_ROUTES, _MODEL_CHARS = 8, 200  # models remembered for one head, and how long a name that is remembered may be
+_TRAILS = 256
+
+
+class _Asked(msgspec.Struct, frozen=True, eq=False):
+    """What the head of a request for a provider says: where to, by whom, and the headers that are the call's."""
+
+    endpoint: Endpoint
+    caller: Caller
+    headers: Headers
+    fields: Mapping[str, str]
+    costs: bool  # the caller is told the cost in the answer's usage
+    level: Optimize | None  # None: a word that is not known
+    routes: dict[str, _Route] = {}  # of the models that were asked for: configurations do not change under a head
+
+
+class _Route(NamedTuple):
+    target: Target
+    credential: Credential | None  # the caller's, where it goes there
+    chosen: bool  # the model's name stands for a choice
 
 
 class Front:
@@ -46,22 +71,28 @@ class Front:
         self.app = app
         self._gate = gate
         self._pages = pages
+        self._trails: dict[tuple[Step, ...], tuple[bool, tuple[str, str]]] = {}  # whether one changed the call
+        self.repeated = Repeated(app, gate)
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
         try:
-            self._gate.check_host(request)
-            page = self._pages(request)
-            if page is not None:
-                return await page(request)
-            endpoint = find(request)
-            if endpoint is None:
-                raise NotFound(
-                    f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
-                )
-            if "upgrade" in request.fields:
-                return _no_websocket(endpoint)
-            return await self._call(request, endpoint)
+            room = request.room
+            asked: _Asked | None = room.get(self) if room is not None else None
+            if asked is None:
+                self._gate.check_host(request)
+                page = self._pages(request)
+                if page is not None:
+                    return await page(request)
+                endpoint = find(request)
+                if endpoint is None:
+                    raise NotFound(
+                        f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
+                    )
+                if "upgrade" in request.fields:
+                    return _no_websocket(endpoint)
+                asked = self._asked(request, endpoint)
+            return await self._call(request, asked)
         except PennyweightError as error:
             return error_response(wire_of(request.path), error)
         except RecursionError:
@@ -72,12 +103,28 @@ class Front:
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
             return error_response(wire_of(request.path), broken)
 
-    async def _call(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
-        tenant, credential = self._gate.admit(request)
+    def _asked(self, request: HttpRequest, endpoint: Endpoint) -> _Asked:
+        """What the request's head says. Raises Unauthenticated, StoreError."""
+        caller = self._gate.caller(request)
+        headers = tuple([h for h in request.headers if h[0] not in _NOT_OF_THE_CALL])
+        costs = wants_cost(request.fields, native=endpoint.native)
+        fields = dict(reversed(headers))
+        asked = _Asked(endpoint, caller, headers, fields, costs, self._level(fields, endpoint))
+        room = request.room
+        if room is not None:
+            if room.get(Front) is not self:  # of one that a new configuration has replaced
+                room.clear()
+                room[Front] = self
+            if self._gate.lasting(caller):
+                room[self] = asked
+        return asked
+
+    async def _call(self, request: HttpRequest, asked: _Asked) -> HttpResponse:
+        endpoint = asked.endpoint
         try:
-            call = self._make(request, endpoint, tenant, credential)
+            call, route = self._make(request, asked)
         except PennyweightError as error:
-            return self._no_call(request, endpoint, tenant, error)
+            return self._no_call(request, endpoint, asked.caller.tenant, error)
         app = self.app
         direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
         try:
@@ -86,9 +133,12 @@ class Front:
             response = error_response(endpoint.wire, error)
             response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
             return response
-        if wants_cost(request.fields, native=endpoint.native) and reply.ok:
-            reply = with_cost(reply, call, app.accounts)
-        return self._answer(reply, call)
+        if asked.costs and reply.ok:
+            return self._answer(with_cost(reply, call, app.accounts), call, route)
+        response = self._answer(reply, call, route)
+        if STILL in call.facts:
+            self.repeated.keep(request, call, reply, response)
+        return response
 
     def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
         """The answer to a request that could not be read whole, with a receipt if we know whose it was."""
@@ -107,78 +157,86 @@ class Front:
         )
         target = Target(endpoint.provider or "", "", endpoint.wire)
         at = self.app.clock.now()
-        call = Call(_call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
+        call = Call(call_id(at), Identity(tenant=tenant), request, request, target, at, optimize="off")
         self.app.clerk.submit(Outcome(call, Done(complete=False), error.status, "", error=type(error).__name__))
         response = error_response(endpoint.wire, error)
         response.headers += (("x-pennyweight-call", call.id),)
         return response
 
-    def _make(self, http: HttpRequest, endpoint: Endpoint, tenant: str, credential: Credential | None) -> Call:
+    def _make(self, http: HttpRequest, asked: _Asked) -> tuple[Call, _Route]:
         app = self.app
         arrived = app.clock.monotonic()
         raw = http.body
-        request = Request(
-            endpoint.wire,
-            raw,
-            tuple([h for h in http.headers if h[0] not in _NOT_OF_THE_CALL]),
-            endpoint.path,
-            http.query,
-            http.method,
-            endpoint.operation,
-        )
+        endpoint = asked.endpoint
+        operation = endpoint.operation
+        request = Request(endpoint.wire, raw, asked.headers, endpoint.path, http.query, http.method, operation)
+        request.told(asked.fields, http.room)
         model = ""
-        if endpoint.operation is not Operation.OTHER:
+        if operation is not Operation.OTHER:
             if not raw.isascii():
                 _check_utf8(raw)
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
                 raise _too_deep()
+            app.read(request, asked.caller.tenant)
             model = request.model
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
-        resolved = app.resolve(model, endpoint.wire, endpoint.provider)
-        if credential is not None:
-            named = endpoint.provider is not None
-            if not app.passes_on(credential, model, endpoint.wire, resolved, named=named):
-                credential = None
+        route = asked.routes.get(model) or self._route(asked, model)
+        level = asked.level
+        if level is None:
+            told = asked.fields["x-pennyweight-optimize"]
+            raise BadRequest(f"x-pennyweight-optimize {told[:40]!r} is not known. Use off, safe or max.")
         now = app.clock.now()
-        return Call(
-            id=_call_id(now),
-            identity=app.identify(request, tenant),
+        call = Call(
+            id=call_id(now),
+            identity=app.identify(request, asked.caller.tenant),
             original=request,
             request=request,
-            target=resolved,
+            target=route.target,
             at=now,
-            optimize=self._optimize(http.fields.get("x-pennyweight-optimize"), endpoint),
+            optimize=level,
             risk_left=app.config.pipeline.risk,
-            credential=credential,
+            credential=route.credential,
             arrived=arrived,
         )
+        return call, route
 
-    def _optimize(self, asked: str | None, endpoint: Endpoint) -> Optimize:
+    def _route(self, asked: _Asked, model: str) -> _Route:
+        """Where a call for that model goes. Raises NotFound."""
+        app, endpoint = self.app, asked.endpoint
+        target = app.resolve(model, endpoint.wire, endpoint.provider)
+        credential = asked.caller.credential
+        if credential is not None:
+            named = endpoint.provider is not None
+            if not app.passes_on(credential, model, endpoint.wire, target, named=named):
+                credential = None
+        route = _Route(target, credential, app.is_choice(model, endpoint.wire))
+        if len(asked.routes) < _ROUTES and len(model) < _MODEL_CHARS:
+            asked.routes[model] = route
+        return route
+
+    def _level(self, fields: Mapping[str, str], endpoint: Endpoint) -> Optimize | None:
         if endpoint.operation is Operation.OTHER:
             return "off"
+        asked = fields.get("x-pennyweight-optimize")
         if asked is None:
             return self.app.config.optimize
-        for level in get_args(Optimize):
-            if asked == level:
-                return level  # type: ignore[no-any-return]
-        raise BadRequest(f"x-pennyweight-optimize {asked[:40]!r} is not known. Use off, safe or max.")
+        return next((level for level in get_args(Optimize) if asked == level), None)
 
-    def _answer(self, reply: Reply, call: Call) -> HttpResponse:
-        headers = (*reply.headers, ("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
-        if call.facts.get("arm") == HOLDOUT:
-            headers += (("x-pennyweight-arm", HOLDOUT),)  # why no optimizer did anything here
-        if (
-            reply.ok
-            and ("answered" in call.facts or reply.asked_at is not None)
-            and (chosen := self._chosen(call, reply))
-        ):
-            headers += chosen
+    def _answer(self, reply: Reply, call: Call, route: _Route) -> HttpResponse:
+        facts = call.facts
+        headers = [*reply.headers, ("x-pennyweight-call", call.id)]
+        if SPENT in facts:
+            headers += self.app.budgets.headers(call)
+        if facts.get("arm") == HOLDOUT:
+            headers.append(("x-pennyweight-arm", HOLDOUT))  # why no optimizer did anything here
+        if route.chosen and reply.ok and ("answered" in facts or reply.asked_at is not None):
+            headers += self._chosen(call, reply)
         if reply.content is not None:
-            headers += self._told(reply)
-            return HttpResponse(reply.status, headers, reply.content, reply.aclose)
+            headers += self._told(reply, call)
+            return HttpResponse(reply.status, tuple(headers), reply.content, reply.aclose)
         assert reply.chunks is not None
-        return HttpResponse(reply.status, headers, reply.chunks, reply.aclose)
+        return HttpResponse(reply.status, tuple(headers), reply.chunks, reply.aclose)
 
     def _chosen(self, call: Call, reply: Reply) -> Headers:
         """Which model answers, and of which tier, where the caller named a choice."""
@@ -193,22 +251,41 @@ class Front:
         told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
-    def _told(self, reply: Reply) -> Headers:
+    def _told(self, reply: Reply, call: Call) -> Headers:
         """Cost, saving and trail of a whole answer."""
         told: Headers = ()
-        if reply.done is not None and reply.done.usage is not None:
-            cost = self.app.cost(reply.done.charges)
-            told += (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
+        cost: PicoUSD | None = None
+        done = reply.done
+        if done is not None and done.usage is not None:
+            cost = self.app.cost(billed(call, done))
+            told = (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
         if reply.trail:
-            saved = 0
-            for step in reply.trail:
-                if step.verdict is Verdict.ACCEPTED:
-                    saved += step.saving - step.spent
-            told += (
-                ("x-pennyweight-saved", format_usd(saved) if saved else "$0.00"),
-                ("x-pennyweight-trail", _trail(reply.trail)),
-            )
+            known = self._trails.get(reply.trail)  # most calls have the same: nobody had anything to offer
+            if known is None:
+                if len(self._trails) >= _TRAILS:
+                    self._trails.clear()
+                changed = any(step.verdict is Verdict.ACCEPTED for step in reply.trail)
+                known = self._trails[reply.trail] = changed, ("x-pennyweight-trail", _trail(reply.trail))
+            changed, trail = known
+            saved = self._saved(reply, call, cost) if changed else 0
+            routed = "routing" in call.facts
+            word = "estimated" if routed or (done is not None and done.charges) else "computed"
+            told += (("x-pennyweight-saved", f"{format_usd(saved)} {word}" if saved else "$0.00"), trail)
         return told
+
+    def _saved(self, reply: Reply, call: Call, cost: PicoUSD | None) -> PicoUSD:
+        """What the accepted steps foresaw; of a call that went elsewhere, what the tokens that were billed would have
+        cost where it was to go: how long an answer gets is not known before."""
+        saved, routed = 0, False
+        for step in reply.trail:
+            if step.verdict is Verdict.ACCEPTED:
+                saved += step.saving - step.spent
+                routed = routed or step.optimizer == "routing"
+        if not routed or cost is None or reply.done is None or reply.done.usage is None:
+            return saved
+        usage = reply.done.charges[-1].usage if reply.done.charges else reply.done.usage  # of a kept answer: its own
+        home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
+        return saved if home is None else home - cost
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:
@@ -226,11 +303,6 @@ def _no_websocket(endpoint: Endpoint) -> HttpResponse:
     message = "WebSocket transport is not offered here. Use HTTP."
     body = codec(endpoint.wire).error(426, "invalid_request_error", message)
     return HttpResponse(426, (("content-type", "application/json"), ("upgrade", "HTTP/1.1")), body)
-
-
-def _call_id(now: float) -> str:
-    """Ids sort by time, so that the ledger's index grows at its end."""
-    return f"call_{int(now * 1000):011x}{getrandbits(64):016x}"
 
 
 def _too_deep() -> BadRequest:

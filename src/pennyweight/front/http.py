@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
+from ..once import once
 from ..request import Headers
 
-__all__ = ["HttpRequest", "HttpResponse", "Respond"]
+__all__ = ["HttpRequest", "HttpResponse", "Known", "Respond"]
 
 
 class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -22,25 +24,62 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
     peer: str  # the client's address, "" for an in-process call
 
     @property
-    def fields(self) -> Mapping[str, str]:
-        """The first value of each header. Built once: every call is asked for half a dozen."""
-        try:
-            found: Mapping[str, str] = self.__dict__["_fields"]
-        except KeyError:
-            found = self.__dict__["_fields"] = dict(reversed(self.headers))
+    def packet(self) -> bytes:
+        """The bytes that it came in, where that was one short piece with nothing else in it; else b""."""
+        found: bytes = self.__dict__.get("_packet", b"")
         return found
+
+    def came_in(self, packet: bytes) -> None:
+        self.__dict__["_packet"] = packet
+
+    @once
+    def fields(self) -> Mapping[str, str]:
+        """The first value of each header."""
+        return dict(reversed(self.headers))
+
+    @once
+    def room(self) -> dict[Any, Any] | None:
+        """Room for what is worked out of the head alone, shared by all requests of a connection that have this very
+        head; each who keeps something there does so under itself. None: the head is new, and may not come again."""
+        return None
+
+    def first(self) -> HttpRequest:
+        """This head as one that may come again: without its body, and without the length, which each body tells."""
+        headers = tuple([header for header in self.headers if header[0] != "content-length"])
+        head = HttpRequest(self.method, self.path, self.query, headers, b"", self.peer)
+        head.__dict__.update(fields=dict(reversed(headers)), room={})
+        return head
+
+    def again(self, body: bytes) -> HttpRequest:
+        """The same head with another body."""
+        request = HttpRequest(self.method, self.path, self.query, self.headers, body, self.peer)
+        request.__dict__.update(self.__dict__)
+        return request
 
 
 class HttpResponse(msgspec.Struct, eq=False):
     """An answer: `body` whole, or chunks to be sent as they come.
 
-    `close` is awaited when the sending is over, however it ended. A chunk iterator that raises means: cut here.
+    `close` is awaited when the sending is over, however it ended, and `over` called after it. A chunk iterator that
+    raises means: cut here.
     """
 
     status: int
     headers: Headers
     body: bytes | AsyncIterator[bytes] = b""
     close: Callable[[], Awaitable[None]] | None = None
+    over: Callable[[], None] | None = None
+
+
+class Known(Protocol):
+    """Answers at once what was answered before, to the same caller and byte for byte the same, or says that it cannot:
+    None. Answers are whole HTTP/1.1 responses, for connections that are kept."""
+
+    def packet(self, data: bytes, peer: str) -> bytes | None:
+        """To what came in one piece: a request and nothing else."""
+        ...
+
+    def again(self, request: HttpRequest) -> bytes | None: ...
 
 
 Respond = Callable[[HttpRequest], Awaitable[HttpResponse]]

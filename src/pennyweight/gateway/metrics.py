@@ -5,6 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from operator import attrgetter
 
 from ..call import Receipt
 from ..stores.level import TierStats
@@ -12,6 +15,13 @@ from ..stores.level import TierStats
 __all__ = ["Metrics"]
 
 _BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_PORTION = 128  # receipts added up at once
+
+_key = attrgetter("wire", "provider", "status", "pricing")
+_usage, _trail, _added_s = attrgetter("usage"), attrgetter("trail"), attrgetter("added_s")
+_input, _cached, _output = attrgetter("input_tokens"), attrgetter("cache_read_tokens"), attrgetter("output_tokens")
+_money, _verdict = attrgetter("cost", "baseline"), attrgetter("optimizer", "verdict")
+_bucket = partial(bisect_left, _BOUNDS_S)
 
 
 class _Row:
@@ -23,6 +33,21 @@ class _Row:
         self.calls = self.input = self.cached = self.output = self.cost = self.baseline = 0
         self.told = self.priced = False  # any usage, any money
 
+    def add(self, receipts: Sequence[Receipt]) -> None:
+        self.calls += len(receipts)
+        usages = [usage for usage in map(_usage, receipts) if usage is not None]
+        if usages:
+            self.told = True
+            self.input += sum(map(_input, usages))
+            self.cached += sum(map(_cached, usages))
+            self.output += sum(map(_output, usages))
+        amounts = [amount for amount in map(_money, receipts) if None not in amount]
+        if amounts:
+            self.priced = True
+            costs, baselines = zip(*amounts, strict=True)
+            self.cost += sum(costs)
+            self.baseline += sum(baselines)
+
 
 class Metrics:
     """`watch` each receipt; `text` gives the page. Labels are few and bounded."""
@@ -32,29 +57,42 @@ class Metrics:
         self._verdicts: Counter[tuple[str, str]] = Counter()
         self._added = [0] * (len(_BOUNDS_S) + 1)
         self._added_sum_s = 0.0
+        self._waiting: list[Receipt] = []
 
-    def watch(self, receipt: Receipt) -> None:
-        key = (receipt.wire, receipt.provider, receipt.status // 100, receipt.pricing)
-        row = self._rows.get(key)
+    def watch(self, receipts: Sequence[Receipt]) -> None:
+        """They are added up when so many have gathered that each costs little, or when somebody asks."""
+        self._waiting += receipts
+        if len(self._waiting) >= _PORTION:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Without a step of Python's own for each receipt, as far as that goes: every call comes here."""
+        receipts, self._waiting = self._waiting, []
+        keys = list(map(_key, receipts))
+        for key in set(keys):
+            alike = (
+                receipts
+                if keys.count(key) == len(keys)
+                else [r for r, k in zip(receipts, keys, strict=True) if k == key]
+            )
+            self._row(key).add(alike)
+        steps = chain.from_iterable(map(_trail, receipts))
+        self._verdicts.update(map(_verdict, steps))
+        for place, count in Counter(map(_bucket, map(_added_s, receipts))).items():
+            self._added[place] += count
+        self._added_sum_s += sum(map(_added_s, receipts))
+
+    def _row(self, key: tuple[str, str, int, str]) -> _Row:
+        wire, provider, status, pricing = key
+        label = (wire, provider, status // 100, pricing)
+        row = self._rows.get(label)
         if row is None:
-            row = self._rows[key] = _Row()
-        row.calls += 1
-        if (usage := receipt.usage) is not None:
-            row.told = True
-            row.input += usage.input_tokens
-            row.cached += usage.cache_read_tokens
-            row.output += usage.output_tokens
-        if receipt.cost is not None and receipt.baseline is not None:
-            row.priced = True
-            row.cost += receipt.cost
-            row.baseline += receipt.baseline
-        for step in receipt.trail:
-            self._verdicts[step.optimizer, step.verdict] += 1
-        self._added[bisect_left(_BOUNDS_S, receipt.added_s)] += 1
-        self._added_sum_s += receipt.added_s
+            row = self._rows[label] = _Row()
+        return row
 
     def text(self, gauges: Mapping[str, float], tiers: Sequence[TierStats] = ()) -> str:
         """The page. `gauges`: figures of this moment, by full metric name. tiers: of the response caches."""
+        self._add_up()
         lines: list[str] = []
         by_call: Counter[tuple[str, str, str]] = Counter()
         by_pricing: Counter[tuple[str]] = Counter()

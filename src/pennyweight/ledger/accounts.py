@@ -12,6 +12,7 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
+from ..hits import AGAIN, Again
 from ..money import PicoUSD, Price, cost, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
@@ -41,13 +42,14 @@ class Accounts:
         self._tokenizer = tokenizer
 
     def cost(self, charge: Charge) -> PicoUSD | None:
-        return self._priced(charge)[0]
+        """None: no price is known."""
+        return self.priced(charge)[0]
 
-    def kind(self, charge: Charge) -> Kind:
-        return self._priced(charge)[1]
+    def priced(self, charge: Charge) -> tuple[PicoUSD | None, Kind]:
+        """What the charge comes to and what sort of price it has.
 
-    def _priced(self, charge: Charge) -> tuple[PicoUSD | None, Kind]:
-        """Remembered on the charge: the caller is told its cost in a header, and a receipt soon after."""
+        Remembered on the charge: the caller is told its cost in a header, and a receipt soon after.
+        """
         known: tuple[Accounts, tuple[PicoUSD | None, Kind]] | None = charge.__dict__.get("_priced")
         if known is None or known[0] is not self:
             known = charge.__dict__["_priced"] = (self, self._price(charge))
@@ -73,9 +75,37 @@ class Accounts:
 
     def receipt(self, outcome: Outcome) -> Receipt:
         """The receipt of a finished call; its usage is counted where nobody told it."""
-        receipt = make(counted(outcome, self._tokenizer), self)
-        account = self._accounts.get(receipt.provider)
-        if account is None or account.usd_per_hour is None or receipt.pricing != "local" or not outcome.done.charges:
+        again: Again | None = outcome.call.facts.get(AGAIN)
+        if again is not None:
+            return self._again(outcome, again)
+        return self._made(outcome)
+
+    def _again(self, outcome: Outcome, again: Again) -> Receipt:
+        """The receipt of a call that differs from an earlier one in id and times alone: most of it is made once."""
+        like = again.receipt
+        if like is None:
+            like = again.receipt = self._made(outcome)
+            return like
+        call = outcome.call
+        return msgspec.structs.replace(
+            like,
+            call_id=call.id,
+            at=call.at,
+            trail=call.trail,
+            ttft_s=outcome.ttft_s,
+            latency_s=outcome.latency_s,
+            added_s=outcome.added_s,
+        )
+
+    def _made(self, outcome: Outcome) -> Receipt:
+        usage = outcome.done.usage
+        if usage is None or usage.suspect or not outcome.done.complete:
+            outcome = counted(outcome, self._tokenizer)
+        receipt = make(outcome, self)
+        if receipt.pricing != "local" or not outcome.done.charges:
+            return receipt
+        account = self._accounts.get(receipt.provider, _ELSEWHERE)
+        if account.usd_per_hour is None:
             return receipt
         rent = hourly_cost(account.usd_per_hour, outcome.latency_s)
         elsewhere = receipt.spent if receipt.cost is None else receipt.cost  # a cascade's peer may be billed

@@ -331,9 +331,9 @@ class Trial(msgspec.Struct):
                     open_session.tools += 1
                     open_session.tools_wrong += 1 - signal.value
             case "reask":
-                arm.reasks += 1
+                arm.reasks += round(signal.value)
                 if open_session is not None:
-                    open_session.reasks += 1
+                    open_session.reasks += round(signal.value)
             case "feedback" | "judge":
                 if signal.kind == "judge":
                     arm.judged += 1

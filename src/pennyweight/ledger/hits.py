@@ -18,7 +18,7 @@ import msgspec
 
 from ..call import Call, Outcome, Receipt, Step, Verdict
 from ..errors import StoreError
-from ..hits import Audit, Pair, looks, wrong_at_most
+from ..hits import LOOKS, Audit, Pair, looks, wrong_at_most
 from ..money import PicoUSD
 from ..protocols import Clock
 from .functions import FunctionLine
@@ -88,6 +88,12 @@ class HitBook:
         self._served: dict[str, Served] = {}
         self._audits: deque[tuple[Any, ...]] = deque(maxlen=_AUDITS)
         self._task: asyncio.Task[None] | None = None
+
+    def watch(self, receipts: Sequence[Receipt], outcomes: Sequence[Outcome]) -> None:
+        """Take finished calls: of most of them no cache has anything to tell."""
+        for receipt, outcome in zip(receipts, outcomes, strict=True):
+            if receipt.replayed or LOOKS in outcome.call.facts:
+                self(receipt, outcome)
 
     def __call__(self, receipt: Receipt, outcome: Outcome) -> None:
         found = looks(outcome.call)

@@ -2,7 +2,8 @@
 
 cost      what providers bill for the answer, plus what optimizers spent, accepted or not
 baseline  what the same call would have cost without us:
-          answered without a bill (a stored or shared answer): its usage at the call's target, `computed`
+          answered without a bill (a stored or shared answer): its usage at the call's target, or at that where a routed
+          call would have gone, `computed`; `estimated` where the two models count other tokens
           rewritten: its usage as foreseen for the call as the caller sent it, with the cache that it would have
           met, moved by what the forecast of the sent call was off, `computed`
           routed: the same at the target that it would have gone to, with the cache that it would have met there had
@@ -19,10 +20,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ..call import Outcome, Receipt, Step, Verdict
+from ..call import Call, Outcome, Receipt, Step, Verdict
 from ..errors import BadRequest
 from ..money import PicoUSD
-from ..request import Charge, Operation, Usage
+from ..request import Charge, Operation, Usage, Wire
 
 __all__ = ["Book", "Pricing", "make"]
 
@@ -35,57 +36,86 @@ _MAX_PICO = 2**62
 class Book(Protocol):
     """The price book, as far as receipts need it."""
 
-    def cost(self, charge: Charge) -> PicoUSD | None:
-        """None: no price is known."""
-        ...
-
-    def kind(self, charge: Charge) -> Literal["priced", "unpriced", "local", "free"]:
-        """What sort of price the charge has."""
+    def priced(self, charge: Charge) -> tuple[PicoUSD | None, Literal["priced", "unpriced", "local", "free"]]:
+        """What the charge comes to, None where no price is known, and what sort of price it has."""
         ...
 
 
 def make(outcome: Outcome, book: Book) -> Receipt:
     call, done = outcome.call, outcome.done
-    billed = done.charges
-    usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
-    replayed = not billed and usage is not None and _is_answer(outcome)
-    spent, saved = _spent(call.trail), _saved(call.trail, outcome.answered_by if replayed else "")
-    cost, baseline, pricing = _money(outcome, book, usage, spent, saved, replayed=replayed)
-    identity = call.identity
-    return Receipt(
-        call_id=call.id,
-        at=call.at,
-        tenant=identity.tenant,
-        session=identity.session,
-        agent=identity.agent,
-        task=identity.task,
-        skill=identity.skill,
-        housekeeping=identity.housekeeping or "",
-        wire=str(call.original.wire),
-        operation=call.original.operation,
-        provider=billed[-1].provider if billed else call.target.provider,
-        model=_asked(outcome),
-        target_model=billed[-1].model if billed else call.target.model,
-        usage=usage,
-        cost=cost,
-        baseline=baseline,
-        spent=spent,
-        pricing=pricing,
-        trail=_told(outcome, cost, baseline, pricing),
-        status=outcome.status,
-        finish_reason=done.finish_reason or "",
-        arm=str(call.facts.get("arm", "")),
-        ttft_s=outcome.ttft_s,
-        latency_s=outcome.latency_s,
-        added_s=outcome.added_s,
-        error=outcome.error,
-        abandoned=outcome.abandoned,
-        answered_by=outcome.answered_by,
-        replayed=replayed,
-        basis=_basis(outcome, saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
-        foreseen_read_tokens=None if outcome.foreseen_read_tokens is None else round(outcome.foreseen_read_tokens),
-        warm=outcome.warm,
+    billed, trail, request = done.charges, call.trail, call.original
+    spent, saved, replayed = 0, 0, False
+    if len(billed) == 1 and outcome.untouched is None and not _acted(trail) and not _subscribed(call):
+        # Most calls: one bill, and nobody changed or spent anything.
+        usage = _believable(billed[0].usage)
+        cost, pricing = _billed(billed[0], book, usage)
+        baseline = cost
+    else:
+        usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
+        replayed = not billed and usage is not None and _is_answer(outcome)
+        spent, saved = _spent(trail), _saved(trail, outcome.answered_by if replayed else "")
+        cost, baseline, pricing = _money(outcome, book, usage, spent, saved, replayed=replayed)
+        trail = _told(outcome, cost, baseline, pricing)
+    target, identity, read_tokens = call.target, call.identity, outcome.foreseen_read_tokens
+    try:  # the model as the caller named it, or where it was sent if the body does not say (broken, or a form)
+        model = request.model or target.model
+    except BadRequest:
+        model = target.model
+    return Receipt(  # in the order of its fields: by name it costs twice as much, and every call comes here
+        call.id,
+        call.at,
+        identity.tenant,
+        identity.session,
+        identity.agent,
+        identity.task,
+        identity.skill,
+        identity.housekeeping or "",
+        _WIRES[request.wire],
+        request.operation,
+        billed[-1].provider if billed else target.provider,
+        model,
+        billed[-1].model if billed else target.model,
+        usage,
+        cost,
+        baseline,
+        spent,
+        pricing,
+        trail,
+        outcome.status,
+        done.finish_reason or "",
+        call.facts.get("arm", ""),
+        outcome.ttft_s,
+        outcome.latency_s,
+        outcome.added_s,
+        outcome.error,
+        outcome.abandoned,
+        outcome.answered_by,
+        replayed,
+        _basis(outcome, saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
+        None if read_tokens is None else round(read_tokens),
+        outcome.warm,
     )
+
+
+_WIRES = {wire: str(wire) for wire in Wire}
+
+
+def _acted(trail: Sequence[Step]) -> bool:
+    """Whether an optimizer changed the call, would have, or spent something."""
+    for step in trail:  # noqa: SIM110 - a generator costs three times as much, with every call
+        if step.verdict is not Verdict.ABSTAINED or step.spent:
+            return True
+    return False
+
+
+def _subscribed(call: Call) -> bool:
+    return call.credential is not None and call.credential.subscription
+
+
+def _billed(charge: Charge, book: Book, usage: Usage | None) -> tuple[PicoUSD | None, Pricing]:
+    """What one bill comes to. usage: its own, None where that cannot be believed."""
+    cost, pricing = book.priced(charge)
+    return (None, "unpriced") if cost is None or usage is None or cost > _MAX_PICO else (cost, pricing)
 
 
 def _money(
@@ -93,24 +123,24 @@ def _money(
 ) -> tuple[PicoUSD | None, PicoUSD | None, Pricing]:
     """(cost, baseline, pricing). spent, saved: by all optimizers together."""
     call, billed = outcome.call, outcome.done.charges
-    if not billed:
-        as_sent = Charge(call.target.provider, call.target.model, usage or Usage(), call.at)
-    pricing: Pricing = book.kind(billed[-1] if billed else as_sent)
-    if call.credential is not None and call.credential.subscription:
+    charges = billed or (Charge(call.target.provider, call.target.model, usage or Usage(), call.at),)
+    priced = [book.priced(charge) for charge in charges]
+    pricing: Pricing = priced[-1][1]
+    if _subscribed(call):
         return None, None, "subscription"
     if billed or replayed:
-        costs = [book.cost(charge) for charge in (billed or (as_sent,))]
-        if usage is None or any(cost is None for cost in costs):
+        costs = [cost for cost, _ in priced if cost is not None]
+        if usage is None or len(costs) < len(charges):
             return None, None, "unpriced"
-        total = sum(cost for cost in costs if cost is not None)
+        total = sum(costs)
         if total + spent > _MAX_PICO:
             return None, None, "unpriced"
+        if outcome.untouched is not None:
+            home, at = outcome.reference or billed[0], billed[0].at if billed else call.at
+            untouched, _ = book.priced(Charge(home.provider, home.model, outcome.untouched, at))
+            return (spent if replayed else total + spent), total if untouched is None else untouched, pricing
         if replayed:
             return spent, total + saved, pricing
-        if outcome.untouched is not None:
-            home = outcome.reference or billed[0]
-            untouched = book.cost(Charge(home.provider, home.model, outcome.untouched, billed[0].at))
-            return total + spent, total if untouched is None else untouched, pricing
         return total + spent, total + saved, pricing
     costs_money = _costs_money(outcome) and pricing not in ("local", "free")
     if _is_answer(outcome) and costs_money:
@@ -133,14 +163,6 @@ def _costs_money(outcome: Outcome) -> bool:
     """Counting tokens and listing models are free; images, audio and the like pass through and are billed somehow."""
     request = outcome.call.original
     return request.operation is not Operation.COUNT and request.method == "POST"
-
-
-def _asked(outcome: Outcome) -> str:
-    """The model as the caller named it, or where it was sent if the body does not say (broken, or a form)."""
-    try:
-        return outcome.call.original.model or outcome.call.target.model
-    except BadRequest:
-        return outcome.call.target.model
 
 
 def _sum(charges: Sequence[Charge]) -> Usage:
@@ -208,6 +230,9 @@ def _shared(trail: tuple[Step, ...], cost: PicoUSD | None, baseline: PicoUSD | N
     if cost is None or baseline is None or not accepted:
         return trail
     total = baseline - cost + _spent(trail)
+    if len(accepted) == 1:
+        [index] = accepted
+        return (*trail[:index], msgspec.structs.replace(trail[index], saving=total), *trail[index + 1 :])
     named = [trail[index].saving for index in accepted]
     whole = sum(named)
     alike = whole != 0 and all(saving == 0 or (saving > 0) == (whole > 0) for saving in named)

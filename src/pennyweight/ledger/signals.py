@@ -6,7 +6,6 @@ Two sources. `Watch` looks at finished calls, off the request path. `Signals` ke
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 from zlib import crc32
@@ -16,6 +15,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..call import Call, Outcome
 from ..errors import BadRequest, NotFound
+from ..hits import AGAIN
 from ..protocols import Clock
 from ..request import Response, Wire
 from ..wire import codec
@@ -37,7 +37,7 @@ class Rows(Protocol):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One signal. value: feedback -1 or 1; judge and tools 0 (wrong) to 1 (right); reask 1."""
+    """One signal. value: feedback -1 or 1; judge and tools 0 (wrong) to 1 (right); reask: how often."""
 
     tenant: str
     session: str
@@ -114,8 +114,9 @@ class Watch:
 
     def __init__(self, *, sample: float) -> None:
         self._sample = int(sample * 2**32)
-        self._seen: OrderedDict[str, int] = OrderedDict()  # session to the digest of its last request
+        self._seen: dict[str, int] = {}  # session to the digest of its last request, the latest last
         self._said: list[Said] = []
+        self._replayed: dict[tuple[str, str], list[Any]] = {}  # of each session: the first such call, and how many
 
     def wants(self, call: Call) -> bool:
         if not self._sample or not call.facts.get("arm"):
@@ -124,27 +125,39 @@ class Watch:
         unit = f"{identity.tenant}\0{identity.session or call.id}".encode("utf-8", "surrogatepass")
         return crc32(unit) < self._sample and b'"tools"' in call.request.raw
 
-    async def take(self, outcome: Outcome) -> None:
-        call = outcome.call
-        if not call.facts.get("arm") or len(self._said) >= _WAITING:
-            return
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        seen = self._seen
+        for outcome in outcomes:
+            call = outcome.call
+            if not call.facts.get("arm") or len(self._said) + len(self._replayed) >= _WAITING:
+                continue
+            identity = call.identity
+            if identity.session:
+                key, digest = f"{identity.tenant}\0{identity.session}", xxh3_64_intdigest(call.original.raw)
+                if seen.pop(key, None) == digest:
+                    self._asked_again(call)
+                seen[key] = digest  # behind all others: the oldest come first
+            if outcome.response is not None and self.wants(call):
+                right = tools_hold(outcome.response, call)
+                if right is not None:
+                    self._said.append(Said(identity.tenant, identity.session, call.id, "tools", float(right)))
+        while len(seen) > _SESSIONS:
+            del seen[next(iter(seen))]
+
+    def _asked_again(self, call: Call) -> None:
+        """Of calls that a cache answers again and again there may be thousands in a second: one word for them all."""
         identity = call.identity
-        if identity.session:
-            key, digest = f"{identity.tenant}\0{identity.session}", xxh3_64_intdigest(call.original.raw)
-            if self._seen.get(key) == digest:
-                self._said.append(Said(identity.tenant, identity.session, call.id, "reask", 1.0))
-            self._seen[key] = digest
-            self._seen.move_to_end(key)
-            if len(self._seen) > _SESSIONS:
-                self._seen.popitem(last=False)
-        if outcome.response is not None and self.wants(call):
-            right = tools_hold(outcome.response, call)
-            if right is not None:
-                self._said.append(Said(identity.tenant, identity.session, call.id, "tools", float(right)))
+        if AGAIN not in call.facts:
+            self._said.append(Said(identity.tenant, identity.session, call.id, "reask", 1.0))
+            return
+        told = self._replayed.setdefault((identity.tenant, identity.session), [call.id, 0])
+        told[1] += 1
 
     def drain(self) -> list[Said]:
         """What was seen since the last time."""
         said, self._said = self._said, []
+        replayed, self._replayed = self._replayed, {}
+        said += [Said(*whose, first, "reask", float(count)) for whose, (first, count) in replayed.items()]
         return said
 
 

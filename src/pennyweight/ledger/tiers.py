@@ -25,9 +25,11 @@ class Share(msgspec.Struct, frozen=True):
     share: float = 0.0
 
 
+# What a budget, a quota or the gateway itself refused went nowhere.
 _SQL = """
 SELECT provider, target_model, count(*), sum(status >= 400), sum(cost_pico), sum(cost_pico IS NULL)
 FROM receipts WHERE at >= ? AND operation = 'generate' AND replayed = 0 AND ({asked})
+  AND error NOT IN ('LimitReached', 'QuotaSpent', 'BadRequest')
 GROUP BY provider, target_model
 """
 

@@ -37,6 +37,7 @@ class AgentTiers:
     """An Optimizer that proposes a Route."""
 
     name = "agent_tiers"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._agents = parts.agents

@@ -7,6 +7,7 @@ Anthropic behind a proxy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -39,16 +40,21 @@ class BillingHeader:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "billing_header"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._keep_for = frozenset(settings.keep_for)
         self._tokenizer = parts.tokenizer
 
+    def concerns(self, call: Call) -> bool:
+        request = call.request
+        return request.wire is Wire.ANTHROPIC_MESSAGES and request.operation is Operation.GENERATE
+
     async def propose(self, call: Call) -> Proposal | None:
         """A Rewrite without the block; None where there is none or the provider is to have it."""
-        request = call.request
-        if request.wire is not Wire.ANTHROPIC_MESSAGES or request.operation is not Operation.GENERATE:
+        if not self.concerns(call):
             return None
+        request = call.request
         system = request.envelope.system
         if call.target.provider in self._keep_for or system is None or _MARK not in bytes(system)[:400]:
             return None
@@ -61,6 +67,9 @@ class BillingHeader:
         tokens = sum(self._tokenizer.count(blocks[index]["text"]) for index in places)
         edits = tuple(Edit(("system", index), DELETE) for index in reversed(places))
         return Proposal(Rewrite(edits), why="a billing line that no model reads", level="safe", tokens=tokens)
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return ()
 
     async def settle(self, outcome: Outcome) -> None:
         """Nothing to learn."""

@@ -126,6 +126,7 @@ class OutputLimit:
     """An Optimizer that proposes a Rewrite: the limit of the call's kind, in the field that its protocol has for it."""
 
     name = "output_limit"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

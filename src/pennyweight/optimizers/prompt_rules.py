@@ -72,6 +72,7 @@ class PromptRules:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompt_rules"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -4,12 +4,15 @@ from .canonical import canonical
 from .chain import Blocks, Chain, Segment, shared
 from .items import items, role
 from .marks import Mark, marks_of, unmarked, with_marks
-from .sessions import SessionIndex
+from .rereading import Rereading
+from .sessions import Place, SessionIndex
 
 __all__ = [
     "Blocks",
     "Chain",
     "Mark",
+    "Place",
+    "Rereading",
     "Segment",
     "SessionIndex",
     "canonical",

@@ -62,14 +62,19 @@ class PriceBook:
         self.overrides = [(entry, _compiled(entry, "[[prices]]")) for entry in overrides]
         self.corrections = [(entry, _compiled(entry, "corrections.toml")) for entry in corrections]
         self._quotes: dict[tuple[str, str], tuple[Quote, ...]] = {}
+        self._in_force: dict[tuple[str, str], tuple[float, float, Price | None]] = {}  # from when, until when
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """The price in force at `at` (unix seconds); None: not known."""
-        for quote in self.quotes(provider, model):
-            found = in_force(quote.periods, at)
-            if found is not None:
-                return found
-        return None
+        known = self._in_force.get((provider, model))
+        if known is not None and known[0] <= at < known[1]:
+            return known[2]
+        quotes = self.quotes(provider, model)
+        found = next((price for quote in quotes if (price := in_force(quote.periods, at)) is not None), None)
+        if len(self._in_force) >= REMEMBERED:
+            self._in_force.clear()
+        self._in_force[provider, model] = (*_unchanged(quotes, at), found)
+        return found
 
     def cost(self, charge: Charge) -> PicoUSD | None:
         """What `charge` is billed; None: no price is known."""
@@ -126,6 +131,13 @@ class PriceBook:
         if maker_id is not None:
             return self.catalogue.find(maker_id, name)
         return self.catalogue.maker(model)
+
+
+def _unchanged(quotes: Sequence[Quote], at: float) -> tuple[float, float]:
+    """From when until when, around `at`, no price begins or ends."""
+    edges = [edge for q in quotes for p in q.periods for edge in (p.since, p.until) if edge is not None]
+    before = max((edge for edge in edges if edge <= at), default=float("-inf"))
+    return before, min((edge for edge in edges if edge > at), default=float("inf"))
 
 
 def open_book(

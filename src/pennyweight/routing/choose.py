@@ -6,7 +6,7 @@ those only, so a soft goal never costs an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -126,6 +126,10 @@ def bar_of(virtual: Virtual) -> float:
     return virtual.bar if virtual.bar is not None else BARS[virtual.aim]
 
 
+def _nothing(_target: Target) -> str:
+    return ""
+
+
 def choose(
     virtual: Virtual,
     asked: Asked,
@@ -137,49 +141,89 @@ def choose(
     shares: Mapping[str, float] | None = None,
     held: Target | None = None,
     held_why: str = "",
+    refuses: Callable[[Target], str] = _nothing,
 ) -> Choice:
     """The target to ask. options: all candidates of the virtual model, in order, with what excludes each.
 
     tier: where the operator wants this agent's calls. pressure: the share spent of the tightest budget; tight: it
     asks for one tier down. shares: of
-    recent calls that each tier got. held: the target that this session must stay with.
+    recent calls that each tier got. held: the target that this session must stay with. refuses: why a target must not
+    be asked as long as only its price speaks for it, "" if it may be.
     """
     costed = with_costs(options)
-    every = tuple(costed)
-    live = [option for option in costed if not option.excluded]
+    live = _live(costed)
     if not live:
-        live = [option for option in costed if option.rests]  # better a target that failed a minute ago than none
-        if not live:
-            return Choice(None, _nobody(costed), options=every)
+        return Choice(None, _nobody(costed), options=tuple(costed))
     kind = f"{asked.task}, {_level(asked.complexity)} complexity"
     if held is not None and (stays := [option for option in live if option.target == held]):
-        return Choice(stays[0], f"{kind}: stays with {_name(stays[0])}, {held_why}", options=every, locked=True)
-    money, note = held is None and virtual.aim in ("balanced", "cheap"), ""
-    wanted = [option for option in live if option.candidate.tier == tier]
-    if tier and wanted:
+        why = f"{kind}: stays with {_name(stays[0])}, {held_why}"
+        return Choice(stays[0], why, options=tuple(costed), locked=True)
+    refused: dict[Target, str] = {}
+    while True:
+        found, why, by_price = _best(virtual, live, tier=tier, pressure=pressure, tight=tight, shares=shares)
+        target = found.candidate.target
+        money = by_price and held is None and target not in refused  # else nothing but refused ones can take it
+        reason = refuses(target) if money else ""
+        if not reason:
+            break
+        refused[target] = reason
+        live = [o for o in live if not o.excluded and o.candidate.target not in refused]
+        if not live:
+            live = [o for o in costed if o.rests or o.candidate.target in refused]
+    if refused:
+        place = next(place for place, option in enumerate(costed) if option is found)
+        costed = [_without(option, refused) for option in costed]
+        found = costed[place]
+    return Choice(found, f"{kind}: {why}", money, tuple(costed))
+
+
+def _without(option: Option, refused: Mapping[Target, str]) -> Option:
+    reason = refused.get(option.candidate.target)
+    return option if reason is None else msgspec.structs.replace(option, excluded=reason, rests=True)
+
+
+def _live(options: Sequence[Option]) -> list[Option]:
+    """What can take the call; where nothing can, what failed a minute ago: better that than none."""
+    return [option for option in options if not option.excluded] or [option for option in options if option.rests]
+
+
+def _best(
+    virtual: Virtual,
+    live: Sequence[Option],
+    *,
+    tier: str,
+    pressure: float,
+    tight: bool,
+    shares: Mapping[str, float] | None,
+) -> tuple[Option, str, bool]:
+    """Of what can take the call, what is asked; why; and whether only its price speaks for it."""
+    by_price = virtual.aim in ("balanced", "cheap")
+    wanted = [option for option in live if option.candidate.tier == tier] if tier else ()
+    if wanted:
         found, why = _pick(virtual, wanted, shares=None)
-        money, why = False, f"its agent's tier is {tier}"
+        by_price, why = False, f"its agent's tier is {tier}"
     elif virtual.cascade:
         found, why = _first_of_cascade(virtual, live)
     else:
         found, why = _pick(virtual, live, shares)
+    if not tight:
+        return found, why, by_price
     lower = [option for option in live if option.candidate.rank < found.candidate.rank]
-    if tight and lower:
-        rank = max(option.candidate.rank for option in lower)
-        found = max((o for o in lower if o.candidate.rank == rank), key=lambda o: o.success)
-        money, note = False, f"; {pressure:.0%} of a budget is spent, so one tier down: {_name(found)}"
-    return Choice(found, f"{kind}: {why}{note}", money, every)
+    if not lower:
+        return found, why, by_price
+    rank = max(option.candidate.rank for option in lower)
+    found = max((o for o in lower if o.candidate.rank == rank), key=lambda o: o.success)
+    return found, f"{why}; {pressure:.0%} of a budget is spent, so one tier down: {_name(found)}", False
 
 
 def _pick(virtual: Virtual, live: Sequence[Option], shares: Mapping[str, float] | None) -> tuple[Option, str]:
     bar = bar_of(virtual)
-    best = max(option.success for option in live)
     if virtual.aim == "quality":
-        found = _cheapest([o for o in live if o.success >= best - _ALIKE_SUCCESS])
+        found = _likeliest(live)
         return found, f"{_name(found)} is the likeliest to succeed ({found.success:.2f})"
     clearing = [option for option in live if option.success >= bar]
     if not clearing:
-        found = _cheapest([o for o in live if o.success >= best - _ALIKE_SUCCESS])
+        found = _likeliest(live)
         return found, f"none clears {bar:.2f}, {_name(found)} comes nearest ({found.success:.2f})"
     if virtual.aim == "fast":
         found = min(clearing, key=lambda option: option.seconds)
@@ -222,16 +266,23 @@ def strong_after(choice: Choice) -> tuple[Target, ...]:
     return tuple(option.target for option in sorted(better, key=lambda option: option.success))
 
 
+def _likeliest(options: Sequence[Option]) -> Option:
+    """The cheapest of those that are about the likeliest to succeed."""
+    best = max(option.success for option in options)
+    return _cheapest([option for option in options if option.success >= best - _ALIKE_SUCCESS])
+
+
 def _cheapest(options: Sequence[Option]) -> Option:
     """The first in the operator's order of those that cost about the least."""
-    least = min(option.cost or 0.0 for option in options)
-    return next(option for option in options if (option.cost or 0.0) <= least * _ALIKE_COST)
+    costs = [option.cost or 0.0 for option in options]
+    most = min(costs) * _ALIKE_COST
+    return next(option for option, cost in zip(options, costs, strict=True) if cost <= most)
 
 
 def with_costs(options: Sequence[Option]) -> list[Option]:
     """The options with a cost each: one without a known price is taken to cost what the dearest of its tier or of those
     below costs, as tiers are listed by price."""
-    if all(option.cost is not None for option in options):
+    if None not in [option.cost for option in options]:
         return list(options)
     return [
         option

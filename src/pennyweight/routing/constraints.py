@@ -13,6 +13,7 @@ import msgspec
 from ..errors import BadRequest
 from ..request import Operation, Request, Wire
 from ..text.context.windows import window_of
+from ..wire.translate.handed_back import is_own, references
 from .families import facts_of
 from .settings import TargetTable
 from .virtual import Candidate
@@ -142,7 +143,8 @@ def _reasons(asked: _Asked) -> bool:
 
 
 def _native(request: Request, asked: _Asked, tools: Any) -> str:
-    if asked.previous_response_id or asked.conversation:
+    earlier = asked.previous_response_id
+    if (earlier and not is_own(earlier)) or asked.conversation or any(not is_own(id) for _, id in references(request)):
         return "it goes on with state that a provider keeps"
     if request.wire in (Wire.OPENAI_RESPONSES, Wire.ANTHROPIC_MESSAGES):
         for raw in tools:
@@ -181,14 +183,14 @@ def excluded(asked: Needs, candidate: Candidate, facts: TargetTable) -> str:
         return asked.native
     if asked.wires and target.wire not in asked.wires:
         return "its protocol has neither several answers nor log-probabilities"
-    for need, has, name in (
-        (asked.tools, facts.tools, "tools"),
-        (asked.images, facts.images, "images"),
-        (asked.json_schema, facts.json_schema, "JSON schema"),
-        (asked.reasoning, facts.reasoning, "reasoning"),
-    ):
-        if need and has is False:
-            return f"no {name}"
+    if asked.tools and facts.tools is False:
+        return "no tools"
+    if asked.images and facts.images is False:
+        return "no images"
+    if asked.json_schema and facts.json_schema is False:
+        return "no JSON schema"
+    if asked.reasoning and facts.reasoning is False:
+        return "no reasoning"
     output = asked.output_tokens
     if output is not None and facts.output_tokens is not None and output > facts.output_tokens:
         return f"answers of {facts.output_tokens:,} tokens at most, {output:,} are asked for"

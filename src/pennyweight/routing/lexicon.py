@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["COMMANDS", "DOMAINS", "SHAPES", "TOPICS", "URGENT", "words_of"]
+import msgspec
+
+__all__ = ["COMMANDS", "CONSTRAINTS", "DOMAINS", "SHAPES", "TOPICS", "URGENT", "Shape", "words_of"]
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -84,29 +86,89 @@ TOPICS = _table(
 )
 """By their weight anywhere in the text; a word counts once."""
 
-SHAPES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
-    (
+
+class Shape(msgspec.Struct, frozen=True):
+    """A form of a text, and what it speaks for.
+
+    Most texts have few of the forms, and a search goes over all of a text that has not what it looks for. So what a
+    form cannot do without is looked for first. words: of each of these sets one stands in the text, whatever its
+    case, as a run of letters, digits and underlines. signs: one of these stands in it. first: something that is found
+    faster does. asks: it ends in a question mark.
+    """
+
+    kind: str
+    weight: float
+    pattern: re.Pattern[str]
+    words: tuple[frozenset[str], ...] = ()
+    signs: tuple[str, ...] = ()
+    first: re.Pattern[str] | None = None
+    asks: bool = False
+
+    def may(self, text: str, runs: frozenset[str], *, asks: bool) -> bool:
+        """Whether the text has what the form needs. runs: its words, in lower case."""
+        if self.asks and not asks:
+            return False
+        for words in self.words:
+            if words.isdisjoint(runs):
+                return False
+        if self.signs and not any(sign in text for sign in self.signs):
+            return False
+        return self.first is None or self.first.search(text) is not None
+
+    def holds(self, text: str, runs: frozenset[str], *, asks: bool) -> bool:
+        return self.may(text, runs, asks=asks) and self.pattern.search(text) is not None
+
+
+SHAPES: tuple[Shape, ...] = (
+    Shape(
         "code",
         3.0,
         re.compile(
             r"```|^diff --git |^@@ -\d|<<<<<<< SEARCH|^\s*(?:def|class|import|from|#include|func|fn|public)\s", re.M
         ),
-    ),
-    (
-        "code",
-        2.5,
-        re.compile(
-            r"Traceback \(most recent|\b\w+(?:Error|Exception)\b|\w\.(?:py|ts|js|rs|go|java|cpp|c|h|sh|rb|sql)\b"
+        signs=(
+            *("```", "diff --git ", "@@ -", "<<<<<<< SEARCH"),
+            *("def", "class", "import", "from", "#include", "func", "fn", "public"),
         ),
     ),
-    ("code", 1.5, re.compile(r"\b\w+\(\)|\b[a-z]+_[a-z_]+\b|\b[a-z]+[A-Z]\w+\b")),
-    ("maths", 3.0, re.compile(r"\\(?:frac|sqrt|sum|int|le|ge|cdot|boxed|begin\{)|\$[^$\n]{1,80}[\\^_=][^$\n]{0,80}\$")),
-    ("maths", 2.0, re.compile(r"\$[^$\n]{1,40}\$|\\[(\[]")),  # TeX
-    ("maths", 2.0, re.compile(r"\d\s*[-+*/^=×÷]\s*\(?[\dx]|\b[xyzn]\s*(?:\^|\*\*|=)\s*\d")),
-    ("maths", 3.0, re.compile(r"\b[Hh]ow (?:many|much|far|long|old|fast)\b[^?\n]{3,160}\?\s*\Z")),
-    ("question", 4.0, re.compile(r"^\(?A[.)] .*\n\(?B[.)] ", re.M)),  # multiple choice
-    ("question", 1.0, re.compile(r"\?\s*\Z")),
-    (
+    Shape(
+        "code",
+        2.5,
+        # What stands before a name's end is looked at last: a search is fast that knows which letters begin it.
+        re.compile(
+            r"Traceback \(most recent|Error(?<=\wError)\b|Exception(?<=\wException)\b|"
+            r"\.(?<=\w\.)(?:py|ts|js|rs|go|java|cpp|c|h|sh|rb|sql)\b"
+        ),
+    ),
+    Shape(
+        "code",
+        1.5,
+        re.compile(r"\b\w+\(\)|\b[a-z]+_[a-z_]+\b|\b[a-z]+[A-Z]\w+\b"),
+        first=re.compile(r"[_A-Z(](?:(?<=[a-z][_A-Z])|(?<=\w\()\))"),
+    ),
+    Shape(
+        "maths",
+        3.0,
+        re.compile(r"\\(?:frac|sqrt|sum|int|le|ge|cdot|boxed|begin\{)|\$[^$\n]{1,80}[\\^_=][^$\n]{0,80}\$"),
+        signs=("\\", "$"),
+    ),
+    Shape("maths", 2.0, re.compile(r"\$[^$\n]{1,40}\$|\\[(\[]"), signs=("\\", "$")),  # TeX
+    Shape(
+        "maths",
+        2.0,
+        re.compile(r"\d\s*[-+*/^=×÷]\s*\(?[\dx]|\b[xyzn]\s*(?:\^|\*\*|=)\s*\d"),
+        first=re.compile(r"[-+*/^=×÷]\s*\(?[\dx]"),
+    ),
+    Shape(
+        "maths",
+        3.0,
+        re.compile(r"\b[Hh]ow (?:many|much|far|long|old|fast)\b[^?\n]{3,160}\?\s*\Z"),
+        words=(words_of("how"), words_of("many much far long old fast")),
+        asks=True,
+    ),
+    Shape("question", 4.0, re.compile(r"^\(?A[.)] .*\n\(?B[.)] ", re.M), signs=("\nB", "\n(B")),  # multiple choice
+    Shape("question", 1.0, re.compile(r"\?\s*\Z"), asks=True),
+    Shape(
         "translation",
         3.0,
         re.compile(
@@ -114,8 +176,15 @@ SHAPES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
             r"russian|korean|portuguese|dutch|polish|arabic|deutsch|englisch|inglés|español|français|английский)\b",
             re.I,
         ),
+        words=(
+            words_of("in into to auf ins en al на"),
+            words_of(
+                "english german french spanish italian chinese japanese russian korean portuguese dutch polish arabic "
+                "deutsch englisch inglés español français английский"
+            ),
+        ),
     ),
-    (
+    Shape(
         "creative",
         3.0,
         re.compile(
@@ -123,8 +192,15 @@ SHAPES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
             r"(?:story|poem|song|haiku|essay|"
             r"letter|email|post|article|speech|joke|tale|slogan|tweet|description|bio|review)\b"
         ),
+        words=(
+            words_of("write tell create compose"),
+            words_of(
+                "story poem song haiku essay letter email post article speech joke tale slogan tweet description bio "
+                "review"
+            ),
+        ),
     ),
-    (
+    Shape(
         "code",
         3.0,
         re.compile(
@@ -132,38 +208,51 @@ SHAPES: tuple[tuple[str, float, re.Pattern[str]], ...] = (
             r"(?:function|script|class|program|query|test|regex|"
             r"parser|module|one-liner|decorator|component|endpoint|server|tests|logic|code|spec)\b"
         ),
+        words=(
+            words_of("write create add review run"),
+            words_of(
+                "function script class program query test regex parser module one decorator component endpoint server "
+                "tests logic code spec"
+            ),
+        ),
     ),
-    (
+    Shape(
         "summary",
         1.0,
         re.compile(
             r"\bin (?:one|two|three|four|five|\d) (?:short )?(?:sentences?|bullet|bullets|lines?|paragraphs?)\b", re.I
         ),
+        words=(words_of("in"), words_of("sentence sentences bullet bullets line lines paragraph paragraphs")),
     ),
-    (
+    Shape(
         "extraction",
         2.5,
         re.compile(r"\b(?:return|output|respond|reply|answer)\b[^.\n]{0,30}\b(?:json|csv|table|xml|yaml)\b", re.I),
+        words=(words_of("return output respond reply answer"), words_of("json csv table xml yaml")),
     ),
-    (
+    Shape(
         "classification",
         3.0,
         re.compile(r"\b(?:as|into|is it|one of|either)\b[^.?\n]{0,60}\b\w+(?:, \w+)*,? or \w+", re.I),
+        words=(words_of("as into is one either"),),
+        first=re.compile(" or ", re.I),
     ),
-    (
+    Shape(
         "reasoning",
         3.0,
         re.compile(
             r"\b(?:[Pp]rove|[Ss]how) that\b|\b[Gg]iven that\b|\bif and only if\b|\bmust be true\b|\bwho is lying\b"
         ),
+        words=(words_of("prove show given only true lying"), words_of("that if must who")),
     ),
-    (
+    Shape(
         "reasoning",
         2.0,
         re.compile(r"\bstep[- ]by[- ]step\b|\bpros and cons\b|\btrade-?offs?\b|\bwhat would happen if\b", re.I),
+        words=(words_of("step pros trade tradeoff tradeoffs happen"),),
     ),
 )
-"""Kind, weight and pattern: what the form of a text tells."""
+"""What the form of a text tells."""
 
 _DOMAINS = {
     "software": "code function api server database kubernetes docker python javascript compiler algorithm thread "
@@ -184,8 +273,33 @@ _DOMAINS = {
 DOMAINS: Mapping[str, str] = {word: name for name, words in _DOMAINS.items() for word in words.split()}
 """Words of trades to the trade; two of one trade make a text its own."""
 
-URGENT = re.compile(
-    r"\b(?:urgent(?:ly)?|asap|immediately|right now|emergency|outage|prod(?:uction)? is down|deadline|"
-    r"dringend|sofort)\b",
-    re.I,
+URGENT = Shape(
+    "urgent",
+    1.0,
+    re.compile(
+        r"\b(?:urgent(?:ly)?|asap|immediately|right now|emergency|outage|prod(?:uction)? is down|deadline|"
+        r"dringend|sofort)\b",
+        re.I,
+    ),
+    words=(
+        words_of(
+            "urgent urgently asap immediately right emergency outage prod production deadline dringend sofort",
+        ),
+    ),
 )
+
+CONSTRAINTS = Shape(
+    "constraints",
+    1.0,
+    re.compile(
+        r"\b(?:must|should|without|at least|at most|exactly|except|only|ensure|support(?:ing)?|including|handle|"
+        r"and then|after that)\b",
+        re.IGNORECASE,
+    ),
+    words=(
+        words_of(
+            "must should without least most exactly except only ensure support supporting including handle then after"
+        ),
+    ),
+)
+"""What narrows a task: each makes it look harder."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Literal, cast, get_args
 
 import msgspec
 
-from .lexicon import COMMANDS, DOMAINS, SHAPES, TOPICS, URGENT, words_of
+from .lexicon import COMMANDS, CONSTRAINTS, DOMAINS, SHAPES, TOPICS, URGENT, words_of
 
 __all__ = ["TYPES", "Reading", "TaskType", "best", "read"]
 
@@ -47,14 +48,12 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 _WORDS = re.compile(r"[^\W\d_][\w'’;-]*", re.UNICODE)
-_NUMBER = re.compile(r"(?<![\w.])[$€£]?\d[\d,]*(?:\.\d+)?%?")
+_RUN = re.compile(r"\w+")
+_NUMBER = re.compile(
+    r"[$€£\d](?<![\w.].)(?:(?<=\d)|\d)[\d,]*(?:\.\d+)?%?"
+)  # begins as it does so that it is found fast
 _SENTENCE = re.compile(r"[.!?。？！:\n]\s*")
 _STEP = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
-_CONSTRAINT = re.compile(
-    r"\b(?:must|should|without|at least|at most|exactly|except|only|ensure|support(?:ing)?|including|handle|and then|"
-    r"after that)\b",
-    re.IGNORECASE,
-)
 _SMALL_TALK = re.compile(
     r"\A\W*(?:hello|hi|hey|hallo|hola|salut|bonjour|good (?:morning|evening)|thanks?|olá|привет|你好)\b[^?]{0,24}\Z",
     re.I,
@@ -68,28 +67,39 @@ def read(text: str) -> Reading:
     """What a text tells by itself."""
     if not text or _SMALL_TALK.search(text):
         return Reading({}, 0.0, 0.0, 40 if text else None, "", urgent=False)
-    words = _lowered(text)
+    lower = text.lower()
+    plain = text.isascii()
+    words = _WORDS.findall(lower) if plain else _lowered(text)
+    folded = lower if plain else _folded(lower)
+    runs = frozenset(_RUN.findall(folded))
+    asks = text.rstrip().endswith("?")
     scores: dict[str, float] = {}
     _add_commands(text, words, scores)
     unique = set(words)
     for word in unique & TOPICS.keys():
         for kind, weight in TOPICS[word]:
             scores[kind] = scores.get(kind, 0.0) + 0.5 * weight
-    for kind, weight, pattern in SHAPES:
-        if pattern.search(text):
-            scores[kind] = scores.get(kind, 0.0) + weight
+    for shape in SHAPES:
+        if shape.holds(text, runs, asks=asks):
+            scores[shape.kind] = scores.get(shape.kind, 0.0) + shape.weight
     numbers = len(_NUMBER.findall(text))
-    if numbers >= 3 and text.rstrip().endswith("?"):
+    if numbers >= 3 and asks:
         scores["maths"] = scores.get("maths", 0.0) + 1.5
     depth = min((scores.get("reasoning", 0.0) + 0.6 * scores.get("maths", 0.0)) / 10, 1.0)
+    narrowed = len(CONSTRAINTS.pattern.findall(text)) if CONSTRAINTS.may(text, runs, asks=asks) else 0
     return Reading(
         cast("Mapping[TaskType, float]", scores),
-        _complexity(text, words, numbers, depth),
+        _complexity(text, words, numbers, narrowed, depth),
         depth,
-        _said_length(text),
+        _said_length(text) if any(unit in folded for unit in _TOKENS_PER) else None,
         _expertise(unique),
-        URGENT.search(text) is not None,
+        URGENT.holds(text, runs, asks=asks),
     )
+
+
+def _folded(lower: str) -> str:
+    """Of a text in lower case, with the letters that a search without case takes for plain ones."""
+    return lower.replace("\u0130", "i").replace("i\u0307", "i").replace("\u0131", "i").replace("\u017f", "s")
 
 
 def _add_commands(text: str, words: list[str], scores: dict[str, float]) -> None:
@@ -97,10 +107,10 @@ def _add_commands(text: str, words: list[str], scores: dict[str, float]) -> None
     _command(words, 1.0, scores)
     sentences = [part for part in _SENTENCE.split(text[:_OPENING_CHARS].strip()) if part.strip()]
     for part in sentences[1:4]:
-        _command(_lowered(part), 0.6, scores)
+        _command(_first(part), 0.6, scores)
     if len(sentences) > 4 or len(text) > _OPENING_CHARS:
         ends = [part for part in _SENTENCE.split(text[-_OPENING_CHARS:].strip()) if part.strip()]
-        _command(_lowered(ends[-1]) if ends else [], 0.6, scores)
+        _command(_first(ends[-1]) if ends else [], 0.6, scores)
     if any(part in text for part in ("总结", "翻译", "要約", "翻訳")):
         kind = "summary" if "总结" in text or "要約" in text else "translation"
         scores[kind] = scores.get(kind, 0.0) + 4.0
@@ -108,6 +118,11 @@ def _add_commands(text: str, words: list[str], scores: dict[str, float]) -> None
 
 def _lowered(text: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(text)]
+
+
+def _first(text: str) -> list[str]:
+    """As many words as a command is looked for in."""
+    return [found[0].lower() for found in islice(_WORDS.finditer(text), _COMMAND_WORDS)]
 
 
 def _command(words: list[str], weight: float, scores: dict[str, float]) -> None:
@@ -119,10 +134,10 @@ def _command(words: list[str], weight: float, scores: dict[str, float]) -> None:
         weight *= 0.7  # the further from the start, the less it is the command
 
 
-def _complexity(text: str, words: list[str], numbers: int, depth: float) -> float:
+def _complexity(text: str, words: list[str], numbers: int, narrowed: int, depth: float) -> float:
     """How hard a text looks: the weights of docs/learned-router.md. Length counts most, as nothing tells more."""
     length = min(math.log1p(len(text)) / math.log1p(4_000), 1.0)
-    steps = min((len(_STEP.findall(text)) + len(_CONSTRAINT.findall(text))) / 8, 1.0)
+    steps = min((len(_STEP.findall(text)) + narrowed) / 8, 1.0)
     code = 1.0 if "```" in text or "diff --git" in text else 0.0
     long_words = sum(len(word) >= 9 for word in words) / max(len(words), 1)
     return (

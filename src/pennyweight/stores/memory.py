@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..call import Receipt
 from ..errors import StoreError
@@ -49,6 +49,12 @@ class MemoryKV:
         self._new: OrderedDict[str, _Kept] = OrderedDict()
         self._long: OrderedDict[str, _Kept] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()
+        self.on_drop: list[Callable[[], None]] = []  # told when somebody wants something deleted
+
+    def holds(self, key: str, value: bytes) -> bool:
+        """Whether that very value is still kept: as `peek`, and the same object."""
+        entry = self._live(key)
+        return entry is not None and entry.value is value
 
     def peek(self, key: str) -> bytes | None:
         """What `get` gives, at once."""
@@ -66,6 +72,7 @@ class MemoryKV:
 
     async def remove(self, key: str) -> None:
         self._remove(key)
+        self._tell()
 
     async def keys(self, prefix: str, *, limit: int) -> Sequence[str]:
         found: list[str] = []
@@ -82,6 +89,7 @@ class MemoryKV:
         keys = [key for queue in (self._new, self._long) for key in queue if key.startswith(prefix)]
         for key in keys:
             self._remove(key)
+        self._tell()
         return len(keys)
 
     async def add(self, key: str, amount: int, *, ttl_s: float | None = None) -> int:
@@ -92,6 +100,10 @@ class MemoryKV:
             value, expires = _number(key, entry.value), entry.expires
         self._set(key, b"%d" % (value + amount), expires)
         return value + amount
+
+    def _tell(self) -> None:
+        for listener in self.on_drop:
+            listener()
 
     def _live(self, key: str) -> _Kept | None:
         entry = self._long.get(key) or self._new.get(key)

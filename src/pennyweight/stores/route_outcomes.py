@@ -57,9 +57,15 @@ class SQLiteOutcomes:
         row = await self._database.read(lambda connection: connection.execute(sql, (call_id,)).fetchone())
         return None if row is None else _acted(*row)
 
-    async def forget(self, *, tenant: str | None = None, before: float | None = None) -> int:
-        """Drop what is of that tenant and older than that moment (unix seconds). How many rows."""
-        sql = "DELETE FROM route_outcomes WHERE (? IS NULL OR tenant = ?) AND (? IS NULL OR at < ?)"
+    async def forget(self, before: float | None = None, *, tenant: str | None = None) -> int:
+        """Drop what is of that tenant and older than that moment (unix seconds). How many rows.
+
+        By age only what calls said: a file that was learnt from has no day of its own.
+        """
+        sql = (
+            "DELETE FROM route_outcomes WHERE (? IS NULL OR tenant = ?) "
+            "AND (? IS NULL OR (at < ? AND source <> 'file'))"
+        )
         given = (tenant, tenant, before, before)
         return await self._database.write(lambda connection: connection.execute(sql, given).rowcount)
 

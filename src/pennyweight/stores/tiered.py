@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import StoreError
 from .level import Level, LevelSettings, TierStats
@@ -49,6 +49,19 @@ class Tiered:
                 self._top.hits += 1
                 return value, self._top.name
         return await self._found_below(key)
+
+    def holds(self, key: str, value: bytes) -> bool:
+        """Whether the memory at the top still has that very value, which `found` gave. Counts as a hit there."""
+        if self._memory is None or not self._memory.holds(key, value):
+            return False
+        self._top.hits += 1
+        return True
+
+    def on_drop(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called whenever something is to be deleted from the memory at the top: whoever remembers
+        what was found there forgets it then."""
+        if self._memory is not None:
+            self._memory.on_drop.append(listener)
 
     async def keys(self, prefix: str, *, limit: int = 10_000) -> Sequence[str]:
         """Up to `limit` keys that begin so, of all tiers that answer. Raises StoreError when none does."""

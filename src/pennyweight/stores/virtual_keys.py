@@ -120,7 +120,8 @@ class KeyStore:
 
     def daily_limit(self, tenant: str) -> PicoUSD | None:
         """What the key of that name may cost in a UTC day; None for no limit, or for who has no key."""
-        self._refresh()
+        if self._monotonic() - self._looked_at >= self._refresh_s:
+            self._refresh()
         key = self._by_name.get(tenant)
         return key.daily_limit if key is not None else None
 

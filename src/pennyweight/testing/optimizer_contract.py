@@ -135,15 +135,41 @@ class OptimizerContract:
             proposal = asyncio.run(_ask(optimizer, call))
             assert flaws(call, proposal) == []
 
+    def test_it_has_nothing_for_calls_that_do_not_concern_it(self) -> None:
+        optimizer = self.build(ContractParts())
+        concerns = getattr(optimizer, "concerns", None)
+        if concerns is None:
+            return
+        for call in self.calls():
+            assert concerns(call) or asyncio.run(_ask(optimizer, call)) is None
+
     def test_settle_tolerates_any_outcome(self) -> None:
         parts = ContractParts()
         optimizer = self.build(parts)
         for call in self.calls():
-            assert isinstance(optimizer.wants_response(call), bool)
+            wants = optimizer.wants_response(call)
+            assert isinstance(wants, bool)
+            assert not wants or getattr(optimizer, "wants_responses", True), "wants_responses = False, and it wants one"
             for outcome in _outcomes(call):
                 asyncio.run(optimizer.settle(outcome))
             proposal = asyncio.run(_ask(optimizer, call))
             assert flaws(call, proposal) == []
+
+    def test_what_it_is_not_shown_would_teach_it_nothing(self) -> None:
+        """`learns_from`, where it has it, spares work, and must hide nothing."""
+        parts = ContractParts()
+        optimizer = self.build(parts)
+        learns_from = getattr(optimizer, "learns_from", None)
+        if learns_from is None:
+            return
+        parts.kv.locked = True
+        for call in self.calls():
+            outcomes = _outcomes(call)
+            chosen = {id(outcome) for outcome in learns_from(outcomes)}
+            assert chosen <= {id(outcome) for outcome in outcomes}
+            for outcome in outcomes:
+                if id(outcome) not in chosen:
+                    asyncio.run(optimizer.settle(outcome))
 
     def test_settled_answers_stay_with_their_tenant(self) -> None:
         parts = ContractParts()

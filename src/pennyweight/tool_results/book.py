@@ -64,6 +64,8 @@ class ToolResults:
     count: writes what was saved to the ledger. A store that is down makes misses; nothing here ever fails a call.
     """
 
+    wants_responses = False
+
     def __init__(self, rules: Sequence[ToolRule], kv: KV, clock: Clock, *, count: Count) -> None:
         self._rules = tuple(rules)
         self._learns = any(rule.read_only and rule.learn for rule in rules)
@@ -118,19 +120,20 @@ class ToolResults:
     def wants(self, call: Call) -> bool:
         return False  # results are in requests
 
-    async def take(self, outcome: Outcome) -> None:
-        call = outcome.call
-        if not self._learns or call.request.operation is not Operation.GENERATE or not 200 <= outcome.status < 300:
-            return
-        if b"tool_use_id" not in call.original.raw and b"call_id" not in call.original.raw:
-            return
-        try:
-            for result in new_results(call.original):
-                await self._learn(call, result)
-        except StoreError as error:
-            log.warning("a tool's result cannot be kept", extra={"error": type(error).__name__})
-        except Exception as error:  # noqa: BLE001 - who only looks on must not cost a call its receipt
-            log.warning("tool results cannot be learnt", extra={"error": type(error).__name__})
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes if self._learns else ():
+            call = outcome.call
+            if call.request.operation is not Operation.GENERATE or not 200 <= outcome.status < 300:
+                continue
+            if b"tool_use_id" not in call.original.raw and b"call_id" not in call.original.raw:
+                continue
+            try:
+                for result in new_results(call.original):
+                    await self._learn(call, result)
+            except StoreError as error:
+                log.warning("a tool's result cannot be kept", extra={"error": type(error).__name__})
+            except Exception as error:  # noqa: BLE001 - who only looks on must not cost a call its receipt
+                log.warning("tool results cannot be learnt", extra={"error": type(error).__name__})
 
     async def _learn(self, call: Call, result: ToolResult) -> None:
         rule = self._match(result.name)

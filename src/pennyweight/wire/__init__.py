@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -89,4 +89,5 @@ _MODULES = {wire: f"{__name__}.{wire.value}" for wire in Wire}
 def codec(wire: Wire) -> Codec:
     """The module of that wire, imported when first asked for."""
     name = _MODULES[wire]
-    return cast(Codec, sys.modules.get(name) or import_module(name))
+    found: Any = sys.modules.get(name) or import_module(name)
+    return found  # type: ignore[no-any-return]  # a cast is a call, and every call of a caller's comes here

@@ -45,10 +45,13 @@ def _anthropic(block: Mapping[str, Any]) -> Usage:
     if written and written < write_5m + write_1h:
         odd.append(f"{write_5m + write_1h} written for a time of {written} written tokens")
     write_5m += max(written - write_5m - write_1h, 0)  # what no split accounts for
+    told = _n(block, "input_tokens", odd) + read + write_5m + write_1h
     if "input_tokens" not in block:
         odd.append("no input_tokens")
+    elif not told and not odd:
+        odd.append("0 input_tokens")
     return Usage(
-        input_tokens=_n(block, "input_tokens", odd) + read + write_5m + write_1h,
+        input_tokens=told,
         cache_read_tokens=read,
         cache_write_5m_tokens=write_5m,
         cache_write_1h_tokens=write_1h,
@@ -72,6 +75,8 @@ def _openai(block: Mapping[str, Any], prompt: str, completion: str) -> Usage:
     total = _n(block, "total_tokens", odd)
     if input_key not in block and output_key in block:
         odd.append(f"no {prompt}")
+    if not told and not odd and input_key in block:
+        odd.append(f"0 {input_key}")  # no prompt is empty: whoever does not count says 0
     if cached + written > told:
         odd.append(f"{cached + written} cached or written of {told} input tokens")
     if reasoning > made:

@@ -63,7 +63,20 @@ class Recorded:
         self.sent: list[tuple[Origin, str, str, Headers, bytes]] = []
         self.closed = 0
 
-    async def send(self, where: Origin, method: str, target: str, headers: Headers, body: bytes) -> Opened:
+    def head(self, where: Origin, method: str, target: str, headers: Headers) -> bytes:
+        return b""
+
+    async def send(
+        self,
+        where: Origin,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        head: bytes = b"",
+        fresh: bool = False,
+    ) -> Opened:
         self.sent.append((where, method, target, headers, body))
         status, answered, content = self.answer
         if self.chunks is None:

@@ -31,7 +31,7 @@ def outcome(session: str, turn: int = 0, agent: str = "", operation: Operation =
 def take(recorder: Recorder, *outcomes: Outcome) -> None:
     async def main() -> None:
         for one in outcomes:
-            await recorder.take(one)
+            await recorder.take([one])
 
     asyncio.run(main())
 

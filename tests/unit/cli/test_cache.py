@@ -108,6 +108,17 @@ def test_what_was_asked_beforehand_is_there(upstream: Upstream, tmp_path: Path) 
     assert len(upstream.asked) == 2
 
 
+def test_what_is_there_is_not_paid_for_again_on_a_machine_too_busy_to_read_it_in_time(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    (tmp_path / "pennyweight.toml").write_text("[pipeline]\npropose_s = 0.0000001\n")
+    file = lines(tmp_path / "r.jsonl", request("a"))
+    assert told("warm", file, "--yes")["answered"] == 1
+    again = told("warm", file, "--yes")
+    assert (again["to_ask"], again["already_kept"]) == (0, 1)
+    assert upstream.asked == ["a"]
+
+
 def test_nothing_is_spent_without_consent_and_the_cost_is_said_before(upstream: Upstream, tmp_path: Path) -> None:
     file = lines(tmp_path / "r.jsonl", request("a"))
     done = cache("warm", file, answer="n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from pennyweight.cli.explain import command
+from pennyweight.routing.learning.outcomes import Told
+from pennyweight.stores.route_outcomes import SQLiteOutcomes
+from pennyweight.stores.sqlite import FILE, Database
 
 CONFIG = """
 [[tiers]]
@@ -61,3 +65,23 @@ def test_a_real_name_has_no_candidates(tmp_path: Path, monkeypatch: pytest.Monke
     messages = [{"role": "user", "content": "hi"}]
     told = json.loads(explained(tmp_path, monkeypatch, "--json", model="gpt-5", messages=messages))
     assert told["routing"] is None
+
+
+def test_what_was_learnt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"messages": [{"role": "user", "content": "Fix the function fill() in code.py"}]}
+
+    def chances() -> dict[str, float]:
+        told = json.loads(explained(tmp_path, monkeypatch, "--json", **said))
+        return {row["target"]: row["success"] for row in told["routing"]["candidates"]}
+
+    async def failed() -> None:
+        database = Database(tmp_path / "data" / FILE)
+        told = [Told(float(n), "local", "code", "openai/gpt-5-mini", 0.0, "feedback", 1.0) for n in range(60)]
+        await SQLiteOutcomes(database).add(told)
+        await database.close()
+
+    (tmp_path / "data").mkdir()
+    before = chances()
+    asyncio.run(failed())
+    after = chances()
+    assert after["openai/gpt-5-mini"] < 0.5 < before["openai/gpt-5-mini"]

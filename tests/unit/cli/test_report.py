@@ -152,3 +152,11 @@ def test_a_ledger_that_was_damaged_is_told_beside_the_figures(data: Path) -> Non
     assert json.loads(done.stdout)["total"]["calls"] == 4
     assert "1,200 receipts saved, about 34 are lost" in done.stderr
     assert "Budgets of that time refuse until they begin anew" in done.stderr
+
+
+def test_a_configuration_names_the_data(data: Path) -> None:
+    config = data / "elsewhere.toml"
+    config.write_text(f"data_dir = {json.dumps(str(data))}\n")
+    done = report("--config", config, "--by", "model")
+    assert done.exit_code == 0, done.output
+    assert "claude-sonnet-4-5" in done.output

@@ -53,6 +53,15 @@ def test_train_learns_and_show_tells(home: Path, tmp_path: Path) -> None:
     assert shown["big"]["prior"] is None
 
 
+def test_a_tenant_is_forgotten(home: Path, tmp_path: Path) -> None:
+    run(home, "train", "--data", str(outcomes(tmp_path)))
+    run(home, "train", "--data", str(outcomes(tmp_path)), "--tenant", "alice")
+    assert run(home, "forget", "--tenant", "alice") == {"forgotten": 120}
+    assert run(home, "forget", "--tenant", "alice") == {"forgotten": 0}
+    assert run(home, "show", "--tenant", "alice")["outcomes"] == 0
+    assert run(home, "show")["outcomes"] == 120
+
+
 def test_the_same_file_twice_counts_once(home: Path, tmp_path: Path) -> None:
     path = outcomes(tmp_path)
     run(home, "train", "--data", str(path))

@@ -97,7 +97,7 @@ def test_a_whole_answer_tells_its_call_its_cost_and_its_trail(tmp_path: Path) ->
         assert found.cost == 350_000_000
         second = await ask()
         assert dict(second.headers)["x-pennyweight-cost"] == "$0.00"
-        assert dict(second.headers)["x-pennyweight-saved"] == "$0.00035"
+        assert dict(second.headers)["x-pennyweight-saved"] == "$0.00035 computed"
         assert len(provider.got) == 1
 
     drive(tmp_path, work)

@@ -17,11 +17,8 @@ LINE = re.compile(r'^(?:# (?:HELP|TYPE) \S+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n
 
 
 class Book:
-    def cost(self, charge: Charge) -> int:
-        return 2_000_000_000_000
-
-    def kind(self, charge: Charge) -> str:
-        return "priced"
+    def priced(self, charge: Charge) -> tuple[int, str]:
+        return 2_000_000_000_000, "priced"
 
 
 def finished(**changes: object) -> Receipt:
@@ -40,7 +37,7 @@ def test_sums_over_receipts() -> None:
     metrics = Metrics()
     trail = (Step("cache", Verdict.ACCEPTED), Step("trim", Verdict.TOO_RISKY))
     for receipt in (finished(), finished(status=503, usage=None, cost=None, baseline=None), finished(trail=trail)):
-        metrics.watch(receipt)
+        metrics.watch([receipt])
     text = metrics.text({"pennyweight_receipts_queued": 3})
     assert sample(text, 'pennyweight_calls_total{wire="openai_chat",provider="p",status="2xx"}') == "2"
     assert sample(text, 'pennyweight_calls_total{wire="openai_chat",provider="p",status="5xx"}') == "1"
@@ -54,7 +51,7 @@ def test_sums_over_receipts() -> None:
 def test_the_histogram_is_cumulative() -> None:
     metrics = Metrics()
     for added_s in (0.0004, 0.0005, 0.003, 7.0):
-        metrics.watch(finished(added_s=added_s))
+        metrics.watch([finished(added_s=added_s)])
     text = metrics.text({})
     buckets = [int(n) for n in re.findall(r"pennyweight_added_seconds_bucket\{le=\"[^\"]+\"\} (\d+)", text)]
     assert buckets == sorted(buckets)
@@ -66,7 +63,7 @@ def test_the_histogram_is_cumulative() -> None:
 
 def test_every_line_is_prometheus_text_and_no_label_names_a_person() -> None:
     metrics = Metrics()
-    metrics.watch(finished(provider='od"d\\\nname'))
+    metrics.watch([finished(provider='od"d\\\nname')])
     text = metrics.text({"pennyweight_receipts_lost": 0})
     assert text.endswith("\n")
     for line in text.splitlines():

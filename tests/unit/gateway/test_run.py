@@ -12,7 +12,7 @@ import pytest
 
 from pennyweight.config import Config, load
 from pennyweight.errors import ConfigError
-from pennyweight.gateway.run import Gateway, _watch, open_gateway
+from pennyweight.gateway.run import Gateway, _watch, collect_seldom, open_gateway
 from pennyweight.testing.http import Exchange, LoopbackServer, post
 
 BODY = b'{"model":"m","messages":[]}'
@@ -26,10 +26,11 @@ class Provider:
     def __init__(self, name: str) -> None:
         self.name = name.encode()
         self.gate = asyncio.Event()
+        self.answer = b'{"by":"%b"}' % self.name
 
     async def __call__(self, exchange: Exchange) -> None:
         if b'"stream":true' not in exchange.body:
-            return await exchange.send(200, b'{"by":"%b"}' % self.name, headers={"content-type": "application/json"})
+            return await exchange.send(200, self.answer, headers={"content-type": "application/json"})
         await exchange.start(200, {"content-type": "text/event-stream"})
         await exchange.write(b"data: 1\n\n")
         await self.gate.wait()
@@ -90,6 +91,27 @@ def test_new_calls_go_to_the_new_app_while_the_old_one_ends_its_streams(tmp_path
 
     asyncio.run(main())
     gc.collect()
+
+
+def test_what_was_answered_again_and_again_is_asked_anew_of_a_new_app(tmp_path: Path) -> None:
+    message = '{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"%s"}}'
+    body = b'{"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}'
+
+    async def main() -> None:
+        async with running(tmp_path) as (gateway, file, old, new, url):
+            for provider in (old, new):
+                provider.answer = f'{{"choices":[{message % provider.name.decode()}],"usage":{{}}}}'.encode()
+            answers = [await ask(gateway, body) for _ in range(4)]
+            assert answers == [old.answer] * 4
+            assert gateway._now is not None
+            kept = gateway._now.front.repeated
+            assert len(kept._packets) == 1
+            file.write(url, "[[routes]]\nmodel = 'm'\nprovider = 'openai'\nvolatile = true")
+            assert await gateway.reload()
+            assert [await ask(gateway, body) for _ in range(3)] == [new.answer] * 3
+            assert gateway._now.front.repeated is not kept
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -197,3 +219,14 @@ def test_a_changed_file_is_noticed_and_a_missing_one_is_no_trouble(tmp_path: Pat
         watching.cancel()
 
     asyncio.run(main())
+
+
+def test_the_garbage_collector_is_spared_what_can_be_no_garbage() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_seldom()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -89,9 +89,9 @@ def test_machines_of_ones_own_cost_nothing_per_token(accounts: Accounts) -> None
     assert [accounts.cost(bill(name)) for name in ("ollama", "lab")] == [0, 0]
     assert accounts.cost(bill("openai")) == 2_500_000_000_000
     assert accounts.cost(bill("openai", "no-such-model")) is None
-    kinds = [accounts.kind(bill(name)) for name in ("ollama", "openai")]
+    kinds = [accounts.priced(bill(name))[1] for name in ("ollama", "openai")]
     assert kinds == ["local", "priced"]
-    assert accounts.kind(bill("openai", "no-such-model")) == "unpriced"
+    assert accounts.priced(bill("openai", "no-such-model")) == (None, "unpriced")
 
 
 def test_a_machine_by_the_hour_costs_the_time_it_took(accounts: Accounts) -> None:

@@ -62,7 +62,7 @@ async def examine(folder: Path, calls: list[Outcome], held_bytes: int) -> tuple[
     try:
         doctor = rounds(database, held_bytes=held_bytes)
         for outcome in calls:
-            await doctor.take(outcome)
+            await doctor.take([outcome])
         await doctor.close()
         return read(folder / FILE)
     finally:
@@ -125,7 +125,7 @@ def test_held_text_is_bounded(tmp_path: Path) -> None:
             doctor = rounds(database, held_bytes=300_000)
             for number in range(4):
                 for outcome in outcomes(demo_session(), session=f"s{number}"):
-                    await doctor.take(outcome)
+                    await doctor.take([outcome])
                     assert doctor.held_bytes <= 300_000
         finally:
             await database.close()
@@ -157,7 +157,7 @@ def test_old_findings_are_forgotten_with_old_receipts(tmp_path: Path) -> None:
         doctor = rounds(database)
         try:
             for outcome in outcomes(without_markers()):
-                await doctor.take(outcome)
+                await doctor.take([outcome])
             await doctor.flush()
             await doctor.forget(1e9)
             kept = len(read(tmp_path / FILE))

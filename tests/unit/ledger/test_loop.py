@@ -309,14 +309,14 @@ def test_what_is_said_counts_once_a_session_and_waits_for_its_receipt(tmp_path: 
             await house.call("s")
         await house.signals.rate("feedback", 1.0, tenant=None, call_id="c1")
         await house.signals.rate("feedback", -1.0, tenant=None, call_id="c2")
-        house.said = [Said("local", "s", "c3", "tools", 0.0), Said("local", "s", "c3", "reask", 1.0)]
+        house.said = [Said("local", "s", "c3", "tools", 0.0), Said("local", "s", "c3", "reask", 4.0)]
         while await house.loop.step():
             pass
         await house.loop.step()
         trial = house.state().trials[TOTAL]
         assert (trial.treated.up, trial.treated.down) == (1, 1)
         assert not list(trial.findings(alpha=0.05))  # a holdout of 0: nothing to compare with
-        assert (trial.treated.tools, trial.treated.tools_wrong, trial.treated.reasks) == (1, 1.0, 1)
+        assert (trial.treated.tools, trial.treated.tools_wrong, trial.treated.reasks) == (1, 1.0, 4)
         own = house.state().trials["a"]
         assert own.effects["feedback said"].count == 1
 

@@ -17,13 +17,12 @@ NEW = Target("anthropic", "too-new", Wire.ANTHROPIC_MESSAGES)
 class TokenBook:
     """haiku: 1 pico an input token, 5 an output token; llama is local; nothing else has a price."""
 
-    def cost(self, charge: Charge) -> int | None:
-        if self.kind(charge) == "unpriced":
-            return None
-        return 0 if charge.model == "llama" else charge.usage.input_tokens + 5 * charge.usage.output_tokens
-
-    def kind(self, charge: Charge) -> Pricing:
-        return {"haiku": "priced", "llama": "local"}.get(charge.model, "unpriced")
+    def priced(self, charge: Charge) -> tuple[int | None, Pricing]:
+        if charge.model == "llama":
+            return 0, "local"
+        if charge.model != "haiku":
+            return None, "unpriced"
+        return charge.usage.input_tokens + 5 * charge.usage.output_tokens, "priced"
 
 
 def finished(

@@ -11,6 +11,7 @@ import pytest
 
 from pennyweight.call import Call, Identity, Outcome, Target
 from pennyweight.errors import BadRequest, NotFound
+from pennyweight.hits import AGAIN, Again
 from pennyweight.ledger.signals import Said, Signals, Watch, tools_hold
 from pennyweight.request import Done, Request, Response, Wire
 from pennyweight.stores.sqlite import FILE, Database
@@ -92,7 +93,7 @@ def test_tool_calls_are_read_in_a_share_of_the_sessions_and_only_there() -> None
 def test_what_it_saw_is_told_once() -> None:
     watch = Watch(sample=1.0)
     asked = call({"tools": [FUNCTION], "messages": []})
-    asyncio.run(watch.take(finished(asked, chat(("read", "{")))))
+    asyncio.run(watch.take([finished(asked, chat(("read", "{")))]))
     assert watch.drain() == [Said("t", "s", "c", "tools", 0.0)]
     assert watch.drain() == []
 
@@ -101,11 +102,26 @@ def test_the_same_request_again_is_a_re_ask() -> None:
     async def main() -> list[Said]:
         watch = Watch(sample=0)
         for session, text in (("s", "a"), ("s", "b"), ("s", "b"), ("other", "b"), ("", "b"), ("", "b"), ("s", "b")):
-            await watch.take(finished(call({"messages": [text]}, session=session)))
-        await watch.take(finished(call({"messages": ["b"]}, session="s", arm="")))
+            await watch.take([finished(call({"messages": [text]}, session=session))])
+        await watch.take([finished(call({"messages": ["b"]}, session="s", arm=""))])
         return watch.drain()
 
     assert [(said.session, said.kind) for said in asyncio.run(main())] == [("s", "reask"), ("s", "reask")]
+
+
+def test_a_session_that_a_cache_answers_again_and_again_is_one_word() -> None:
+    async def main() -> tuple[list[Said], list[Said]]:
+        watch = Watch(sample=0)
+        for number in range(4):
+            asked = call({"messages": ["a"]}, session="s")
+            if number:
+                asked.facts[AGAIN] = Again()
+            await watch.take([finished(asked)])
+        return watch.drain(), watch.drain()
+
+    told, nothing = asyncio.run(main())
+    assert told == [Said("t", "s", "c", "reask", 3.0)]
+    assert nothing == []
 
 
 # --- who may say what ---------------------------------------------------------------------------------------

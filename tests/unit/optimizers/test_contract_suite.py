@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -33,9 +33,14 @@ class Bad:
         self.learnt = outcome.response
         if self.misdeed is trust:
             assert outcome.response is not None
+        if self.misdeed is hide:
+            await self.parts.kv.put("k", b"v")
 
     def wants_response(self, call: Call) -> bool:
         return True
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return [one for one in outcomes if one.response is not None] if self.misdeed is hide else outcomes
 
 
 def write(bad: Bad, call: Call) -> Proposal | None:
@@ -43,6 +48,10 @@ def write(bad: Bad, call: Call) -> Proposal | None:
 
 
 def trust(bad: Bad, call: Call) -> Proposal | None:
+    return None
+
+
+def hide(bad: Bad, call: Call) -> Proposal | None:
     return None
 
 
@@ -78,6 +87,7 @@ def leak(bad: Bad, call: Call) -> Proposal | None:
         (mutate, "test_propose_changes_no_call"),
         (overconfident, "test_a_proposal_is_sound"),
         (trust, "test_settle_tolerates_any_outcome"),
+        (hide, "test_what_it_is_not_shown_would_teach_it_nothing"),
         (leak, "test_settled_answers_stay_with_their_tenant"),
     ],
 )

@@ -17,6 +17,7 @@ from pennyweight.replay.readers import read
 from pennyweight.request import Usage, Wire
 
 ENV = {"PENNYWEIGHT_CONFIG": None, "PENNYWEIGHT_OPTIMIZE": None, "COLUMNS": "100"}
+ASKED = {"role": "user", "content": "What is 2 + 2?"}
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -109,6 +110,13 @@ def test_explain_tells_what_would_happen(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
     assert "exact_cache" in run(tmp_path / "data", "explain", str(tmp_path / "r.json")).stdout
     assert "No optimizer" in run(tmp_path / "data", "explain", str(tmp_path / "r.json"), "--optimize", "off").stdout
+
+
+def test_what_explain_says_does_not_depend_on_how_busy_the_machine_is(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"model": "gpt-4o", "temperature": 0, "messages": [ASKED]}))
+    (tmp_path / "c.toml").write_text("[pipeline]\npropose_s = 0.0000001\n")
+    done = run(tmp_path / "data", "explain", str(tmp_path / "r.json"), "--json", "--config", str(tmp_path / "c.toml"))
+    assert [step for step in json.loads(done.stdout)["optimizers"] if step["verdict"] == "failed"] == []
 
 
 def test_explain_reads_stdin(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pennyweight.call import Target
@@ -154,3 +155,36 @@ def test_a_cascade_that_cannot_pay_begins_at_the_top() -> None:
 def test_a_cascade_goes_up_to_what_can_take_the_call_only() -> None:
     options = [option(0, 0.7, 0), option(1, 0.8, 10, excluded="no tools"), option(2, 0.97, 100)]
     assert [target.model for target in strong_after(choose(virtual(cascade=True), CODE, options))] == ["frontier"]
+
+
+def test_what_is_refused_is_left_out_and_says_why() -> None:
+    asked = []
+
+    def refuses(target: Target) -> str:
+        asked.append(target.model)
+        return "it would cost more" if target.model in ("local", "cheap") else ""
+
+    choice = choose(virtual(bar=0.1), CODE, LADDER, refuses=refuses)
+    assert (chosen(choice), choice.money) == ("frontier", True)
+    assert asked == ["local", "cheap", "frontier"]
+    assert [(option.excluded, option.rests) for option in choice.options] == [
+        ("it would cost more", True),
+        ("it would cost more", True),
+        ("", False),
+    ]
+
+
+def test_where_all_that_is_left_was_refused_the_price_is_no_reason_any_more() -> None:
+    options = [*LADDER[:2], msgspec.structs.replace(LADDER[2], excluded="it failed lately and rests", rests=True)]
+    choice = choose(virtual(bar=0.1), CODE, options, refuses=lambda _target: "it would cost more")
+    assert (chosen(choice), choice.money) == ("local", False)
+    assert choice.option is choice.options[0]
+    assert choice.option.excluded == "it would cost more"
+
+
+def test_nothing_is_refused_but_for_its_price() -> None:
+    def refuses(target: Target) -> str:
+        raise AssertionError(target)
+
+    assert chosen(choose(virtual("quality"), CODE, LADDER, refuses=refuses)) == "frontier"
+    assert choose(virtual(bar=0.1), CODE, LADDER, held=LADDER[0].target, held_why="x", refuses=refuses).locked

@@ -12,6 +12,7 @@ from pennyweight.request import Operation, Request, Wire
 from pennyweight.routing.constraints import Needs, excluded, known, needs
 from pennyweight.routing.settings import TargetTable
 from pennyweight.routing.virtual import Candidate
+from pennyweight.wire.translate.handed_back import OWN, own_id
 
 CHAT, RESPONSES, MESSAGES, OLLAMA = Wire.OPENAI_CHAT, Wire.OPENAI_RESPONSES, Wire.ANTHROPIC_MESSAGES, Wire.OLLAMA
 HI = [{"role": "user", "content": "hi"}]
@@ -104,6 +105,7 @@ def test_an_answer_longer_than_the_target_gives_is_refused() -> None:
     ("wire", "body"),
     [
         (RESPONSES, {"previous_response_id": "resp_1"}),
+        (RESPONSES, {"input": [{"type": "item_reference", "id": "fc_68"}]}),
         (RESPONSES, {"tools": [{"type": "web_search"}]}),
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ],
@@ -112,6 +114,12 @@ def test_what_only_its_own_protocol_has_stays_there(wire: Wire, body: dict[str, 
     asked = read(wire, **body)
     assert why(asked, wire=CHAT) == asked.native != ""
     assert why(asked, wire=wire) == ""
+
+
+def test_what_the_gateway_keeps_itself_binds_to_nobody() -> None:
+    own = f"resp_{OWN}1"
+    assert read(RESPONSES, previous_response_id=own).native == ""
+    assert read(RESPONSES, input=[{"type": "item_reference", "id": own_id("fc_", "1", "0")}]).native == ""
 
 
 def test_several_answers_are_not_asked_of_one_who_gives_one() -> None:

@@ -190,11 +190,11 @@ def passed_by(
 
 def test_results_are_learnt_from_requests_that_pass_by(tmp_path: Path) -> None:
     async def work(app: App, ask: Ask, clock: FakeClock) -> None:
-        await app.tools.take(passed_by())
+        await app.tools.take([passed_by()])
         found = (await ask("lookup", SEARCH))[1]
         assert (found["hit"], found["content"], found["source"]) == (True, "sunny", "learnt")
         assert await ask("lookup", {**SEARCH, "arguments": {"q": "other"}}) == (200, {"hit": False})
-        await app.tools.take(passed_by(tenant="other", text="of another tenant", call_id="t2"))
+        await app.tools.take([passed_by(tenant="other", text="of another tenant", call_id="t2")])
         assert (await ask("lookup", SEARCH))[1]["content"] == "sunny"
 
     drive(tmp_path, work)
@@ -202,11 +202,11 @@ def test_results_are_learnt_from_requests_that_pass_by(tmp_path: Path) -> None:
 
 def test_an_old_conversation_that_is_sent_again_makes_nothing_new(tmp_path: Path) -> None:
     async def work(app: App, ask: Ask, clock: FakeClock) -> None:
-        await app.tools.take(passed_by())
+        await app.tools.take([passed_by()])
         clock.advance(61)
-        await app.tools.take(passed_by(at=clock.now()))
+        await app.tools.take([passed_by(at=clock.now())])
         assert await ask("lookup", SEARCH) == (200, {"hit": False})
-        await app.tools.take(passed_by("cloudy", call_id="t2", at=clock.now()))
+        await app.tools.take([passed_by("cloudy", call_id="t2", at=clock.now())])
         assert (await ask("lookup", SEARCH))[1]["content"] == "cloudy"
 
     drive(tmp_path, work)
@@ -221,7 +221,7 @@ def test_what_may_not_be_learnt_is_not(tmp_path: Path) -> None:
             passed_by(name="read_file", session="s"),  # learn = false
             passed_by(name="unheard_of"),
         ):
-            await app.tools.take(outcome)
+            await app.tools.take([outcome])
         assert await app.kv.delete("tools/") == 0
 
     drive(tmp_path, work)
@@ -229,7 +229,7 @@ def test_what_may_not_be_learnt_is_not(tmp_path: Path) -> None:
 
 def test_without_a_declared_tool_nothing_is_looked_at(tmp_path: Path) -> None:
     async def work(app: App, ask: Ask, clock: FakeClock) -> None:
-        await app.tools.take(passed_by())
+        await app.tools.take([passed_by()])
         assert await app.kv.delete("tools") == 0
         assert (await ask("lookup", SEARCH))[0] == 403
 

@@ -32,6 +32,15 @@ def test_what_is_no_count_counts_nothing_and_is_told() -> None:
     assert decode(Wire.OPENAI_CHAT, block) == Usage(suspect=told)
 
 
+def test_no_prompt_has_no_tokens() -> None:
+    block = {"prompt_tokens": 0, "completion_tokens": 3, "total_tokens": 3}
+    assert decode(Wire.OPENAI_CHAT, block) == Usage(output_tokens=3, suspect="0 prompt_tokens")
+    assert decode(Wire.OPENAI_RESPONSES, {"input_tokens": 0, "output_tokens": 0}).suspect == "0 input_tokens"
+    block = {"input_tokens": 0, "output_tokens": 3}
+    assert decode(Wire.ANTHROPIC_MESSAGES, block) == Usage(output_tokens=3, suspect="0 input_tokens")
+    assert not decode(Wire.ANTHROPIC_MESSAGES, block | {"cache_read_input_tokens": 9}).suspect
+
+
 def test_whole_floats_and_digits_are_the_numbers_that_they_write() -> None:
     block = {"prompt_tokens": 12.0, "completion_tokens": "7"}
     assert decode(Wire.OPENAI_CHAT, block) == Usage(12, output_tokens=7, suspect="completion_tokens is a text")

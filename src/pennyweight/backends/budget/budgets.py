@@ -21,9 +21,10 @@ from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Done, Operation, Reply, Usage
+from ...request import Charge, Done, Edit, Operation, Reply, Usage
 from .amounts import Bounds, tokens
 from .bills import greater, in_background
+from .fitting import limited, room
 from .limits import Limit, Line, Lines, key_parts
 from .state import Event, Hold, State, Told, state_of
 from .words import header, plain, refusal
@@ -36,6 +37,7 @@ SPENT = "budgets"
 """The key of `Call.facts` under which a call's budgets are told, and what its own came to so far."""
 
 _SEEN = 20_000
+_FITS = 3  # times that what is left is looked at anew
 
 
 class Budgets:
@@ -92,25 +94,58 @@ class Budgets:
         amounts = [self._needed(call, line.limit, bounds) for line in lines]
         counted = [(line, amount) for line, amount in zip(lines, amounts, strict=True) if line.limit.scope != "call"]
         self._refuse_call(call, lines, amounts)
+        limit: tuple[Edit, ...] = ()
         if counted:
             taken = await self._take(counted)
             if taken.refused and self._settling:  # what has just ended may make room
                 await asyncio.wait(set(self._settling))
                 taken = await self._take(counted)
+            if taken.refused and (fitted := await self._fit(call, counted, bounds, taken)) is not None:
+                bounds, limit, taken = fitted
+                amounts = [self._needed(call, line.limit, bounds) for line in lines]
             if taken.refused and self._may_finish(call, [counted[at][0] for at in taken.refused]):
                 last = await self._take(counted, grace=call)
                 taken = taken if last.refused else last
             pairs = [(line, counter) for (line, _), counter in zip(counted, taken.counters, strict=False)]
             self._note(call, pairs)
             if taken.refused:
-                line, counter = pairs[taken.refused[0]]
+                at = taken.refused[0]
+                line, counter = self._told(call).refused = pairs[at]
                 self._tell(line, counter, halted=True)
-                raise LimitReached(refusal(line, counter, now=self._clock.now()))
-        return Hold(call, lines, amounts, bounds)
+                raise LimitReached(refusal(line, counter, now=self._clock.now(), needed=counted[at][1]))
+        return Hold(call, lines, amounts, bounds, limit)
+
+    async def _fit(
+        self, call: Call, counted: Sequence[tuple[Line, int]], bounds: Bounds, taken: Taken
+    ) -> tuple[Bounds, tuple[Edit, ...], Taken] | None:
+        """Take what there is room for, and what limits the answer to that; None: there is none for a useful answer."""
+        for _ in range(_FITS):  # others take at the same time
+            most = bounds.worst.output_tokens
+            for at in taken.refused:
+                line, _amount = counted[at]
+                if line.limit.hold != "fit":
+                    return None
+                whole = self._needed(call, line.limit, bounds)
+                bare = self._needed(call, line.limit, self._answering(call, bounds, 0))
+                most = min(most, room(whole, bare, line.limit.most - taken.counters[at].total, most))
+            edits = limited(call, most)
+            if edits is None:
+                return None
+            bounds = self._answering(call, bounds, most)
+            taken = await self._take([(line, self._needed(call, line.limit, bounds)) for line, _ in counted])
+            if not taken.refused:
+                return bounds, edits, taken
+        return None
+
+    def _answering(self, call: Call, bounds: Bounds, output_tokens: int) -> Bounds:
+        """What the call can come to if its answer has so many tokens at most."""
+        worst = replace(bounds.worst, output_tokens=output_tokens)
+        usd = self._cost(Charge(call.target.provider, call.target.model, worst, call.at))
+        return replace(bounds, worst=worst, worst_usd=usd)
 
     def _needed(self, call: Call, limit: Limit, bounds: Bounds) -> int:
         """What the call takes of that budget."""
-        worst = limit.hold == "worst"
+        worst = limit.hold != "least"
         if limit.unit == "tokens":
             return tokens(bounds.worst if worst else bounds.least, bounds.price, plain=limit.rule.plain)
         if call.credential is not None and call.credential.subscription:
@@ -303,7 +338,9 @@ class Budgets:
         if told is None:
             return ()
         texts = list(told.warnings)
-        if told.lines:
+        if told.refused is not None:
+            texts.append(header(*told.refused, halted=True))
+        elif told.lines:
             line, counter = max(told.lines.values(), key=lambda pair: pair[1].spent / pair[0].limit.amount)
             texts.append(header(line, counter))
         return tuple(("x-pennyweight-budget", text) for text in texts)
@@ -346,6 +383,7 @@ class Budgets:
                 count += await self._counters.reset(key)
                 self._seen.pop(key, None)
                 self._levels.pop(key, None)
+                self._levels.pop(key + _EARLY, None)
         return count
 
     def _known(self, call: Call) -> list[tuple[Line, Counter]]:
@@ -370,14 +408,18 @@ class Budgets:
             self._seen.popitem(last=False)
 
     def _tell(self, line: Line, counter: Counter, *, halted: bool = False) -> None:
-        """An event, once for each share that a counter comes to."""
+        """An event, once for each share that a counter comes to, and once for a call that was too large before that."""
         limit, rule = line.limit, line.limit.rule
         share = counter.spent / limit.amount
-        level = 3 if halted else 2 if share >= rule.force else 1 if share >= rule.warn else 0
-        if level > self._levels.get(line.key, 0):
-            self._levels[line.key] = level
+        early = halted and share < rule.warn  # others may still spend, and are to be told of as ever
+        key = line.key + _EARLY if early else line.key
+        level = 3 if halted or share >= rule.halt else 2 if share >= rule.force else 1 if share >= rule.warn else 0
+        if level > self._levels.get(key, 0):
+            self._levels[key] = level
             name = ("", "warn", "force", "halt")[level]
-            text = header(line, counter)
+            text = header(line, counter, halted=halted)
+            if early:
+                text = f"refused a call for which too little is left; {text}"
             self._event(Event(name, limit.id, limit.scope, line.subject, line.tenant, share, text, self._clock.now()))
         while len(self._levels) > _SEEN:
             self._levels.popitem(last=False)
@@ -386,6 +428,7 @@ class Budgets:
 _TIMED_OUT = 504
 _NO_LIMIT = 4 * 10**18
 _GRACE = "grace"
+_EARLY = "\nearly"
 
 
 def _by_plan(call: Call) -> bool:

@@ -98,6 +98,8 @@ class Lines:
             found.append(self.line(self.day_of_a_key(daily), identity, at))
         kind = self._type_of(call) if self._typed and identity.session else None
         own = self._own(identity.agent) if identity.agent else ()
+        if not own and not self.limits:
+            return found
         instead = any(limit.scope == "session" and limit.unit == "tokens" for limit in own)
         for limit in (*self.limits, *own):
             if instead and limit.id.startswith(_BY_TYPE):

@@ -17,8 +17,20 @@ from .limits import DAILY, Limit, Line
 __all__ = ["amount", "header", "plain", "refusal", "safe_to_quote", "spent_of"]
 
 
-def refusal(line: Line, counter: Counter, *, now: float) -> str:
-    """Why a call is refused: one sentence for clients and people. now: unix seconds."""
+def refusal(line: Line, counter: Counter, *, now: float, needed: int = 0) -> str:
+    """Why a call is refused: a sentence for clients and people, and another where something is left, and too little.
+
+    now: unix seconds. needed: what the call can come to, in the unit of the limit.
+    """
+    limit = line.limit
+    reached = _reached(line, counter, now)
+    if counter.spent >= limit.most or counter.spent + needed <= limit.most:  # it is spent, or others may give back
+        return reached
+    what = "A shorter prompt" if limit.hold == "least" else "A smaller output limit"
+    return f"{reached} This call can come to {amount(limit, needed)}. {what} may fit."
+
+
+def _reached(line: Line, counter: Counter, now: float) -> str:
     limit = line.limit
     spent = spent_of(limit, counter)
     whose = _whose(line)
@@ -36,11 +48,12 @@ def refusal(line: Line, counter: Counter, *, now: float) -> str:
     return f"Usage limit reached for {whose}: {spent}. Try again when the limit has been raised."
 
 
-def header(line: Line, counter: Counter) -> str:
-    """`session s1: 83% of 30,000 tokens`, in ASCII: the header x-pennyweight-budget."""
+def header(line: Line, counter: Counter, *, halted: bool = False) -> str:
+    """`warn; 83% of 30,000 tokens spent by session s1`, in ASCII: the header x-pennyweight-budget. halted: it has
+    refused a call, which may be before the whole of it is spent."""
     limit = line.limit
     share = int(100 * counter.spent / limit.amount)
-    level = "halt" if share >= 100 * limit.rule.halt else ""
+    level = "halt" if halted or share >= 100 * limit.rule.halt else ""
     level = level or (
         "force" if share >= 100 * limit.rule.force else "warn" if share >= 100 * limit.rule.warn else "ok"
     )
@@ -70,10 +83,15 @@ def spent_of(limit: Limit, counter: Counter) -> str:
     return f"{max(counter.spent, 0) // TOKEN:,} of {of} spent"
 
 
+_SMALL_USD = 10**11
+"""Ten cents in pico-dollars: smaller limits are told to the micro-dollar."""
+
+
 def amount(limit: Limit, value: int) -> str:
     """In the unit of the limit, rounded down."""
     if limit.unit == "usd":
-        return f"${max(value, 0) // 10**10 / 100:,.2f}"
+        places = 2 if limit.amount >= _SMALL_USD else 6  # or it would be told as $0.00 of $0.00
+        return f"${max(value, 0) // 10 ** (12 - places) / 10**places:,.{places}f}"
     return f"{max(value, 0) // TOKEN:,} {'plain ' if limit.rule.plain else ''}tokens"
 
 

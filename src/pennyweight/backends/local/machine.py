@@ -106,11 +106,11 @@ class Machine:
         """Protocol: `Lookout`. A target that is on none of these machines is as well as any."""
         place = self.places.get(target.provider)
         if place is None:
-            return Live()
+            return _WELL
         if place.silent:
             return Live(resting=True, fits=False)
         if place.server is None:
-            return Live()
+            return _WELL
         state = self._states.get((place.name, place.server.name_of(target.model)))
         if state is None:
             return Live(fits=not place.complete, wait_s=self._wait_s(place, None))
@@ -310,6 +310,7 @@ def _load_s(state: State) -> float:
     return (state.size_bytes or 0) / _DISK_BYTES_S
 
 
+_WELL = Live()
 _CALL_S = 10.0  # an answer of a small model, until one was seen
 _DISK_BYTES_S = 1e9
 _UNLOAD_S = 30.0  # llama-swap gives a process ten seconds to end

@@ -30,6 +30,7 @@ from ...text.tokenizers import BpeTokenizer
 __all__ = ["warm"]
 
 _ANSWER_TOKENS = 500  # of an answer whose request names no limit, for the estimate
+_PATIENCE_S = 5.0  # for one look into one cache tier
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ async def _warm(
     yes: bool,
     as_json: bool,
 ) -> Done | None:
-    async with build(config) as app, entrance(app) as gateway:
+    async with build(_patient(config)) as app, entrance(app) as gateway:
         plan = await planned(app, calls, headers)
         if not as_json:
             click.echo(_told(plan))
@@ -111,6 +112,18 @@ async def _warm(
         await app.clerk.flush()
         click.echo(json.dumps(_object(plan, done)) if as_json else _ended(done))
         return done
+
+
+def _patient(config: Config) -> Config:
+    """With time to look everything up: no caller waits here, and what is not found in time would be paid for again."""
+    cache, replace = config.cache, msgspec.structs.replace
+    cache = replace(
+        cache,
+        redis=replace(cache.redis, timeout_s=max(cache.redis.timeout_s, _PATIENCE_S)),
+        postgres=replace(cache.postgres, timeout_s=max(cache.postgres.timeout_s, _PATIENCE_S)),
+        files=replace(cache.files, timeout_s=max(cache.files.timeout_s, _PATIENCE_S)),
+    )
+    return replace(config, cache=cache, pipeline=replace(config.pipeline, propose_s=2 * _PATIENCE_S))
 
 
 async def planned(app: App, calls: Sequence[Recorded], headers: tuple[tuple[str, str], ...]) -> Plan:

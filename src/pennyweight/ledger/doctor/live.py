@@ -11,14 +11,14 @@ import contextlib
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from ...call import Call, Outcome
 from ...errors import BadRequest, StoreError
 from ...prefix import Segment
-from ...request import Operation, Request
+from ...request import Operation, Request, Usage
 from .doctor import Doctor, Rules, gather
 from .finding import Finding
 from .miss import FLOOR_TOKENS
@@ -39,6 +39,8 @@ WAITING = 1_000  # findings that wait for a database that fails
 
 class Rounds:
     """Protocol: `pennyweight.protocols.Observer`. `close` it before the database."""
+
+    wants_responses = False
 
     def __init__(
         self,
@@ -69,21 +71,24 @@ class Rounds:
     def wants(self, call: Call) -> bool:
         return False
 
-    async def take(self, outcome: Outcome) -> None:
-        """Looks at one finished call. Never raises."""
-        try:
-            self._look(outcome)
-        except BadRequest:
-            pass  # the upstream took it, so it is somebody else's protocol
-        except Exception as error:  # noqa: BLE001 - a doctor must not cost the ledger a call
-            log.warning("the cache doctor failed", extra={"error": type(error).__name__})
+    async def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Looks at finished calls. Never raises."""
+        for outcome in outcomes:
+            usage = outcome.done.usage
+            if usage is None or usage.input_tokens < FLOOR_TOKENS:  # most calls of a busy gateway are short
+                continue
+            try:
+                self._look(outcome, usage)
+            except BadRequest:
+                pass  # the upstream took it, so it is somebody else's protocol
+            except Exception as error:  # noqa: BLE001 - a doctor must not cost the ledger a call
+                log.warning("the cache doctor failed", extra={"error": type(error).__name__})
 
-    def _look(self, outcome: Outcome) -> None:
+    def _look(self, outcome: Outcome, usage: Usage) -> None:
         call, done = outcome.call, outcome.done
-        usage = done.usage
-        if usage is None or usage.counted or len(done.charges) != 1 or not 200 <= outcome.status < 300:
+        if usage.counted or len(done.charges) != 1 or not 200 <= outcome.status < 300:
             return
-        if usage.input_tokens < FLOOR_TOKENS or call.original.operation is not Operation.GENERATE:
+        if call.original.operation is not Operation.GENERATE:
             return
         if not is_whole(call.request):
             return

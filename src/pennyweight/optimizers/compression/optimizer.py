@@ -81,6 +81,7 @@ class Compression:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "compression"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

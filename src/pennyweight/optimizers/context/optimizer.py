@@ -88,6 +88,7 @@ class Context:
     """An Optimizer that proposes Rewrites of whole histories."""
 
     name = "context"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -11,7 +11,7 @@ import msgspec
 from ...adaptive import Knob, TtlKnob
 from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
 from ...errors import BadRequest, ConfigError
-from ...hits import Audit, CacheRule, Hits, Pair, looked
+from ...hits import STILL, Audit, CacheRule, Hits, Look, Pair, looked
 from ...kept import CLOCK_SLACK_S
 from ...money import PicoUSD
 from ...protocols import KV, Clock, PromptKeeper
@@ -106,6 +106,27 @@ class _Candidate(msgspec.Struct, frozen=True):
     rule: CacheRule
 
 
+class _Still:
+    """Protocol: `hits.Still`."""
+
+    __slots__ = ("_cache", "_candidate", "_created_at", "_max_age_s", "_value", "look")
+
+    def __init__(
+        self, cache: ExactCache, look: Look, value: bytes, created_at: float, candidate: _Candidate, max_age_s: float
+    ) -> None:
+        self.look = look
+        self._cache = cache
+        self._value = value
+        self._created_at = created_at
+        self._candidate = candidate
+        self._max_age_s = max_age_s
+
+    def age_s(self) -> float | None:
+        return self._cache._still(
+            self.look[2], self._value, self._created_at, self._candidate.rule, max_age_s=self._max_age_s
+        )
+
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _Found = Callable[[str], Awaitable[tuple[bytes, str] | None]]
 
@@ -129,6 +150,7 @@ class ExactCache:
         self._settings = settings
         self._kv = parts.kv
         self._found: _Found = getattr(parts.kv, "found", self._in_some_store)
+        self._holds: Callable[[str, bytes], bool] | None = getattr(parts.kv, "holds", None)
         self._clock = parts.clock
         self._book = parts.book
         self._hits = parts.hits
@@ -162,7 +184,7 @@ class ExactCache:
             looked(call, self.name)
             abstain(call, self.name, "not asked before" if found is None else "what was kept is damaged")
             return None
-        age_s = self._age_s(entry)
+        age_s = self._age_s(entry.created_at)
         if age_s is None or age_s >= min(self._ttl_s(candidate.rule), wish.max_age_s):
             looked(call, self.name)
             abstain(call, self.name, "asked before, too long ago")
@@ -171,6 +193,9 @@ class ExactCache:
             abstain(call, self.name, "asked before, and again to compare")
             return None
         looked(call, self.name, found[1], key)
+        if self._holds is not None and not self._audit:
+            look = (self.name, found[1], key)
+            call.facts[STILL] = _Still(self, look, found[0], entry.created_at, candidate, wish.max_age_s)
         usage = entry.usage
         saving = self._book.cost(Charge(call.target.provider, call.target.model, usage, call.at)) if usage else None
         headers = (("x-pennyweight-cache", "hit"), ("age", str(int(age_s))))
@@ -182,6 +207,10 @@ class ExactCache:
             level=candidate.level,
             tokens=max(usage.input_tokens, 1) if usage is not None else 1,  # every prompt has a token
         )
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Answers that can be kept, and where what was kept is damaged."""
+        return [one for one in outcomes if one.response is not None or _DAMAGED in one.call.facts]
 
     async def settle(self, outcome: Outcome) -> None:
         """Keep a whole, well-ended answer of an eligible call."""
@@ -281,9 +310,18 @@ class ExactCache:
     def _ttl_s(self, rule: CacheRule) -> float:
         return rule.ttl_s if rule.ttl_s is not None else self._ttl.value
 
-    def _age_s(self, entry: Entry) -> float | None:
+    def _still(self, key: str, value: bytes, created_at: float, rule: CacheRule, *, max_age_s: float) -> float | None:
+        """The age of an answer that was given before and may be given again; None: look anew."""
+        age_s = self._age_s(created_at)
+        if age_s is None or age_s >= min(self._ttl_s(rule), max_age_s):
+            return None
+        if rule.ttl_s is None and age_s > self._ttl.start:
+            return None  # of these a sample is asked anew, which is drawn by the id of a call
+        return age_s if self._holds is not None and self._holds(key, value) else None
+
+    def _age_s(self, created_at: float) -> float | None:
         """None: made by a clock that was set back since, so nobody knows how old it is."""
-        age_s = self._clock.now() - entry.created_at
+        age_s = self._clock.now() - created_at
         return None if age_s < -CLOCK_SLACK_S else max(age_s, 0.0)
 
     async def _in_some_store(self, key: str) -> tuple[bytes, str] | None:

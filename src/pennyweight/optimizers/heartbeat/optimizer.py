@@ -6,6 +6,7 @@ to the provider's cache that no later call can read. Under `max` a wake is sent 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -78,6 +79,7 @@ class Heartbeat:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "heartbeat"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
@@ -87,12 +89,19 @@ class Heartbeat:
     def wants_response(self, call: Call) -> bool:
         return False
 
+    def concerns(self, call: Call) -> bool:
+        """Of sessions that OpenClaw may have named, and of wakes."""
+        identity = call.identity
+        if identity.session_source not in _SOURCES and identity.housekeeping != "heartbeat":
+            return False
+        return bool(identity.session) and call.request.operation is Operation.GENERATE
+
     async def propose(self, call: Call) -> Proposal | None:
         """One Rewrite: pinned messages, and of a wake its marks or its head. None for a session that was never woken.
 
         Raises BadRequest for a body that is no JSON object.
         """
-        if not _concerned(call):
+        if not self.concerns(call):
             return None
         wake = call.identity.housekeeping == "heartbeat"
         scope = scope_of(call)
@@ -195,10 +204,13 @@ class Heartbeat:
             restores=change.restores,
         )
 
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        return [one for one in outcomes if self.concerns(one.call)]
+
     async def settle(self, outcome: Outcome) -> None:
         """Learn from a call that an upstream answered. Raises StoreError."""
         call = outcome.call
-        if not _concerned(call) or outcome.status != 200:
+        if not self.concerns(call) or outcome.status != 200:
             return
         scope = scope_of(call)
         session = self._memory.sessions.get(scope)
@@ -247,15 +259,6 @@ class Heartbeat:
         if self._settings.borrow or self._settings.unmark:
             learnt = msgspec.structs.replace(learnt, head=head_of(call, learnt.head))
         return learnt
-
-
-def _concerned(call: Call) -> bool:
-    identity = call.identity
-    return bool(
-        identity.session
-        and (identity.session_source in _SOURCES or identity.housekeeping == "heartbeat")
-        and call.request.operation is Operation.GENERATE
-    )
 
 
 def _was_woken(request: Request) -> bool:

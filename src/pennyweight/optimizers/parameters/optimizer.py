@@ -122,6 +122,7 @@ class Parameters:
     """Protocol: `pennyweight.protocols.Optimizer`. Its proposals are forced: they are what the operator asked for."""
 
     name = "parameters"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol
 
 import msgspec
 
-from ...call import Call, Outcome, Proposal, Rewrite, Target, Verdict
+from ...call import REFUSED, Call, Outcome, Proposal, Rewrite, Target, Verdict
 from ...economy import Economy, Foreseen
 from ...prices.caching import CacheRules
 from ...protocols import Clock
@@ -44,6 +45,7 @@ class PromptCache:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompt_cache"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
@@ -117,6 +119,14 @@ class PromptCache:
         edit = Edit(("prompt_cache_key",), f"pw-{hashlib.blake2b(name, digest_size=12).hexdigest()}")
         saving = round(_STRAYS * (plain - read) * tokens)
         return Proposal(Rewrite((edit,)), saving=saving, why="a cache key for this session", level="safe")
+
+    def learns_from(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Calls that were changed, or of which the upstream took only the caller's own; under `max` all."""
+        return [
+            one
+            for one in outcomes
+            if (call := one.call).request is not call.original or call.optimize == "max" or REFUSED in call.facts
+        ]
 
     async def settle(self, outcome: Outcome) -> None:
         if not 200 <= outcome.status < 300:

@@ -64,6 +64,7 @@ class Prompts:
     """Protocol: `pennyweight.protocols.Optimizer`."""
 
     name = "prompts"
+    wants_responses = False
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings

@@ -15,7 +15,7 @@ import msgspec
 from xxhash import xxh3_128_digest
 
 from ...call import Call, Outcome, Proposal, Rewrite, Route, Rungs, Target, abstain
-from ...economy import Foreseen, Held, Rates, Worth
+from ...economy import Held, Rates, Scales
 from ...errors import BadRequest
 from ...money import PicoUSD
 from ...protocols import Clock
@@ -50,15 +50,11 @@ class Book(Protocol):
 class Economy(Protocol):
     """What this optimizer needs of the economy: where a conversation is, and what its caches make of another target."""
 
-    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None: ...
+    def scales(self, call: Call, *, at: float) -> Scales | None: ...
 
     def rates(self, target: Target, at: float) -> Rates | None: ...
 
     def held(self, call: Call, *, at: float) -> Held | None: ...
-
-    def cost_at(self, call: Call, target: Target, *, at: float, output_tokens: float | None = None) -> float | None: ...
-
-    def reroute(self, call: Call, target: Target, *, at: float, forced: bool = False) -> Worth | None: ...
 
     def returning(self, call: Call, *, at: float) -> tuple[Edit, ...]: ...
 
@@ -119,19 +115,20 @@ class Routing:
         self._known: OrderedDict[bytes, _Read] = OrderedDict()
 
     async def propose(self, call: Call) -> Proposal | None:
-        if self._parts.lane_target and (lane := self._lane(call)) is not None:
+        parts = self._parts
+        if parts.lane_target and (lane := self._lane(call)) is not None:
             return lane
         virtual = self._virtual(call)
         if virtual is None or call.original.operation is not Operation.GENERATE or call.target != virtual.reference:
             return None
-        at = self._parts.clock.monotonic()
-        held = self._parts.economy.held(call, at=at)  # first: what it looks at is looked at once
-        asked_for = self.needs(call, at)
-        if asked_for is None:
+        at = parts.clock.monotonic()
+        read = self._read(call)
+        asked_for = self._needs(call, read, at)
+        if read is None or asked_for is None:
             return None
-        asked = self._asked(call, virtual, asked_for)
-        await self._parts.chances.ready(call, asked)
-        choice = self.choose(call, virtual, asked_for, asked, at, held=held)
+        asked = self._asked(call, virtual, read, asked_for)
+        await parts.chances.ready(call, asked)
+        choice = self._choose(call, virtual, asked_for, asked, at)
         call.facts[ROUTING] = choice
         option = choice.option
         if option is None:
@@ -139,7 +136,7 @@ class Routing:
             return None
         call.facts[FALLBACKS] = _next(choice, option)
         if option.target == call.target:
-            back = self._parts.economy.returning(call, at=at)
+            back = parts.economy.returning(call, at=at)
             if back:
                 why = f"{choice.why}; a cache breakpoint where the conversation would have been read"
                 return Proposal(Rewrite(back), why=why, level="safe", forced=True)
@@ -170,54 +167,42 @@ class Routing:
 
     def needs(self, call: Call, at: float) -> Needs | None:
         """What the call cannot do without; its prompt counted where that was done anyway. at: monotonic seconds."""
-        read = self._read(call)
-        if read is None or read.needs.images:
-            return read.needs if read is not None else None
+        return self._needs(call, self._read(call), at)
+
+    def _needs(self, call: Call, read: _Read | None, at: float) -> Needs | None:
         try:
-            seen = self._parts.economy.look(call, at=at, small=True)
+            scales = self._parts.economy.scales(call, at=at)
         except BadRequest:
             return None
-        if seen is None:
-            return read.needs
-        return msgspec.structs.replace(read.needs, prompt_tokens=round(seen.forecast.prompt_tokens))
+        if read is None or read.needs.images or scales is None:
+            return read.needs if read is not None else None
+        return msgspec.structs.replace(read.needs, prompt_tokens=round(scales.seen.forecast.prompt_tokens))
 
-    def choose(
-        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float, *, held: Held | None = None
-    ) -> Choice:
+    def _choose(self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float) -> Choice:
         """Which target the call goes to, with all that were looked at. What a switch would lose of the conversation's
-        caches rules a target out as long as only its price speaks for it."""
+        caches rules a target out as long as only its price speaks for it. Raises BadRequest for a body that cannot be
+        read."""
+        scales = self._parts.economy.scales(call, at=at)
+        held = scales.held if scales is not None else None
         locked = held if held is not None and held.locked else None
+
+        def refuses(target: Target) -> str:
+            return scales.refuses(target) if scales is not None and target != call.target else ""
+
         rule = self._parts.agents.of(call.identity.agent)
-        options = self._options(call, virtual, asked_for, asked, at, known_to=held is not None)
-        pressure, tight = self._parts.pressure(call), self._parts.forced(call)
-        shares = self._shares.of(virtual.name) if virtual.shares else None
-        refused: set[Target] = set()
-        while True:
-            choice = choose(
-                virtual,
-                asked,
-                options,
-                tier=rule.tier if rule is not None else "",
-                pressure=pressure,
-                tight=tight,
-                shares=shares,
-                held=locked.target if locked is not None else None,
-                held_why=locked.why if locked is not None else "",
-            )
-            option = choice.option
-            if option is None or not choice.money or option.target == call.target:
-                return choice
-            if option.target in refused:  # nothing else can take the call
-                return msgspec.structs.replace(choice, money=False)
-            worth = self._parts.economy.reroute(call, option.target, at=at)
-            if worth is None or (not worth.refused and worth.total > 0):
-                return choice
-            why = worth.refused or "it would cost more than it saves"
-            refused.add(option.target)
-            options = [
-                msgspec.structs.replace(o, excluded=why, rests=True) if o.target == option.target else o
-                for o in options
-            ]
+        tight = self._parts.forced(call)
+        return choose(
+            virtual,
+            asked,
+            self._options(call, virtual, asked_for, asked, scales if held is not None else None),
+            tier=rule.tier if rule is not None else "",
+            pressure=self._parts.pressure(call) if tight else 0.0,
+            tight=tight,
+            shares=self._shares.of(virtual.name) if virtual.shares else None,
+            held=locked.target if locked is not None else None,
+            held_why=locked.why if locked is not None else "",
+            refuses=refuses,
+        )
 
     async def settle(self, outcome: Outcome) -> None:
         call = outcome.call
@@ -226,7 +211,7 @@ class Routing:
         if virtual is None or call.original.operation is not Operation.GENERATE:
             return
         if (read := self._read(call)) is not None:
-            await self._parts.chances.settle(outcome, self._asked(call, virtual, read.needs))
+            await self._parts.chances.settle(outcome, self._asked(call, virtual, read, read.needs))
         if not charges or outcome.abandoned or outcome.status != 200:
             return
         last = charges[-1]
@@ -271,10 +256,8 @@ class Routing:
             self._known.popitem(last=False)
         return found
 
-    def _asked(self, call: Call, virtual: Virtual, asked_for: Needs) -> Asked:
+    def _asked(self, call: Call, virtual: Virtual, read: _Read, asked_for: Needs) -> Asked:
         """Of the type that the virtual model or the agent has, else as the call tells; a side call is always one."""
-        read = self._read(call)
-        assert read is not None
         rule = self._parts.agents.of(call.identity.agent)
         task, kind = read.task, str(read.task.type)
         if kind != "side":
@@ -284,37 +267,31 @@ class Routing:
         return Asked(kind, task.complexity, output if most is None else min(output, most), read.text)
 
     def _options(
-        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, at: float, *, known_to: bool
+        self, call: Call, virtual: Virtual, asked_for: Needs, asked: Asked, scales: Scales | None
     ) -> list[Option]:
-        """All candidates as the call finds them. known_to: its conversation is known to some of their caches."""
-        chances = self._parts.chances.of(call, asked, virtual.candidates)
-        bar = bar_of(virtual)
+        """All candidates as the call finds them. scales: where its conversation is known to some of their caches."""
+        parts, speeds = self._parts, self._speeds
+        chances = parts.chances.of(call, asked, virtual.candidates)
+        bar, lookout = bar_of(virtual), parts.lookout
         options = []
         for candidate, chance in zip(virtual.candidates, chances, strict=True):
-            target = candidate.target
+            target, success = candidate.target, chance.success
             why = excluded(asked_for, candidate, self._known_facts(candidate)) or self._keyless(call, candidate)
             if why:
-                options.append(Option(candidate, chance.success, excluded=why, seen=chance.seen))
+                options.append(Option(candidate, success, excluded=why, seen=chance.seen))
                 continue
-            live = self._parts.lookout(target)
+            live = lookout(target)
             now = self._not_now(live)
             delay_s = live.wait_s + live.load_s
             cost = None
-            if known_to and (chance.success >= bar or virtual.cascade):
-                cost = self._parts.economy.cost_at(call, target, at=at, output_tokens=asked.output_tokens)
+            if scales is not None and (success >= bar or virtual.cascade):
+                cost = scales.cost(target, output_tokens=asked.output_tokens)
             if cost is None:
                 cost = self._price(call, target, asked_for.prompt_tokens, asked.output_tokens)
-            options.append(
-                Option(
-                    candidate,
-                    chance.success,
-                    None if cost is None else cost + delay_s * self._settings.second_usd * _PICO,
-                    delay_s + self._speeds.seconds(target, asked.output_tokens),
-                    now,
-                    rests=bool(now),
-                    seen=chance.seen,
-                )
-            )
+            if cost is not None and delay_s:
+                cost += delay_s * self._settings.second_usd * _PICO
+            seconds = delay_s + speeds.seconds(target, asked.output_tokens)
+            options.append(Option(candidate, success, cost, seconds, now, bool(now), chance.seen))
         return options
 
     def _known_facts(self, candidate: Candidate) -> TargetTable:
@@ -397,6 +374,7 @@ _USUAL_OUTPUT_TOKENS = 400.0
 def _next(choice: Choice, option: Option) -> tuple[Target, ...]:
     """Who is asked when the chosen one fails: those at least as likely right, the nearest first, then the others, and
     those that rest or lack a quota last. What cannot take the call is not among them."""
-    able = [o for o in choice.options if o.target != option.target and (o.rests or not o.excluded)]
-    able.sort(key=lambda o: (bool(o.excluded), o.success < option.success, abs(o.success - option.success)))
-    return tuple(dict.fromkeys(o.target for o in able))
+    chosen, success = option.candidate.target, option.success
+    able = [o for o in choice.options if (o.rests or not o.excluded) and o.candidate.target != chosen]
+    able.sort(key=lambda o: (bool(o.excluded), o.success < success, abs(o.success - success)))
+    return tuple(dict.fromkeys([o.candidate.target for o in able]))

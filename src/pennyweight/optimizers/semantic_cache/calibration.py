@@ -7,6 +7,8 @@ labels and traffic in, a `Line` out. See docs/decisions/0016 for why each part i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -54,6 +56,13 @@ class Line(msgspec.Struct, frozen=True):
         rows = _with_ones(_standard(features, np.array(self.means), np.array(self.scales)))
         scores: Floats = rows @ np.array(self.weights)
         return scores
+
+    def score(self, features: Sequence[float]) -> float:
+        """`scores` of one: so few numbers are added faster without numpy."""
+        total = self.weights[0]
+        for weight, feature, mean, scale in zip(self.weights[1:], features, self.means, self.scales, strict=True):
+            total += weight * min(max((feature - mean) / scale, -_FURTHEST), _FURTHEST)
+        return total
 
     def audit_share(self, score: float, mean: float) -> float:
         """The share of hits of that score to be asked upstream, where `mean` of all hits is."""

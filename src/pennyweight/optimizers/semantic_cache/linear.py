@@ -68,6 +68,15 @@ class Linear:
         features[rows] = np.stack([mine, margin, (margin >= 0.0).astype(np.float64)], axis=1)
         return features
 
+    def opinion(self, vector: Floats, chosen: int) -> tuple[float, float, float]:
+        """`opinions` of one question."""
+        if len(self._weights) < 2 or chosen >= len(self._weights):
+            return 0.0, 0.0, 0.0
+        votes = (self._weights @ vector).tolist()
+        mine = votes.pop(chosen)
+        margin = mine - max(votes)
+        return mine, margin, float(margin >= 0.0)
+
     def _without(self, vectors: Floats, votes: Floats, own: Ints) -> Floats:
         """The votes of all others (leave-one-out residuals of ridge regression)."""
         leverage = np.einsum("nd,de,ne->n", vectors, self._inverse, vectors, optimize=True)

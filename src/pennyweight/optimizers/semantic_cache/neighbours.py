@@ -6,12 +6,14 @@ their answers without fetching any of them. Needs numpy.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "LOOK_AT", "Floats", "Ints", "entry_name", "group_in", "look"]
+__all__ = ["FEATURES", "LOOK_AT", "Floats", "Ints", "entry_name", "group_in", "look", "look_once"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -80,3 +82,41 @@ def _mass(behind: Floats, same: NDArray[np.bool_], here: NDArray[np.bool_], fade
     share = np.where(same, voices, 0.0).sum(axis=1) / voices.sum(axis=1)
     odds: Floats = np.log((share + _LEAST) / (1.0 - share + _LEAST))
     return odds
+
+
+def look_once(cosines: Sequence[float], groups: Sequence[int]) -> tuple[int, tuple[float, ...]]:
+    """`look` for one question, while its caller waits: the same in plain Python, five times as fast for so few numbers.
+
+    cosines: at most LOOK_AT, descending; groups: as many.
+    """
+    nearest = cosines[0]
+    behind = [cosine - nearest for cosine in cosines]
+    voices = [math.exp(_MIDDLE * far) for far in behind]
+    sums: dict[int, float] = {}
+    for group, voice in zip(groups, voices, strict=True):
+        sums[group] = sums.get(group, 0.0) + voice
+    mine = max(sums, key=sums.__getitem__)  # of several, the one whose first neighbour is nearest: dicts keep order
+    chosen = groups.index(mine)
+    same = [group == mine for group in groups]
+    others = [cosine for cosine, is_mine in zip(cosines, same, strict=True) if not is_mine]
+    own = cosines[chosen]
+    nearest_other = others[0] if others else cosines[-1] - 0.05
+    rival = max((voice for group, voice in sums.items() if group != mine), default=0.0)
+    features = (
+        own,
+        own - nearest_other,
+        _odds([math.exp(_WIDE * far) for far in behind], same),
+        _odds(voices, same),
+        _odds([math.exp(_NARROW * far) for far in behind], same),
+        math.log((sums[mine] + 1e-3) / (rival + 1e-3)),
+        sum(same[:8]) / 8,
+        sum(same[:3]) / 3,
+        sum(same) / LOOK_AT,
+        sum(cosines[:8]) / 8,
+    )
+    return chosen, features
+
+
+def _odds(voices: Sequence[float], same: Sequence[bool]) -> float:
+    share = sum([voice for voice, is_mine in zip(voices, same, strict=True) if is_mine]) / sum(voices)
+    return math.log((share + _LEAST) / (1.0 - share + _LEAST))

@@ -6,8 +6,6 @@ answer is known: held against all others, it says what the cache would have done
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,14 +86,6 @@ class Panel:
             found[start : start + len(block), :count] = np.take_along_axis(cosines, best, axis=1)
             groups[start : start + len(block), :count] = self.groups[best]
         return found, groups
-
-
-def padded(cosines: Sequence[float], groups: Sequence[int]) -> tuple[Floats, Ints]:
-    """One row in the form that `among_others` gives."""
-    row, of = np.full((1, LOOK_AT), -1.0, np.float32), np.full((1, LOOK_AT), -1, np.int32)
-    row[0, : len(cosines)] = cosines[:LOOK_AT]
-    of[0, : len(groups)] = groups[:LOOK_AT]
-    return row, of
 
 
 def _top(cosines: Floats, count: int) -> Ints:

@@ -18,7 +18,7 @@ from . import linear, neighbours
 from .calibration import Line, draw_line
 from .linear import Linear
 from .neighbours import Floats, entry_name, group_in
-from .panel import Panel, padded
+from .panel import Panel
 
 __all__ = ["Decision", "Looked", "Partition", "Rules"]
 
@@ -118,18 +118,22 @@ class Partition:
 
     def look(self, vector: Floats, nearest: Sequence[tuple[str, float]]) -> Looked | None:
         """nearest: (name, cosine), nearest first. None: nobody is near. Entries of unknown answers are passed over."""
-        known = [(name, cosine) for name, cosine in nearest if group_in(name) in self._groups]
-        if not known:
+        names: list[str] = []
+        cosines: list[float] = []
+        of: list[int] = []
+        for name, cosine in nearest:
+            number = self._groups.get(group_in(name))
+            if number is not None and len(of) < neighbours.LOOK_AT:
+                names.append(name)
+                cosines.append(cosine)
+                of.append(number)
+        if not names:
             return None
-        names = [name for name, _ in known]
-        rows, of = padded([cosine for _, cosine in known], [self._groups[group_in(name)] for name in names])
-        chosen, features = neighbours.look(rows, of)
-        group = int(of[0, chosen[0]])
-        opinion = self._linear.opinions(vector[None], np.array([group]))
-        mine = group_in(names[int(chosen[0])])
-        entries = tuple(name for name in names[: neighbours.LOOK_AT] if group_in(name) == mine)
-        joined = (*features[0].tolist(), *opinion[0].tolist())
-        return Looked(mine, entries, float(rows[0, chosen[0]]), joined)
+        chosen, features = neighbours.look_once(cosines, of)
+        mine = of[chosen]
+        entries = tuple([name for name, number in zip(names, of, strict=True) if number == mine])
+        joined = (*features, *self._linear.opinion(vector, mine))
+        return Looked(group_in(names[chosen]), entries, cosines[chosen], joined)
 
     def decide(self, looked: Looked, draw: float) -> Decision:
         """draw: a number in [0, 1), drawn for this call, that decides about audits."""
@@ -138,7 +142,7 @@ class Partition:
             return Decision("miss", f"{self.state}: {self.reason}")
         if looked.cosine < self.rules.floor:
             return Decision("miss", f"cosine {looked.cosine:.2f} under {self.rules.floor:.2f}")
-        score = float(line.scores(np.array([looked.features]))[0])
+        score = line.score(looked.features)
         if score < line.threshold:
             return Decision("miss", f"score {score:.1f} under {line.threshold:.1f}")
         share = line.audit_share(score, self.rules.audit_share)

@@ -44,6 +44,7 @@ _PENDING = 64
 _READY_S = 0.012
 _SIDE = 0.93  # titles and summaries of what is there are within any model's reach. Assumed
 _TOLD_MASS = 20.0  # outcomes that the operator's word on a target is worth
+_ORDER_MASS = 8.0  # and what his order of tiers is worth
 
 
 class Learned:
@@ -66,6 +67,7 @@ class Learned:
         self._pending: tuple[list[Told], list[Acted]] = ([], [])
         self._fitting: dict[str, asyncio.Task[None]] = {}
         self._embedding: dict[str, asyncio.Task[bytes]] = {}  # texts under way
+        self._begun = asyncio.Event()
 
     # --- asked ---------------------------------------------------------------------------------------------------
 
@@ -106,8 +108,11 @@ class Learned:
             found = state.estimate(task, name, agent=call.identity.agent, hard=hard, told=told, said=said)
             if found.n < 1.0:  # nothing is known of it: what the operator's order says
                 chances.append(without)
-            else:
-                chances.append(Chance(found.mean, found.low, found.seen, _why(found)))
+                continue
+            if told is None:  # a model of no known class: its first outcomes are held against that order
+                order = Prior(without.success, _ORDER_MASS)
+                found = state.estimate(task, name, agent=call.identity.agent, hard=hard, told=order, said=said)
+            chances.append(Chance(found.mean, found.low, found.seen, _why(found)))
         return tuple(chances)
 
     async def ready(self, call: Call, asked: Asked) -> None:
@@ -126,6 +131,16 @@ class Learned:
 
     async def start(self) -> None:
         """Learn what was kept. A store that is down is told in the log: then the priors stand alone."""
+        try:
+            await self._start()
+        finally:
+            self._begun.set()
+
+    async def started(self) -> None:
+        """Wait until what was kept is learnt, for those who have the time."""
+        await self._begun.wait()
+
+    async def _start(self) -> None:
         try:
             kept = await self._keeper.newest(limit=_LOADED)
         except StoreError as error:

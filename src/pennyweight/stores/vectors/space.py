@@ -123,11 +123,14 @@ class Space:
             finalists = max(_FINALIST_VALUES // self._dimensions + 1, 2 * limit)
             near = self._sketches.nearest(query, len(self._ids), finalists)
             cosines = self._vectors(near) @ query
-            order = np.argsort(-cosines, kind="stable")[:limit]
+            order = (-cosines).argsort(kind="stable")[:limit]
             found = list(zip(near[order].tolist(), cosines[order].tolist(), strict=True))
         if found:
             self._used[found[0][0]] = used
-        return [(self._ids[row], min(cosine, 1.0)) for row, cosine in found]
+        ids = self._ids
+        if found and found[0][1] > 1.0:  # by rounding
+            return [(ids[row], min(cosine, 1.0)) for row, cosine in found]
+        return [(ids[row], cosine) for row, cosine in found]
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -190,7 +193,11 @@ def best(scores: Floats, limit: int) -> Numbers:
     The `limit`-th highest of the groups' maxima is a lower bound of what is looked for, and few scores pass it: five
     times faster than a partition of all scores.
     """
-    groups = scores.reshape(-1, _GROUP).max(axis=1)
-    bound = np.partition(groups, -limit)[-limit] if len(groups) > limit else _NEVER
-    places = np.flatnonzero(scores >= max(float(bound), -1.5))
-    return places[np.argsort(-scores[places], kind="stable")[:limit]]
+    # Ufuncs and methods: numpy's functions of the same names are Python, and cost more than the work on a few hundred.
+    bound = _NEVER
+    if len(scores) > limit * _GROUP:
+        groups = np.maximum.reduce(scores.reshape(-1, _GROUP), axis=1)
+        groups.partition(len(groups) - limit)
+        bound = float(groups[-limit])
+    places = (scores >= max(bound, -1.5)).nonzero()[0]
+    return places[(-scores[places]).argsort(kind="stable")[:limit]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ...errors import StoreError
 from .bert import INPUT, OUTPUT, Precision
 from .folder import MADE, fingerprint, verified
 from .prepare import prepare
+from .worker import Worker
 
 __all__ = ["MAX_TOKENS", "MiniLM", "read_tokenizer", "session"]
 
@@ -33,7 +33,7 @@ class MiniLM:
         self.dimensions = int(session.get_outputs()[0].shape[1])
         self._session = session
         self._tokenizer = tokenizer
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="minilm")
+        self._worker = Worker(self._bytes_now, "minilm")
 
     @classmethod
     def open(cls, folder: Path, precision: Precision = "int8") -> MiniLM:
@@ -45,9 +45,14 @@ class MiniLM:
 
     async def embed(self, text: str) -> bytes:
         """Raises StoreError for a text of more than MAX_TOKENS tokens."""
-        loop = asyncio.get_running_loop()
-        vector = await loop.run_in_executor(self._thread, self.embed_now, text)
-        return bytes(vector.astype("<f4").tobytes())
+        return await self._worker.submit(text)
+
+    def submit(self, text: str) -> asyncio.Future[bytes]:
+        """`embed` for who needs no task to wait in."""
+        return self._worker.submit(text)
+
+    def _bytes_now(self, text: str) -> bytes:
+        return bytes(self.embed_now(text).astype("<f4", copy=False).tobytes())
 
     def embed_now(self, text: str) -> Any:
         """(384,) float32 of unit length, computed in the calling thread. Raises StoreError for a text too long."""
@@ -64,7 +69,7 @@ class MiniLM:
             raise StoreError(f"ONNX Runtime cannot embed a text of {len(ids)} tokens: {error}") from None
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
 
 
 def session(path: Path, *, threads: int = 1) -> Any:

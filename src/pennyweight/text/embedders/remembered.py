@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -51,7 +53,10 @@ class Remembered:
         self._count = count
         self._waiting = waiting
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
-        self._flights: dict[bytes, asyncio.Task[Embedded]] = {}
+        self._flights: dict[bytes, asyncio.Future[bytes] | asyncio.Future[Embedded]] = {}
+        self._charges = isinstance(inner, Charging)
+        # An embedder with a thread of its own says so: its flights need no task.
+        self._submit: Callable[[str], asyncio.Future[bytes]] | None = getattr(inner, "submit", None)
 
     @property
     def fingerprint(self) -> str:
@@ -74,13 +79,18 @@ class Remembered:
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return Embedded(known)
-        if (flight := self._flights.get(key)) is not None:
-            return Embedded((await asyncio.shield(flight)).vector)
-        if len(self._flights) >= self._waiting:
-            raise StoreError(f"The embedder is busy: {self._waiting} texts are under way.")
-        flight = self._flights[key] = asyncio.create_task(self._fetch(key, text))
-        flight.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(flight)
+        flight = self._flights.get(key)
+        first = flight is None
+        if flight is None:
+            if len(self._flights) >= self._waiting:
+                raise StoreError(f"The embedder is busy: {self._waiting} texts are under way.")
+            flight = self._submit(text) if self._submit is not None else asyncio.create_task(self._fetch(text))
+            self._flights[key] = flight
+            flight.add_done_callback(partial(self._landed, key))
+        found: bytes | Embedded = await asyncio.shield(flight)
+        if isinstance(found, bytes):
+            return Embedded(found)
+        return found if first else Embedded(found.vector)
 
     async def close(self) -> None:
         """Stop what is under way, and the embedder inside."""
@@ -91,15 +101,17 @@ class Remembered:
         if isinstance(self._inner, _Closable):
             self._inner.close()
 
-    async def _fetch(self, key: bytes, text: str) -> Embedded:
+    async def _fetch(self, text: str) -> Embedded:
         inner = self._inner
-        found = await inner.ask(text) if isinstance(inner, Charging) else Embedded(await inner.embed(text))
-        self._known[key] = found.vector
+        if self._charges and isinstance(inner, Charging):
+            return await inner.ask(text)
+        return Embedded(await inner.embed(text))
+
+    def _landed(self, key: bytes, flight: asyncio.Future[Any]) -> None:
+        self._flights.pop(key, None)
+        if flight.cancelled() or flight.exception() is not None:  # those who waited are told
+            return
+        found: bytes | Embedded = flight.result()
+        self._known[key] = found if isinstance(found, bytes) else found.vector
         if len(self._known) > self._count:
             self._known.popitem(last=False)
-        return found
-
-    def _landed(self, key: bytes, flight: asyncio.Task[Embedded]) -> None:
-        self._flights.pop(key, None)
-        if not flight.cancelled():
-            flight.exception()  # those who waited were told; with nobody left, nobody needs to be

@@ -8,6 +8,7 @@ components, frequent tokens weighted down (SIF, https://openreview.net/forum?id=
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class Static:
         """The table in a folder made by `models pull`. Raises StoreError for one that is missing or damaged."""
         verified(folder, MADE["static"], "tokenizer.json")
         try:
-            table = np.load(folder / MADE["static"], mmap_mode="r", allow_pickle=False)
+            mapped = np.load(folder / MADE["static"], mmap_mode="r", allow_pickle=False)
+            table = np.asarray(mapped)  # the same memory; indexing a memmap runs Python for every result
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / MADE['static']} cannot be read: {error}") from None
         return cls(table, read_tokenizer(folder), fingerprint(folder, f"static-{table.shape[1]}"))
@@ -56,7 +58,7 @@ class Static:
     async def embed(self, text: str) -> bytes:
         """Raises StoreError for a text of more than MAX_CHARS characters."""
         vector = self.embed_now(text) if len(text) < LONG_CHARS else await asyncio.to_thread(self.embed_now, text)
-        return bytes(vector.astype("<f4").tobytes())
+        return bytes(vector.astype("<f4", copy=False).tobytes())
 
     def embed_now(self, text: str) -> Any:
         """(dimensions,) float32 of unit length; the first axis for a text without tokens. Raises StoreError.
@@ -66,8 +68,8 @@ class Static:
         if len(text) > MAX_CHARS:
             raise StoreError(f"A text of {len(text)} characters is longer than the embedder reads ({MAX_CHARS}).")
         ids = self._tokenizer.encode(prepare(text), add_special_tokens=False).ids
-        vector = self._table[ids].sum(axis=0, dtype=np.float32)
-        length = float(np.sqrt(vector @ vector))
+        vector = np.add.reduce(self._table.take(np.array(ids, np.intp), axis=0), axis=0, dtype=np.float32)
+        length = math.sqrt(vector @ vector)
         if length > 0.0:
             return vector / np.float32(length)
         return np.eye(1, self.dimensions, dtype=np.float32)[0]

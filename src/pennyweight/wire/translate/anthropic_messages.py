@@ -14,7 +14,7 @@ from ..usage import decode
 from . import media
 from .anthropic_messages_read import read_block
 from .anthropic_messages_write import write_block
-from .fit import seal
+from .fit import UNSIGNED, seal
 from .neutral import (
     Answer,
     Fields,
@@ -126,5 +126,5 @@ def thinking_block(part: Thinking) -> dict[str, Any]:
     """Reasoning for an Anthropic caller; another maker's opaque part goes where a signature would."""
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.redacted}
-    signature = part.signature or (seal("openai", id=part.id, encrypted=part.encrypted) if part.encrypted else "")
+    signature = part.signature or (seal("openai", id=part.id, encrypted=part.encrypted) if part.encrypted else UNSIGNED)
     return {"type": "thinking", "thinking": part.text, "signature": signature}

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ...request import Request
-from .fit import flat
+from .fit import UNSIGNED, flat
 from .neutral import (
     Ask,
     Choice,
@@ -147,7 +147,8 @@ def read_block(block: Fields) -> Part | None:
         case "document":
             part = _read_document(block, cache)
         case "thinking":
-            part = Thinking(block.text("thinking"), at, signature=block.text("signature"))
+            signature = block.text("signature")
+            part = Thinking(block.text("thinking"), at, signature="" if signature == UNSIGNED else signature)
         case "redacted_thinking":
             part = Thinking(at=at, redacted=block.text("data"))
         case "tool_use":

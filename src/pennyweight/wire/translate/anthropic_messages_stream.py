@@ -10,7 +10,7 @@ from ...request import Usage, Wire
 from ..sse import encode
 from . import failures, media
 from .anthropic_messages import FINISH, read_usage, stop_reason, thinking_block, usage_block
-from .fit import json_object
+from .fit import UNSIGNED, json_object
 from .neutral import Memo, Thinking
 from .pieces import (
     BlockEnd,
@@ -119,6 +119,7 @@ class MessagesWriter:
         self._usage: Usage | None = None
         self._next = 0
         self._open: tuple[str, int] | None = None  # kind and number of the text or thinking block being written
+        self._signed = False  # whether that block, of thinking, has its signature
         self._calls: dict[int, tuple[int, list[str]]] = {}  # calls still open: block number, input so far
         self._called = False
         self._stopped: Stopped | None = None
@@ -185,7 +186,7 @@ class MessagesWriter:
             )
             number, begun = self._block(empty)
             out += begun
-            self._open = (kind, number)
+            self._open, self._signed = (kind, number), False
         return out + _event("content_block_delta", index=self._open[1], delta=delta) if delta else out
 
     def _seal(self, piece: ThinkSealed) -> bytes:
@@ -193,10 +194,11 @@ class MessagesWriter:
             number, begun = self._block({"type": "redacted_thinking", "data": piece.redacted})
             return self._close() + begun + _event("content_block_stop", index=number)
         block = thinking_block(Thinking("", "", piece.signature, "", piece.encrypted, piece.id))
-        if not block["signature"]:
+        if block["signature"] == UNSIGNED:
             return self._close() if self._open and self._open[0] == "thinking" else b""
-        delta = {"type": "signature_delta", "signature": block["signature"]}
-        return self._piece("thinking", delta) + self._close()
+        signed = self._piece("thinking", {"type": "signature_delta", "signature": block["signature"]})
+        self._signed = True
+        return signed + self._close()
 
     def _begin_call(self, piece: CallBegin) -> bytes:
         out = self._close() + self._close_calls(force=False)
@@ -209,8 +211,12 @@ class MessagesWriter:
     def _close(self) -> bytes:
         if self._open is None:
             return b""
-        number, self._open = self._open[1], None
-        return _event("content_block_stop", index=number)
+        (kind, number), self._open = self._open, None
+        out = b""
+        if kind == "thinking" and not self._signed:
+            delta = {"type": "signature_delta", "signature": UNSIGNED}
+            out = _event("content_block_delta", index=number, delta=delta)
+        return out + _event("content_block_stop", index=number)
 
     def _close_calls(self, *, force: bool) -> bytes:
         """Close the calls whose input is whole; with `force` all of them."""

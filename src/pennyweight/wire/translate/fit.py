@@ -22,6 +22,8 @@ __all__ = [
     "json_object",
     "open_envelope",
     "reasons",
+    "SEALED",
+    "UNSIGNED",
     "seal",
     "strictable",
     "without_custom",
@@ -218,6 +220,12 @@ def open_envelope(text: str, kind: str) -> dict[str, str] | None:
 
 
 _SEAL = "pw1."
+
+SEALED = _SEAL + "eyJrIjoi"
+"""How every sealed text begins: the seal, and the start of its JSON."""
+
+UNSIGNED = seal("unsigned")
+"""In the place of a signature where reasoning has none, so that it is known for what it is when it comes back."""
 
 
 def flat(content: Iterable[Text | Any], separator: str = "\n") -> str:

@@ -11,7 +11,8 @@ from ...errors import BackendError
 from ...request import Usage, Wire
 from ..usage import decode
 from . import media
-from .fit import digest, seal
+from .fit import seal
+from .handed_back import OWN, own_id
 from .neutral import (
     Answer,
     Fields,
@@ -107,7 +108,7 @@ def usage_block(usage: Usage) -> dict[str, Any]:
 def frame(answer_id: str, model: str, created: int) -> dict[str, Any]:
     """The response object that is still empty, as `response.created` has it."""
     return {
-        "id": media.response_id("resp_", answer_id),
+        "id": media.response_id(f"resp_{OWN}", answer_id),
         "object": "response",
         "created_at": created,
         "status": "in_progress",
@@ -130,7 +131,7 @@ def frame(answer_id: str, model: str, created: int) -> dict[str, Any]:
 
 def output_item(part: Part, answer_id: str, index: int) -> dict[str, Any] | None:
     """The finished item of a part; its id is made of the answer's id and its place."""
-    own = digest(answer_id, str(index))
+    names = (answer_id, str(index))
     match part:
         case Text(text=text):
             piece: dict[str, Any] = {
@@ -142,14 +143,20 @@ def output_item(part: Part, answer_id: str, index: int) -> dict[str, Any] | None
         case Refusal(text=text):
             piece = {"type": "refusal", "refusal": text}
         case ToolCall(custom=True):
-            return {"id": f"ctc_{own}", "status": "completed", **write_call(part)}
+            return {"id": own_id("ctc_", *names), "status": "completed", **write_call(part)}
         case ToolCall():
-            return {"id": f"fc_{own}", "status": "completed", **write_call(part)}
+            return {"id": own_id("fc_", *names), "status": "completed", **write_call(part)}
         case Thinking():
-            return reasoning_item(part, f"rs_{own}")
+            return reasoning_item(part, own_id("rs_", *names))
         case _:
             return None
-    return {"id": f"msg_{own}", "type": "message", "status": "completed", "role": "assistant", "content": [piece]}
+    return {
+        "id": own_id("msg_", *names),
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [piece],
+    }
 
 
 def reasoning_item(part: Thinking, own: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from ...request import Usage, Wire
 from ..sse import encode
 from ..usage import decode
 from . import failures
-from .fit import digest, json_object
+from .fit import json_object
+from .handed_back import own_id
 from .neutral import Finish, Memo, Thinking
 from .openai_responses import finish_of, finished, frame, reasoning_item
 from .pieces import (
@@ -203,7 +204,7 @@ class ResponsesWriter:
 
     def _add(self, kind: str, prefix: str, base: dict[str, Any]) -> tuple[_Item, bytes]:
         place = len(self._items)
-        own = f"{prefix}{digest(str(self._frame['id']), str(place))}"
+        own = own_id(prefix, str(self._frame["id"]), str(place))
         item = _Item(kind, place, {"id": own, **base})
         self._items.append(None)
         return item, self._event("response.output_item.added", output_index=place, item=item.base)

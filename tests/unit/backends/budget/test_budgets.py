@@ -455,6 +455,79 @@ def test_each_share_is_told_once() -> None:
     run(work())
 
 
+def test_a_share_that_is_passed_at_once_is_told_as_what_it_is() -> None:
+    async def work() -> None:
+        house = House(costing(250), rules=[BudgetRule("session", usd=1)], worst=10)
+        await house.spend(call())
+        with pytest.raises(LimitReached):
+            await house.spend(call())
+        told = "halt; 250% of $1.00 spent by session s"
+        assert [(event.level, event.text) for event in house.events] == [("halt", told)]
+
+    run(work())
+
+
+def test_a_call_too_large_for_what_is_left_is_told_so_and_hides_nothing() -> None:
+    async def work() -> None:
+        house = House(costing(10), rules=[BudgetRule("session", usd=1)], worst=10)
+        await house.spend(call())
+        house.worst = 95
+        for _ in range(2):
+            with pytest.raises(LimitReached) as refused:
+                await house.spend(call())
+        assert refused.value.message == (
+            "Session usage limit reached for session s: $0.10 of $1.00 spent. Try again in a new session. "
+            "This call can come to $0.95. A smaller output limit may fit."
+        )
+        house.worst = 10
+        for _ in range(8):
+            await house.spend(call())
+        assert [(event.level, round(event.share, 2)) for event in house.events] == [
+            ("halt", 0.1),
+            ("warn", 0.8),
+            ("force", 0.9),
+        ]
+        assert house.events[0].text.startswith("refused a call for which too little is left; halt; 10% of")
+
+    run(work())
+
+
+def test_what_others_hold_is_not_for_a_smaller_call_to_fit() -> None:
+    async def work() -> None:
+        house = House(costing(10), rules=[BudgetRule("session", usd=1)], worst=60)
+        async with await house.backend.open(call()):
+            with pytest.raises(LimitReached, match=r"Try again in a new session\.$"):
+                await house.spend(call())
+
+    run(work())
+
+
+@pytest.mark.parametrize(("usd", "told"), [("0.05", "$0.030000 of $0.050000 spent"), ("0.10", "$0.03 of $0.10 spent")])
+def test_small_limits_are_told_to_the_micro_dollar(usd: str, told: str) -> None:
+    async def work() -> None:
+        house = House(costing(3), rules=[BudgetRule("session", usd=usd)], worst=3)
+        await house.spend(call())
+        house.worst = 300
+        with pytest.raises(LimitReached) as refused:
+            await house.spend(call())
+        assert told in refused.value.message
+
+    run(work())
+
+
+def test_a_refusal_below_the_whole_is_told_as_a_halt() -> None:
+    async def work() -> None:
+        house = House(costing(95), rules=[BudgetRule("session", usd=1), BudgetRule("all", usd=1_000)], worst=10)
+        await house.spend(call())
+        with pytest.raises(LimitReached):
+            await house.spend(one := call())
+        told = "halt; 95% of $1.00 spent by session s"
+        assert house.budgets.headers(one) == (("x-pennyweight-budget", told),)
+        assert [(event.level, event.text) for event in house.events][-1] == ("halt", told)
+
+    run(work())
+
+
 def test_the_pressure_is_known_as_soon_as_an_answer_ends() -> None:
     async def work() -> None:
         house = House(costing(95), rules=[BudgetRule("session", usd=1)])

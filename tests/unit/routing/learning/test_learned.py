@@ -227,6 +227,19 @@ async def test_the_same_question_again_speaks_against_the_answer_before() -> Non
 
 
 @on_loop
+async def test_a_few_weak_signs_do_not_outweigh_the_operators_order() -> None:
+    router, unknown = learned(), (candidate("home/house", 0), candidate("top/house-big", 1))
+    before = router.of(call(), ASKED, unknown)[0].success
+    for number in range(6):
+        await router.settle(outcome(call(f"c{number}", session="s"), model="house"), ASKED)
+    few = router.of(call(), ASKED, unknown)[0].success
+    assert 0.8 * before < few < before
+    for number in range(100):
+        await router.settle(outcome(call(f"d{number}", session="s"), model="house"), ASKED)
+    assert router.of(call(), ASKED, unknown)[0].success < 0.4 * before
+
+
+@on_loop
 async def test_it_survives_a_restart_and_late_feedback_finds_its_model(tmp_path: Path) -> None:
     database = Database(tmp_path / FILE)
     try:
@@ -259,6 +272,22 @@ async def test_a_second_word_replaces_the_first_when_it_is_read_again(tmp_path: 
         (kept,) = await SQLiteOutcomes(database).newest(limit=9)
         assert (kept.success, kept.source, kept.model, kept.task) == (1.0, "feedback", "home/llama3.1:8b", "code")
         assert await SQLiteOutcomes(database).forget(tenant="local") == 2
+    finally:
+        await database.close()
+
+
+@on_loop
+async def test_what_calls_said_is_forgotten_by_age_and_files_stay(tmp_path: Path) -> None:
+    database = Database(tmp_path / FILE)
+    try:
+        keeper = SQLiteOutcomes(database)
+        for at, source in ((1.0, "feedback"), (100.0, "judge"), (1.0, "file")):
+            told = Told(at, "local", "code", f"home/{source}", 1.0, source, 1.0, call_id=source)  # type: ignore[arg-type]
+            await keeper.add([told])
+        await keeper.add([], [Acted(1.0, "local", "code", "home/silent", call_id="silent")])
+        assert await keeper.forget(before=50.0) == 2
+        assert {one.source for one in await keeper.newest(limit=9)} == {"judge", "file"}
+        assert await keeper.acted("silent") is None
     finally:
         await database.close()
 

@@ -101,7 +101,8 @@ def _cut(line: str) -> tuple[str, str, str]:
         return found[1], ":", found[2]
     if (found := _BESIDE.fullmatch(line)) is not None and _is_path(found[1]):
         return found[1], "-", found[2]
-    if (found := _PLAIN.fullmatch(line)) is not None and _is_path(found[1]) and not found[2].startswith("//"):
+    # An address goes on with "//", and a test's name with "::".
+    if (found := _PLAIN.fullmatch(line)) is not None and _is_path(found[1]) and not found[2].startswith(("//", ":")):
         return found[1], "", found[2]
     return "", "", ""
 

@@ -132,3 +132,13 @@ def test_hostile_lines_cost_no_more_than_their_length(piece: str) -> None:
     detect(text)
     reduced(text, Ask(), 10, str)
     assert time.thread_time() - began < 3.0
+
+
+def test_a_long_run_told_test_by_test_is_no_search() -> None:
+    told = [
+        f"tests/unit/test_a.py::test_{i}[a-{i}] {'FAILED' if i == 9 else 'PASSED'} [ {i // 9}%]" for i in range(900)
+    ]
+    failed = [*PYTEST[-5:-2], "E       assert 1 == 2", "FAILED tests/unit/test_a.py::test_9 - assert 1 == 2"]
+    for count in (250, 900):
+        text = "\n".join([*PYTEST[:3], *told[:count], *failed, "=" * 10 + f" 1 failed, {count - 1} passed " + "=" * 10])
+        assert detect(text) == "tests"

@@ -1,0 +1,309 @@
+"""Requests that come again byte for byte, and are answered again by the exact cache: known before anything is read.
+
+A request that the cache has answered once is remembered as it came, with the response and with everything that this
+rested on. Its next like costs a look at each of those: the caller is still let in, the cache still has that very answer
+and would give it, no flag was changed, the session is the same, prices are, nobody records it. Whatever is not as it
+was sends it the long way, which remembers it anew. It leaves a receipt like any other.
+
+Who asks, the headers and the bytes are compared whole, by digests with a key of this process's own; so what one caller
+was told is never told to another. One of a configuration: a new one begins with nothing. See docs/decisions/0035.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, OrderedDict
+from hashlib import blake2b
+
+import msgspec
+
+from ..app import App
+from ..call import Call, Outcome, Step, Verdict
+from ..errors import BadRequest, PennyweightError
+from ..flow import Flow
+from ..hits import AGAIN, LOOKS, STILL, Again, Still
+from ..money import Price
+from ..prefix import Place
+from ..request import Done, Headers, Reply
+from .auth import Gate
+from .http import HttpRequest, HttpResponse
+from .ids import call_id
+
+__all__ = ["Repeated"]
+
+_MOST = 1_000  # requests remembered
+_MOST_BYTES = 32 * 2**20  # of their bodies and of their answers
+_LONGEST_BYTES = 2**20  # of one of them
+_TAIL_BYTES = 64
+_ENTRY_BYTES = 4_000  # of what is kept of each beside bytes
+
+_HEADERS = frozenset(
+    {
+        "age",
+        "cache-control",
+        "content-type",
+        "x-pennyweight-cache",
+        "x-pennyweight-call",
+        "x-pennyweight-cost",
+        "x-pennyweight-saved",
+        "x-pennyweight-trail",
+    }
+)
+"""Of the answer to a hit: those that are the same each time, the age and the call's id."""
+
+_Sketch = tuple[int, int]
+"""The length of some bytes and a hash of their end: tells most that were never seen without reading them."""
+
+
+def _sketch(data: bytes) -> _Sketch:
+    return len(data), hash(data[-_TAIL_BYTES:])
+
+
+class _Kept(msgspec.Struct, frozen=True, eq=False):
+    """A request that was answered, as it came, and what its answer rested on."""
+
+    name: bytes
+    packet: bytes  # the name of the bytes that it came in, b"" where they came in pieces
+    packet_sketch: _Sketch
+    sketch: _Sketch
+    call: Call
+    still: Still
+    steady: bool  # nothing that may change decides whether the caller is let in
+    place: Place | None  # in the sessions' index, where that told the session
+    flags: int  # the version of the policy
+    price: Price | None
+    step: Step
+    arm: str
+    again: Again
+    done: Done
+    headers: Headers
+    streamed: bool
+    head: str  # of the response, with places for the age and the call's id
+    body: bytes  # framed, if streamed
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.call.original.raw) + len(self.body) + _ENTRY_BYTES
+
+
+class Repeated:
+    """Protocol: `http.Known`. `keep` what was answered; `again` and `packet` answer its like."""
+
+    def __init__(self, app: App, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+        self._secret = secrets.token_bytes(32)
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._packets: dict[bytes, _Kept] = {}
+        self._sketches: Counter[_Sketch] = Counter()  # of bodies
+        self._packet_sketches: Counter[_Sketch] = Counter()
+        self._bytes = 0
+        app.kv.on_drop(self.clear)  # what is purged is not kept here either
+
+    # --- answering ------------------------------------------------------------------------------------------
+
+    def packet(self, data: bytes, peer: str) -> bytes | None:
+        if _sketch(data) not in self._packet_sketches:
+            return None
+        kept = self._packets.get(self._named(peer, data))
+        return None if kept is None else self._answer(kept, self._app.clock.monotonic())
+
+    def again(self, request: HttpRequest) -> bytes | None:
+        body = request.body
+        if _sketch(body) not in self._sketches:
+            return None
+        arrived = self._app.clock.monotonic()
+        kept = self._kept.get(self._name(request))
+        if kept is None or kept.call.original.raw != body:
+            return None
+        return self._answer(kept, arrived) if kept.steady or self._admits(request, kept) else None
+
+    def _admits(self, request: HttpRequest, kept: _Kept) -> bool:
+        """Whether the caller's key still holds."""
+        try:
+            return self._gate.admit(request)[0] == kept.call.identity.tenant
+        except PennyweightError:
+            return False  # which it is told on the long way
+
+    def _answer(self, kept: _Kept, arrived: float) -> bytes | None:
+        """The response, its receipt on its way; None where something is not as it was."""
+        app, like = self._app, kept.call
+        age_s = kept.still.age_s()
+        now = app.clock.now()
+        if age_s is None or not self._stands(kept, now, arrived):
+            self._forget(kept)
+            return None
+        step = kept.step
+        call = Call(
+            call_id(now),
+            like.identity,
+            like.original,
+            like.request,
+            like.target,
+            now,
+            like.optimize,
+            (Step(step.optimizer, step.verdict, step.saving, why=f"asked before, {age_s:.0f} s ago"),),
+            like.risk_left,
+            arrived=arrived,
+            facts={"arm": kept.arm, LOOKS: [kept.still.look], AGAIN: kept.again},
+        )
+        if not app.pipeline.again(call):
+            return None
+        took_s = app.clock.monotonic() - arrived
+        app.clerk.submit(
+            Outcome(
+                call,
+                kept.done,
+                200,
+                step.optimizer,
+                headers=kept.headers,
+                ttft_s=took_s if kept.streamed else None,
+                latency_s=took_s,
+                added_s=took_s,
+            )
+        )
+        return (kept.head % (int(age_s), call.id)).encode("latin-1") + kept.body
+
+    def _stands(self, kept: _Kept, now: float, arrived: float) -> bool:
+        """Whether all that the answer rested on, but for the cache and the caller's key, is as it was."""
+        app, target = self._app, kept.call.target
+        if kept.flags != app.policy.version or app.accounts.price(target.provider, target.model, now) is not kept.price:
+            return False
+        return kept.place is None or app.sessions.stays(kept.place, now=arrived)
+
+    # --- remembering ----------------------------------------------------------------------------------------
+
+    def keep(self, request: HttpRequest, call: Call, reply: Reply, response: HttpResponse) -> None:
+        """Remember a request that a cache answered, if nothing but what `_answer` looks at can change the answer."""
+        still: Still | None = call.facts.get(STILL)
+        body = _body(response)
+        if still is None or body is None or reply.done is None:
+            return
+        step = reply.trail[0] if len(reply.trail) == 1 else None
+        if step is None or step.optimizer != still.look[0] or step.verdict is not Verdict.ACCEPTED:
+            return  # others had a part in it
+        if response.status != 200 or any(name not in _HEADERS for name, _ in response.headers):
+            return
+        if len(body) > _LONGEST_BYTES or len(call.original.raw) > _LONGEST_BYTES:
+            return
+        if not self._is_plain(request, call):
+            return
+        app, identity, price = self._app, call.identity, self._price(call)
+        place = None
+        if identity.session_source == "derived":
+            try:
+                place = app.sessions.place(identity.tenant, call.original)
+            except BadRequest:
+                return
+            if place is None:
+                return
+        steady = self._gate.steady(request)
+        piece = request.packet if steady else b""  # before it is read, nobody knows whose key is in it
+        self._remember(
+            _Kept(
+                name=self._name(request),
+                packet=self._named(request.peer, piece) if piece else b"",
+                packet_sketch=_sketch(piece),
+                sketch=_sketch(request.body),
+                call=msgspec.structs.replace(call, credential=None, facts={}),
+                still=still,
+                steady=steady,
+                place=place,
+                flags=app.policy.version,
+                price=price,
+                step=step,
+                arm=str(call.facts.get("arm", "")),
+                again=Again(),
+                done=reply.done,
+                headers=reply.headers,
+                streamed=response.body is not body,
+                head=_head(response, body),
+                body=body,
+            )
+        )
+
+    def _is_plain(self, request: HttpRequest, call: Call) -> bool:
+        """Whether the call is of a kind of which all is known that decides on it."""
+        app, identity, price = self._app, call.identity, self._price(call)
+        if app.entrance is not app.pipeline or app.virtual(call) is not None:
+            return False  # it may be answered later, or by another target
+        if not identity.session or identity.housekeeping is not None or "expect" in request.fields:
+            return False  # flags are drawn by the call's id, chores teach more, and an interim answer is due
+        if call.credential is not None and call.credential.subscription:
+            return False  # its receipt is not about dollars
+        return price is None or not price.time_of_day
+
+    def _price(self, call: Call) -> Price | None:
+        return self._app.accounts.price(call.target.provider, call.target.model, call.at)
+
+    def _remember(self, kept: _Kept) -> None:
+        earlier = self._kept.get(kept.name)
+        if earlier is not None:
+            self._forget(earlier)
+        self._kept[kept.name] = kept
+        self._sketches[kept.sketch] += 1
+        if kept.packet:
+            self._packets[kept.packet] = kept
+            self._packet_sketches[kept.packet_sketch] += 1
+        self._bytes += kept.size_bytes
+        while len(self._kept) > _MOST or self._bytes > _MOST_BYTES:
+            self._forget(next(iter(self._kept.values())))
+
+    def _forget(self, kept: _Kept) -> None:
+        if self._kept.get(kept.name) is not kept:
+            return
+        del self._kept[kept.name]
+        _less(self._sketches, kept.sketch)
+        if kept.packet:
+            self._packets.pop(kept.packet, None)
+            _less(self._packet_sketches, kept.packet_sketch)
+        self._bytes -= kept.size_bytes
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        for held in (self._kept, self._packets, self._sketches, self._packet_sketches):
+            held.clear()
+        self._bytes = 0
+
+    # --- names ----------------------------------------------------------------------------------------------
+
+    def _name(self, request: HttpRequest) -> bytes:
+        """Of all but the body, of which its sketch is in it: the bodies of two that share a name are compared."""
+        body = request.body
+        told = (request.method, request.path, request.query, request.headers, *_sketch(body))
+        return self._named(request.peer, _encode(told))
+
+    def _named(self, peer: str, data: bytes) -> bytes:
+        digest = blake2b(data, digest_size=32, key=self._secret)
+        digest.update(b"\0" + peer.encode())
+        return digest.digest()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _less(sketches: Counter[_Sketch], sketch: _Sketch) -> None:
+    sketches[sketch] -= 1
+    if sketches[sketch] <= 0:
+        del sketches[sketch]
+
+
+def _body(response: HttpResponse) -> bytes | None:
+    """The body as it goes out, a stream in chunks; None for one that is still to come."""
+    body = response.body
+    if isinstance(body, bytes):
+        return body
+    chunks = body.ready if isinstance(body, Flow) else None
+    if chunks is None or sum(map(len, chunks)) > _LONGEST_BYTES:
+        return None
+    return b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]) + b"0\r\n\r\n"
+
+
+def _head(response: HttpResponse, body: bytes) -> str:
+    """The response's head as the server writes it, `%d` for the age and `%s` for the call's id: in that order."""
+    lines = ["HTTP/1.1 200 OK"]
+    for name, value in response.headers:
+        told = {"age": "%d", "x-pennyweight-call": "%s"}.get(name) or value.replace("%", "%%")
+        lines.append(f"{name}: {told}")
+    framing = f"content-length: {len(body)}" if response.body is body else "transfer-encoding: chunked"
+    return "\r\n".join([*lines, framing, "", ""])

@@ -1,0 +1,456 @@
+"""The one way through: ask the optimizers, judge what they propose, open the backend, hand the outcome to the clerk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from ..call import (
+    GOING,
+    KEPT,
+    REFUSED,
+    SAID,
+    Action,
+    Answer,
+    Call,
+    Outcome,
+    Proposal,
+    Rewrite,
+    Route,
+    Step,
+    Verdict,
+)
+from ..economy import REFERENCE, Economy, Foreseen, Worth, apart
+from ..flow import Begun
+from ..hits import AGAIN
+from ..policy import Exposure, Flag, Level, Policy
+from ..protocols import Backend, Clock, Observer, Optimizer
+from ..references import UNCHANGED
+from ..request import Charge, Operation, Reply, Request, Response, Usage
+from ..sticky import Sticky
+from ..warmth import Forecast
+from .judging import judge, step_of
+from .replaying import replayed
+from .watch import Home, Watch
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Pipeline"]
+
+T = TypeVar("T")
+
+
+class _Asked(NamedTuple):
+    """An optimizer as it is asked for the sessions of one arm; `nothing` is noted where it has nothing to offer.
+
+    concerns: tells calls that it has nothing to do with, for less than asking it costs; None: it has no such word.
+    """
+
+    optimizer: Optimizer
+    flag: Flag
+    mode: str
+    nothing: Step
+    concerns: Callable[[Call], bool] | None
+
+
+class Pipeline:
+    """A Backend made of optimizers over a backend.
+
+    `submit` gets every finished call's Outcome; it must not block (the clerk's queue). One deadline of `propose_s`
+    bounds what all optimizers may spend on a call; one that raises or is late is skipped and the call goes on.
+    policy: which of them each session gets; None: as the flags say, without a holdout.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[tuple[Optimizer, Flag]],
+        backend: Backend,
+        *,
+        submit: Callable[[Outcome], None],
+        clock: Clock,
+        propose_s: float = 0.05,
+        observers: Sequence[Observer] = (),
+        policy: Policy | None = None,
+        economy: Economy | None = None,
+        gate: bool = True,
+    ) -> None:
+        """economy: prices changes before they are made; without one, proposals are taken at their word.
+
+        gate: False lets every change through, whatever it costs: for benches that show what the gate is worth.
+        """
+        self._optimizers = tuple(optimizers)
+        self._abstained = {optimizer.name: Step(optimizer.name, Verdict.ABSTAINED) for optimizer, _ in optimizers}
+        self._policy = policy or Policy({optimizer.name: flag for optimizer, flag in optimizers})
+        self._backend = backend
+        self._submit = submit
+        self._clock = clock
+        self._propose_s = propose_s
+        self._observers = tuple(observers)
+        self._learners = tuple((optimizer, getattr(optimizer, "learns_from", None)) for optimizer, _ in optimizers)
+        # Those that may want an answer: whoever never does is not asked with every call.
+        self._keepers = tuple(one for one, _ in optimizers if getattr(one, "wants_responses", True))
+        self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
+        self._economy = economy
+        self._gate = gate
+        self._home = Home(submit, clock, economy)
+        self._sticky = Sticky()
+        self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
+
+    async def consult(self, call: Call) -> tuple[Call, Response | None]:
+        """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
+
+        Writes nothing and asks no upstream: `explain` and `replay` are this function.
+        """
+        if call.optimize == "off" or not self._optimizers:
+            return call, None
+        begun = monotonic()  # the loop has a clock of its own, and looking for the loop costs a system call
+        exposure = self._policy.exposure(call)
+        facts = call.facts
+        facts["arm"] = exposure.arm
+        session = _session(call) if call.identity.session else ""
+        alone = bool(session) and self._sticky.left(session)
+        call = self._resume(call, exposure, session)
+        said: list[Step] = []  # noted in one go before the call is changed, and at the end
+        for optimizer, flag, mode, nothing, concerns in self._asked(exposure):
+            if concerns is not None and not concerns(call):
+                said.append(nothing)
+                continue
+            try:
+                work = optimizer.propose(call)
+                try:  # most need no waiting, and a timer costs more than they do
+                    waiting = work.send(None)
+                except StopIteration as done:
+                    proposal = done.value
+                else:
+                    proposal = await _proposed(work, waiting, begun + self._propose_s - monotonic())
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and must never cost a request
+                log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                continue
+            if proposal is None:
+                said.append(facts[SAID].get(nothing.optimizer, nothing) if SAID in facts else nothing)
+                continue
+            worth = _LEFT_ALONE if alone and isinstance(proposal.action, Rewrite) else self._weigh(call, proposal)
+            verdict = judge(
+                proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left, level=flag.level, worth=worth
+            )
+            step = step_of(optimizer.name, verdict, proposal, worth)
+            if verdict is not Verdict.ACCEPTED:
+                said.append(step)
+                continue
+            try:
+                changed = self._changed(call, proposal.action)
+            except Exception as error:  # noqa: BLE001 - an edit may name a place that is not there
+                log.warning("a change failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+                said.append(Step(optimizer.name, Verdict.FAILED, error=type(error).__name__))
+                continue
+            if isinstance(proposal.action, Rewrite):
+                _remember(call, optimizer.name, flag.level or proposal.level)
+                if proposal.restores:  # then what followed it in another form stands behind the same prefix again
+                    changed = self._resume(changed, exposure, session)
+            call = _spend(changed.note(*said, step), proposal.risk)
+            said = []
+            if isinstance(proposal.action, Answer):
+                return call, proposal.action.response
+        return call.note(*said) if said else call, None
+
+    def _asked(self, exposure: Exposure) -> Sequence[_Asked]:
+        """The optimizers that are not off, with what is the same for each call."""
+        if self._plan is None or self._plan[0] is not exposure:
+            modes = exposure.modes
+            asked = [
+                _Asked(
+                    optimizer,
+                    flag,
+                    modes[optimizer.name],
+                    self._abstained[optimizer.name],
+                    getattr(optimizer, "concerns", None),
+                )
+                for optimizer, flag in self._optimizers
+                if modes.get(optimizer.name, "off") != "off"
+            ]
+            self._plan = exposure, asked
+        return self._plan[1]
+
+    def _changed(self, call: Call, action: Action) -> Call:
+        """The call after an accepted action. Raises whatever the action's edits do."""
+        if isinstance(action, Route):
+            reference = call.facts.setdefault(REFERENCE, call.target)
+            call.facts[GOING] = action.target
+            if action.target != reference:
+                action = msgspec.structs.replace(action, params=(*apart(call.request), *action.params))
+        if not isinstance(action, Rewrite):
+            return call.apply(action)
+        request = _edited(call, action)
+        if self._economy is not None:
+            self._economy.carry(call.request, request, action.edits, call.facts)
+        return msgspec.structs.replace(call, request=request)
+
+    async def open(self, call: Call) -> Reply:
+        """Raises BackendError when nothing could be opened; the outcome is submitted then too."""
+        started = call.arrived if call.arrived is not None else self._clock.monotonic()
+        asked = call
+        call, answer = await self.consult(call)
+        added_s = self._clock.monotonic() - started
+        reply = replayed(call, answer) if answer is not None else None
+        if reply is not None:
+            keep = self._observed(call)
+            watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
+            self._answered(call)
+            call.facts[KEPT] = True
+            reply.trail = call.trail
+            reply.on_end.append(watch)
+            watch.follow(reply)
+            return reply
+        if answer is not None:
+            failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
+            call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
+        keep = self.keeps(call)
+        observed = self._observed(call)
+        watch = Watch(
+            self._home, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed
+        )
+        try:
+            reply = await self._backend.open(call)
+            if reply.status in _REFUSED and call.rewritten and self._economy is not None:
+                call, reply = await self._untouched(asked, call, reply, watch)
+        except BaseException as error:
+            watch.failed(error)
+            raise
+        if UNCHANGED in call.facts:
+            call = msgspec.structs.replace(call, request=call.original)
+            watch.again(call)
+        if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
+            seen = self._look(call)
+            if seen is not None or "rewritten" in call.facts:
+                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
+        reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
+        reply.on_end.append(watch)
+        watch.follow(reply)
+        return reply
+
+    def again(self, call: Call) -> bool:
+        """Whether a call may be given the answer that one like it was given from a store, byte for byte, without being
+        consulted on: nobody wants to see it. If so, what such an answer means for caches is noted."""
+        if self._observed(call):
+            return False
+        self._answered(call)
+        return True
+
+    def _observed(self, call: Call) -> bool:
+        for observer in self._lookers:  # noqa: SIM110 - a generator costs as much as the asking, with every call
+            if observer.wants(call):
+                return True
+        return False
+
+    def keeps(self, call: Call) -> bool:
+        """Whether an optimizer wants to see the answer to this call: a cache, to keep it."""
+        if call.optimize == "off":
+            return False
+        for optimizer in self._keepers:  # noqa: SIM110 - see `_observed`
+            if optimizer.wants_response(call):
+                return True
+        return False
+
+    async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: Watch) -> tuple[Call, Reply]:
+        """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
+        the session is left alone from then on."""
+        log.warning("upstream refused a rewritten call", extra={"status": refused.status})
+        await refused.aclose()
+        trail = tuple(
+            msgspec.structs.replace(step, verdict=Verdict.FAILED, saving=0, error="refused_upstream")
+            if step.verdict is Verdict.ACCEPTED
+            else step
+            for step in call.trail
+        )
+        call = msgspec.structs.replace(
+            call, request=call.original, target=asked.target, credential=asked.credential, rungs=None, trail=trail
+        )
+        call.facts[REFUSED] = True
+        watch.again(call)
+        reply = await self._backend.open(call)
+        if reply.ok and call.identity.session:
+            self._sticky.leave(_session(call))
+        return call, reply
+
+    # --- the economy of a call: errors there must never cost a request ----------------------------------------
+
+    def _look(self, call: Call) -> Foreseen | None:
+        if self._economy is None:
+            return None
+        try:
+            return self._economy.look(call, at=self._clock.monotonic())
+        except Exception as error:  # noqa: BLE001 - see above; a body that cannot be read is the backend's to refuse
+            log.warning("a call could not be priced", extra={"error": type(error).__name__})
+            return None
+
+    def _weigh(self, call: Call, proposal: Proposal) -> Worth | None:
+        if self._economy is None or not self._gate or isinstance(proposal.action, Answer):
+            return None
+        try:
+            return self._economy.weigh(call, proposal, at=self._clock.monotonic())
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("a proposal could not be priced", extra={"error": type(error).__name__})
+            return Worth(refused="it could not be priced")
+
+    def _resume(self, call: Call, exposure: Exposure, session: str) -> Call:
+        """The call with what its session was sent in another form before, in that form."""
+        if not session or self._economy is None or call.request.operation is not Operation.GENERATE:
+            return call
+        known = self._sticky.of(session)
+        if known is None:
+            return call
+        try:
+            allowed = {name for name, mode in exposure.modes.items() if mode == "on"}
+            level: Level = "safe" if call.optimize == "safe" else "max"
+            request, used = self._sticky.resume(call.request, known, allowed, level=level)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("earlier forms could not be kept", extra={"error": type(error).__name__})
+            return call
+        told = {step.optimizer for step in call.trail if step.why == _AS_FIRST_SENT}
+        for name in dict.fromkeys(pin.by for pin in used if pin.by not in told):
+            call = call.note(Step(name, Verdict.ACCEPTED, why=_AS_FIRST_SENT))
+        return msgspec.structs.replace(call, request=request) if used else call
+
+    def _sent(self, call: Call, seen: Foreseen | None, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
+        """Note that a provider took the call. elsewhere: another than was asked, of whose cache nothing is known."""
+        if self._economy is None:
+            return None
+        try:
+            self._pin(call)
+            if seen is None:
+                return None
+            at = self._clock.monotonic()
+            if elsewhere and not seen.chosen:
+                self._economy.lost_sight(seen, at=at)
+                return None
+            would_be = self._economy.would_be(seen, at=at)
+            self._economy.routes.went(call, seen, would_be, at=at)
+            if elsewhere:
+                self._economy.lost_sight(seen, at=at)
+                return seen, would_be
+            return self._economy.sent(seen, at=at), would_be
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("a call could not be followed", extra={"error": type(error).__name__})
+            return None
+
+    def follow(self, call: Call, usage: Usage) -> Foreseen | None:
+        """A call that somebody else sent and that was billed so: learn from it as if it had been ours.
+
+        Gives what was foreseen of it; None: there was nothing to foresee. For replays.
+        """
+        sent_as = self._sent(call, self._look(call))
+        if sent_as is None or self._economy is None:
+            return None
+        told = msgspec.structs.replace(usage, counted=False)
+        at = self._clock.monotonic()
+        self._economy.billed(*sent_as, told, at=at)
+        if sent_as[0].chosen:
+            charge = Charge(call.target.provider, call.target.model, told, call.at)
+            self._economy.routes.came_to(call, *sent_as, (charge,), at=at)
+        return sent_as[0]
+
+    def _pin(self, call: Call) -> None:
+        rewritten = call.facts.get("rewritten")
+        if rewritten is None or not call.identity.session or call.request is call.original:
+            return
+        session = _session(call)
+        known = self._sticky.of(session)
+        if known is None and self._economy is not None and self._economy.reads_alike(call):
+            return
+        if call.identity.housekeeping == "heartbeat":
+            return  # it lives on its session's head and ends with the wake: nothing of its form comes again
+        by, level = rewritten
+        new = self._sticky.pins(call.original, call.request, by=by, level=level, known=known)
+        if new:
+            self._sticky.keep(session, new)
+
+    def _answered(self, call: Call) -> None:
+        """A stored answer: had nobody kept it, the provider would have seen the call."""
+        seen = self._look(call)
+        if seen is None or self._economy is None:
+            return
+        try:
+            self._economy.untouched.sent(*seen.home, seen.asked, self._clock.monotonic())
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("a call could not be followed", extra={"error": type(error).__name__})
+
+    async def settle(self, outcome: Outcome) -> None:
+        """Show a finished call to the observers and let the optimizers learn from it."""
+        await self.settle_all((outcome,))
+
+    async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
+        """The same for many at once, which costs far less for each. The clerk calls this."""
+        if self._economy is not None:
+            self._economy.settle(one.call for one in outcomes)
+        for observer in self._observers:
+            try:
+                await observer.take(outcomes)
+            except Exception as error:  # noqa: BLE001 - one that looks on must not keep others from learning
+                log.warning("an observer failed", extra={"error": type(error).__name__})
+        # Of a call that was answered again, all that there is to learn was learnt from the first.
+        ours = [one for one in outcomes if one.call.optimize != "off" and AGAIN not in one.call.facts]
+        for optimizer, learns_from in self._learners if ours else ():
+            try:
+                chosen = ours if learns_from is None else learns_from(ours)
+            except Exception as error:  # noqa: BLE001 - see consult
+                _log_failed(optimizer, error)
+                continue
+            for outcome in chosen:
+                try:
+                    await optimizer.settle(outcome)
+                except Exception as error:  # noqa: BLE001 - see consult
+                    _log_failed(optimizer, error)
+
+
+def _log_failed(optimizer: Optimizer, error: Exception) -> None:
+    log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
+
+
+def _remember(call: Call, optimizer: str, level: Level) -> None:
+    """Note who rewrote the call, and how far all who did went, for those who keep it in that form."""
+    earlier = call.facts.get("rewritten", ("", "safe"))[1]
+    call.facts["rewritten"] = (optimizer, "max" if "max" in (earlier, level) else "safe")
+
+
+def _fell_back(reply: Reply) -> bool:
+    """Whether another target than the call's own answered it, or its Batch API, whose cache is another matter."""
+    return bool(reply.notes) and any(s.optimizer in _ELSEWHERE and s.verdict is Verdict.ACCEPTED for s in reply.notes)
+
+
+_ELSEWHERE = ("fallback", "escalated", "lanes")
+
+
+def _edited(call: Call, rewrite: Rewrite) -> Request:
+    """The call's request after the edits; made once, by whoever needs it first."""
+    made = call.facts.get("edited")
+    if made is not None and made[0] is call.request and made[1] is rewrite.edits:
+        return cast(Request, made[2])
+    return call.request.edit(rewrite.edits)
+
+
+def _session(call: Call) -> str:
+    return f"{call.identity.tenant}\0{call.identity.session}"
+
+
+_AS_FIRST_SENT = "in the form in which it was first sent"
+_LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
+
+
+_REFUSED = frozenset((400, 413, 422))
+"""What an upstream says of a request that it does not take, whoever sends it again."""
+
+
+async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -> T:
+    """The result of `work`, which waits for `waiting`; TimeoutError after `left_s`."""
+    async with asyncio.timeout(left_s):
+        return cast(T, await Begun(work, waiting))
+
+
+def _spend(call: Call, risk: float) -> Call:
+    return msgspec.structs.replace(call, risk_left=call.risk_left - risk) if risk else call

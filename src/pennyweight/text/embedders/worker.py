@@ -1,0 +1,69 @@
+"""A thread that works through texts in order, and tells event loops what came of each.
+
+What `loop.run_in_executor` does with a pool of one, for a third of its cost on the loop: that was 0.1 ms of a lookup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+__all__ = ["Worker"]
+
+_Given = tuple[asyncio.AbstractEventLoop, asyncio.Future[bytes], str]
+
+
+class Worker:
+    """Starts its thread when it is first given something; the thread does not keep a process alive."""
+
+    def __init__(self, work: Callable[[str], bytes], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._queue: SimpleQueue[_Given | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, text: str) -> asyncio.Future[bytes]:
+        """What `work` gives or raises; of what is cancelled before its turn, nothing is worked on."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
+        if self._closed:
+            future.cancel()
+            return future
+        self._queue.put((loop, future, text))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+            self._thread.start()
+        return future
+
+    def close(self) -> None:
+        """End the thread after what it works on; what waits is cancelled."""
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(None)
+
+    def _main(self) -> None:
+        while (given := self._queue.get()) is not None:
+            loop, future, text = given
+            result, error = b"", None
+            if not self._closed and not future.cancelled():
+                try:
+                    result = self._work(text)
+                except Exception as raised:  # noqa: BLE001 - for whoever waits
+                    error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_tell, future, result, error)
+
+
+def _tell(future: asyncio.Future[bytes], result: bytes, error: Exception | None) -> None:
+    if future.done():  # cancelled meanwhile
+        return
+    if error is not None:
+        future.set_exception(error)
+    elif result:
+        future.set_result(result)
+    else:
+        future.cancel()  # closed before its turn
