@@ -261,7 +261,9 @@ class Connection(asyncio.Protocol):
         if self._task is None and self._transport is not None:
             self._arm(self._time_left())
         elif piece and self._begun == 1 and not self._reading and self._refused is None and self._queue:
-            cast(HttpRequest, self._queue[-1][0]).came_in(data)
+            request, kept, _old = self._queue[-1]
+            if kept:  # else the answer is not the same bytes
+                cast(HttpRequest, request).came_in(data)
         if len(self._queue) > 1 and self._transport:
             self._transport.pause_reading()
 
