@@ -86,7 +86,7 @@ class Flow:
             sink(chunk)
 
         try:
-            await self._source.pour(all_of)
+            await self._source.pour(all_of if first or watchers else sink)
             self.ended = True
         except PennyweightError as error:
             self.error = type(error).__name__
