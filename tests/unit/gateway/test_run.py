@@ -105,7 +105,7 @@ def test_what_was_answered_again_and_again_is_asked_anew_of_a_new_app(tmp_path: 
             assert answers == [old.answer] * 4
             assert gateway._now is not None
             kept = gateway._now.front.repeated
-            assert len(kept._packets) == 1
+            assert len(kept._kept) == 1
             file.write(url, "[[routes]]\nmodel = 'm'\nprovider = 'openai'\nvolatile = true")
             assert await gateway.reload()
             assert [await ask(gateway, body) for _ in range(3)] == [new.answer] * 3
