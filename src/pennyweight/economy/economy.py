@@ -420,7 +420,7 @@ class Economy:
             found = known[2]
         else:
             found = None if price.free else Rates(price, float(factor_at(price, at)))
-        if len(self._rates) >= _MODELS:
+        if known is None and len(self._rates) >= _MODELS:
             self._rates.clear()
         self._rates[target.provider, target.model] = at, price, found
         return found
