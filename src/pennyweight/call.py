@@ -18,6 +18,9 @@ from .request import Done, Edit, Operation, Request, Response, Usage, Wire
 __all__ = [
     "AT_LEISURE",
     "CHARGED",
+    "EARLIER",
+    "GOING",
+    "KEPT",
     "REFUSED",
     "SAID",
     "Action",
@@ -203,6 +206,16 @@ SAID = "said"
 AT_LEISURE = "at_leisure"
 """The key of `Call.facts` by which somebody who only wants to know says that optimizers may work out at once what they
 prepare between calls otherwise."""
+
+GOING = "going"
+"""The key of `Call.facts` that tells to which target an optimizer has sent the call."""
+
+KEPT = "kept_answer"
+"""The key of `Call.facts` that tells that the call got a kept answer, and no provider was asked."""
+
+EARLIER = "earlier_charges"
+"""The key of `Call.facts` under which a backend that asked more than once leaves what it asked beside the answer: the
+bill that a caller is told with its answer has to have it, and the reply's own comes to its end later."""
 
 CHARGED = "charged"
 """The key of `Call.facts` under which a backend that asks more than once leaves the charges so far: an answer that

@@ -12,6 +12,8 @@ import msgspec
 
 from .call import (
     CHARGED,
+    GOING,
+    KEPT,
     REFUSED,
     SAID,
     Action,
@@ -211,6 +213,7 @@ class Pipeline:
         """The call after an accepted action. Raises whatever the action's edits do."""
         if isinstance(action, Route):
             reference = call.facts.setdefault(REFERENCE, call.target)
+            call.facts[GOING] = action.target
             if action.target != reference:
                 action = msgspec.structs.replace(action, params=(*apart(call.request), *action.params))
         if not isinstance(action, Rewrite):
@@ -231,6 +234,7 @@ class Pipeline:
             keep = self._observed(call)
             watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             self._answered(call)
+            call.facts[KEPT] = True
             reply.trail = call.trail
             reply.on_end.append(watch)
             watch.follow(reply)
@@ -412,6 +416,8 @@ class Pipeline:
 
     async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
         """The same for many at once, which costs far less for each. The clerk calls this."""
+        if self._economy is not None:
+            self._economy.settle(one.call for one in outcomes)
         for observer in self._observers:
             try:
                 await observer.take(outcomes)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.e2e.rig import STREAM_HEAD, Asked, Process, Upstream, chunk, http
 
+from pennyweight.money import format_usd
 from pennyweight.request import Wire
 from pennyweight.routing.confidence.said import read_answer
 from pennyweight.wire import codec
@@ -225,6 +226,27 @@ def words(body: bytes) -> str:
 
 def trail(row: dict[str, Any]) -> str:
     return " | ".join(f"{s['optimizer']}: {s.get('why', '')}" for s in json.loads(row["trail"]))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("peer", ["Oslo", "Bergen"])
+def test_the_caller_is_told_what_all_that_was_asked_costs(
+    house: House, script: Script, peer: str, stream: bool
+) -> None:
+    script.says = {"small": {"city": "Oslo"}, "other": {"city": peer}, "large": {"city": "Bergen"}}
+    more = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answered = house.gateway.ask(
+        "/v1/chat/completions", chat(tools=CHAT_TOOLS, **more), {"x-pennyweight-usage-cost": "1"}
+    )
+    (row,) = house.gateway.receipts(1)
+    assert ("large" in house.models()) is (peer == "Bergen")
+    cost = row["cost_pico"] / 1e12
+    if stream:
+        events = [json.loads(line[6:]) for line in answered.body.splitlines() if line.startswith(b"data: {")]
+        assert [event["usage"]["cost"] for event in events if event.get("usage")] == [pytest.approx(cost)]
+        return
+    assert json.loads(answered.body)["usage"]["cost"] == pytest.approx(cost)
+    assert answered.headers["x-pennyweight-cost"] == format_usd(row["cost_pico"])
 
 
 def test_what_two_cheap_models_agree_on_is_kept(house: House, script: Script) -> None:

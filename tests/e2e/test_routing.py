@@ -124,6 +124,37 @@ def test_every_protocol_can_name_a_choice(tmp_path: Path, upstream: Upstream, pr
     ]
 
 
+def told_cost(answered: Answered, *, stream: bool) -> float:
+    """`usage.cost`, in dollars."""
+    if not stream:
+        return float(json.loads(answered.body)["usage"]["cost"])
+    events = [json.loads(line[6:]) for line in answered.body.splitlines() if line[:7] == b"data: {"]
+    usages = [event.get("usage") or (event.get("response") or {}).get("usage") or {} for event in events]
+    return float(next(usage["cost"] for usage in reversed(usages) if "cost" in usage))
+
+
+@pytest.mark.parametrize("protocol", [one for one in ALL if one.name != "ollama"], ids=lambda one: one.name)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_cost_in_the_answer_is_that_of_who_answered(
+    tmp_path: Path, upstream: Upstream, provider: Provider, protocol: Protocol, stream: bool
+) -> None:
+    fields = {"x-pennyweight-usage-cost": "1"}
+    options = {"stream_options": {"include_usage": True}} if stream and protocol is CHAT else {}
+    asked = body(protocol, "easy", stream=stream, temperature=0, **options)
+    with gateway(tmp_path, upstream, config=TIERS) as process:
+        routed = process.ask(protocol.path, asked, fields)
+        process.receipts(1)
+        kept = process.ask(protocol.path, asked, fields)
+        provider.down = {"gpt-5-mini"}
+        fell_back = process.ask(protocol.path, body(protocol, "easy", "ho", stream=stream, **options), fields)
+        rows = process.receipts(3)
+    costs = [row["cost_pico"] / 1e12 for row in sorted(rows, key=lambda row: row["at"])]
+    assert costs[1] == 0
+    assert 0 < costs[0] < costs[2]
+    for answered, cost in zip((routed, kept, fell_back), costs, strict=True):
+        assert told_cost(answered, stream=stream) == pytest.approx(cost, abs=1e-9)
+
+
 def test_real_names_pass_and_carry_no_such_header(tmp_path: Path, upstream: Upstream) -> None:
     with gateway(tmp_path, upstream, config=TIERS) as process:
         answered = ask(process, CHAT, "gpt-5-real")

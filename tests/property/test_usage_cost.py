@@ -148,6 +148,16 @@ def test_without_a_price_nothing_is_told(book: Accounts, wire: Wire) -> None:
     assert asyncio.run(streamed([stream], asked, book)) == stream
 
 
+@pytest.mark.parametrize(("tokens", "cost"), [(1, "0.00000015"), (20_000_000_000, "3000.00")])
+def test_any_amount_is_a_number_of_json(book: Accounts, tokens: int, cost: str) -> None:
+    usage = Usage(input_tokens=tokens)
+    charge = Charge("openai", "gpt-4o-mini", usage, 1_760_000_000.0)
+    reply = Reply(200, (), wire=Wire.OPENAI_CHAT, content=b'{"usage":{}}', done=Done(usage, "stop", (charge,)))
+    told = with_cost(reply, call(Wire.OPENAI_CHAT), book).content
+    assert told == b'{"usage":{"cost":' + cost.encode() + b"}}"
+    json.loads(told)
+
+
 def test_a_local_answer_costs_nothing_and_says_so(book: Accounts) -> None:
     asked = call(Wire.OPENAI_CHAT, "local", "m")
     seen = asyncio.run(streamed([written(Wire.OPENAI_CHAT, chat("x"), "\n")], asked, book))

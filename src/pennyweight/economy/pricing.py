@@ -69,10 +69,10 @@ def kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
     conversation = seen.conversation
     if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
         return forecast
-    if conversation.appends(seen.asked):
+    if seen.appends:
         comes = len(chain) - max(conversation.gone(seen.asked), default=0)
     else:
-        comes = conversation.repeated(seen.asked)
+        comes = seen.repeated
     if comes >= len(chain):
         return forecast
     scale = forecast.prompt_tokens / max(chain[-1].upto, 1)

@@ -31,7 +31,7 @@ from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
 from .ids import call_id
 from .repeated import Repeated
-from .usage_cost import wants_cost, with_cost
+from .usage_cost import billed, wants_cost, with_cost
 
 __all__ = ["Front", "error_response"]
 
@@ -177,6 +177,7 @@ class Front:
                 _check_utf8(raw)
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
                 raise _too_deep()
+            app.read(request, asked.caller.tenant)
             model = request.model
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
@@ -256,7 +257,7 @@ class Front:
         cost: PicoUSD | None = None
         done = reply.done
         if done is not None and done.usage is not None:
-            cost = self.app.cost(done.charges)
+            cost = self.app.cost(billed(call, done))
             told = (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
         if reply.trail:
             known = self._trails.get(reply.trail)  # most calls have the same: nobody had anything to offer

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from ..call import Call
+from ..call import EARLIER, GOING, KEPT, Call
 from ..errors import BadRequest
 from ..ledger.accounts import Accounts
 from ..money import format_usd
-from ..request import Charge, Reply, Usage, Wire, get_header, splice
+from ..request import Charge, Done, Reply, Usage, Wire, get_header, splice
 from ..wire import codec
 
-__all__ = ["wants_cost", "with_cost"]
+__all__ = ["billed", "wants_cost", "with_cost"]
 
 Cost = Callable[[Usage], int | None]
 
@@ -39,18 +39,30 @@ def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
         return reply
 
     def cost(usage: Usage) -> int | None:
-        return book.cost(Charge(call.target.provider, call.target.model, usage, call.at))
+        if KEPT in call.facts or any(step.optimizer == "coalesce" for step in reply.trail):
+            return 0  # nobody was asked for it, or somebody else's call is billed
+        target = call.facts.get("answered") or call.facts.get(GOING) or call.target
+        return _sum(book, (*call.facts.get(EARLIER, ()), Charge(target.provider, target.model, usage, call.at)))
 
     if reply.content is not None:
         if reply.done is not None and reply.done.usage is not None:
-            charged = reply.done.charges or None
-            pico = cost(reply.done.usage) if charged else 0
+            pico = _sum(book, billed(call, reply.done))
             if pico is not None:
                 with contextlib.suppress(BadRequest):
                     reply.content = splice(reply.content, ("usage", "cost"), _usd(pico))
     elif reply.chunks is not None:
         reply.chunks = _in_stream(reply.chunks, reply.wire, cost)
     return reply
+
+
+def billed(call: Call, done: Done) -> tuple[Charge, ...]:
+    """All that a whole answer has cost, what was asked beside it included; nothing for one that came from a store."""
+    return (*call.facts.get(EARLIER, ()), *done.charges)
+
+
+def _sum(book: Accounts, charges: Sequence[Charge]) -> int | None:
+    costs = [book.cost(charge) for charge in charges]
+    return None if any(cost is None for cost in costs) else sum(cost or 0 for cost in costs)
 
 
 async def _in_stream(chunks: AsyncIterator[bytes], wire: Wire, cost: Cost) -> AsyncIterator[bytes]:
@@ -90,4 +102,5 @@ def _told(events: bytes, wire: Wire, pico: int) -> bytes:
 
 
 def _usd(pico: int) -> msgspec.Raw:
-    return msgspec.Raw(format_usd(pico).lstrip("$").encode())
+    """As a number of JSON, to the last digit: what people read has signs and commas in it."""
+    return msgspec.Raw(format_usd(pico, exact=True).replace("$", "").encode())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...call import CHARGED, Call, Step, Verdict
+from ...call import CHARGED, EARLIER, Call, Step, Verdict
 from ...errors import PennyweightError, StreamCut
 from ...request import Charge, Done, Reply, Wire
 from ...routing.confidence.agreement import agree
@@ -167,7 +167,7 @@ class Climb:
         lost = sum(self._outer.cost(charge) or 0 for charge in self._spent)
         why = f"kept {_name(self._cheap)}: {decision.why}"
         reply.notes.insert(0, Step("cascade", Verdict.ACCEPTED, saving=-lost, why=why))
-        add_charges(reply, self._spent)
+        self._owe(reply)
         return reply
 
     async def _up(self, decision: Decision) -> Reply:
@@ -179,6 +179,7 @@ class Climb:
             self._spent = (*await cheap.drop(), *self._spent)
         step = self._outer.note(self._call, decision.why, self._spent)
         if not servable:
+            self._call.facts[EARLIER] = self._spent
             return await upward(self._outer.inner, self._call, climb(self._call), step, charges=self._spent)
         # The answer stays at hand until a stronger one is there: rather that one than none.
         used: list[Reply] = []
@@ -189,7 +190,7 @@ class Climb:
 
         reply = await upward(self._outer.inner, self._call, climb(self._call), step, charges=(), instead=instead)
         if used:
-            add_charges(reply, self._spent)
+            self._owe(reply)
             return reply
         try:
             dropped = await cheap.drop()
@@ -200,8 +201,13 @@ class Climb:
         lost = sum(self._outer.cost(charge) or 0 for charge in dropped)
         reply.notes = [_dearer(note, lost) for note in reply.notes]
         self._spent = (*dropped, *self._spent)
-        add_charges(reply, self._spent)
+        self._owe(reply)
         return reply
+
+    def _owe(self, reply: Reply) -> None:
+        """What was asked beside this answer is billed with it."""
+        add_charges(reply, self._spent)
+        self._call.facts[EARLIER] = self._spent
 
     async def _drop_peer(self) -> None:
         if self._peer is not None:
