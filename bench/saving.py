@@ -27,6 +27,7 @@ from pennyweight.text.compression.codecs.listing import columns_restored, unfold
 from pennyweight.text.compression.codecs.logs import restored
 from pennyweight.text.compression.codecs.search import ungrouped
 from pennyweight.text.compression.records import NotExact, NotPacked
+from pennyweight.text.compression.records.truncated import cut
 from pennyweight.text.compression.repeats import Earlier, expanded, is_note
 from pennyweight.text.compression.wrappers import enveloped
 from pennyweight.text.tokenizers import BpeTokenizer
@@ -198,7 +199,9 @@ def _can_be_read_back(original: str, sent: str) -> bool:
         except (ValueError, IndexError, KeyError):
             continue
     try:
-        if unpacked(sent) == unpacked(original):
+        part = cut(original)  # JSON that breaks off is packed as far as it goes
+        whole = unpacked(original) if part is None else unpacked(part.whole).removesuffix(part.shut) + part.rest
+        if unpacked(sent) == whole:
             return True
     except (NotPacked, NotExact, ValueError, RecursionError):
         pass

@@ -67,7 +67,7 @@ class Clerk:
         settings: Settings | None = None,
         watch: Callable[[Sequence[Receipt], Sequence[Outcome]], None] | None = None,
     ) -> None:
-        """watch: told of receipts that were made, with the outcomes they were made from; must not raise."""
+        """watch: told of receipts that were made, with the outcomes they were made from."""
         self._ledger = ledger
         self._receipt = receipt
         self._settle = settle
@@ -192,7 +192,10 @@ class Clerk:
                 break
         self._pending.extend(made)
         if self._watch is not None:
-            self._watch(made, outcomes)
+            try:
+                self._watch(made, outcomes)
+            except Exception as error:  # noqa: BLE001 - who looks on must not stop the books
+                self._complain("receipts could not be watched", error)
         self._to_settle([outcome for outcome in outcomes if outcome.response is None])
 
     def _to_settle(self, outcomes: Sequence[Outcome]) -> None:

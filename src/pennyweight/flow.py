@@ -46,6 +46,11 @@ class Flow:
         self.ended = False
         self.error = ""  # the class of what broke it off
 
+    @property
+    def ready(self) -> Sequence[bytes] | None:
+        """All its chunks, where they are here already; None where they are still to come."""
+        return self._source.chunks if isinstance(self._source, Ready) else None
+
     def watch(self, watcher: Sink) -> None:
         """Show every chunk to `watcher`, which must neither change it nor raise."""
         self._watchers.append(watcher)
@@ -86,7 +91,7 @@ class Flow:
             sink(chunk)
 
         try:
-            await self._source.pour(all_of)
+            await self._source.pour(all_of if first or watchers else sink)
             self.ended = True
         except PennyweightError as error:
             self.error = type(error).__name__
@@ -103,14 +108,14 @@ class Ready:
     """A Source of chunks that are all here."""
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
-        self._chunks = chunks
+        self.chunks = chunks
 
     async def body(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             yield chunk
 
     async def pour(self, sink: Sink) -> None:
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             sink(chunk)
 
     def hold(self) -> None:

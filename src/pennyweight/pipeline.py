@@ -416,6 +416,8 @@ class Pipeline:
 
     async def settle_all(self, outcomes: Sequence[Outcome]) -> None:
         """The same for many at once, which costs far less for each. The clerk calls this."""
+        if self._economy is not None:
+            self._economy.settle(one.call for one in outcomes)
         for observer in self._observers:
             try:
                 await observer.take(outcomes)

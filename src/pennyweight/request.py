@@ -223,12 +223,16 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
             return append(self.raw, {str(path[0]): value for path, value in changes})
         if len(self.raw) < _LARGE_BYTES:
             return None
+        return splice_known(self.raw, self.long(), changes, self.__dict__.get("_layout"))
+
+    def long(self) -> Mapping[str, msgspec.Raw | Sequence[msgspec.Raw]]:
+        """The body's long members: lists as their items, others whole. Raises BadRequest."""
         read: dict[str, msgspec.Raw | Sequence[msgspec.Raw]] = {}
         for name in _LONG:
-            value = self.items(name) or getattr(known, name)
+            value = self.items(name) or getattr(self.envelope, name)
             if value is not None:
                 read[name] = value
-        return splice_known(self.raw, read, changes)
+        return read
 
 
 _LARGE_BYTES = 4_096  # smaller bodies are read as fast as they are gone over

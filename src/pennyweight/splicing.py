@@ -16,7 +16,19 @@ import msgspec
 
 from .errors import BadRequest
 
-__all__ = ["DELETE", "Changes", "Known", "Told", "append", "splice", "splice_all", "splice_known"]
+__all__ = [
+    "DELETE",
+    "Changes",
+    "Known",
+    "Layout",
+    "Told",
+    "append",
+    "grown",
+    "laid_out",
+    "splice",
+    "splice_all",
+    "splice_known",
+]
 
 DELETE: Any = msgspec.UNSET
 """As the value of a change: remove the member or list item."""
@@ -138,14 +150,15 @@ def append(raw: bytes, members: Mapping[str, Any]) -> tuple[bytes, Told]:
     return _joined(raw, [], told, len(raw.rstrip(_SPACE)) - 1), told
 
 
-def splice_known(raw: bytes, known: Known, changes: Changes) -> tuple[bytes, Told] | None:
+def splice_known(raw: bytes, known: Known, changes: Changes, layout: Layout | None = None) -> tuple[bytes, Told] | None:
     """What `splice_all` makes of an object, with its white space; None where it takes reading after all.
 
-    known: members that were read from these very bytes. Raises BadRequest, as `splice_all` does.
+    known: members that were read from these very bytes. layout: where they stand, if somebody has looked already.
+    Raises BadRequest, as `splice_all` does.
     """
     if any(not path or not isinstance(path[0], str) for path, _ in changes):
         return None
-    layout = _layout(raw, known)
+    layout = layout or laid_out(raw, known)
     if layout is None:
         return None
     replaced: list[tuple[int, int, bytes]] = []
@@ -226,7 +239,7 @@ class _Row(msgspec.Struct, frozen=True):
         return self.starts[low] + (len(self.gap.join(before)) + len(self.gap) if before else 0)
 
 
-class _Layout(msgspec.Struct):
+class Layout(msgspec.Struct):
     """Where an object's members stand, in bytes, and the items of lists that are known."""
 
     members: dict[str, tuple[int, int]]
@@ -234,7 +247,7 @@ class _Layout(msgspec.Struct):
     end: int  # of the brace that closes it
 
 
-def _layout(raw: bytes, known: Known) -> _Layout | None:
+def laid_out(raw: bytes, known: Known) -> Layout | None:
     """Goes over the object by its members' own bytes; None where that does not come out even.
 
     It cannot come out wrong: it begins at the first brace, each value that is known is compared with what stands there,
@@ -244,7 +257,7 @@ def _layout(raw: bytes, known: Known) -> _Layout | None:
     opened = _OPENS.match(raw)
     if opened is None:
         return None
-    layout, at = _Layout({}, {}, -1), opened.end()
+    layout, at = Layout({}, {}, -1), opened.end()
     while layout.end < 0:
         key = _KEY.match(raw, at)
         if key is None:
@@ -259,6 +272,81 @@ def _layout(raw: bytes, known: Known) -> _Layout | None:
         if after[1] == b"}":
             layout.end = after.start(1)
     return layout if not raw[at:].strip(_SPACE) else None
+
+
+def grown(
+    raw: bytes, old: bytes, layout: Layout, name: str, items: Sequence[msgspec.Raw], last: int
+) -> tuple[list[msgspec.Raw], Layout] | None:
+    """Of an object that is `old` but for the last items of one of its lists: that list's items and the layout; None
+    where it is not.
+
+    layout, items: of `old`. last: how many items of the old list may be other ones.
+    """
+    row, view = layout.rows[name], memoryview(old)
+    kept = max(len(items) - last, 1)
+    at = row.start(items, kept - 1) + len(memoryview(items[kept - 1]))
+    tail = view[row.end - 1 :]  # from the bracket that closes the list
+    if not raw.startswith(view[:at]) or not raw.endswith(tail):
+        return None
+    stop = len(raw) - len(tail)
+    while kept < len(items):
+        gap = _GAP.match(old, at)
+        end = gap.end() + len(memoryview(items[kept])) if gap is not None else at
+        if gap is None or not raw.startswith(view[at:end], at):
+            break
+        at, kept = end, kept + 1
+    new = _between(raw, at, stop)
+    if new is None:
+        return None
+    whole = [*items[:kept], *new]
+    starts = _starts(raw, at, kept, new, row)
+    if starts is None:
+        return None
+    moved = len(raw) - len(old)
+    return whole, _moved(layout, name, _Row(starts, row.stride, row.gap, row.end + moved), moved)
+
+
+def _between(raw: bytes, at: int, stop: int) -> list[msgspec.Raw] | None:
+    """The items that follow one that ended at `at`, up to where the list is closed; None for anything else."""
+    if stop < at:
+        return None
+    gap = _GAP.match(raw, at, stop)
+    if gap is None:
+        return None if raw[at:stop].strip(_SPACE) else []
+    try:
+        return _array.decode(b"".join((b"[", memoryview(raw)[gap.end() : stop], b"]"))) or None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _starts(raw: bytes, at: int, kept: int, new: Sequence[msgspec.Raw], row: _Row) -> list[int] | None:
+    """Where every `stride`th item of a list begins that has `new` ones behind those kept, the last of which ends at
+    `at`."""
+    starts = row.starts[: -(-kept // row.stride)]
+    for index, item in enumerate(new, kept):
+        gap = _GAP.match(raw, at)
+        if gap is None or not raw.startswith(item, gap.end()):
+            return None
+        if index % row.stride == 0:
+            starts.append(gap.end())
+        elif gap[0] != row.gap:
+            return None
+        at = gap.end() + len(memoryview(item))
+    return starts
+
+
+def _moved(layout: Layout, name: str, row: _Row, by: int) -> Layout:
+    """The layout with that row for the list, and everything behind it moved."""
+    start, stop = layout.members[name]
+    members, rows = dict(layout.members), dict(layout.rows)
+    for other, (low, high) in layout.members.items():
+        if low > start:
+            members[other] = low + by, high + by
+            if other in rows:
+                there = rows[other]
+                rows[other] = _Row([at + by for at in there.starts], there.stride, there.gap, there.end + by)
+    members[name], rows[name] = (start, stop + by), row
+    return Layout(members, rows, layout.end + by)
 
 
 def _stop(raw: bytes, start: int, value: Any, rows: dict[str, _Row], name: str) -> int:

@@ -223,9 +223,10 @@ class Warmth:
     def _at_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> Forecast:
         ratio = table.ratio
         marks = _marks(rules, chain, ratio)
+        entries = table.entries
         place, entry, warm = -1, None, 0.0
-        for index in _candidates(marks, rules, chain):
-            found = table.entries.get(chain[index].digest)
+        for index in _candidates(marks, rules, chain) if entries else ():
+            found = entries.get(chain[index].digest)
             if found is not None:
                 chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
                 if chance > _GONE:
@@ -238,10 +239,10 @@ class Warmth:
             upto = chain[index].upto
             return base + (upto - base_upto) * ratio if index >= place else min(upto * ratio, base)
 
+        lengths = [tokens(mark) for mark in marks]
         written = {"5m": 0.0, "1h": 0.0}
         for chance, done in ((warm, base), (1.0 - warm, 0.0)):
-            for mark in marks:
-                here = tokens(mark)
+            for mark, here in zip(marks, lengths, strict=True):
                 if here > done:
                     written[chain[mark].mark or "5m"] += chance * (here - done)
                     done = here
@@ -254,7 +255,7 @@ class Warmth:
             warm=warm,
             known_tokens=base,
             known_to=place + 1,
-            lasting_tokens=tokens(last) if marks else 0.0,
+            lasting_tokens=lengths[-1] if marks else 0.0,
             lasting_ttl_s=_ttl_s(rules, chain[last].mark) if marks else rules.ttl_s[0],
             idle_s=max(at - entry.used_at, 0.0) if entry is not None else 0.0,
             ttl_s=entry.ttl_s if entry is not None else 0.0,

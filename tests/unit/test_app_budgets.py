@@ -163,6 +163,13 @@ def test_a_call_at_worst_is_its_body_written_to_the_cache_and_all_it_may_say(tmp
             assert found.worst_usd is not None
             assert found.least_usd is not None
             assert found.worst_usd > found.least_usd
+        marked = (
+            b'{"model":"m","messages":[],"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"%s}}]}'
+        )
+        for ttl, long in ((b"", False), (b',"ttl":"5m"', False), (b',"ttl":"1h"', True), (b',"ttl":"\\u0031h"', True)):
+            found = bounds(make_call(marked % ttl, provider="anthropic", model="claude-opus-4-5"))
+            assert (found.worst.cache_write_1h_tokens > 0) == long
+            assert found.worst.cache_write_1h_tokens + found.worst.cache_write_5m_tokens == found.worst.input_tokens
         unknown = bounds(make_call(provider="openai", model="nobody-knows"))
         assert (unknown.worst_usd, unknown.least_usd, unknown.price) == (None, None, None)
 

@@ -281,13 +281,16 @@ def test_who_watches_gets_receipts_with_their_outcomes_and_none_that_could_not_b
 
     def watch(receipts: Sequence[Receipt], outcomes: Sequence[Outcome]) -> None:
         seen.extend((r.call_id, o.call.id) for r, o in zip(receipts, outcomes, strict=True))
+        raise ValueError("one who looks on must not stop the books")
 
-    async def run() -> None:
-        async with clerk_for(MemoryLedger(), receipt=odd, watch=watch) as clerk:
+    async def run() -> MemoryLedger:
+        ledger = MemoryLedger()
+        async with clerk_for(ledger, msgspec.structs.replace(QUICK, portion=2), receipt=odd, watch=watch) as clerk:
             for call_id in ("a", "odd", "b"):
                 clerk.submit(outcome(call_id))
+        return ledger
 
-    asyncio.run(run())
+    assert len(asyncio.run(run()).receipts) == 2
     assert seen == [("a", "a"), ("b", "b")]
 
 

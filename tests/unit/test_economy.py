@@ -263,3 +263,46 @@ def test_a_chain_that_only_gained_marks_is_not_made_anew() -> None:
     assert rig.economy.reads_alike(outcome.call)
     assert outcome.untouched == outcome.done.usage
     assert json.loads(rig.provider.sent[-1].raw)["metadata"] == {"user_id": "u"}
+
+
+def test_new_tokens_are_estimated_until_the_call_is_over_or_a_text_is_weighed() -> None:
+    found = economy()
+    history = turns(2, size=10_000)
+    sent(found, asks(history), at=0.0)
+    new = [{"role": "assistant", "content": "well"}, {"role": "user", "content": words(400) + " x" * 100}]
+    call = asks([*history, *new])
+    seen = seen_of(found, call, 10.0)
+    exact = sum(segment.tokens for segment in Blocks(count=count).chain(call.original))
+    assert seen.asked.rough
+    assert seen.asked[-1].upto == pytest.approx(exact, rel=0.02)
+    assert weighed(found, call, Edit(("user",), "somebody"), at=10.0) is None
+    assert seen_of(found, call, 10.0) is seen
+
+    weighed(found, call, Edit(("messages", len(history) + 1, "content"), words(300)), at=10.0)
+    told = seen_of(found, call, 10.0)
+    assert not told.asked.rough
+    assert told.asked[-1].upto == exact
+    assert told.asked == seen.asked
+
+    assert not seen_of(found, asks([*history, *new]), 12.0).asked.rough  # what was counted once stays so
+
+
+def test_what_was_estimated_is_counted_when_nobody_waits() -> None:
+    counted: list[str] = []
+
+    def watched(text: str) -> int:
+        counted.append(text)
+        return count(text)
+
+    found = Economy(blocks=Blocks(count=watched), caches=CacheBook(), prices=lambda *_: PRICE)
+    history = turns(2, size=10_000)
+    sent(found, asks(history), at=0.0)
+    new = words(400)
+    call = asks([*history, {"role": "assistant", "content": "well"}, {"role": "user", "content": new}])
+    sent(found, call, at=10.0)
+    assert new not in counted
+    found.settle([call])
+    assert counted.count(new) == 1
+    again = seen_of(found, asks([*history, *json.loads(call.original.raw)["messages"][-2:]]))
+    assert not again.asked.rough
+    assert counted.count(new) == 1

@@ -179,6 +179,20 @@ def test_a_prompt_that_is_too_small_to_look_at_is_still_weighed_before_it_change
     assert not outcome.call.rewritten
 
 
+@pytest.mark.parametrize(("size", "verdict"), [(5_000, "not_worth_it"), (30_000, "accepted")])
+def test_a_prompt_below_what_is_cached_may_be_cheaper_than_a_long_one_that_is_read(size: int, verdict: str) -> None:
+    def shortened(call: Call) -> list[Edit]:
+        messages = call.request.body["messages"]
+        return [Edit(("messages", 2, "content", 0, "text"), SHORT)] if len(messages) > 2 else []
+
+    rig = Rig(Edits(shortened, saving=10**10))
+    rig.ask(asks(turns(1, size=20)))
+    long = turns(2, size=20)
+    long[2]["content"][0]["text"] = words(size)
+    outcome = rig.ask(asks(long))
+    assert verdicts(outcome) == [("edits", verdict)], outcome.call.trail
+
+
 def test_a_new_body_as_a_whole_is_weighed_like_any_change() -> None:
     def whole(call: Call) -> list[Edit]:
         body = dict(call.request.body)

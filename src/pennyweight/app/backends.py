@@ -195,7 +195,13 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         output = _most_output(body) * (_above_0(body.get("n")) or 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
-        worst = Usage(input_tokens=tokens, cache_write_1h_tokens=tokens, output_tokens=output)
+        long = tokens if _may_keep_long(call.request.raw) else 0
+        worst = Usage(
+            input_tokens=tokens,
+            cache_write_5m_tokens=tokens - long,
+            cache_write_1h_tokens=long,
+            output_tokens=output,
+        )
         least = Usage(input_tokens=counted, cache_read_tokens=counted)
         worst_usd, least_usd = (
             accounts.cost(Charge(call.target.provider, call.target.model, usage, call.at)) for usage in (worst, least)
@@ -204,6 +210,11 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         return Bounds(worst, least, worst_usd, least_usd, price)
 
     return bounds
+
+
+def _may_keep_long(raw: bytes) -> bool:
+    """Whether the request may ask for its prompt to be kept for an hour, which costs more than five minutes."""
+    return any(said in raw for said in (b'"1h"', b"\\u0031", b"\\u0068"))  # the latter two: escaped
 
 
 def _most_output(body: Mapping[str, Any]) -> int:

@@ -26,7 +26,7 @@ from ..ledger.signals import Signals
 from ..money import PicoUSD
 from ..pipeline import Pipeline
 from ..policy import Policy
-from ..prefix import SessionIndex
+from ..prefix import Rereading, SessionIndex
 from ..prices import PriceBook
 from ..protocols import Backend, Clock, Leases, Ledger
 from ..references import References
@@ -134,6 +134,7 @@ class App:
         self.watchers = watchers  # told every receipt, off the request path: traces, a program's own
         self.batch_watchers = batch_watchers  # told them many at once: metrics, the book of hits
         self.sessions = SessionIndex()
+        self._rereading = Rereading()
         self._resolver = resolver
 
     def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
@@ -171,6 +172,10 @@ class App:
         if self.has_key(target.provider):
             return False
         return named or self._resolver.meant_for(model, wire, target.provider, credential.secret)
+
+    def read(self, request: Request, tenant: str) -> None:
+        """Read a request, of a conversation that goes on no more than what is new."""
+        self._rereading.read(request, tenant)
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())

@@ -50,10 +50,15 @@ class Cooldown(Generic[K]):
         return max(state.until - self._clock.monotonic(), 0.0) if state is not None else 0.0
 
     def order(self, places: Iterable[K]) -> list[K]:
-        """All of them: those that are well or due for a probe as they stand, then the resting, soonest ready first."""
+        """All of them: those that are well and the first that is due for a probe as they stand, then the others that
+        are due, so that one caller waits for one probe at most, then the resting, soonest ready first."""
         listed = list(places)
+        if not self._states:
+            return listed
         resting = [place for place in listed if self.cooling(place)]
-        return [place for place in listed if place not in resting] + sorted(resting, key=self.left_s)
+        due = [place for place in listed if place in self._states and place not in resting][1:]
+        ready = [place for place in listed if place not in resting and place not in due]
+        return ready + due + sorted(resting, key=self.left_s)
 
     def trying(self, place: K) -> None:
         """Somebody asks it now: if it has rested, this is its probe, and others hold back until it is known."""

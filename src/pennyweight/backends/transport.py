@@ -249,23 +249,20 @@ class _Connection(asyncio.Protocol):
             chunk = parts[0] if len(parts) == 1 else b"".join(parts)
             self._parts = []
             if self._sink is not None:
-                self._pass_on(chunk, self._sink)
+                try:
+                    self._sink(chunk)
+                except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
+                    if self._waiter is not None and not self._waiter.done():
+                        self._waiter.set_exception(error)
+                else:
+                    if self.complete:
+                        self._wake()
                 return
             self.chunks.append(chunk)
             self._buffered += len(chunk)
             if self._buffered > _MAX_BUFFERED_BYTES:
                 self.hold()
         self._wake()
-
-    def _pass_on(self, chunk: bytes, sink: Callable[[bytes], None]) -> None:
-        try:
-            sink(chunk)
-        except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(error)
-            return
-        if self.complete:
-            self._wake()
 
     def eof_received(self) -> None:
         return None

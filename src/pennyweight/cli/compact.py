@@ -55,7 +55,7 @@ def command(path: Path, budget: int, query: str, keep_turns: int, references: Pa
             click.echo(f"{level:10} {_told(message)}")
     else:
         click.echo(json.dumps({**value, member: made.messages} if member else made.messages, ensure_ascii=False))
-    click.echo(_summary(made, budget), err=True)
+    click.echo(_summary(made, budget) + _why(made, budget, messages), err=True)
 
 
 def _read(path: Path) -> Any:
@@ -83,3 +83,26 @@ def _summary(made: Compacted, budget: int) -> str:
     counts = ", ".join(f"{number} {level}" for level, number in Counter(made.levels).most_common())
     over = "" if made.tokens_after <= budget else f" What must stay is above the budget of {budget:,}."
     return f"{made.tokens_before:,} → {made.tokens_after:,} tokens: {counts}.{over}"
+
+
+def _why(made: Compacted, budget: int, messages: list[Any]) -> str:
+    """What binds most of what stays, where that is not plain to see."""
+    if made.tokens_after <= budget or not (signed := [at for at, one in enumerate(messages) if _is_signed(one)]):
+        return ""
+    return (
+        f" The first {signed[-1] + 1} stay: they end in reasoning that its provider has signed, and refuses where "
+        "other messages stand before it."
+    )
+
+
+def _is_signed(message: Any) -> bool:
+    if not isinstance(message, dict):
+        return False
+    content = message.get("content")
+    parts = [message, *(content if isinstance(content, list) else ())]
+    return any(
+        isinstance(part, dict)
+        and part.get("type") in ("thinking", "redacted_thinking", "reasoning")
+        and any(part.get(name) for name in ("signature", "data", "encrypted_content"))
+        for part in parts
+    )

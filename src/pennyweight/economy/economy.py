@@ -11,7 +11,7 @@ by pricing both prompts, so that minimum lengths, look-back, price bands and mar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -77,9 +77,9 @@ class Economy:
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
-    def look(self, call: Call, *, at: float, small: bool = False) -> Foreseen | None:
+    def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
-        no provider caches so short a prompt.
+        no provider caches so short a prompt. exactly: the tokens of what is new counted, not estimated.
 
         Raises BadRequest for a body that cannot be read.
         """
@@ -88,23 +88,26 @@ class Economy:
         if original.operation is not Operation.GENERATE or (len(original.raw) < SMALL_BYTES and not small):
             return None
         known: _Looked | None = call.facts.get("looked")
-        if known is not None and known.by is self and known.still(call, self._learned, at):
+        holds = known is not None and known.by is self and known.still(call, self._learned, at)
+        if known is not None and holds and not (exactly and (known.seen.asked.rough or known.seen.chain.rough)):
             return known.seen
-        seen = self._look(call, at)
+        seen = self._look(call, at, exactly=exactly)
         if seen is not None:
             call.facts["looked"] = _Looked(self, seen, call.request, call.target, self._learned, at)
         return seen
 
-    def _look(self, call: Call, at: float) -> Foreseen | None:
+    def _look(self, call: Call, at: float, *, exactly: bool) -> Foreseen | None:
         original = call.original
         rules = self.rules(call.target, original)
         session = session_of(call)
-        asked = self.chain(original, session)
+        asked = self.chain(original, session, exactly=exactly)
         if not asked:
             return None
         chain = asked
         if call.request is not original and call.request.__dict__.get("_like") is not original:
-            chain = self.chain(call.request, session and session + "\0sent")
+            chain = self.chain(call.request, session and session + _SENT, exactly=exactly)
+        if asked.rough or chain.rough:
+            call.facts[_ROUGH] = True
         start = asked.head
         session = session or call.id
         key = key_of(session, asked[start - 1].digest if start else b"")
@@ -147,32 +150,42 @@ class Economy:
             return rules
         return msgspec.structs.replace(rules, ttl_s=(rules.long_ttl_s,))
 
-    def chain(self, request: Request, session: str = "") -> Chain:
-        """The request's chain, made once. session: "" or a name under which its head is remembered."""
+    def chain(self, request: Request, session: str = "", *, exactly: bool = True) -> Chain:
+        """The request's chain, made once. session: "" or a name under which its head is remembered. exactly: False
+        lets the tokens of what is new be an estimate, until `settle`."""
         request = request.__dict__.get("_like", request)
         found: Chain | None = request.__dict__.get("_chain")
-        if found is None:
-            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session)
+        if found is None or (exactly and found.rough):
+            found = request.__dict__["_chain"] = self._blocks.chain(request, session=session, rough=not exactly)
         return found
+
+    def settle(self, calls: Iterable[Call]) -> None:
+        """Count what of the calls' prompts was only estimated, now that nobody waits. Never raises."""
+        for call in calls:
+            if _ROUGH in call.facts:
+                session = session_of(call)
+                self._blocks.settle(session)
+                self._blocks.settle(session + _SENT)
 
     def weigh(self, call: Call, proposal: Proposal, *, at: float) -> Worth | None:
         """What the proposal is worth; None: it changes nothing that is priced by the prompt, or no price is known."""
         if isinstance(proposal.action, Rewrite) and _is_beside(proposal.action.edits):
             return None
-        seen = self.look(call, at=at, small=True)  # it will grow, and what was changed stays so
+        marked = _marked_by(call, proposal)
+        exactly = isinstance(proposal.action, Rewrite) and marked is None  # what a text saves is told by its tokens
+        seen = self.look(call, at=at, small=True, exactly=exactly)  # it will grow, and what was changed stays so
         if seen is None:
             return None
         if seen.rates is None:
             return self._unpriced(call, seen, proposal)
         match proposal.action:
             case Rewrite(edits=edits):
-                known = call.facts.get("marked")
-                if known is not None and known[0] is call.request and known[1] is edits:
-                    return self.compare(seen, known[2], at=at, restores=proposal.restores)
+                if marked is not None:
+                    return self.compare(seen, marked, at=at, restores=proposal.restores)
                 request = call.request.edit(edits)
                 call.facts["edited"] = (call.request, edits, request)  # who applies it need not make it again
                 session = session_of(call)
-                chain = self.chain(request, session and session + "\0sent")
+                chain = self.chain(request, session and session + _SENT)
                 if chain == seen.chain:
                     return None
                 worth = self.compare(seen, chain, at=at, restores=proposal.restores)
@@ -221,6 +234,15 @@ class Economy:
 
         restores: it is known to be the form in which this conversation was sent before.
         """
+        # The gate asks again for the marks that an optimizer found best: the same question at the same moment.
+        known: tuple[Chain, bool, Worth] | None = seen.__dict__.get("_compared", _NONE).get(id(chain))
+        if known is not None and known[0] is chain and known[1] == restores:
+            return known[2]
+        worth = self._compare(seen, chain, at=at, restores=restores)
+        seen.__dict__.setdefault("_compared", {})[id(chain)] = chain, restores, worth
+        return worth
+
+    def _compare(self, seen: Foreseen, chain: Chain, *, at: float, restores: bool) -> Worth:
         assert seen.rates is not None
         same = shared(seen.chain, chain)
         rewritten = same < max(len(seen.chain), len(chain))
@@ -231,11 +253,10 @@ class Economy:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
         if not seen.chore and len(chain.marks) < len(seen.chain.marks):
             return Worth(refused="the caller's own cache breakpoints stay")
-        before, after = seen.forecast, self.actual.forecast(seen.scope, seen.rules, chain, at)
-        before, after = kept(before, seen.chain, seen), kept(after, chain, seen)
-        growth = growth_tokens(seen)
-        now = cost_now(before, seen.rates) - cost_now(after, seen.rates)
-        ahead = cost_ahead(before, seen, growth) - cost_ahead(after, seen, growth)
+        before, growth, costs_now, costs_ahead = _untouched(seen)
+        after = kept(self.actual.forecast(seen.scope, seen.rules, chain, at), chain, seen)
+        now = costs_now - cost_now(after, seen.rates)
+        ahead = costs_ahead - cost_ahead(after, seen, growth)
         removed = before.prompt_tokens - after.prompt_tokens
         worth = Worth(now, ahead, removed)
         if rewritten:
@@ -313,7 +334,7 @@ class Economy:
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(*seen.home, seen.asked, at)
         unwritten = self._unwritten(seen, at) if seen.chosen else None
-        appends = seen.conversation is None or seen.conversation.appends(seen.asked)
+        appends = seen.conversation is None or seen.appends
         conversation = self.habits.sent(
             seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
         )
@@ -409,10 +430,33 @@ _PROMPT = frozenset(
 )
 """The members of a body that what a provider caches depends on."""
 
+_NONE: dict[int, tuple[Chain, bool, Worth]] = {}
+_SENT = "\0sent"  # behind a session's name: under which the heads are remembered that it was sent with
+_ROUGH = "rough"  # the fact that tokens of a call's prompt are estimates
 _AT_ONE_TIME_S = 0.05
 _MODELS = 1_000  # whose rates are remembered: names come from callers
 _CRUMB = 1.0  # pico-dollars: rounding
 _ABSURD = 16.0  # times what was foreseen: a bill for more is taken for a slip
+
+
+def _marked_by(call: Call, proposal: Proposal) -> Chain | None:
+    """The chain that a proposal leads to which does nothing but put marks on blocks."""
+    known = call.facts.get("marked")
+    if known is None or not isinstance(proposal.action, Rewrite):
+        return None
+    chain: Chain = known[2]
+    return chain if known[0] is call.request and known[1] is proposal.action.edits else None
+
+
+def _untouched(seen: Foreseen) -> tuple[Forecast, float, float, float]:
+    """Of the call as it would go out now: its forecast, what a turn adds to it, what it costs now and what ahead."""
+    found: tuple[Forecast, float, float, float] | None = seen.__dict__.get("_untouched")
+    if found is None:
+        assert seen.rates is not None
+        before, growth = kept(seen.forecast, seen.chain, seen), growth_tokens(seen)
+        found = before, growth, cost_now(before, seen.rates), cost_ahead(before, seen, growth)
+        seen.__dict__["_untouched"] = found
+    return found
 
 
 def _is_beside(edits: Sequence[Edit]) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from ..call import Target
 from ..habits import Agent, Conversation, Outlook
 from ..money import Price, rates_for
+from ..once import once
 from ..prefix import Chain
 from ..prices.caching import CacheRules
 from ..warmth import Forecast, Scope
@@ -25,8 +26,11 @@ class Elsewhere(msgspec.Struct, frozen=True):
     rates: Rates | None
 
 
-class Foreseen(msgspec.Struct, frozen=True):
-    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now."""
+class Foreseen(msgspec.Struct, frozen=True, dict=True):
+    """One call as it stands, priced. `asked`: the chain as the caller sent it; `chain`: as it would go out now.
+
+    What every price of a change asks of it is found once: it holds for as long as nothing has been learned since.
+    """
 
     key: bytes  # of its conversation
     session: str
@@ -50,6 +54,16 @@ class Foreseen(msgspec.Struct, frozen=True):
     reference: Elsewhere | None = None  # None: it goes where it would have gone
     unwritten: Forecast | None = None  # of a chosen call: of the caller's own request at this target
     chosen: bool = False  # calls of its session are routed: caches are not what they would have been
+
+    @once
+    def appends(self) -> bool:
+        """Whether the conversation's prompts go on where the one before ended; False for its first."""
+        return self.conversation is not None and self.conversation.appends(self.asked)
+
+    @once
+    def repeated(self) -> int:
+        """How many segments this call has in common with one of the last ones of its conversation."""
+        return self.conversation.repeated(self.asked) if self.conversation is not None else 0
 
     @property
     def home(self) -> tuple[Scope, CacheRules]:

@@ -69,10 +69,10 @@ def kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
     conversation = seen.conversation
     if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
         return forecast
-    if conversation.appends(seen.asked):
+    if seen.appends:
         comes = len(chain) - max(conversation.gone(seen.asked), default=0)
     else:
-        comes = conversation.repeated(seen.asked)
+        comes = seen.repeated
     if comes >= len(chain):
         return forecast
     scale = forecast.prompt_tokens / max(chain[-1].upto, 1)
@@ -99,9 +99,14 @@ def growth_tokens(seen: Foreseen) -> float:
 
 
 def falls_short(seen: Foreseen, before: Forecast, after: Forecast) -> bool:
-    """Whether a prompt, made shorter, is too short to be cached while it soon would have been without that."""
+    """Whether a prompt, made shorter, is too short to be cached while it soon would have been without that, and may
+    cost more so. A whole prompt of the least length is not dearer than reading one ten times as long, at a tenth."""
     if seen.rules.kind == "none" or after.prompt_tokens >= seen.rules.min_tokens or seen.outlook.remaining < 0.5:
         return False
+    if seen.rates is not None:
+        plain, read, *_ = seen.rates.of(before.prompt_tokens)
+        if seen.rules.min_tokens * plain <= before.prompt_tokens * read:
+            return False
     growth = growth_tokens(seen) or _USUAL_GROWTH_TOKENS
     return before.prompt_tokens + growth * seen.outlook.remaining >= seen.rules.min_tokens
 

@@ -43,7 +43,7 @@ def stake_refused(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> s
     last = ours[-1] if ours else -1
     if -worth.now > purse(seen, ttl_s, first=last <= smallest(seen)):
         return "more than has been earned, for a conversation that may end or pause"
-    guessed = not conversation.appends(seen.asked) and last >= conversation.repeated(seen.asked)
+    guessed = not seen.appends and last >= seen.repeated
     if guessed and -worth.now > conversation.balance:
         return "what has not come again before is only bet on out of earnings"
     return ""
@@ -87,7 +87,7 @@ def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
     if seen.gap_s < _AT_ONCE * life_s and not hour and seen.stake > 0:
         if first and seen.looping and in_row >= _STEADY and conversation.spent < _YOUNG_PROMPTS * _least(seen):
             share = _SHARE_LOOPING
-        elif seen.gap_s < _AT_ONCE / 2 * life_s and not conversation.appends(seen.asked) and _known(seen):
+        elif seen.gap_s < _AT_ONCE / 2 * life_s and not seen.appends and _known(seen):
             share = _SHARE_REPEATED
     return conversation.balance + share * cost
 
@@ -106,11 +106,13 @@ def _known(seen: Foreseen) -> bool:
 
 def smallest(seen: Foreseen) -> int:
     """The last block of the smallest prefix that the provider caches; -1: the prompt is too short."""
-    scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
-    for index, segment in enumerate(seen.chain):
-        if segment.upto * scale >= seen.rules.min_tokens and takes_mark(segment):
-            return index
-    return -1
+    found: int | None = seen.__dict__.get("_smallest")
+    if found is None:
+        scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
+        least = bisect_left(seen.chain, float(seen.rules.min_tokens), key=lambda segment: segment.upto * scale)
+        places = (index for index in range(least, len(seen.chain)) if takes_mark(seen.chain[index]))
+        found = seen.__dict__["_smallest"] = next(places, -1)
+    return found
 
 
 def takes_mark(segment: Segment) -> bool:
@@ -121,6 +123,13 @@ def takes_mark(segment: Segment) -> bool:
 def standing(seen: Foreseen) -> int:
     """The last block of what the conversation's last call wrote or read at a mark, if this prompt still begins so and
     it is probably still there; -1: nothing. It is read only if a mark stands on it, or soon behind it."""
+    found: int | None = seen.__dict__.get("_standing")
+    if found is None:
+        found = seen.__dict__["_standing"] = _standing(seen)
+    return found
+
+
+def _standing(seen: Foreseen) -> int:
     conversation = seen.conversation
     if conversation is None:
         return -1
@@ -135,6 +144,13 @@ def standing(seen: Foreseen) -> int:
 
 def reading(seen: Foreseen) -> float:
     """What this very call can earn by reading what marks of ours wrote, in pico-dollars."""
+    found: float | None = seen.__dict__.get("_reading")
+    if found is None:
+        found = seen.__dict__["_reading"] = _reading(seen)
+    return found
+
+
+def _reading(seen: Foreseen) -> float:
     assert seen.conversation is not None
     if not seen.conversation.rewritten or seen.rates is None:
         return 0.0

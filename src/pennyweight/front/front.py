@@ -177,6 +177,7 @@ class Front:
                 _check_utf8(raw)
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
                 raise _too_deep()
+            app.read(request, asked.caller.tenant)
             model = request.model
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)

@@ -20,6 +20,7 @@ import msgspec
 from ..app import App
 from ..call import Call, Outcome, Step, Verdict
 from ..errors import BadRequest, PennyweightError
+from ..flow import Flow
 from ..hits import AGAIN, LOOKS, STILL, Again, Still
 from ..money import Price
 from ..prefix import Place
@@ -39,6 +40,7 @@ _ENTRY_BYTES = 4_000  # of what is kept of each beside bytes
 _HEADERS = frozenset(
     {
         "age",
+        "cache-control",
         "content-type",
         "x-pennyweight-cache",
         "x-pennyweight-call",
@@ -75,8 +77,9 @@ class _Kept(msgspec.Struct, frozen=True, eq=False):
     again: Again
     done: Done
     headers: Headers
+    streamed: bool
     head: str  # of the response, with places for the age and the call's id
-    body: bytes
+    body: bytes  # framed, if streamed
 
     @property
     def size_bytes(self) -> int:
@@ -148,7 +151,16 @@ class Repeated:
             return None
         took_s = app.clock.monotonic() - arrived
         app.clerk.submit(
-            Outcome(call, kept.done, 200, step.optimizer, headers=kept.headers, latency_s=took_s, added_s=took_s)
+            Outcome(
+                call,
+                kept.done,
+                200,
+                step.optimizer,
+                headers=kept.headers,
+                ttft_s=took_s if kept.streamed else None,
+                latency_s=took_s,
+                added_s=took_s,
+            )
         )
         return (kept.head % (int(age_s), call.id)).encode("latin-1") + kept.body
 
@@ -164,14 +176,15 @@ class Repeated:
     def keep(self, request: HttpRequest, call: Call, reply: Reply, response: HttpResponse) -> None:
         """Remember a request that a cache answered, if nothing but what `_answer` looks at can change the answer."""
         still: Still | None = call.facts.get(STILL)
-        if still is None or reply.content is None or not isinstance(response.body, bytes) or reply.done is None:
+        body = _body(response)
+        if still is None or body is None or reply.done is None:
             return
         step = reply.trail[0] if len(reply.trail) == 1 else None
         if step is None or step.optimizer != still.look[0] or step.verdict is not Verdict.ACCEPTED:
             return  # others had a part in it
         if response.status != 200 or any(name not in _HEADERS for name, _ in response.headers):
             return
-        if len(response.body) > _LONGEST_BYTES or len(call.original.raw) > _LONGEST_BYTES:
+        if len(body) > _LONGEST_BYTES or len(call.original.raw) > _LONGEST_BYTES:
             return
         if not self._is_plain(request, call):
             return
@@ -203,8 +216,9 @@ class Repeated:
                 again=Again(),
                 done=reply.done,
                 headers=reply.headers,
-                head=_head(response, len(response.body)),
-                body=response.body,
+                streamed=response.body is not body,
+                head=_head(response, body),
+                body=body,
             )
         )
 
@@ -274,10 +288,22 @@ def _less(sketches: Counter[_Sketch], sketch: _Sketch) -> None:
         del sketches[sketch]
 
 
-def _head(response: HttpResponse, length: int) -> str:
+def _body(response: HttpResponse) -> bytes | None:
+    """The body as it goes out, a stream in chunks; None for one that is still to come."""
+    body = response.body
+    if isinstance(body, bytes):
+        return body
+    chunks = body.ready if isinstance(body, Flow) else None
+    if chunks is None or sum(map(len, chunks)) > _LONGEST_BYTES:
+        return None
+    return b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]) + b"0\r\n\r\n"
+
+
+def _head(response: HttpResponse, body: bytes) -> str:
     """The response's head as the server writes it, `%d` for the age and `%s` for the call's id: in that order."""
     lines = ["HTTP/1.1 200 OK"]
     for name, value in response.headers:
         told = {"age": "%d", "x-pennyweight-call": "%s"}.get(name) or value.replace("%", "%%")
         lines.append(f"{name}: {told}")
-    return "\r\n".join([*lines, f"content-length: {length}", "", ""])
+    framing = f"content-length: {len(body)}" if response.body is body else "transfer-encoding: chunked"
+    return "\r\n".join([*lines, framing, "", ""])

@@ -526,7 +526,10 @@ class Connection(asyncio.Protocol):
         def sink(chunk: bytes) -> None:
             if not chunk:
                 return  # it would be the end of a chunked body
-            self._write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            transport = self._transport
+            if transport is None:
+                raise ConnectionResetError("the caller left")
+            transport.write(chunk if plain else b"%x\r\n%b\r\n" % (len(chunk), chunk))
             if self._paused:
                 flow.hold()  # the caller reads slower than the upstream writes
 

@@ -230,6 +230,9 @@ def _shared(trail: tuple[Step, ...], cost: PicoUSD | None, baseline: PicoUSD | N
     if cost is None or baseline is None or not accepted:
         return trail
     total = baseline - cost + _spent(trail)
+    if len(accepted) == 1:
+        [index] = accepted
+        return (*trail[:index], msgspec.structs.replace(trail[index], saving=total), *trail[index + 1 :])
     named = [trail[index].saving for index in accepted]
     whole = sum(named)
     alike = whole != 0 and all(saving == 0 or (saving > 0) == (whole > 0) for saving in named)

@@ -4,6 +4,7 @@ from .canonical import canonical
 from .chain import Blocks, Chain, Segment, shared
 from .items import items, role
 from .marks import Mark, marks_of, unmarked, with_marks
+from .rereading import Rereading
 from .sessions import Place, SessionIndex
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Chain",
     "Mark",
     "Place",
+    "Rereading",
     "Segment",
     "SessionIndex",
     "canonical",

@@ -8,19 +8,21 @@ the first and switch the second while the model reads the same.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import compress, count
-from operator import ne
+from operator import is_not, ne
 from typing import Any, Literal
 
 import msgspec
 
+from ..once import once
 from ..request import Request, Wire
 from .canonical import canonical, plain
 from .items import items
 from .marks import Mark, mark_of, ttl_of
+from .rates import Rates
 from .recent import Recent
 
 __all__ = ["Blocks", "Chain", "Segment", "shared"]
@@ -47,34 +49,57 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Chain(tuple[Segment, ...]):
-    """A request's segments in the order in which providers cache them; what every price asks of them is found once."""
+    """A request's segments in the order in which providers cache them; what every price asks of them is found once.
 
-    @property
+    Two are equal where a provider would see the same: the same blocks with the same breakpoints, whoever counted their
+    tokens.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Chain):
+            return tuple.__eq__(self, other)
+        if len(self) != len(other) or self.marks != other.marks:
+            return False
+        same = not self or self[-1].digest == other[-1].digest
+        return same and all(self[place].mark == other[place].mark for place in self.marks)
+
+    def __ne__(self, other: object) -> bool:  # a tuple has its own
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    rough = False
+    """Whether the tokens of its last blocks are an estimate."""
+
+    @once
     def marks(self) -> tuple[int, ...]:
         """Which segments have a breakpoint on them."""
-        found: tuple[int, ...] | None = self.__dict__.get("_marks")
-        if found is None:
-            found = self.__dict__["_marks"] = tuple([index for index, segment in enumerate(self) if segment.mark])
-        return found
+        return tuple([index for index, segment in enumerate(self) if segment.mark])
 
-    @property
+    @once
     def bound(self) -> bool:
         """Whether reasoning that its provider has signed stands in it."""
-        found: bool | None = self.__dict__.get("_bound")
-        if found is None:
-            found = self.__dict__["_bound"] = any(segment.bound for segment in self)
-        return found
+        return any(segment.bound for segment in self)
 
-    @property
+    @once
     def head(self) -> int:
         """How many segments stand before the conversation: tools, system, and system messages at its beginning."""
-        found: int | None = self.__dict__.get("_head")
-        if found is None:
-            found = bisect_left(self, True, key=_in_message)
-            while found < len(self) and self[found].role in ("system", "developer"):
-                found += 1
-            self.__dict__["_head"] = found
+        found = bisect_left(self, True, key=_in_message)
+        while found < len(self) and self[found].role in ("system", "developer"):
+            found += 1
         return found
+
+    def goes_on(self, before: Chain, kept: int) -> None:
+        """The first `kept` segments are those of `before`: what was found of them need not be looked for again."""
+        marks = before.marks
+        new = [index for index in range(kept, len(self)) if self[index].mark]
+        self.__dict__["marks"] = (*marks[: bisect_left(marks, kept)], *new)
+        if before.head < kept:
+            self.__dict__["head"] = before.head
+        if before.__dict__.get("bound") is False:
+            self.__dict__["bound"] = any(self[index].bound for index in range(kept, len(self)))
 
     def marked(self, places: Collection[int], mark: Mark) -> Chain:
         """The same with breakpoints on these segments too."""
@@ -82,8 +107,9 @@ class Chain(tuple[Segment, ...]):
         for place in places:
             segments[place] = msgspec.structs.replace(segments[place], mark=mark)
         found = Chain(segments)
-        found.__dict__["_marks"] = tuple(sorted({*self.marks, *places}))
-        found.__dict__["_head"] = self.head
+        found.__dict__["marks"] = tuple(sorted({*self.marks, *places}))
+        found.__dict__["head"] = self.head
+        found.__dict__["rough"] = self.rough
         return found
 
 
@@ -101,16 +127,26 @@ class _Part(msgspec.Struct, frozen=True):
     mark: Mark
     bound: bool = False
     tool: bool = False
+    characters: int = 0  # of the texts that make the tokens
 
 
 class _Past(msgspec.Struct, frozen=True):
-    """The last chain of one conversation. `ends`: how many segments there are up to each raw piece."""
+    """The last chain of one conversation. `ends`: how many segments there are up to each raw piece; `counted`: of how
+    many the tokens were counted and not estimated."""
 
     seed: bytes
     pieces: tuple[int, int]  # tools, systems
+    split: bool
     raws: list[Any]
     segments: Chain
     ends: list[int]
+    counted: int
+    rates: Rates
+
+    def upto(self, most: int) -> tuple[list[Segment], list[int]]:
+        """The segments of the pieces that end within the first `most`, and those ends."""
+        ends = self.ends[: bisect_right(self.ends, most)]
+        return list(self.segments[: ends[-1] if ends else 0]), ends
 
 
 class Blocks:
@@ -131,14 +167,17 @@ class Blocks:
         self._count = count
         self._known: Recent[tuple[int, int], tuple[bytes, int]] = Recent(capacity)
         self._parts: Recent[tuple[int, int, str], tuple[_Part, ...]] = Recent(capacity)
+        self._rough: Recent[tuple[int, int, str], tuple[_Part, ...]] = Recent(_ROUGH)  # their tokens estimated
         self._pasts: OrderedDict[str, tuple[_Past, int]] = OrderedDict()
         self._limit_bytes = kept_bytes
         self.kept_bytes = 0  # of requests that are held to be compared with
 
-    def chain(self, request: Request, *, session: str = "") -> Chain:
+    def chain(self, request: Request, *, session: str = "", rough: bool = False) -> Chain:
         """tools, then system, then messages, in the order in which providers cache them. Raises BadRequest.
 
-        session: names the conversation, whose unchanged head is then compared and not read again.
+        session: names the conversation, whose unchanged head is then compared and not read again. rough: the tokens of
+        what is new behind a head of many times its length may be an estimate, until `settle`: a hundredth of the
+        prompt hangs on it, and counting costs more than all else that is done for a new turn.
         """
         envelope = request.envelope
         tools: Sequence[Any] = envelope.tools or ()
@@ -149,19 +188,61 @@ class Blocks:
         past = self._pasts.get(session, (None, 0))[0] if session else None
         segments: list[Segment] = []
         ends: list[int] = []
+        counted, estimates, rates = 0, False, Rates()
+        split = request.wire is Wire.ANTHROPIC_MESSAGES
         if past is not None and past.seed == seed and past.pieces == pieces:
             same = _common(past.raws, raws)
-            ends = past.ends[:same]
-            segments = list(past.segments[: ends[-1]]) if ends else []
-        split = request.wire is Wire.ANTHROPIC_MESSAGES
-        self._extend(segments, ends, raws, pieces, seed, split=split)
+            if same == len(raws) == len(past.raws) and (rough or not past.segments.rough):  # asked once more
+                self._keep(session, past, len(request.raw))
+                return self._automatic(request, past.segments)
+            most = past.ends[same - 1] if same else 0
+            counted, rates = min(past.counted, most), past.rates
+            estimates = rough and self._may_be_rough(past, counted, raws)
+            segments, ends = past.upto(most if estimates else counted)
+        kept = len(segments)
+        self._extend(segments, ends, raws, pieces, seed, rates, split=split, rough=estimates)
         found = Chain(segments)
+        if past is not None and kept:
+            found.goes_on(past.segments, kept)
+        if estimates and counted < len(found):
+            found.__dict__["rough"] = True
+        else:
+            counted = len(found)
         if session:
-            self._keep(session, _Past(seed, pieces, raws, found, ends), len(request.raw))
-        if envelope.cache_control is not None and found and split:  # the automatic option: it moves with the end
-            mark = ttl_of(_any.decode(envelope.cache_control))
-            found = found.marked((len(found) - 1,), mark) if mark else found
-        return found
+            self._keep(session, _Past(seed, pieces, split, raws, found, ends, counted, rates), len(request.raw))
+        return self._automatic(request, found)
+
+    @staticmethod
+    def _automatic(request: Request, found: Chain) -> Chain:
+        """With the breakpoint of Anthropic's automatic option, which moves with the end."""
+        control = request.envelope.cache_control
+        if control is None or not found or request.wire is not Wire.ANTHROPIC_MESSAGES:
+            return found
+        mark = ttl_of(_any.decode(control))
+        return found.marked((len(found) - 1,), mark) if mark else found
+
+    def settle(self, session: str) -> None:
+        """Count what was only estimated of the conversation's last request."""
+        past, size = self._pasts.get(session, (None, 0))
+        if past is None or past.counted >= len(past.segments):
+            return
+        segments, ends = past.upto(past.counted)
+        kept = len(segments)
+        self._extend(segments, ends, past.raws, past.pieces, past.seed, past.rates, split=past.split)
+        found = Chain(segments)
+        found.goes_on(past.segments, kept)
+        settled = msgspec.structs.replace(past, segments=found, ends=ends, counted=len(found))
+        self._pasts[session] = settled, size
+
+    def _may_be_rough(self, past: _Past, counted: int, raws: list[Any]) -> bool:
+        """Whether what comes behind the counted blocks is so little beside them that an estimate of it will do."""
+        known = past.segments[counted - 1].upto if counted else 0
+        if self._count is None or known < _LONG_TOKENS:
+            return False
+        new = raws[bisect_right(past.ends, counted) :]
+        if len(new) > _MOST_ROUGH:
+            return False
+        return _LEAST_ROUGH_BYTES <= sum([len(memoryview(raw)) for raw in new]) <= known // 4
 
     def _extend(
         self,
@@ -170,8 +251,10 @@ class Blocks:
         raws: list[Any],
         pieces: tuple[int, int],
         seed: bytes,
+        rates: Rates,
         *,
         split: bool,
+        rough: bool = False,
     ) -> None:
         first_system, first_message = pieces[0], sum(pieces)
         running = (
@@ -183,7 +266,7 @@ class Blocks:
             index = place - (0 if place < first_system else first_system if place < first_message else first_message)
             if place == first_message:
                 running = hashlib.blake2b(running + seed, digest_size=16).digest()
-            for number, part in enumerate(self._split(bytes(raws[place]), kind, split=split)):
+            for number, part in enumerate(self._split(bytes(raws[place]), kind, rates, split=split, rough=rough)):
                 running = hashlib.blake2b(running + part.role.encode() + part.content, digest_size=16).digest()
                 upto += part.tokens
                 spread = kind == "system" and split
@@ -212,18 +295,29 @@ class Blocks:
         while self.kept_bytes > self._limit_bytes and len(self._pasts) > 1:
             self.kept_bytes -= self._pasts.popitem(last=False)[1][1]
 
-    def _split(self, raw: bytes, kind: Kind, *, split: bool) -> tuple[_Part, ...]:
+    def _split(self, raw: bytes, kind: Kind, rates: Rates, *, split: bool, rough: bool) -> tuple[_Part, ...]:
         key = (hash(raw), len(raw), kind if split else kind[:1])
         known = self._parts.get(key)
+        if known is None and rough and kind == "message":
+            known = self._rough.get(key)
+            if known is None:
+                known = tuple(self._read(raw, kind, split=split, rates=rates))
+                self._rough.put(key, known)
+            return known
         if known is None:
             known = tuple(self._read(raw, kind, split=split))
             self._parts.put(key, known)
+        if kind == "message":
+            for part in known:
+                if part.characters:
+                    rates.learn((part.role, part.tool), part.tokens, part.characters)
         return known
 
-    def _read(self, raw: bytes, kind: Kind, *, split: bool) -> Iterator[_Part]:
+    def _read(self, raw: bytes, kind: Kind, *, split: bool, rates: Rates | None = None) -> Iterator[_Part]:
+        """rates: by which tokens are estimated, where they know who speaks."""
         said = _said_in(raw) if kind == "message" else None
         if said is not None:
-            yield self._plain(said, len(raw), split=split)
+            yield self._plain(said, len(raw), rates, split=split)
             return
         try:
             value = _any.decode(raw)
@@ -232,36 +326,41 @@ class Blocks:
             return
         if kind == "tools" or not split:
             who = value.get("role") if isinstance(value, dict) else None
-            yield self._part(value, who if isinstance(who, str) else "", len(raw), whole=kind == "tools")
+            yield self._part(value, who if isinstance(who, str) else "", len(raw), rates, whole=kind == "tools")
             return
         content, who = value, ""
         if kind == "message" and isinstance(value, dict):
             content, who = value.get("content"), str(value.get("role"))
         if not isinstance(content, list):
-            yield self._part(content, who, len(raw), whole=False)
+            yield self._part(content, who, len(raw), rates, whole=False)
             return
         for block in content:
-            yield self._part(block, who, len(msgspec.json.encode(block)), whole=False)
+            yield self._part(block, who, len(msgspec.json.encode(block)), rates, whole=False)
 
-    def _plain(self, said: _Said, size: int, *, split: bool) -> _Part:
+    def _plain(self, said: _Said, size: int, rates: Rates | None, *, split: bool) -> _Part:
         """What `_part` makes of a message that is a text and nothing else, as most are, for half the price."""
         text = _encode(said.content if split else said)
-        tokens = self._count(said.content) if self._count is not None else 0
         is_result = said.role == "tool" and not split
-        return _Part(said.role, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, "", tool=is_result)
+        count = (rates.count((said.role, is_result)) if rates is not None else None) or self._count
+        tokens = count(said.content) if count is not None else 0
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        return _Part(said.role, digest, tokens, size, "", tool=is_result, characters=len(said.content))
 
-    def _part(self, value: Any, who: str, size: int, *, whole: bool) -> _Part:
+    def _part(self, value: Any, who: str, size: int, rates: Rates | None, *, whole: bool) -> _Part:
         bare = plain([value])  # a list, so that a lone text block is its text, whichever way it came
         bare = bare[0] if isinstance(bare, list) and len(bare) == 1 else bare
         text = msgspec.json.encode(bare, order="sorted")
-        tokens = 0
+        tokens = characters = 0
+        is_result = _is_result(value)
         if self._count is not None:
-            tokens = self._count(text.decode()) if whole else sum(map(self._count, _texts(bare)))
-            tokens += IMAGE_TOKENS * _images(bare)
+            count = (rates.count((who, is_result)) if rates is not None else None) or self._count
+            texts = [text.decode()] if whole else list(_texts(bare))
+            images = _images(bare)
+            tokens = sum(map(count, texts)) + IMAGE_TOKENS * images
+            characters = 0 if images else sum(map(len, texts))
         mark = mark_of(value)
-        return _Part(
-            who, hashlib.blake2b(text, digest_size=16).digest(), tokens, size, mark, _is_bound(value), _is_result(value)
-        )
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        return _Part(who, digest, tokens, size, mark, _is_bound(value), is_result, characters)
 
     def block(self, raw: bytes) -> tuple[bytes, int]:
         """A block's content digest and its size in bytes, canonical."""
@@ -310,6 +409,11 @@ def _is_result(value: Any) -> bool:
     return value.get("role") == "tool" or kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_output"))
 
 
+_ROUGH = 1_024  # blocks whose tokens are estimates are remembered, until somebody counts them
+_LONG_TOKENS = 8_000  # below, what a provider's least length and price bands ask for hangs on every token
+_MOST_ROUGH = 32  # pieces
+_LEAST_ROUGH_BYTES = 1_000  # below, counting at once costs less than going over it twice
+
 IMAGE_TOKENS = 1_100
 """What providers charge for a picture of a screen, roughly; what they then bill corrects it (see `warmth`)."""
 
@@ -325,8 +429,11 @@ def _bound(request: Request) -> Iterator[bytes]:
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many items two lists have in common from their start. Compared as memory is, each once."""
-    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
+    """How many items two lists have in common from their start. Compared as memory is, each once, if they are not one
+    and the same already."""
+    most = min(len(a), len(b))
+    same = next(compress(count(), map(is_not, a, b)), most)
+    return same + next(compress(count(), map(ne, a[same:], b[same:])), most - same) if same < most else most
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -365,7 +472,13 @@ _UNREAD = frozenset(
 
 def shared(a: Sequence[Segment], b: Sequence[Segment]) -> int:
     """How many segments two chains have in common from their start."""
-    low, high = 0, min(len(a), len(b))
+    low = high = min(len(a), len(b))
+    step = 1
+    # From the end, in growing steps: nearly always one goes on where the other ended, or a few blocks before that.
+    while low and a[low - 1].digest != b[low - 1].digest:
+        high = low - 1
+        low = max(low - step, 0)
+        step *= 2
     while low < high:
         middle = (low + high + 1) // 2
         if a[middle - 1].digest == b[middle - 1].digest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,14 +66,19 @@ class SessionIndex:
         if first is None:
             return ""
         start = self._start(scope, request, raws[first])
-        rest = raws[first + 1 :]
+        rest = _Rest(raws, first + 1, self._content)
         branches = self._starts.get(start)
         if branches is None:
             branches = []
             self._starts.put(start, branches)
-        found = self._find(branches, rest, now)
-        branch, extends = found or (self._open(branches, start, now), True)
-        self._extend(branch, rest, now, extends=extends)
+        found = self._find(branches, rest, now) if branches else None
+        branch, kept = found or (self._open(branches, start, now), 0)
+        contents = branch.contents
+        del contents[kept:]
+        if rest.size:
+            contents += [rest.content(place) for place in range(kept, rest.size)]
+            branch.answered = branch.answered or rest.answers(rest.size)
+        branch.seen_at = now
         return branch.name
 
     def place(self, scope: str, request: Request) -> Place | None:
@@ -104,7 +109,7 @@ class SessionIndex:
 
     def _start(self, scope: str, request: Request, first_user: bytes | msgspec.Raw) -> bytes:
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
-        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(first_user)))
+        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(first_user))))
         return hashlib.blake2b(text, digest_size=16).digest()
 
     def _tool_names(self, tools: list[msgspec.Raw]) -> bytes:
@@ -117,56 +122,25 @@ class SessionIndex:
             self._names.put(key, known)
         return known[1]
 
-    def _find(
-        self, branches: list[_Branch], rest: Sequence[bytes | msgspec.Raw], now: float
-    ) -> tuple[_Branch, bool] | None:
-        """The conversation that a request goes on with, and whether it holds all of it."""
-        if not branches:
-            return None
+    def _find(self, branches: list[_Branch], rest: _Rest, now: float) -> tuple[_Branch, int] | None:
+        """The conversation that a request goes on with, and how many of its items it goes on with."""
         # The newest first: of two that could both go on, the one just spoken to.
-        candidates = sorted(branches, key=lambda branch: (len(branch.contents), branch.seen_at), reverse=True)
+        candidates = branches
+        if len(branches) > 1:
+            candidates = sorted(branches, key=lambda branch: (len(branch.contents), branch.seen_at), reverse=True)
         for branch in candidates:
-            if branch.answered and self._extends(branch, rest):
-                return branch, True
+            if branch.answered and rest.extends(branch.contents):
+                return branch, len(branch.contents)
         for branch in candidates:
             if not branch.answered:  # asked again, or the first answer has come
-                return branch, self._extends(branch, rest)
-        if not any(_is_answer(raw) for raw in rest[:7]):
+                extends = rest.extends(branch.contents)
+                return branch, len(branch.contents) if extends else rest.common(branch.contents)
+        if not rest.answers(7):
             return None
         for branch in candidates:
-            if now - branch.seen_at <= self._linger_s and self._common(branch, rest):
-                return branch, False
+            if now - branch.seen_at <= self._linger_s and (common := rest.common(branch.contents)):
+                return branch, common
         return None
-
-    def _extends(self, branch: _Branch, rest: Sequence[bytes | msgspec.Raw]) -> bool:
-        """Whether the request begins with all that the branch holds. The first answer and the last three items stand
-        for the rest: an answer is hardly ever the same twice, and looking at all would cost the whole length."""
-        tip = len(branch.contents)
-        if tip > len(rest):
-            return False
-        return all(  # the likeliest to differ first
-            self._content(rest[place]) == branch.contents[place]
-            for place in (tip - 1, tip - 2, tip - 3, 0)
-            if 0 <= place < tip
-        )
-
-    def _common(self, branch: _Branch, rest: Sequence[bytes | msgspec.Raw]) -> int:
-        """How many items at the beginning are the same, at least. Looked for from the end, in growing steps: what
-        differs stands near the end, and where the first answer and two items running are equal, so is the rest."""
-
-        def same(place: int) -> bool:
-            return self._content(rest[place]) == branch.contents[place]
-
-        shorter = min(len(rest), len(branch.contents))
-        if not shorter or not same(0):
-            return 0
-        step, place = 1, shorter - 1
-        while place >= 0:
-            if same(place) and (place == 0 or same(place - 1)):
-                return place + 1
-            place -= step
-            step *= 2
-        return 0
 
     def _open(self, branches: list[_Branch], start: bytes, now: float) -> _Branch:
         number = 1
@@ -179,23 +153,64 @@ class SessionIndex:
             branches.remove(min(branches, key=lambda b: b.seen_at))
         return branch
 
-    def _extend(self, branch: _Branch, rest: Sequence[bytes | msgspec.Raw], now: float, *, extends: bool) -> None:
-        contents = branch.contents
-        if not extends:
-            del contents[self._common(branch, rest) :]
-        if rest:
-            contents += [self._content(raw) for raw in rest[len(contents) :]]
-            branch.answered = branch.answered or any(_is_answer(raw) for raw in rest)
-        branch.seen_at = now
-
-    def _content(self, raw: bytes | msgspec.Raw) -> bytes:
-        piece = bytes(raw)
+    def _content(self, piece: bytes) -> bytes:
         key = (hash(piece), len(piece))
         known = self._contents.get(key)
         if known is None:
             known = hashlib.blake2b(canonical(piece), digest_size=16).digest()
             self._contents.put(key, known)
         return known
+
+
+class _Rest:
+    """The items of a request behind its first user message. The content of each is found at most once, and only of
+    those that somebody asks for."""
+
+    __slots__ = ("_content", "_first", "_known", "_raws", "size")
+
+    def __init__(self, raws: Sequence[bytes | msgspec.Raw], first: int, content: Callable[[bytes], bytes]) -> None:
+        self._raws = raws
+        self._first = first
+        self._content = content
+        self._known: dict[int, bytes] = {}
+        self.size = len(raws) - first
+
+    def content(self, place: int) -> bytes:
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = self._content(bytes(self._raws[self._first + place]))
+        return known
+
+    def answers(self, most: int) -> bool:
+        """Whether one of the first `most` items came from the model."""
+        return any(_is_answer(raw) for raw in self._raws[self._first : self._first + most])
+
+    def extends(self, contents: Sequence[bytes]) -> bool:
+        """Whether the request begins with all these contents. The first answer and the last three items stand for the
+        rest: an answer is hardly ever the same twice, and looking at all would cost the whole length."""
+        tip = len(contents)
+        if tip > self.size:
+            return False
+        for place in (tip - 1, tip - 2, tip - 3, 0):  # the likeliest to differ first
+            if 0 <= place < tip and self.content(place) != contents[place]:
+                return False
+        return True
+
+    def common(self, contents: Sequence[bytes]) -> int:
+        """How many items at the beginning are the same, at least. Looked for from the end, in growing steps: what
+        differs stands near the end, and where the first answer and two items running are equal, so is the rest."""
+        shorter = min(self.size, len(contents))
+        if not shorter or self.content(0) != contents[0]:
+            return 0
+        step, place = 1, shorter - 1
+        while place >= 0:
+            if self.content(place) == contents[place] and (
+                place == 0 or self.content(place - 1) == contents[place - 1]
+            ):
+                return place + 1
+            place -= step
+            step *= 2
+        return 0
 
 
 _TOOL_LISTS = 128

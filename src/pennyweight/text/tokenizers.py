@@ -33,6 +33,11 @@ REMEMBERED_BLOCKS = 65_536
 # too, but for runs of white space, so the sum is that of the whole or a token off.
 PART_CHARS = 200_000
 
+LONGEST_CHARS = 4_000_000
+"""A million tokens: no model reads more at once. Of a longer text a sample is counted, as all of it (7 s for 30 MB)
+would hold up every other call."""
+_SAMPLES, _SAMPLE_CHARS = 10, 100_000
+
 
 class BpeTokenizer:
     """A Tokenizer over bpe-openai. Its table (70 MB, 0.15 s) loads at the first count, not before.
@@ -48,7 +53,8 @@ class BpeTokenizer:
         self._known: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def count(self, text: str) -> int:
-        """Tokens in the text. One of REMEMBER_CHARS or more that was seen before costs its hash."""
+        """Tokens in the text; about so many in one of over LONGEST_CHARS. One of REMEMBER_CHARS or more that was seen
+        before costs its hash."""
         if len(text) < REMEMBER_CHARS:
             return self._fresh(text) if text else 0
         # CPython's keyed hash: no copy of the text is made or kept, and callers cannot aim at a collision.
@@ -57,7 +63,11 @@ class BpeTokenizer:
         if known is not None:
             self._known.move_to_end(key)
             return known
-        tokens = sum(self._fresh(part) for part in _parts(text))
+        if len(text) > LONGEST_CHARS:
+            sample = _sample(text)
+            tokens = round(sum(map(self._fresh, sample)) * len(text) / sum(map(len, sample)))
+        else:
+            tokens = sum(self._fresh(part) for part in _parts(text))
         self._known[key] = tokens
         if len(self._known) > self._remembered:
             self._known.popitem(last=False)
@@ -87,6 +97,12 @@ def _parts(text: str) -> list[str]:
         start = end
     parts.append(text[start:])
     return parts
+
+
+def _sample(text: str) -> list[str]:
+    """Parts at even distances, the first and the last among them."""
+    step = (len(text) - _SAMPLE_CHARS) / (_SAMPLES - 1)
+    return [text[start : start + _SAMPLE_CHARS] for start in (round(n * step) for n in range(_SAMPLES))]
 
 
 def _o200k_base() -> Callable[[str], int]:

@@ -48,6 +48,20 @@ def test_after_the_rest_one_caller_probes() -> None:
     assert cooldown.order(["a", "b"]) == ["a", "b"]
 
 
+def test_one_caller_probes_one_of_those_that_are_due() -> None:
+    clock = FakeClock()
+    cooldown: Cooldown[str] = Cooldown(clock)
+    for place in ("a", "b", "c"):
+        cooldown.failed(place)
+    clock.advance(60)
+    cooldown.failed("d")
+    assert cooldown.order(["a", "b", "d", "well", "c"]) == ["a", "well", "b", "c", "d"]
+    cooldown.trying("a")
+    assert cooldown.order(["a", "b", "d", "well", "c"]) == ["b", "well", "c", "a", "d"], "the next caller, meanwhile"
+    cooldown.answered("b")
+    assert cooldown.order(["a", "b", "c"]) == ["b", "c", "a"]
+
+
 def test_an_absurd_retry_after_rests_an_hour() -> None:
     cooldown: Cooldown[str] = Cooldown(FakeClock())
     cooldown.failed("a", retry_after_s=10**9)

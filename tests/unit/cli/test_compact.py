@@ -50,3 +50,12 @@ def test_levels_are_told_message_by_message() -> None:
 def test_what_is_no_list_of_messages_is_refused(given: str) -> None:
     with pytest.raises(ConfigError):
         run("--budget", "10", given=given)
+
+
+def test_signed_reasoning_is_named_as_what_must_stay() -> None:
+    messages = session()
+    thought = {"type": "thinking", "thinking": "Look.", "signature": "c2lnbmVk"}
+    messages[-2] = {"role": "assistant", "content": [thought, {"type": "text", "text": "I looked."}]}
+    told = run("--budget", "50", given=json.dumps(messages)).stderr
+    assert "signed" in told
+    assert "signed" not in run("--budget", "50", given=json.dumps(session())).stderr

@@ -142,6 +142,44 @@ def test_it_says_what_the_long_way_says(tmp_path: Path) -> None:
     drive(tmp_path, work)
 
 
+def unchunked(content: bytes) -> list[bytes]:
+    chunks = []
+    while content:
+        size, _, rest = content.partition(b"\r\n")
+        chunk, content = rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+        chunks.append(chunk)
+    assert chunks[-1] == b""
+    return chunks[:-1]
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}], ids=["plain", "usage"])
+def test_a_stream_comes_in_the_same_chunks(tmp_path: Path, options: dict[str, object]) -> None:
+    async def work(h: House) -> None:
+        await h.ask(request())  # answered whole, and replayed as a stream
+        asked = request(body(stream=True, **options))
+        for _ in range(2):
+            response = await h.front.respond(asked)
+            assert response.close is not None
+            assert isinstance(response.body, AsyncIterator)
+            chunks = [chunk async for chunk in response.body]
+            await response.close()
+        told = h.again(asked)
+        assert told is not None
+        head, _, content = told.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        assert lines[-1] == "transfer-encoding: chunked"
+        headers = tuple((name, value) for name, _, value in (line.partition(": ") for line in lines[1:-1]))
+        assert [name for name, _ in headers] == [name for name, _ in response.headers]
+        assert unchunked(content) == chunks
+        made = await h.receipt(dict(headers)["x-pennyweight-call"])
+        like = await h.receipt(dict(response.headers)["x-pennyweight-call"])
+        assert made == msgspec.structs.replace(like, call_id=made.call_id)
+        assert made.ttft_s is not None
+        assert h.provider.asked == 1
+
+    drive(tmp_path, work)
+
+
 def test_it_leaves_the_same_receipt_and_figures(tmp_path: Path) -> None:
     async def work(h: House) -> None:
         long, _ = await h.hit(request())

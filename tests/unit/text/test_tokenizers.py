@@ -9,7 +9,7 @@ import pytest
 from pennyweight.protocols import Tokenizer
 from pennyweight.request import Request, Wire
 from pennyweight.text import tokenizers
-from pennyweight.text.tokenizers import PART_CHARS, BpeTokenizer
+from pennyweight.text.tokenizers import LONGEST_CHARS, PART_CHARS, BpeTokenizer
 from pennyweight.wire import View, codec
 
 
@@ -67,6 +67,16 @@ def test_parts_add_up_to_the_text() -> None:
         assert "".join(parts) == text
         assert max(map(len, parts)) <= PART_CHARS
         assert all(parts)
+
+
+def test_of_a_text_that_no_window_holds_a_sample_is_counted(words: Words) -> None:
+    lines = "\n".join(f"line {n} of {'many ' * (n % 9)}words" for n in range(400_000))
+    assert len(lines) > 2 * LONGEST_CHARS
+    found = BpeTokenizer(count=words).count(lines)
+    assert sum(map(len, words.asked)) < 0.3 * LONGEST_CHARS
+    assert found == pytest.approx(len(lines.split()), rel=0.02)
+    half = lines[:LONGEST_CHARS]
+    assert BpeTokenizer(count=words).count(half) == len(half.split())
 
 
 def test_a_block_seen_before_is_not_counted_again(words: Words) -> None:

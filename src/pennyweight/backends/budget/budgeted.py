@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from ...call import Call
+from ...call import Call, Step, Verdict
 from ...errors import AuthFailed, ContextTooLong, NotConnected, Overloaded, RateLimited
 from ...protocols import Backend
 from ...request import Operation, Reply
@@ -37,6 +37,8 @@ class Budgeted:
 
     async def _budgeted(self, call: Call, lines: Sequence[Line]) -> Reply:
         hold = await self._budgets.reserve(call, lines)
+        if hold.limit:
+            call = call.sending(call.request.edit(hold.limit))
         try:
             reply = await self._inner.open(call)
         except (NotConnected, AuthFailed, RateLimited, Overloaded, ContextTooLong):
@@ -49,5 +51,10 @@ class Budgeted:
             # The caller left: what it cost is not known. Not awaited, as this task is being stopped.
             self._budgets.left(hold)
             raise
+        if hold.limit:
+            most = hold.bounds.worst.output_tokens
+            reply.notes.append(
+                Step("budget", Verdict.ACCEPTED, why=f"no more than {most:,} tokens of answer were left")
+            )
         reply.on_end.append(lambda ended: self._budgets.ended(hold, ended))
         return reply

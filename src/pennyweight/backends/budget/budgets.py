@@ -21,9 +21,10 @@ from ...counters import Counter, Counters, Move, Take, Taken
 from ...errors import BadRequest, LimitReached, StoreError
 from ...money import PicoUSD
 from ...protocols import Clock
-from ...request import Charge, Done, Operation, Reply, Usage
+from ...request import Charge, Done, Edit, Operation, Reply, Usage
 from .amounts import Bounds, tokens
 from .bills import greater, in_background
+from .fitting import limited, room
 from .limits import Limit, Line, Lines, key_parts
 from .state import Event, Hold, State, Told, state_of
 from .words import header, plain, refusal
@@ -36,6 +37,7 @@ SPENT = "budgets"
 """The key of `Call.facts` under which a call's budgets are told, and what its own came to so far."""
 
 _SEEN = 20_000
+_FITS = 3  # times that what is left is looked at anew
 
 
 class Budgets:
@@ -92,11 +94,15 @@ class Budgets:
         amounts = [self._needed(call, line.limit, bounds) for line in lines]
         counted = [(line, amount) for line, amount in zip(lines, amounts, strict=True) if line.limit.scope != "call"]
         self._refuse_call(call, lines, amounts)
+        limit: tuple[Edit, ...] = ()
         if counted:
             taken = await self._take(counted)
             if taken.refused and self._settling:  # what has just ended may make room
                 await asyncio.wait(set(self._settling))
                 taken = await self._take(counted)
+            if taken.refused and (fitted := await self._fit(call, counted, bounds, taken)) is not None:
+                bounds, limit, taken = fitted
+                amounts = [self._needed(call, line.limit, bounds) for line in lines]
             if taken.refused and self._may_finish(call, [counted[at][0] for at in taken.refused]):
                 last = await self._take(counted, grace=call)
                 taken = taken if last.refused else last
@@ -107,11 +113,39 @@ class Budgets:
                 line, counter = self._told(call).refused = pairs[at]
                 self._tell(line, counter, halted=True)
                 raise LimitReached(refusal(line, counter, now=self._clock.now(), needed=counted[at][1]))
-        return Hold(call, lines, amounts, bounds)
+        return Hold(call, lines, amounts, bounds, limit)
+
+    async def _fit(
+        self, call: Call, counted: Sequence[tuple[Line, int]], bounds: Bounds, taken: Taken
+    ) -> tuple[Bounds, tuple[Edit, ...], Taken] | None:
+        """Take what there is room for, and what limits the answer to that; None: there is none for a useful answer."""
+        for _ in range(_FITS):  # others take at the same time
+            most = bounds.worst.output_tokens
+            for at in taken.refused:
+                line, _amount = counted[at]
+                if line.limit.hold != "fit":
+                    return None
+                whole = self._needed(call, line.limit, bounds)
+                bare = self._needed(call, line.limit, self._answering(call, bounds, 0))
+                most = min(most, room(whole, bare, line.limit.most - taken.counters[at].total, most))
+            edits = limited(call, most)
+            if edits is None:
+                return None
+            bounds = self._answering(call, bounds, most)
+            taken = await self._take([(line, self._needed(call, line.limit, bounds)) for line, _ in counted])
+            if not taken.refused:
+                return bounds, edits, taken
+        return None
+
+    def _answering(self, call: Call, bounds: Bounds, output_tokens: int) -> Bounds:
+        """What the call can come to if its answer has so many tokens at most."""
+        worst = replace(bounds.worst, output_tokens=output_tokens)
+        usd = self._cost(Charge(call.target.provider, call.target.model, worst, call.at))
+        return replace(bounds, worst=worst, worst_usd=usd)
 
     def _needed(self, call: Call, limit: Limit, bounds: Bounds) -> int:
         """What the call takes of that budget."""
-        worst = limit.hold == "worst"
+        worst = limit.hold != "least"
         if limit.unit == "tokens":
             return tokens(bounds.worst if worst else bounds.least, bounds.price, plain=limit.rule.plain)
         if call.credential is not None and call.credential.subscription:

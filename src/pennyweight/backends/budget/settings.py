@@ -14,7 +14,7 @@ Scope = Literal["call", "session", "agent", "key", "tenant", "all"]
 """What has a counter of its own: each call, session, agent of a tenant, virtual key (which is a tenant), or all."""
 
 SessionType = Literal["direct", "cron", "sub_agent"]
-Hold = Literal["worst", "least"]
+Hold = Literal["worst", "fit", "least"]
 Act = Literal["off", "warn", "halt"]
 Store = Literal["sqlite", "memory", "redis", "postgres"]
 
@@ -27,6 +27,7 @@ class BudgetRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alike; else prompt tokens count by their price relative to plain input. warn, force, halt: shares of the amount.
 
     hold: what is taken before a call is sent. "worst": all that it can come to, so that the amount is never passed;
+    "fit": that, and where there is no room for it any more, the answer is limited to what there is room for;
     "least": its prompt read from the cache, so that it is passed by what is under way and no call is refused for an
     answer that it will not write. None: worst for money, least for tokens.
     """

@@ -8,6 +8,7 @@ import msgspec
 
 from ...call import Call
 from ...counters import Counter
+from ...request import Edit
 from .amounts import Bounds
 from .limits import Limit, Line
 from .settings import BudgetRule
@@ -47,15 +48,24 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Hold:
-    """What one attempt of a call has taken. It is settled once."""
+    """What one attempt of a call has taken. It is settled once. limit: what has to change in the request for that to be
+    all that it can come to."""
 
-    __slots__ = ("amounts", "bounds", "call", "lines", "settled")
+    __slots__ = ("amounts", "bounds", "call", "limit", "lines", "settled")
 
-    def __init__(self, call: Call, lines: Sequence[Line], amounts: Sequence[int], bounds: Bounds) -> None:
+    def __init__(
+        self,
+        call: Call,
+        lines: Sequence[Line],
+        amounts: Sequence[int],
+        bounds: Bounds,
+        limit: tuple[Edit, ...] = (),
+    ) -> None:
         self.call = call
         self.lines = lines
         self.amounts = amounts
         self.bounds = bounds
+        self.limit = limit
         self.settled = False
 
 

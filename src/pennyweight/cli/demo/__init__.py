@@ -60,7 +60,7 @@ async def _demo(folder: Path, *, as_json: bool, leave: bool, port: int, optimize
             if not as_json:
                 budget.show(ended)
             _balance(ended.balances, ended.cost, ended.invoice)
-            if not ended.held:
+            if ended.over:
                 spent, limit = format_usd(ended.cost, exact=True), format_usd(ended.limit)
                 raise DemoFailed(f"{spent} was spent of a limit of {limit}. Please report this.")
         if as_json:

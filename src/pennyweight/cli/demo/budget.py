@@ -1,7 +1,9 @@
 """The second act: an agent's day through `auto`, over three tiers, under a daily limit that runs out.
 
 The same OpenClaw session is played again and again, each time as a new session of the same day. First once without a
-limit, in a gateway of its own, to learn what it comes to; the limit of the day is a little over two of them.
+limit, in a gateway of its own, to learn what it comes to; the limit of the day is about nine of them. So much, because
+the limit is never passed: before a call is sent there is room for the worst that it can come to, and that of one call
+with a long prompt, had the provider's cache nothing of it, is about what a whole session comes to.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from .played import DemoFailed, replay_provider, sent
 __all__ = ["Ended", "as_object", "play", "show"]
 
 _TOLD = 200  # characters of the refusal that are shown; the rest is a summary of the session
-_LIMIT = 2.15  # sessions' worth, of the first one without a limit
-_MOST_SESSIONS = 8
+_LIMIT = 8.9  # sessions' worth, of the first one, which writes the cache that the others read
+_MOST_SESSIONS = 20
 
 _CONFIG = """
 [providers.laptop]
@@ -46,8 +48,8 @@ name = "local"
 targets = ["laptop/qwen3:4b"]
 
 [[tiers]]
-name = "cheap"
-targets = ["anthropic/claude-haiku-4-5"]
+name = "middle"
+targets = ["anthropic/claude-sonnet-4-5"]
 
 [[tiers]]
 name = "frontier"
@@ -72,7 +74,7 @@ _BUDGET = """
 scope = "tenant"
 per = "day"
 usd = "{usd}"
-hold = "least"
+hold = "fit"
 """
 
 
@@ -106,11 +108,6 @@ class Ended(msgspec.Struct, frozen=True):
     def over(self) -> PicoUSD:
         """By how much the limit was passed."""
         return max(self.cost - self.limit, 0)
-
-    @property
-    def held(self) -> bool:
-        """Whether the limit held: `hold = "least"` lets the call end that was under way, and no other."""
-        return self.over < max((call.cost for call in self.calls[-2:]), default=0) or not self.over
 
     @property
     def balances(self) -> bool:
@@ -221,6 +218,22 @@ def _steps(calls: Sequence[Call]) -> list[list[Call]]:
     return [list(group) for _, group in groupby(calls, key=lambda c: (c.session, c.event, c.tier, c.status))]
 
 
+def _rows(calls: Sequence[Call]) -> list[list[Call]]:
+    """The steps, with whole sessions of which the budget says nothing yet as one."""
+    rows: list[list[Call]] = []
+    for step in _steps(calls):
+        before = rows[-1][-1] if rows else None
+        alike = before is not None and (before.event, before.tier) == (step[0].event, step[0].tier) == (
+            "ok",
+            before.tier,
+        )
+        if alike:
+            rows[-1] += step
+        else:
+            rows.append(list(step))
+    return rows
+
+
 def _step(calls: Sequence[Call]) -> dict[str, Any]:
     first, last = calls[0], calls[-1]
     return {
@@ -246,11 +259,12 @@ def show(ended: Ended) -> None:
     table.add_column("event")
     table.add_column("answered by", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    for calls in _steps(ended.calls):
+    for calls in _rows(ended.calls):
         first, last = calls[0], calls[-1]
+        alike = first.session != last.session
         table.add_row(
-            str(first.session),
-            f"{first.number}-{last.number}" if len(calls) > 1 else str(first.number),
+            f"{first.session}-{last.session}" if alike else str(first.session),
+            str(len(calls)) if alike else f"{first.number}-{last.number}" if len(calls) > 1 else str(first.number),
             f"{first.spent:.0%}-{last.spent:.0%}" if first.spent != last.spent else f"{first.spent:.0%}",
             _event(calls),
             f"{first.tier}: {first.model.partition('/')[2]}" if first.status == 200 else f"nobody: {first.status}",
@@ -261,9 +275,8 @@ def show(ended: Ended) -> None:
     told = said if len(said) <= _TOLD else f"{said[:_TOLD].rstrip()}…"
     console.print(f"What the agent is told: {told}", highlight=False, soft_wrap=True)
     console.print(_NOTE, highlight=False, soft_wrap=True)
-    if ended.over:
-        over = format_usd(ended.over, exact=True)
-        console.print(f"The last call that was under way passed the limit by {over}.", highlight=False)
+    left = format_usd(ended.limit - ended.cost)
+    console.print(f"The limit holds: {left} of it are left, and the next call can come to more.", highlight=False)
     if ended.balances:
         amount = format_usd(ended.invoice, exact=True)
         console.print(f"The ledger and the provider's invoice agree to the pico-dollar: {amount}.", highlight=False)
@@ -280,6 +293,7 @@ def _event(calls: Sequence[Call]) -> str:
 
 _NOTE = (
     "At 80% answers carry a warning; at 90% prompts are compressed (*6: those of six of these calls) and the next "
-    "session begins one tier lower; at 100% nothing is asked any more. A conversation keeps its model inside a tool "
-    "loop, and leaves the local one where it outgrows it. Prices: the price book's; what is local costs nothing."
+    "session begins one tier lower; in the end nothing is asked that could pass the limit, were the provider's cache "
+    "empty and the answer as long as may be. A conversation keeps its model inside a tool loop, and leaves the local "
+    "one where it outgrows it. Prices: the price book's; what is local costs nothing."
 )

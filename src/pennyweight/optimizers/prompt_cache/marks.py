@@ -73,7 +73,7 @@ def _end(request: Request, seen: Foreseen) -> int:
     """The last block, less what its client will drop; -1: nothing."""
     conversation = seen.conversation
     assert conversation is not None
-    if not conversation.appends(seen.asked):
+    if not seen.appends:
         return -1
     last = request.envelope.messages[-1] if request.envelope.messages else None
     gone = max(conversation.gone(seen.asked), default=0)
@@ -84,9 +84,7 @@ def _end(request: Request, seen: Foreseen) -> int:
 
 def _repeated(seen: Foreseen) -> int:
     """The last block of what this call repeats of the ones before it."""
-    conversation = seen.conversation
-    assert conversation is not None
-    return _markable(seen, conversation.repeated(seen.asked) - 1)
+    return _markable(seen, seen.repeated - 1)
 
 
 def _guess(seen: Foreseen) -> int:
@@ -94,7 +92,7 @@ def _guess(seen: Foreseen) -> int:
     changes back, or stays, this comes again. -1: there is none, or the conversation only grows."""
     conversation = seen.conversation
     assert conversation is not None
-    if conversation.appends(seen.asked):
+    if seen.appends:
         return -1
     before, now = conversation.asked, seen.asked
     place, found, misses = shared(before, now), -1, 0

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import numpy as np
 
 from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
 from ...errors import ConfigError, StoreError
+from ...flow import Begun
 from ...hits import Audit, CacheRule, Hits
 from ...hits import looked as noted
 from ...kept import CLOCK_SLACK_S
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 
 _SEEN = "semantic_cache"  # in a call's facts: what `propose` found, for `settle`
 _TRIED = 12  # entries with the answer, nearest first, of which one must agree in every value
-_RETRIEVED = 20
 _FACETS = 4096  # of stored questions, read once
 
 
@@ -96,7 +96,7 @@ class Asked(Protocol):
     @property
     def dimensions(self) -> int: ...
 
-    async def ask(self, text: str) -> Embedded: ...
+    def ask(self, text: str) -> Coroutine[Any, Any, Embedded]: ...
 
 
 class Table(Protocol):
@@ -154,6 +154,7 @@ class _Seen(msgspec.Struct):
     act: Literal["miss", "audit", "hit"] = "miss"
     entry: Entry | None = None  # that would be, or was, served
     missing: list[str] = []  # names of entries that are no longer stored
+    facets: Facets | None = None  # of the text, once it was read
 
 
 def build(settings: Settings, parts: Parts) -> SemanticCache:
@@ -182,6 +183,7 @@ class SemanticCache:
     def __init__(self, settings: Settings, parts: Parts, *, judge: Judge | None = None) -> None:
         self._settings = settings
         self._kv = parts.kv
+        self._found: Callable[[str], Awaitable[tuple[bytes, str] | None]] | None = getattr(parts.kv, "found", None)
         self._vectors = parts.vectors
         self._clock = parts.clock
         self._book = parts.book
@@ -248,12 +250,11 @@ class SemanticCache:
         if not place.partition.is_open:
             return 0, f"{place.partition.state}: {place.partition.reason}"
         if self._table is not None:
-            near = await self._vectors.nearest(
-                f"{place.space}/static", await self._table.embed(seen.text), limit=_RETRIEVED
-            )
+            rough = await self._table.embed(seen.text)
+            near = await self._vectors.nearest(f"{place.space}/static", rough, limit=1)
             if not near or near[0][1] < self._settings.static_floor:
                 return 0, "nothing alike is stored"
-        embedded = await embedder.ask(seen.text)
+        embedded = await self._embedded(embedder, seen)
         spent = sum(self._book.cost(charge) or 0 for charge in embedded.charges)
         seen.vector = embedded.vector
         seen.looked = await self._look(place, embedded.vector)
@@ -268,6 +269,20 @@ class SemanticCache:
         seen.act = decision.act
         return spent, decision.why
 
+    async def _embedded(self, embedder: Asked, seen: _Seen) -> Embedded:
+        """The text's vector. While a model works on it in its thread, the text is read here, which is needed next."""
+        work = embedder.ask(seen.text)
+        try:
+            waiting = work.send(None)
+        except StopIteration as known:
+            return cast(Embedded, known.value)
+        try:
+            seen.facets = facets(seen.text)
+        except BaseException:
+            work.close()
+            raise
+        return cast(Embedded, await Begun(work, waiting))
+
     async def _look(self, place: Place, vector: bytes) -> Looked | None:
         near = await self._vectors.nearest(place.space, vector, limit=LOOK_AT)
         return place.partition.look(_floats(vector), near)
@@ -275,7 +290,7 @@ class SemanticCache:
     async def _fitting(self, call: Call, place: Place, seen: _Seen) -> str:
         """Fills `seen.entry` with the nearest entry of the answer that no veto forbids; else says why there is none."""
         assert seen.looked is not None
-        asked = facets(seen.text)
+        asked = seen.facets or facets(seen.text)
         refused = "its answers are no longer stored"
         for name in seen.looked.entries[:_TRIED]:
             key = key_of(place.tenant, place.space, name, call.original.model)
@@ -295,10 +310,9 @@ class SemanticCache:
 
     async def _fetch(self, key: str) -> tuple[str, bytes | None]:
         """(the tier that had it, the value)."""
-        found = getattr(self._kv, "found", None)
-        if found is None:
+        if self._found is None:
             return "kv", await self._kv.get(key)
-        got = await found(key)
+        got = await self._found(key)
         return ("", None) if got is None else (got[1], got[0])
 
     def _is_fresh(self, call: Call, rule: CacheRule, entry: Entry) -> bool:

@@ -123,7 +123,7 @@ class Space:
             finalists = max(_FINALIST_VALUES // self._dimensions + 1, 2 * limit)
             near = self._sketches.nearest(query, len(self._ids), finalists)
             cosines = self._vectors(near) @ query
-            order = np.argsort(-cosines, kind="stable")[:limit]
+            order = (-cosines).argsort(kind="stable")[:limit]
             found = list(zip(near[order].tolist(), cosines[order].tolist(), strict=True))
         if found:
             self._used[found[0][0]] = used

@@ -24,6 +24,8 @@ __all__ = ["Compressed", "compress"]
 log = logging.getLogger(__name__)
 
 CHARS_PER_TOKEN = 4
+_WORDY: tuple[Kind, ...] = ("prose", "markdown", "html")
+_LEAST_PER_TOKEN = 3.0  # of prose in Latin letters. Chinese has one to two characters a token, Hindi two to three
 LONG_CHARS = 4_000_000
 """Longer texts are given to codecs that stream, and are not opened or parted: what a JSON parser or a syntax tree
 makes of 50 MB is ten times that."""
@@ -171,10 +173,16 @@ def _by_codec(body: str, kind: Kind, tokens: int, room: int, work: _Work) -> _Fo
     work.ask.in_time()
     if work.note is None or best_tokens <= room:
         return best
-    shorter = codec.reduced(body, work.ask, room * CHARS_PER_TOKEN, work.note)
+    shorter = codec.reduced(body, work.ask, _room_chars(body, kind, tokens, room), work.note)
     if shorter is not None and work.count(shorter.text) < min(best_tokens, tokens):
         return _Form(shorter.text, shorter.left_out)
     return best
+
+
+def _room_chars(body: str, kind: Kind, tokens: int, room: int) -> int:
+    """The room in characters. Of prose in scripts that have few to a token, as many as this text has."""
+    own = len(body) / max(tokens, 1)
+    return int(room * (own if kind in _WORDY and own < _LEAST_PER_TOKEN else CHARS_PER_TOKEN))
 
 
 def _lossless(codec: Codec, body: str, work: _Work) -> _Form | None:

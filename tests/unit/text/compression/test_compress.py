@@ -6,6 +6,7 @@ import re
 import pytest
 
 from pennyweight.text.compression import compress, detect
+from pennyweight.text.tokenizers import BpeTokenizer
 
 LOG = [
     f"2026-01-01 00:{i // 60:02d}:{i % 60:02d} INFO worker {i % 7} took job {i * 31} of queue main" for i in range(300)
@@ -100,3 +101,15 @@ def test_odd_texts_come_back_whole_or_shorter(text: str) -> None:
     made = compress(text, count=len, room_tokens=10, reference="rabc")
     assert made.tokens_after <= made.tokens_before
     assert made.changed or made.text == text
+
+
+def test_a_room_in_tokens_holds_in_scripts_with_many_tokens() -> None:
+    said = {
+        "zh": "第{n}天，委员会讨论了预算。遥控器的价格不应超过{n}欧元。天气很好，大家都很高兴。",
+        "hi": "दिन {n} को समिति की बैठक हुई। कीमत {n} यूरो से अधिक नहीं होनी चाहिए। मौसम अच्छा था। ",
+    }
+    count = BpeTokenizer().count
+    for line in said.values():
+        text = "".join(line.format(n=n) for n in range(150))
+        made = compress(text, count=count, room_tokens=400, reference="r1234567")
+        assert 200 < made.tokens_after < 480
