@@ -238,3 +238,15 @@ def test_what_is_wrong_in_it_is_told_with_its_lines(tmp_path: Path, agents: str,
 
 def test_a_file_of_agents_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert any("cannot be read" in line for line in told(tmp_path, 'agents = "agents.toml"\n' + TIERS))
+
+
+def test_a_server_on_this_machine_that_costs_nobody_knows_what_is_pointed_out(tmp_path: Path) -> None:
+    tiers = '[[tiers]]\nname = "small"\ntargets = ["lab/q"]\n[providers.lab]\nbase_url = "http://127.0.0.1:8081/v1"\n'
+    (problem,) = told(tmp_path, tiers)
+    assert "warning" in problem
+    assert "'lab/q', a server on this machine" in problem
+    assert "usd_per_hour = 0.0" in problem
+    assert not told(tmp_path, f"{tiers}usd_per_hour = 0.0\n")
+    price = '[[prices]]\nprovider = "lab"\nmodel = "*"\ninput = "1"\noutput = "2"\n'
+    assert not told(tmp_path, tiers + price)
+    assert not told(tmp_path, tiers.replace("127.0.0.1", "10.0.0.7").replace("http:", "https:"))

@@ -66,6 +66,7 @@ def _tiers(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
                 message = f"{name!r} is in the tier {tier.name!r} and in {other!r}."
                 yield Wrong((*where, "targets"), message, "Keep it in one place.", other=("tiers", before, "targets"))
             placed.setdefault(name, (index, tier.name))
+        yield from _unmarked(config, where, tier)
         live = [name for name in tier.targets if (p := config.providers.get(name.partition("/")[0])) and keyed(p)]
         if tier.targets and not live:
             message = f"The tier {tier.name!r} has no live target: none of its providers has a key."
@@ -78,6 +79,24 @@ def _tiers(config: Config, names: Sequence[str]) -> Iterator[Wrong]:
         index = max(i for i, tier in enumerate(config.tiers) if tier.share is not None)
         message = f"The shares of the tiers come to {total:g}, more than all calls."
         yield Wrong(("tiers", index, "share"), message, "Let them add up to 1, or less.")
+
+
+def _unmarked(config: Config, where: Path, tier: TierTable) -> Iterator[Wrong]:
+    """Servers on this machine that are not said to be the operator's own: it may be a proxy to a paid one."""
+    priced = {str(price.get("provider")) for price in config.prices}
+    for name in tier.targets:
+        provider = config.providers.get(name.partition("/")[0])
+        if (
+            provider is None
+            or provider.local
+            or provider.keys
+            or not priced.isdisjoint((provider.name, provider.prices))
+        ):
+            continue
+        if all(map(known_providers.is_loopback, provider.urls.values())):
+            message = f"The tier {tier.name!r} names {name!r}, a server on this machine whose calls have no price."
+            remedy = f"Set usd_per_hour = 0.0 in [providers.{provider.name}] if it is your own, or give it [[prices]]."
+            yield Wrong((*where, "targets"), message, remedy, "warning")
 
 
 def _targets(config: Config, names: Sequence[str]) -> Iterator[Wrong]:

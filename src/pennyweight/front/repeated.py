@@ -11,6 +11,7 @@ was told is never told to another. One of a configuration: a new one begins with
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import Counter, OrderedDict
 from hashlib import blake2b
@@ -30,6 +31,8 @@ from .http import HttpRequest, HttpResponse
 from .ids import call_id
 
 __all__ = ["Repeated"]
+
+log = logging.getLogger(__name__)
 
 _MOST = 1_000  # requests remembered
 _MOST_BYTES = 32 * 2**20  # of their bodies and of their answers
@@ -105,18 +108,30 @@ class Repeated:
     def packet(self, data: bytes, peer: str) -> bytes | None:
         if _sketch(data) not in self._packet_sketches:
             return None
-        kept = self._packets.get(self._named(peer, data))
-        return None if kept is None else self._answer(kept, self._app.clock.monotonic())
+        try:
+            kept = self._packets.get(self._named(peer, data))
+            return None if kept is None else self._answer(kept, self._app.clock.monotonic())
+        except Exception as error:  # noqa: BLE001 - the long way is there, and must not be cut off
+            self._failed(error)
+            return None
 
     def again(self, request: HttpRequest) -> bytes | None:
         body = request.body
         if _sketch(body) not in self._sketches:
             return None
         arrived = self._app.clock.monotonic()
-        kept = self._kept.get(self._name(request))
-        if kept is None or kept.call.original.raw != body:
+        try:
+            kept = self._kept.get(self._name(request))
+            if kept is None or kept.call.original.raw != body:
+                return None
+            return self._answer(kept, arrived) if kept.steady or self._admits(request, kept) else None
+        except Exception as error:  # noqa: BLE001 - see `packet`
+            self._failed(error)
             return None
-        return self._answer(kept, arrived) if kept.steady or self._admits(request, kept) else None
+
+    def _failed(self, error: Exception) -> None:
+        log.warning("a repeated request goes the long way", extra={"error": type(error).__name__})
+        self.clear()
 
     def _admits(self, request: HttpRequest, kept: _Kept) -> bool:
         """Whether the caller's key still holds."""
@@ -149,6 +164,7 @@ class Repeated:
         )
         if not app.pipeline.again(call):
             return None
+        told = (kept.head % (int(age_s), call.id)).encode("latin-1") + kept.body
         took_s = app.clock.monotonic() - arrived
         app.clerk.submit(
             Outcome(
@@ -162,7 +178,7 @@ class Repeated:
                 added_s=took_s,
             )
         )
-        return (kept.head % (int(age_s), call.id)).encode("latin-1") + kept.body
+        return told
 
     def _stands(self, kept: _Kept, now: float, arrived: float) -> bool:
         """Whether all that the answer rested on, but for the cache and the caller's key, is as it was."""
@@ -174,7 +190,14 @@ class Repeated:
     # --- remembering ----------------------------------------------------------------------------------------
 
     def keep(self, request: HttpRequest, call: Call, reply: Reply, response: HttpResponse) -> None:
-        """Remember a request that a cache answered, if nothing but what `_answer` looks at can change the answer."""
+        """Remember a request that a cache answered, if nothing but what `_answer` looks at can change the answer. Never
+        raises: the caller has an answer already."""
+        try:
+            self._keep(request, call, reply, response)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._failed(error)
+
+    def _keep(self, request: HttpRequest, call: Call, reply: Reply, response: HttpResponse) -> None:
         still: Still | None = call.facts.get(STILL)
         body = _body(response)
         if still is None or body is None or reply.done is None:

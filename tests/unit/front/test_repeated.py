@@ -442,3 +442,24 @@ def test_no_key_of_a_caller_is_kept(tmp_path: Path) -> None:
         assert not re.search("sk-one", repr(kept) + repr(h.repeated._packets) + repr(h.repeated._packet_sketches))
 
     drive(tmp_path, work)
+
+
+def test_what_breaks_here_costs_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> bool:
+        raise RuntimeError("broken")
+
+    async def work(h: House) -> None:
+        asked = request()
+        asked.came_in(b"POST")
+        await h.ask(asked)
+        await h.ask(asked)
+        monkeypatch.setattr(h.app.pipeline, "again", broken)
+        assert h.repeated.packet(b"POST", "127.0.0.1") is None
+        await h.ask(asked)
+        assert h.again(asked) is None
+        assert not h.repeated._kept
+        monkeypatch.setattr(h.repeated, "_remember", broken)
+        await h.ask(asked)  # answered although it cannot be remembered
+        assert h.provider.asked == 1
+
+    drive(tmp_path, work)

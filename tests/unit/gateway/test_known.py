@@ -94,6 +94,18 @@ def test_only_a_request_that_came_alone_is_told_its_piece() -> None:
     drive(main())
 
 
+def test_a_request_that_ends_its_connection_is_not_known_by_its_piece() -> None:
+    async def main() -> None:
+        for sent in (post(b"a", b"connection: close"), post(b"a").replace(b"HTTP/1.1", b"HTTP/1.0")):
+            echo = Echo()
+            async with served(Memory(), echo) as (reader, writer):
+                writer.write(sent)
+                await answer(reader)
+                assert [request.packet for request in echo.asked] == [b""]
+
+    drive(main())
+
+
 def test_nothing_overtakes_what_is_being_answered() -> None:
     async def main() -> None:
         go_on = asyncio.Event()

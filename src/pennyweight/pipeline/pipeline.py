@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from .call import (
-    CHARGED,
+from ..call import (
     GOING,
     KEPT,
     REFUSED,
@@ -19,63 +18,31 @@ from .call import (
     Action,
     Answer,
     Call,
-    Optimize,
     Outcome,
     Proposal,
     Rewrite,
     Route,
     Step,
-    Target,
     Verdict,
 )
-from .economy import REFERENCE, Economy, Foreseen, Worth, apart, baseline, same_tokens
-from .errors import PennyweightError
-from .flow import Begun, Flow, Ready
-from .hits import AGAIN
-from .policy import Exposure, Flag, Level, Policy
-from .protocols import Backend, Clock, Observer, Optimizer
-from .references import BROUGHT, UNCHANGED
-from .request import Charge, Done, Headers, Operation, Reply, Request, Response, Usage, get_header
-from .sticky import Sticky
-from .warmth import Forecast
-from .wire import codec
+from ..economy import REFERENCE, Economy, Foreseen, Worth, apart
+from ..flow import Begun
+from ..hits import AGAIN
+from ..policy import Exposure, Flag, Level, Policy
+from ..protocols import Backend, Clock, Observer, Optimizer
+from ..references import UNCHANGED
+from ..request import Charge, Operation, Reply, Request, Response, Usage
+from ..sticky import Sticky
+from ..warmth import Forecast
+from .judging import judge, step_of
+from .replaying import replayed
+from .watch import Home, Watch
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Pipeline", "judge", "replay"]
+__all__ = ["Pipeline"]
 
 T = TypeVar("T")
-
-
-def judge(
-    proposal: Proposal,
-    *,
-    mode: str,
-    optimize: Optimize,
-    risk_left: float,
-    level: Level | None = None,
-    worth: Worth | None = None,
-) -> Verdict:
-    """The whole acceptance rule: may this proposal change the call?
-
-    mode: "shadow" or "on" (an optimizer that is off is not asked). Level, worth and risk are checked in that order, so
-    a shadowed verdict means that it would have been accepted. level: the operator's word over the proposal's own.
-    worth: what the change comes to at the provider's prices and with what is in its cache, where that is known; it
-    counts in place of what the proposal says of itself.
-    """
-    if optimize == "off" or (optimize == "safe" and (level or proposal.level) != "safe"):
-        return Verdict.NOT_ALLOWED
-    if worth is not None:
-        forced = proposal.forced and (worth.waits or not worth.refused)
-        if worth.refused and not forced:
-            return Verdict.QUEUED if worth.waits else Verdict.NOT_WORTH_IT
-        if not forced and not worth.total > proposal.spent:  # said so that what is no number pays for nothing
-            return Verdict.NOT_WORTH_IT
-    elif not proposal.forced and not proposal.saving > proposal.spent and proposal.tokens <= 0:
-        return Verdict.NOT_WORTH_IT
-    if not 0.0 <= proposal.risk <= risk_left:
-        return Verdict.TOO_RISKY
-    return Verdict.SHADOWED if mode == "shadow" else Verdict.ACCEPTED
 
 
 class _Asked(NamedTuple):
@@ -130,6 +97,7 @@ class Pipeline:
         self._lookers = tuple(one for one in observers if getattr(one, "wants_responses", True))
         self._economy = economy
         self._gate = gate
+        self._home = Home(submit, clock, economy)
         self._sticky = Sticky()
         self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
 
@@ -171,7 +139,7 @@ class Pipeline:
             verdict = judge(
                 proposal, mode=mode, optimize=call.optimize, risk_left=call.risk_left, level=flag.level, worth=worth
             )
-            step = _step(optimizer.name, verdict, proposal, worth)
+            step = step_of(optimizer.name, verdict, proposal, worth)
             if verdict is not Verdict.ACCEPTED:
                 said.append(step)
                 continue
@@ -229,10 +197,10 @@ class Pipeline:
         asked = call
         call, answer = await self.consult(call)
         added_s = self._clock.monotonic() - started
-        reply = _replayed(call, answer) if answer is not None else None
+        reply = replayed(call, answer) if answer is not None else None
         if reply is not None:
             keep = self._observed(call)
-            watch = _Watch(self, call, started, added_s, call.trail[-1].optimizer, keep=keep)
+            watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
             self._answered(call)
             call.facts[KEPT] = True
             reply.trail = call.trail
@@ -244,7 +212,9 @@ class Pipeline:
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = self.keeps(call)
         observed = self._observed(call)
-        watch = _Watch(self, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed)
+        watch = Watch(
+            self._home, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed
+        )
         try:
             reply = await self._backend.open(call)
             if reply.status in _REFUSED and call.rewritten and self._economy is not None:
@@ -287,7 +257,7 @@ class Pipeline:
                 return True
         return False
 
-    async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: _Watch) -> tuple[Call, Reply]:
+    async def _untouched(self, asked: Call, call: Call, refused: Reply, watch: Watch) -> tuple[Call, Reply]:
         """An upstream refused what we made of a call: ask with the caller's own. If it takes that, it was our doing:
         the session is left alone from then on."""
         log.warning("upstream refused a rewritten call", extra={"status": refused.status})
@@ -442,37 +412,6 @@ def _log_failed(optimizer: Optimizer, error: Exception) -> None:
     log.warning("optimizer failed", extra={"optimizer": optimizer.name, "error": type(error).__name__})
 
 
-def replay(call: Call, response: Response) -> Reply:
-    """A stored answer as the caller asked for it: whole or as a stream, nothing charged."""
-    wire = codec(response.wire)
-    done = Done(response.done.usage, response.done.finish_reason, charges=())
-    headers = tuple(h for h in response.headers if h[0] not in _BODY_HEADERS)
-    if not call.request.stream:
-        headers += (("content-type", "application/json"),)
-        return Reply(response.status, headers, wire=response.wire, content=response.raw, done=done)
-    asked = call.original.envelope.stream_options
-    include_usage = asked is not None and b'"include_usage"' in bytes(asked) and b"true" in bytes(asked)
-    chunks = wire.unfold(response.raw, include_usage=include_usage)
-    headers += (("content-type", wire.stream_type()), ("cache-control", "no-cache"))
-    return Reply(response.status, headers, wire=response.wire, chunks=Flow(Ready(chunks)), done=done)
-
-
-def _replayed(call: Call, response: Response) -> Reply | None:
-    """The same, or None for a stored answer that cannot be replayed: the upstream is asked then."""
-    try:
-        return replay(call, response)
-    except Exception as error:  # noqa: BLE001 - a damaged store must never cost a request
-        log.warning("stored answer is unreadable", extra={"wire": response.wire, "error": type(error).__name__})
-        return None
-
-
-def _step(name: str, verdict: Verdict, proposal: Proposal, worth: Worth | None) -> Step:
-    if worth is None:
-        return Step(name, verdict, proposal.saving, proposal.spent, proposal.risk, proposal.why)
-    why = f"{proposal.why}: {worth.refused}" if worth.refused else proposal.why
-    return Step(name, verdict, round(worth.now), proposal.spent, proposal.risk, why)
-
-
 def _remember(call: Call, optimizer: str, level: Level) -> None:
     """Note who rewrote the call, and how far all who did went, for those who keep it in that form."""
     earlier = call.facts.get("rewritten", ("", "safe"))[1]
@@ -485,15 +424,6 @@ def _fell_back(reply: Reply) -> bool:
 
 
 _ELSEWHERE = ("fallback", "escalated", "lanes")
-
-
-def _asked_again(reply: Reply) -> bool:
-    return any(step.optimizer in ("retry", "fallback") for step in reply.notes)
-
-
-def _shares(reply: Reply) -> bool:
-    """Whether it is the answer to another call that was under way."""
-    return any(step.optimizer == "coalesce" and step.verdict is Verdict.ACCEPTED for step in reply.notes)
 
 
 def _edited(call: Call, rewrite: Rewrite) -> Request:
@@ -511,13 +441,9 @@ def _session(call: Call) -> str:
 _AS_FIRST_SENT = "in the form in which it was first sent"
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")
 
-_KEPT_BYTES = 4 * 2**20
-"""Of a stream, for optimizers that learn from answers: 15,000 tokens and more. Longer ones they do not get to see."""
 
 _REFUSED = frozenset((400, 413, 422))
 """What an upstream says of a request that it does not take, whoever sends it again."""
-
-_BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "cache-control"})
 
 
 async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -> T:
@@ -528,216 +454,3 @@ async def _proposed(work: Coroutine[Any, Any, T], waiting: Any, left_s: float) -
 
 def _spend(call: Call, risk: float) -> Call:
     return msgspec.structs.replace(call, risk_left=call.risk_left - risk) if risk else call
-
-
-def _less(usage: Usage, tokens: int) -> Usage:
-    """The usage of a prompt without so many tokens that came of an earlier turn: read from the cache, first of all."""
-    read = min(usage.cache_read_tokens, tokens)
-    return msgspec.structs.replace(
-        usage, input_tokens=max(usage.input_tokens - tokens, 0), cache_read_tokens=usage.cache_read_tokens - read
-    )
-
-
-class _Watch:
-    """Follows one reply to its end and submits the Outcome, exactly once."""
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        call: Call,
-        started: float,
-        added_s: float,
-        answered_by: str,
-        *,
-        keep: bool,
-        observed: bool = True,
-    ) -> None:
-        """keep: the answer, for observers or only for optimizers, to whom one that somebody else paid for, or that is
-        very long, is not worth keeping."""
-        self._pipeline = pipeline
-        self._call = call
-        self._started = started
-        self._added_s = added_s
-        self._answered_by = answered_by
-        self._kept: list[bytes] | None = [] if keep else None
-        self._observed = observed
-        self._room_bytes = float("inf") if observed else _KEPT_BYTES
-        self._ttft_s: float | None = None
-        self._error = ""
-        self._finished = False
-        self._flow: Flow | None = None
-        self._streamed = False
-        self._sent_as: tuple[Foreseen, Forecast] | None = None
-
-    def again(self, call: Call) -> None:
-        """The call went out anew, in another form."""
-        self._call = call
-
-    def sent(self, sent_as: tuple[Foreseen, Forecast] | None) -> None:
-        """The provider has taken it."""
-        self._sent_as = sent_as
-
-    def follow(self, reply: Reply) -> None:
-        """See the chunks of the reply as they pass."""
-        # Also when the caller then reads it whole, which leaves the stream's bytes in `content`.
-        self._streamed = reply.chunks is not None
-        if isinstance(reply.chunks, Flow):
-            self._flow = reply.chunks
-            if self._kept is None:
-                reply.chunks.watch_first(self._see)
-            else:
-                reply.chunks.watch(self._see)
-        elif reply.chunks is not None:
-            reply.chunks = self._relay(reply.chunks)
-
-    def _see(self, chunk: bytes) -> None:
-        if self._ttft_s is None:
-            self._ttft_s = self._pipeline._clock.monotonic() - self._started
-        if self._kept is not None:
-            self._kept.append(chunk)
-            self._room_bytes -= len(chunk)
-            if self._room_bytes < 0:  # folding it would hold up the calls of others
-                self._kept = None
-
-    async def _relay(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in chunks:
-                self._see(chunk)
-                yield chunk
-            self._finished = True
-        except PennyweightError as error:
-            self._error = type(error).__name__
-            raise
-
-    def failed(self, error: BaseException) -> None:
-        """Nothing was opened."""
-        status = error.status if isinstance(error, PennyweightError) else 500
-        self._error = type(error).__name__
-        done = Done(charges=self._call.facts.get(CHARGED, ()), complete=False)
-        self._send(status, (), done, abandoned=isinstance(error, asyncio.CancelledError))
-
-    def __call__(self, reply: Reply) -> None:
-        done = reply.done or Done(complete=False)
-        if reply.asked_at is not None and not (reply.notes and _asked_again(reply)):  # else upstreams took the time
-            self._added_s = reply.asked_at - self._started
-        if self._flow is not None:
-            self._finished, self._error = self._flow.ended, self._flow.error
-        whole = reply.content is not None and not self._streamed
-        response = None
-        self._call = self._call.note(*reply.notes) if reply.notes else self._call
-        worth_keeping = self._observed or done.charges or not _shares(reply)  # ten thousand may share what one folds
-        if self._kept is not None and worth_keeping and reply.ok and done.complete and (whole or self._finished):
-            response = self._response(reply, done)
-        abandoned = not (whole or self._finished or self._error)
-        self._send(
-            reply.status, reply.headers, done, response=response, abandoned=abandoned, output_text=reply.output_text
-        )
-
-    def _response(self, reply: Reply, done: Done) -> Response | None:
-        raw = reply.content
-        if get_header(reply.headers, "content-encoding") is not None:
-            return None
-        if raw is None or self._streamed:
-            try:
-                raw = codec(reply.wire).fold(b"".join(self._kept or ()))
-            except ValueError:
-                return None
-        return Response(reply.wire, raw, done, reply.status, reply.headers)
-
-    def _send(
-        self,
-        status: int,
-        headers: Headers,
-        done: Done,
-        *,
-        response: Response | None = None,
-        abandoned: bool = False,
-        output_text: Callable[[], str] | None = None,
-    ) -> None:
-        now = self._pipeline._clock.monotonic()
-        bill = self._billed(done, now)
-        self._pipeline._submit(
-            Outcome(
-                call=self._call,
-                done=done,
-                status=status,
-                answered_by=self._answered_by,
-                headers=headers,
-                response=response,
-                ttft_s=self._ttft_s,
-                latency_s=now - self._started,
-                added_s=self._added_s,
-                error=self._error,
-                abandoned=abandoned,
-                output_text=output_text,
-                untouched=bill.untouched,
-                reference=bill.reference,
-                estimated=bill.estimated,
-                foreseen_read_tokens=bill.read_tokens,
-                warm=bill.warm,
-            )
-        )
-
-    def _billed(self, done: Done, now: float) -> _Bill:
-        """What is said of the bill, beside what it says itself."""
-        economy = self._pipeline._economy
-        if done.usage is not None and not done.charges and (home := self._call.facts.get(REFERENCE)) is not None:
-            alike = same_tokens(
-                self._call.target.model, home.model
-            )  # a kept or shared answer: it would have come there
-            return _Bill(done.usage, reference=home, estimated=not alike)
-        if self._sent_as is None or economy is None or done.usage is None or not done.charges:
-            return _NO_BILL  # also what is too short for any cache
-        seen, would_be = self._sent_as
-        if UNCHANGED in self._call.facts and self._call.rewritten:
-            return _NO_BILL  # that of a request of which nothing was foreseen says nothing
-        ours = (done.charges[0].provider, done.charges[0].model) == seen.scope[:2]
-        try:
-            if seen.chosen:
-                return self._routed(economy, done, now, ours=ours)
-            if not ours or len(done.charges) != 1:
-                return _NO_BILL  # nor does somebody else's, of this provider's cache
-            economy.billed(seen, would_be, done.usage, at=now)
-            told = not done.usage.counted and not done.usage.suspect
-            untouched = baseline(done.usage, seen.forecast, would_be) if self._call.rewritten and told else None
-            return self._bill(seen, untouched)
-        except Exception as error:  # noqa: BLE001 - what we learn must never cost an answer
-            log.warning("a bill could not be learned from", extra={"error": type(error).__name__})
-            return _NO_BILL
-
-    def _routed(self, economy: Economy, done: Done, now: float, *, ours: bool) -> _Bill:
-        """The same for a session whose calls are routed: each is held against its reference, wherever it went."""
-        assert self._sent_as is not None
-        seen, would_be = self._sent_as
-        if ours:
-            economy.billed(seen, would_be, done.charges[0].usage, at=now)
-        untouched, estimated = economy.routes.came_to(self._call, seen, would_be, done.charges, at=now)
-        if len(done.charges) == 1 and ours and seen.reference is None and untouched == done.charges[0].usage:
-            return self._bill(seen, None)  # it is what it would have been
-        usage = done.charges[-1].usage
-        bill = self._bill(seen if ours else None, untouched)
-        home = self._call.target if seen.reference is None else seen.reference.target
-        return bill._replace(reference=home, estimated=estimated or usage.counted or bool(usage.suspect))
-
-    def _bill(self, seen: Foreseen | None, untouched: Usage | None) -> _Bill:
-        brought = self._call.facts.get(BROUGHT, 0)
-        if untouched is not None and brought:
-            untouched = _less(untouched, brought)
-        if seen is None:
-            return _Bill(untouched)
-        forecast = seen.forecast
-        return _Bill(untouched, forecast.likely_read_tokens, forecast.warm if forecast.known_to else None)
-
-
-class _Bill(NamedTuple):
-    """Of one call: its usage had nobody changed it, and where that would have been; cached tokens foreseen, and how
-    surely."""
-
-    untouched: Usage | None = None
-    read_tokens: float | None = None
-    warm: float | None = None
-    reference: Target | None = None
-    estimated: bool = False
-
-
-_NO_BILL = _Bill()
