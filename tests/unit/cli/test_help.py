@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from pennyweight.cli import cli
 
 SHOWN = [
-    "serve", "demo", "check", "connect", "report", "audit", "advice", "explain", "replay", "doctor", "cache warm", "cache inspect",
-    "cache purge", "capture", "capture on", "capture redact", "keys", "keys add", "prices", "prices show", "models pull",
-    "experiments", "budgets", "tiers", "batch submit",
+    "serve", "demo", "check", "connect", "report", "audit", "advice", "explain", "replay", "doctor", "experiments",
+    "cache warm", "cache inspect", "cache purge", "capture", "capture on", "capture redact", "keys", "keys add",
+    "prices", "prices show", "models pull", "budgets", "tiers", "batch submit",
 ]  # fmt: skip
 
 
