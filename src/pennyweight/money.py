@@ -23,6 +23,7 @@ from .request import Usage
 __all__ = [
     "BATCH",
     "FREE",
+    "STANDARD",
     "Band",
     "PicoUSD",
     "Price",
@@ -47,7 +48,7 @@ Rate = int | Fraction
 """PicoUSD for one token or call: an int, or a Fraction where the list price is finer than a pico-dollar a token."""
 
 PICO = 10**12
-BATCH = "batch"
+BATCH, STANDARD = "batch", "standard"
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -102,7 +103,8 @@ class TimeOfDay(msgspec.Struct, frozen=True):
 
 
 class Tier(msgspec.Struct, frozen=True):
-    """Rates of their own for a service tier (flex, priority, a batch that is not simply half)."""
+    """Rates of their own for a service tier (flex, priority, a batch that is not simply half). Of the standard tier
+    they are the price's own, not one of these."""
 
     name: str
     rates: Rates
@@ -146,20 +148,22 @@ def in_force(periods: Sequence[Price], at: float) -> Price | None:
     return max(current, key=lambda p: (_or(p.since, float("-inf")), -_or(p.until, float("inf"))))
 
 
-def rates_for(price: Price, input_tokens: int, tier: str = "standard") -> Rates:
+def rates_for(price: Price, input_tokens: int, tier: str = STANDARD) -> Rates:
     """The rates of a request with a prompt of that many tokens, before batch and time-of-day factors."""
     rates, bands = price.rates, price.bands
-    for named in price.tiers:
-        if named.name == tier:
-            rates, bands = named.rates, named.bands
-            break
-    for band in bands:
-        if input_tokens > band.above_input_tokens:
-            rates = band.rates
+    if tier != STANDARD:
+        for named in price.tiers:
+            if named.name == tier:
+                rates, bands = named.rates, named.bands
+                break
+    if bands and input_tokens > bands[0].above_input_tokens:
+        for band in bands:
+            if input_tokens > band.above_input_tokens:
+                rates = band.rates
     return rates
 
 
-def factor_at(price: Price, at: float, tier: str = "standard") -> Fraction | int:
+def factor_at(price: Price, at: float, tier: str = STANDARD) -> Fraction | int:
     """What everything but `per_call` is multiplied by: time of day, and a half for a batch without own rates."""
     factor: Fraction | int = 1
     for window in price.time_of_day:

@@ -8,9 +8,9 @@ from unittest import TestCase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pennyweight.gateway.connection import Connection
 
 from pennyweight.front.http import HttpRequest, HttpResponse
+from pennyweight.gateway.connection import Connection
 from pennyweight.gateway.server import Limits, Server
 
 BODIES = st.one_of(st.binary(max_size=40), st.just(b""), st.just(b"\r\n\r\n"), st.just(b"POST / HTTP/1.1\r\n\r\n"))

@@ -110,6 +110,13 @@ def test_a_tier_with_rates_of_its_own_replaces_the_standard_ones() -> None:
     assert cost(usage, tiered, at=NOON, tier="unheard-of") == 30_000_000 + 15_000_000
 
 
+def test_a_tier_of_the_name_standard_is_the_price_itself() -> None:
+    named = price(tiers=[TierSpec(tier="standard", input="6"), TierSpec(tier="batch", input="2")])
+    usage = Usage(input_tokens=10, output_tokens=1)
+    assert cost(usage, named, at=NOON) == cost(usage, named, at=NOON, tier="new") == 60_000_000 + 15_000_000
+    assert cost(usage, named, at=NOON, tier="batch") == 20_000_000 + 15_000_000
+
+
 PEAK = TimeOfDaySpec(days="mon-fri", from_utc="01:00", to_utc="04:00", factor="2")
 NIGHT = TimeOfDaySpec(days="fri", from_utc="22:00", to_utc="02:00", factor="0.5")
 

@@ -427,3 +427,20 @@ def test_the_overrides_in_the_documentation_are_read() -> None:
         own.cost(Charge("openai", "my-model", usage, moment("2026-11-30T23:59:59Z"))) == 300_000 * 1_250_000 + 5 * 10**9
     )
     assert own.cost(Charge("openai", "my-model", usage, moment("2026-12-01T02:00:00Z"))) == 300_000 * 2_000_000 * 2
+
+
+def test_what_is_remembered_of_a_price_holds_as_long_as_the_price() -> None:
+    """Asked to and fro in time, a book says what one that was never asked says."""
+    mine = {"provider": "openai", "model": "gpt-5.6-sol", "output": 2}
+    entries = (
+        {**mine, "input": "1", "until": "2026-11-01"},
+        {**mine, "input": "2", "from": "2026-11-01", "until": "2026-11-03"},
+        {**mine, "input": "3", "from": "2026-11-02", "until": "2026-11-04"},
+    )
+    asked = with_overrides(*entries)
+    moments = [moment(f"2026-11-0{day}") + late for day in range(1, 6) for late in (-1.0, 0.0, 43_200.0)]
+    found = {}
+    for at in random.Random(4).choices(moments, k=60):
+        found[at] = asked.price("openai", "gpt-5.6-sol", at)
+        assert found[at] == with_overrides(*entries).price("openai", "gpt-5.6-sol", at)
+    assert len({price.rates.input for price in found.values() if price is not None}) == 4  # and the catalogue's own

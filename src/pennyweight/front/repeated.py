@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import Counter, OrderedDict
 from hashlib import blake2b
 
 import msgspec
@@ -24,21 +23,17 @@ from ..errors import BadRequest, PennyweightError
 from ..flow import Flow
 from ..hits import AGAIN, LOOKS, STILL, Again, Still
 from ..money import Price
-from ..prefix import Place
-from ..request import Done, Headers, Reply
+from ..request import Reply
 from .auth import Gate
 from .http import HttpRequest, HttpResponse
 from .ids import call_id
+from .remembered import Kept, Memory, sketch
 
 __all__ = ["Repeated"]
 
 log = logging.getLogger(__name__)
 
-_MOST = 1_000  # requests remembered
-_MOST_BYTES = 32 * 2**20  # of their bodies and of their answers
-_LONGEST_BYTES = 2**20  # of one of them
-_TAIL_BYTES = 64
-_ENTRY_BYTES = 4_000  # of what is kept of each beside bytes
+_LONGEST_BYTES = 2**20  # of a request or an answer that is remembered
 
 _HEADERS = frozenset(
     {
@@ -54,40 +49,6 @@ _HEADERS = frozenset(
 )
 """Of the answer to a hit: those that are the same each time, the age and the call's id."""
 
-_Sketch = tuple[int, int]
-"""The length of some bytes and a hash of their end: tells most that were never seen without reading them."""
-
-
-def _sketch(data: bytes) -> _Sketch:
-    return len(data), hash(data[-_TAIL_BYTES:])
-
-
-class _Kept(msgspec.Struct, frozen=True, eq=False):
-    """A request that was answered, as it came, and what its answer rested on."""
-
-    name: bytes
-    packet: bytes  # the name of the bytes that it came in, b"" where they came in pieces
-    packet_sketch: _Sketch
-    sketch: _Sketch
-    call: Call
-    still: Still
-    steady: bool  # nothing that may change decides whether the caller is let in
-    place: Place | None  # in the sessions' index, where that told the session
-    flags: int  # the version of the policy
-    price: Price | None
-    step: Step
-    arm: str
-    again: Again
-    done: Done
-    headers: Headers
-    streamed: bool
-    head: str  # of the response, with places for the age and the call's id
-    body: bytes  # framed, if streamed
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.call.original.raw) + len(self.body) + _ENTRY_BYTES
-
 
 class Repeated:
     """Protocol: `http.Known`. `keep` what was answered; `again` and `packet` answer its like."""
@@ -96,20 +57,16 @@ class Repeated:
         self._app = app
         self._gate = gate
         self._secret = secrets.token_bytes(32)
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._packets: dict[bytes, _Kept] = {}
-        self._sketches: Counter[_Sketch] = Counter()  # of bodies
-        self._packet_sketches: Counter[_Sketch] = Counter()
-        self._bytes = 0
-        app.kv.on_drop(self.clear)  # what is purged is not kept here either
+        self._memory = Memory()
+        app.kv.on_drop(self._memory.clear)  # what is purged is not kept here either
 
     # --- answering ------------------------------------------------------------------------------------------
 
     def packet(self, data: bytes, peer: str) -> bytes | None:
-        if _sketch(data) not in self._packet_sketches:
+        if not self._memory.may_have_packet(data):
             return None
         try:
-            kept = self._packets.get(self._named(peer, data))
+            kept = self._memory.by_packet.get(self._named(peer, data))
             return None if kept is None else self._answer(kept, self._app.clock.monotonic())
         except Exception as error:  # noqa: BLE001 - the long way is there, and must not be cut off
             self._failed(error)
@@ -117,11 +74,11 @@ class Repeated:
 
     def again(self, request: HttpRequest) -> bytes | None:
         body = request.body
-        if _sketch(body) not in self._sketches:
+        if not self._memory.may_have(body):
             return None
         arrived = self._app.clock.monotonic()
         try:
-            kept = self._kept.get(self._name(request))
+            kept = self._memory.by_name.get(self._name(request))
             if kept is None or kept.call.original.raw != body:
                 return None
             return self._answer(kept, arrived) if kept.steady or self._admits(request, kept) else None
@@ -131,22 +88,22 @@ class Repeated:
 
     def _failed(self, error: Exception) -> None:
         log.warning("a repeated request goes the long way", extra={"error": type(error).__name__})
-        self.clear()
+        self._memory.clear()
 
-    def _admits(self, request: HttpRequest, kept: _Kept) -> bool:
+    def _admits(self, request: HttpRequest, kept: Kept) -> bool:
         """Whether the caller's key still holds."""
         try:
             return self._gate.admit(request)[0] == kept.call.identity.tenant
         except PennyweightError:
             return False  # which it is told on the long way
 
-    def _answer(self, kept: _Kept, arrived: float) -> bytes | None:
+    def _answer(self, kept: Kept, arrived: float) -> bytes | None:
         """The response, its receipt on its way; None where something is not as it was."""
         app, like = self._app, kept.call
         age_s = kept.still.age_s()
         now = app.clock.now()
         if age_s is None or not self._stands(kept, now, arrived):
-            self._forget(kept)
+            self._memory.forget(kept)
             return None
         step = kept.step
         call = Call(
@@ -180,7 +137,7 @@ class Repeated:
         )
         return told
 
-    def _stands(self, kept: _Kept, now: float, arrived: float) -> bool:
+    def _stands(self, kept: Kept, now: float, arrived: float) -> bool:
         """Whether all that the answer rested on, but for the cache and the caller's key, is as it was."""
         app, target = self._app, kept.call.target
         if kept.flags != app.policy.version or app.accounts.price(target.provider, target.model, now) is not kept.price:
@@ -222,12 +179,12 @@ class Repeated:
                 return
         steady = self._gate.steady(request)
         piece = request.packet if steady else b""  # before it is read, nobody knows whose key is in it
-        self._remember(
-            _Kept(
+        self._memory.keep(
+            Kept(
                 name=self._name(request),
                 packet=self._named(request.peer, piece) if piece else b"",
-                packet_sketch=_sketch(piece),
-                sketch=_sketch(request.body),
+                packet_sketch=sketch(piece),
+                sketch=sketch(request.body),
                 call=msgspec.structs.replace(call, credential=None, facts={}),
                 still=still,
                 steady=steady,
@@ -259,41 +216,12 @@ class Repeated:
     def _price(self, call: Call) -> Price | None:
         return self._app.accounts.price(call.target.provider, call.target.model, call.at)
 
-    def _remember(self, kept: _Kept) -> None:
-        earlier = self._kept.get(kept.name)
-        if earlier is not None:
-            self._forget(earlier)
-        self._kept[kept.name] = kept
-        self._sketches[kept.sketch] += 1
-        if kept.packet:
-            self._packets[kept.packet] = kept
-            self._packet_sketches[kept.packet_sketch] += 1
-        self._bytes += kept.size_bytes
-        while len(self._kept) > _MOST or self._bytes > _MOST_BYTES:
-            self._forget(next(iter(self._kept.values())))
-
-    def _forget(self, kept: _Kept) -> None:
-        if self._kept.get(kept.name) is not kept:
-            return
-        del self._kept[kept.name]
-        _less(self._sketches, kept.sketch)
-        if kept.packet:
-            self._packets.pop(kept.packet, None)
-            _less(self._packet_sketches, kept.packet_sketch)
-        self._bytes -= kept.size_bytes
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        for held in (self._kept, self._packets, self._sketches, self._packet_sketches):
-            held.clear()
-        self._bytes = 0
-
     # --- names ----------------------------------------------------------------------------------------------
 
     def _name(self, request: HttpRequest) -> bytes:
         """Of all but the body, of which its sketch is in it: the bodies of two that share a name are compared."""
         body = request.body
-        told = (request.method, request.path, request.query, request.headers, *_sketch(body))
+        told = (request.method, request.path, request.query, request.headers, *sketch(body))
         return self._named(request.peer, _encode(told))
 
     def _named(self, peer: str, data: bytes) -> bytes:
@@ -303,12 +231,6 @@ class Repeated:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-def _less(sketches: Counter[_Sketch], sketch: _Sketch) -> None:
-    sketches[sketch] -= 1
-    if sketches[sketch] <= 0:
-        del sketches[sketch]
 
 
 def _body(response: HttpResponse) -> bytes | None:

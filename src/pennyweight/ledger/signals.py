@@ -119,11 +119,11 @@ class Watch:
         self._replayed: dict[tuple[str, str], list[Any]] = {}  # of each session: the first such call, and how many
 
     def wants(self, call: Call) -> bool:
-        if not self._sample or not call.facts.get("arm"):
+        if not self._sample or not call.facts.get("arm") or not _offers_tools(call):
             return False
         identity = call.identity
         unit = f"{identity.tenant}\0{identity.session or call.id}".encode("utf-8", "surrogatepass")
-        return crc32(unit) < self._sample and b'"tools"' in call.request.raw
+        return crc32(unit) < self._sample
 
     async def take(self, outcomes: Sequence[Outcome]) -> None:
         seen = self._seen
@@ -159,6 +159,13 @@ class Watch:
         replayed, self._replayed = self._replayed, {}
         said += [Said(*whose, first, "reask", float(count)) for whose, (first, count) in replayed.items()]
         return said
+
+
+def _offers_tools(call: Call) -> bool:
+    try:
+        return bool(call.request.envelope.tools)
+    except BadRequest:
+        return False
 
 
 _SESSIONS = 5_000

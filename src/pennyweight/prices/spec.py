@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import msgspec
 
-from ..money import Band, Price, Rate, Rates, Tier, TimeOfDay, parse_usd
+from ..money import STANDARD, Band, Price, Rate, Rates, Tier, TimeOfDay, parse_usd
 
 __all__ = [
     "BandSpec",
@@ -87,13 +87,18 @@ class PriceOverride(PriceSpec, frozen=True, omit_defaults=True, forbid_unknown_f
 def compile_price(spec: PriceSpec) -> Price:
     """The exact form of `spec`. Raises ValueError, quoting the value, when it does not say a price."""
     rates = _rates(spec, None)
+    bands = _bands(spec.bands, rates)
     windows = tuple(_window(window) for window in spec.time_of_day)
     tiers = tuple(_tier(tier, rates) for tier in spec.tiers)
+    said = next((tier for tier in tiers if tier.name == STANDARD), None)
+    if said is not None:  # twice, then: the tier counts
+        rates, bands = said.rates, said.bands
+        tiers = tuple(tier for tier in tiers if tier.name != STANDARD)
     since = None if spec.since is None else moment(spec.since)
     until = None if spec.until is None else moment(spec.until)
     if since is not None and until is not None and since >= until:
         raise ValueError(f"the price from {spec.since!r} until {spec.until!r} is never in force")
-    return Price(rates, _bands(spec.bands, rates), windows, tiers, since, until, spec.source)
+    return Price(rates, bands, windows, tiers, since, until, spec.source)
 
 
 def _rates(spec: RatesSpec, below: Rates | None) -> Rates:

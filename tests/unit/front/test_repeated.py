@@ -267,7 +267,7 @@ def test_what_is_purged_is_forgotten_here_too(tmp_path: Path) -> None:
     async def work(h: House) -> None:
         await h.hit(request())
         await h.app.purge(Wanted())
-        assert not h.repeated._kept
+        assert not h.repeated._memory.by_name
         assert h.again(request()) is None
         await h.ask(request())
         assert h.provider.asked == 2
@@ -397,7 +397,7 @@ def test_hits_that_are_audited_are_never_answered_at_once(tmp_path: Path, file: 
     async def work(h: House) -> None:
         await h.ask(request())
         await h.ask(request())
-        assert not h.repeated._kept
+        assert not h.repeated._memory.by_name
 
     drive(tmp_path, work, file)
 
@@ -416,14 +416,14 @@ def test_what_is_answered_in_a_way_of_its_own_is_not_remembered(tmp_path: Path, 
 
 def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(h: House) -> None:
-        monkeypatch.setattr("pennyweight.front.repeated._MOST", 3)
+        monkeypatch.setattr("pennyweight.front.remembered._MOST", 3)
         asked = [request(body(f"question {number}")) for number in range(6)]
         for one in asked:
             await h.hit(one)
         assert [h.again(one) is not None for one in asked] == [False] * 3 + [True] * 3
-        assert len(h.repeated._kept) == sum(h.repeated._sketches.values()) == 3
-        h.repeated.clear()
-        assert h.repeated._bytes == 0
+        assert len(h.repeated._memory.by_name) == sum(h.repeated._memory._sketches.values()) == 3
+        h.repeated._memory.clear()
+        assert h.repeated._memory._bytes == 0
 
     drive(tmp_path, work)
 
@@ -437,9 +437,11 @@ def test_no_key_of_a_caller_is_kept(tmp_path: Path) -> None:
         await h.ask(asked)
         assert h.repeated.packet(packet, "127.0.0.1") is not None
         assert h.repeated.packet(packet, "127.0.0.2") is None
-        kept = next(iter(h.repeated._kept.values()))
+        kept = next(iter(h.repeated._memory.by_name.values()))
         assert kept.call.credential is None
-        assert not re.search("sk-one", repr(kept) + repr(h.repeated._packets) + repr(h.repeated._packet_sketches))
+        assert not re.search(
+            "sk-one", repr(kept) + repr(h.repeated._memory.by_packet) + repr(h.repeated._memory._packet_sketches)
+        )
 
     drive(tmp_path, work)
 
@@ -457,8 +459,8 @@ def test_what_breaks_here_costs_no_request(tmp_path: Path, monkeypatch: pytest.M
         assert h.repeated.packet(b"POST", "127.0.0.1") is None
         await h.ask(asked)
         assert h.again(asked) is None
-        assert not h.repeated._kept
-        monkeypatch.setattr(h.repeated, "_remember", broken)
+        assert not h.repeated._memory.by_name
+        monkeypatch.setattr(h.repeated._memory, "keep", broken)
         await h.ask(asked)  # answered although it cannot be remembered
         assert h.provider.asked == 1
 

@@ -101,15 +101,28 @@ def test_what_was_answered_again_and_again_is_asked_anew_of_a_new_app(tmp_path: 
         async with running(tmp_path) as (gateway, file, old, new, url):
             for provider in (old, new):
                 provider.answer = f'{{"choices":[{message % provider.name.decode()}],"usage":{{}}}}'.encode()
-            answers = [await ask(gateway, body) for _ in range(4)]
-            assert answers == [old.answer] * 4
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+
+            async def asked(times: int) -> list[bytes]:
+                """Over the one connection."""
+                answers = []
+                for _ in range(times):
+                    writer.write(b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: " % CHAT.encode())
+                    writer.write(b"%d\r\n\r\n%b" % (len(body), body))
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                    answers.append(await reader.readexactly(length))
+                return answers
+
+            assert await asked(4) == [old.answer] * 4
             assert gateway._now is not None
             kept = gateway._now.front.repeated
-            assert len(kept._packets) == 1
+            assert len(kept._memory.by_name) == 1
             file.write(url, "[[routes]]\nmodel = 'm'\nprovider = 'openai'\nvolatile = true")
             assert await gateway.reload()
-            assert [await ask(gateway, body) for _ in range(3)] == [new.answer] * 3
+            assert await asked(3) == [new.answer] * 3
             assert gateway._now.front.repeated is not kept
+            writer.close()
 
     asyncio.run(main())
 
