@@ -9,6 +9,8 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+# Behind a proxy with a certificate of its own, pip knows it from pip.conf, and uv only from the system's store.
+SYNC = f() { $(UV) sync --frozen --quiet "$$@" 2>$(VENV)/.sync || $(UV) sync --system-certs --frozen --quiet "$$@"; }; f
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
@@ -49,10 +51,10 @@ $(BIN)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/.run: pyproject.toml uv.lock | $(BIN)/uv
-	@test -e $(VENV)/.dev || $(UV) sync --frozen --no-dev --quiet
-	@test ! -e $(VENV)/.dev || $(UV) sync --frozen --quiet
+	@test -e $(VENV)/.dev || { $(SYNC) --no-dev; }
+	@test ! -e $(VENV)/.dev || { $(SYNC); }
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml uv.lock | $(BIN)/uv
-	@$(UV) sync --frozen --quiet
+	@$(SYNC)
 	@touch $@ $(VENV)/.run

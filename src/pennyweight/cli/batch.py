@@ -45,7 +45,7 @@ def command() -> None:
     """
 
 
-@command.command("submit")
+@command.command("submit", epilog="Try: pennyweight batch submit requests.jsonl > submitted.jsonl")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
 @click.option("--endpoint", default="/v1/chat/completions", show_default=True, help="For lines without a url.")
 @click.option("--deadline-s", type=float, help="Seconds from now. Default: as the gateway is configured.")
@@ -89,7 +89,7 @@ def status(url: str | None, key: str | None, as_json: bool) -> None:
     click.echo(f"{waiting} waiting, {len(calls) - waiting} answered.")
 
 
-@command.command("fetch")
+@command.command("fetch", epilog="Try: pennyweight batch fetch submitted.jsonl")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
 @_URL
 @_KEY

@@ -19,12 +19,12 @@ from ..replay.readers import read
 _data = click.option("--data", type=click.Path(path_type=Path), help="Data folder of the gateway.")
 
 
-@click.group()
+@click.group(epilog="Try: pennyweight capture on --session 'agent:main:*' --redact")
 def command() -> None:
     """Record the traffic of chosen sessions to files, for `pennyweight replay`. Off until you turn it on."""
 
 
-@command.command()
+@command.command(epilog="Try: pennyweight capture on --session 'agent:main:*' --redact")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="A session; * stands for any characters.")
 @click.option("--agent", "agents", multiple=True, metavar="NAME", help="All sessions of an agent.")
 @click.option("--all", "everything", is_flag=True, help="Every session.")
@@ -77,7 +77,7 @@ def status(data: Path | None) -> None:
         click.echo(f"  {path.name}  {calls} calls, {path.stat().st_size:,} bytes")
 
 
-@command.command("redact")
+@command.command("redact", epilog="Try: pennyweight capture redact session.jsonl redacted.jsonl")
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--salt", help="Same salt, same filler: to redact several files of one session alike. Default: random.")

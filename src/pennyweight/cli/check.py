@@ -27,7 +27,7 @@ from ..text.embedders.folder import absent
 __all__ = ["command", "examine"]
 
 
-@click.command()
+@click.command(epilog="Try: pennyweight check --config pennyweight.toml")
 @click.option("--config", "path", type=click.Path(path_type=Path), help="The file to check.")
 @click.option("--data", type=click.Path(path_type=Path), help="The data directory.")
 @click.option("--host", help="As given to serve.")

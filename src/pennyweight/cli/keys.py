@@ -33,7 +33,7 @@ def _store(data: Path | None) -> KeyStore:
     return KeyStore(load(find(os.environ), os.environ, {"data_dir": data}).data_dir)
 
 
-@command.command()
+@command.command(epilog="Try: pennyweight keys add alice --daily-usd 5")
 @click.argument("name")
 @click.option("--daily-usd", help="Refuse calls once this many dollars are spent in a UTC day.")
 @click.option("--expires", help="A date or time (2027-01-31, 2027-01-31T12:00), in UTC.")

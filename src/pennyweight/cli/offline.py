@@ -20,6 +20,7 @@ from ..prices.catalogue import FILE_NAME
 from ..replay.doctor import Diagnosis, diagnose
 from ..replay.offline import Engine, TapeClock
 from ..routing.background import LaneSettings
+from ..text.embedders import folder_of
 from ..text.tokenizers import BpeTokenizer
 
 __all__ = ["engine", "examined", "loaded", "opened"]
@@ -40,10 +41,12 @@ async def opened(config: Config) -> AsyncIterator[tuple[App, TapeClock]]:
         if prices.is_file():  # what `prices update` left counts here too
             (Path(folder) / FILE_NAME).write_bytes(prices.read_bytes())
         clock = TapeClock()
+        model = folder_of(config.embeddings, config.data_dir)  # where the gateway has it
         nobody = msgspec.structs.replace(config.experiments, holdout=0.0, act=False)  # what all optimizers would do
         alone = msgspec.structs.replace(
             config,
             data_dir=Path(folder),
+            embeddings=msgspec.structs.replace(config.embeddings, folder=str(model.absolute())),
             experiments=nobody,
             adaptive=AdaptiveSettings(),
             lanes=LaneSettings(),

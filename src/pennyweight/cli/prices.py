@@ -53,7 +53,7 @@ def command(ctx: click.Context, text: str, as_json: bool, config: Path | None, d
         _list_providers(book)
 
 
-@command.command()
+@command.command(epilog="Try: pennyweight prices show gpt-5.5")
 @click.argument("model")
 @click.option("--provider", default="", help="Where it is called; by default its maker.")
 @click.option("--at", "when", help="A date or ISO time (UTC); by default now.")
@@ -77,7 +77,7 @@ def show(model: str, provider: str, when: str | None, as_json: bool, config: Pat
         _print_price(quote, price, at)
 
 
-@command.command()
+@command.command(epilog="Try: pennyweight prices update")
 @click.option("--url", help="A mirror of the list, in place of the one that genai-prices publishes.")
 @_config_option
 @_data_option

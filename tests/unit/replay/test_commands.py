@@ -119,6 +119,15 @@ def test_what_explain_says_does_not_depend_on_how_busy_the_machine_is(tmp_path: 
     assert [step for step in json.loads(done.stdout)["optimizers"] if step["verdict"] == "failed"] == []
 
 
+def test_explain_looks_for_the_model_where_the_gateway_does(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"model": "gpt-4o", "temperature": 0, "messages": [ASKED]}))
+    settings = '[[optimizers]]\nuse = "semantic_cache"\nmode = "on"\nlevel = "safe"\n'
+    (tmp_path / "c.toml").write_text(settings + '[optimizers.settings]\nmodels = ["gpt-*"]\n')
+    done = run(tmp_path / "data", "explain", str(tmp_path / "r.json"), "--json", "--config", str(tmp_path / "c.toml"))
+    (step,) = json.loads(done.stdout)["optimizers"]
+    assert str(tmp_path / "data" / "models") in step["why"]
+
+
 def test_explain_reads_stdin(tmp_path: Path) -> None:
     done = run(tmp_path, "explain", "-", "--json", input='{"model": "gpt-4o", "input": "hello"}')
     assert json.loads(done.stdout)["wire"] == "openai_responses"

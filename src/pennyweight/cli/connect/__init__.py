@@ -17,7 +17,10 @@ from .clients import CLIENTS, Setup, gateway
 __all__ = ["command"]
 
 
-@click.command(short_help="Show or write what a client needs to use the gateway.")
+@click.command(
+    short_help="Show or write what a client needs to use the gateway.",
+    epilog="Try: pennyweight connect claude-code --write, and back: pennyweight connect claude-code --undo",
+)
 @click.argument("client", type=click.Choice(list(CLIENTS)))
 @click.option("--url", default="http://127.0.0.1:8787", show_default=True, help="The gateway's address.")
 @click.option("--key", help="A virtual key (pennyweight keys add), or your own provider key.")

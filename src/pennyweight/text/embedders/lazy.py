@@ -121,7 +121,7 @@ class _Opening(Generic[T]):
         except PennyweightError as error:
             self._failed_at = self._clock.monotonic()
             if self.reason != error.message:
-                log.warning("there is no embedder", extra={"detail": error.message})
+                log.warning("there is no embedder: %s", error.message)
             self.reason = error.message
         finally:
             self._task = None
