@@ -16,7 +16,7 @@ from pennyweight.call import Call
 from pennyweight.capture.format import Recorded
 from pennyweight.config import OptimizerRule, load
 from pennyweight.optimizers.compression.results import results
-from pennyweight.optimizers.compression.standing import earlier
+from pennyweight.optimizers.compression.standing import earlier, written
 from pennyweight.references import FACT, NAME_PATTERN
 from pennyweight.replay.offline import Engine, TapeClock, run
 from pennyweight.request import Charge, Response, Usage
@@ -26,6 +26,8 @@ from pennyweight.text.compression.codecs.json_ import unpacked
 from pennyweight.text.compression.codecs.listing import columns_restored, unfoldered
 from pennyweight.text.compression.codecs.logs import restored
 from pennyweight.text.compression.codecs.search import ungrouped
+from pennyweight.text.compression.codecs.shell import shown, uncollapsed
+from pennyweight.text.compression.patterns import filled_in
 from pennyweight.text.compression.records import NotExact, NotPacked
 from pennyweight.text.compression.records.truncated import cut
 from pennyweight.text.compression.repeats import Earlier, expanded, is_note
@@ -160,6 +162,7 @@ class _Check:
         sent, asked = self._reader.read(call.request), self._reader.read(call.original)
         before: list[Earlier] = []
         for result in results(sent, asked):
+            before += written(result)
             if (result.original, result.sent) not in self._seen:
                 self._seen.add((result.original, result.sent))
                 self._one(call, result.original, result.sent, before)
@@ -178,7 +181,8 @@ class _Check:
         for name in set(re.findall(NAME_PATTERN, sent)) & set(left_out):
             there |= set(left_out[name].split("\n"))
         if is_note(sent):
-            there |= set(expanded(sent, before).split("\n"))
+            sent = expanded(sent, before)
+            there |= set(sent.split("\n"))
         lost = sum(line not in there for line in lines)
         if lost and _can_be_read_back(original, sent):
             lost = 0
@@ -192,9 +196,9 @@ def _can_be_read_back(original: str, sent: str) -> bool:
     outer, inner = enveloped(original), enveloped(sent)
     if outer is not None and inner is not None and (outer.head, outer.tail) == (inner.head, inner.tail):
         return outer.body == inner.body or _can_be_read_back(outer.body, inner.body)
-    for back in (restored, ungrouped, unfoldered, columns_restored):
+    for back in (restored, _on_screen, ungrouped, unfoldered, columns_restored):
         try:
-            if back(sent) == original:
+            if back(sent) in (original, shown(original)):
                 return True
         except (ValueError, IndexError, KeyError):
             continue
@@ -209,6 +213,10 @@ def _can_be_read_back(original: str, sent: str) -> bool:
         return _same_within(msgspec.json.decode(original), msgspec.json.decode(sent))
     except (msgspec.DecodeError, RecursionError):
         return False
+
+
+def _on_screen(sent: str) -> str:
+    return uncollapsed(filled_in(sent))
 
 
 def _same_within(original: Any, sent: Any) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, islice
+from operator import attrgetter
 
 import msgspec
 
@@ -225,13 +226,12 @@ class Warmth:
         marks = _marks(rules, chain, ratio)
         entries = table.entries
         place, entry, warm = -1, None, 0.0
-        for index in _candidates(marks, rules, chain) if entries else ():
-            found = entries.get(chain[index].digest)
-            if found is not None:
-                chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
-                if chance > _GONE:
-                    place, entry, warm = index, found, chance
-                    break
+        for index in _met(entries, marks, rules, chain):
+            found = entries[chain[index].digest]
+            chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
+            if chance > _GONE:
+                place, entry, warm = index, found, chance
+                break
         base_upto = chain[place].upto if entry is not None else 0
         base = (entry.billed or base_upto * ratio) if entry is not None else 0.0
 
@@ -263,9 +263,9 @@ class Warmth:
 
     def _write_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> None:
         marks = _marks(rules, chain, table.ratio)
-        for index in _candidates(marks, rules, chain):
-            found = table.entries.get(chain[index].digest)
-            if found is not None and _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
+        for index in _met(table.entries, marks, rules, chain):
+            found = table.entries[chain[index].digest]
+            if _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
                 found.used_at = at
                 table.entries.move_to_end(chain[index].digest)
                 break
@@ -335,15 +335,25 @@ def _ends(segment: Segment) -> bool:
     return segment.kind == "message" and (segment.tool or segment.role in ("user", "tool"))
 
 
-def _candidates(marks: Sequence[int], rules: CacheRules, chain: Chain) -> Iterator[int]:
-    """Where an older entry is looked for, the deepest first."""
+def _met(entries: Mapping[bytes, _Entry], marks: Sequence[int], rules: CacheRules, chain: Chain) -> Iterator[int]:
+    """Where an older entry is, of the places in which it is looked for, the deepest first."""
+    if not entries:
+        return
     if rules.kind == "marked":
-        found = (index for index in range(len(chain) - 1, -1, -1) if chain[index].mark or _ends(chain[index]))
-        yield from islice(found, _LATEST)
+        ends = (index for index in range(len(chain) - 1, -1, -1) if chain[index].mark or _ends(chain[index]))
+        yield from (index for index in islice(ends, _LATEST) if chain[index].digest in entries)
         return
     reach = max(rules.look_back, 1)
     for mark in reversed(marks):
-        yield from range(mark, max(mark - reach, -1), -1)
+        yield from _known(entries, chain, range(mark, max(mark - reach, -1), -1))
+
+
+def _known(entries: Mapping[bytes, _Entry], chain: Sequence[Segment], places: Sequence[int]) -> Iterator[int]:
+    """The places that have an entry. Without a step of Python's for each: most have none."""
+    return compress(places, map(entries.__contains__, map(_DIGEST, map(chain.__getitem__, places))))
+
+
+_DIGEST = attrgetter("digest")
 
 
 _LATEST = 80  # breakpoints of a conversation among which OpenAI looks for an entry
@@ -358,9 +368,9 @@ def _deepest(table: _Table, chain: Sequence[Segment], *, since: float = float("-
     entries = table.entries
     if not entries:
         return -1, None
-    for index in range(len(chain) - 1, -1, -1):
-        entry = entries.get(chain[index].digest)
-        if entry is not None and entry.used_at >= since:
+    for index in _known(entries, chain, range(len(chain) - 1, -1, -1)):
+        entry = entries[chain[index].digest]
+        if entry.used_at >= since:
             return index, entry
     return -1, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from pennyweight.backends.budget.budgeted import Budgeted
 from pennyweight.backends.budget.settings import BudgetRule
 from pennyweight.call import Identity
 from pennyweight.errors import LimitReached, NotConnected
-from pennyweight.request import Reply, Usage
+from pennyweight.request import Charge, Done, Reply, Usage
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
 LIMITS = {"all": 150, "agent": 90, "session": 60, "key": 120}
@@ -78,5 +79,58 @@ def test_no_limit_is_passed(plan: list[tuple[int, int, int, str, str, str]]) -> 
             await end(0)
         await house.budgets.aclose()
         assert all(counter.held == 0 for counter in (await house.counters.inner.read("")).values())
+
+    asyncio.run(run())
+
+
+fitted_plans = st.lists(
+    st.tuples(
+        st.integers(1, 6_000),  # of an answer at most, as its caller asks for
+        st.floats(0, 1),  # what of it is written
+        st.booleans(),  # it ends before the next call
+        st.sampled_from("st"),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(fitted_plans)
+def test_no_limit_is_passed_where_answers_are_fitted_to_it(plan: list[tuple[int, float, bool, str]]) -> None:
+    limits = {"day": 9_000, "session": 5_000}
+
+    async def run() -> None:
+        rules = [
+            BudgetRule("tenant", name="day", per="day", usd=limits["day"] / 100, hold="fit"),
+            BudgetRule("session", name="session", usd=limits["session"] / 100, hold="fit"),
+        ]
+        house = House(rules=rules)
+        under_way: list[Reply] = []
+        for most, part, ends, session in plan:
+            house.worst = most
+            usage = Usage(output_tokens=0)
+            provider = ScriptedBackend(Script(usage=usage, chunks=()))
+            body = json.dumps({"model": "m", "messages": [], "max_tokens": most}).encode()
+            call = msgspec.structs.replace(make_call(body), identity=Identity("X", session), facts={})
+            try:
+                reply = await Budgeted(provider, house.budgets).open(call)
+            except LimitReached:
+                continue
+            asked = provider.calls[-1].request.body["max_tokens"]
+            assert asked == most or 1_024 <= asked < most
+            written = Usage(output_tokens=int(asked * part))
+            reply.done = Done(written, "stop", (Charge("p", "m", written, call.at),))
+            under_way.append(reply)
+            if ends:
+                await under_way.pop(0).aclose()
+            await house.budgets.aclose()
+            for name, counter in (await house.counters.inner.read("")).items():
+                assert counter.total <= limits[name.partition("\n")[0]] * CENT
+        for reply in under_way:
+            await reply.aclose()
+        await house.budgets.aclose()
+        for name, counter in (await house.counters.inner.read("")).items():
+            assert counter.held == 0
+            assert counter.spent <= limits[name.partition("\n")[0]] * CENT
 
     asyncio.run(run())

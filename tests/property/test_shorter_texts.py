@@ -15,6 +15,8 @@ from pennyweight.text.compression.codecs.logs import lossless, restored
 from pennyweight.text.compression.codecs.shell import collapsed, shown, uncollapsed
 from pennyweight.text.compression.masks import masked
 from pennyweight.text.compression.parts import parts_of
+from pennyweight.text.compression.patterns import filled_in, said_by_pattern
+from pennyweight.text.compression.repeats import is_note
 from pennyweight.text.compression.wrappers import enveloped, numbered, renumbered, unwrapped
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -163,3 +165,41 @@ def test_no_text_grows_or_raises_and_what_is_left_out_is_named(text: str, room: 
     assert made.lossless == (not made.references)
     assert made.lossless or "rabc" in made.text
     assert made == compress(text, count=len, room_tokens=room, reference="rabc")
+
+
+ALIKE = st.builds(
+    lambda row, words: [row.format(*word) for word in words],
+    st.sampled_from(
+        [
+            "Requirement already satisfied: {} in /usr/lib/python3/dist-packages (from {}) ({})",
+            '<li class="{}"> of this page, under the heading {}, says {}; that is all </li>',
+            "{} is the first word of this line and {} is in its midst, before the last {}",
+            "  2026-01-01 INFO order {}  of user={} is done in {}* ms, as it should be",
+        ]
+    ),
+    st.lists(
+        st.tuples(*[st.sampled_from(["a", "b>=1.2", "(x)", "", "(y", "größe", "[again:", "a b", "*", "…"])] * 3),
+        max_size=9,
+    ),
+)
+
+
+@QUICK
+@given(st.lists(ALIKE | st.lists(st.text(max_size=30), max_size=3), max_size=5))
+def test_lines_said_by_a_pattern_are_written_out_again(runs: list[list[str]]) -> None:
+    text = "\n".join(line for run in runs for line in run)
+    form = said_by_pattern(text)
+    if form is not None:
+        assert len(form) < len(text)
+        assert filled_in(form) == text
+        assert is_note(text) or not is_note(form)
+
+
+@QUICK
+@given(st.text(alphabet="ab -\\\b\r\n", max_size=60))
+def test_backspaces_leave_what_a_terminal_shows(text: str) -> None:
+    seen = shown(text)
+    assert len(seen) <= len(text)
+    if "\r" not in text:
+        assert "\b" not in seen
+        assert shown(seen) == seen

@@ -288,7 +288,8 @@ class Economy:
         """What each target comes to for a call whose target is to be chosen, and whether it has to stay where its
         conversation is; None where there is nothing to price. Raises BadRequest for a body that cannot be read."""
         call.facts[CHOICE] = True
-        seen = self.look(call, at=at, small=True)
+        # Counted, as what a session may cost at most hangs on it to the token.
+        seen = self.look(call, at=at, small=True, exactly=True)
         return None if seen is None else self._scales(call, seen, at)
 
     def _scales(self, call: Call, seen: Foreseen, at: float) -> Scales:
@@ -419,7 +420,7 @@ class Economy:
             found = known[2]
         else:
             found = None if price.free else Rates(price, float(factor_at(price, at)))
-        if len(self._rates) >= _MODELS:
+        if known is None and len(self._rates) >= _MODELS:
             self._rates.clear()
         self._rates[target.provider, target.model] = at, price, found
         return found

@@ -21,12 +21,14 @@ __all__ = ["Scales"]
 
 
 class There(msgspec.Struct, frozen=True):
-    """What the prompt of a call finds at another target. `rates` None: it costs nothing there."""
+    """What a call finds at another target, in pico-dollars. `rates` None: it costs nothing there."""
 
     scope: Scope
     rules: CacheRules
     rates: Rates | None
     forecast: Forecast
+    now: float  # what the prompt costs there
+    answer: float  # and a token of the answer
 
 
 class Scales:
@@ -71,7 +73,7 @@ class Scales:
         there = self._at(target) if self.seen.rates is not None else None
         if there is None:
             return None
-        worth = switch(self.seen, self._at_home(), self._moved_to(there))
+        worth = switch(self.seen, self._at_home(), self._moved_to(there), there.now, there.answer)
         refused = self._refused(target, there) if not forced else ""
         return msgspec.structs.replace(worth, refused=refused) if refused else worth
 
@@ -83,7 +85,7 @@ class Scales:
             return ""
         if refused := self._refused(target, there):
             return refused
-        worth = switch(self.seen, self._at_home(), self._moved_to(there))
+        worth = switch(self.seen, self._at_home(), self._moved_to(there), there.now, there.answer)
         return "" if worth.total > 0 else "it would cost more than it saves"
 
     def _refused(self, target: Target, there: There) -> str:
@@ -92,7 +94,7 @@ class Scales:
             return held.why
         if not self.seen.chore and binds(self._request):
             return "its model would sign its reasoning, which holds what follows"
-        return switch_refused(self._at_home(), there.rates, there.forecast)
+        return switch_refused(self._at_home(), there.now, there.answer)
 
     def cost(self, target: Target, *, output_tokens: float | None = None) -> float | None:
         """What this call and those that will probably follow cost there, in pico-dollars, with what is in its cache
@@ -104,9 +106,9 @@ class Scales:
             return 0.0
         seen = self.seen
         output = usual_output(seen) if output_tokens is None else output_tokens
-        answers = output * there.rates.of(there.forecast.prompt_tokens)[4]
+        answers = output * there.answer
         ahead = cost_ahead(there.forecast, self._moved_to(there), growth_tokens(seen))
-        return cost_now(there.forecast, there.rates) + ahead + answers * (1.0 + seen.outlook.remaining_later)
+        return there.now + ahead + answers * (1.0 + seen.outlook.remaining_later)
 
     def _at_home(self) -> Home:
         found = self._home
@@ -124,7 +126,10 @@ class Scales:
         if rates is not None or self._prices(target.provider, target.model, self._called_at) is not None:
             rules = self._rules(target, self._request)
             scope = (target.provider, target.model, self._account)
-            found = There(scope, rules, rates, self._actual.forecast(scope, rules, self.seen.chain, self._at_s))
+            forecast, now, answer = self._actual.forecast(scope, rules, self.seen.chain, self._at_s), 0.0, 0.0
+            if rates is not None:
+                now, answer = cost_now(forecast, rates), rates.of(forecast.prompt_tokens)[4]
+            found = There(scope, rules, rates, forecast, now, answer)
         self._there[target] = found
         return found
 

@@ -87,21 +87,21 @@ def home(seen: Foreseen, would_be: Forecast, journey: Journey | None, *, at: flo
     )
 
 
-def switch(seen: Foreseen, home: Home, there: Foreseen) -> Worth:
-    """What it is probably worth to make the call there and not at its reference, in pico-dollars."""
-    answers = home.output_tokens * (home.answer - _answer(there.rates, there.forecast))
-    now = home.now - _now(there) + answers
+def switch(seen: Foreseen, home: Home, there: Foreseen, prompt: float, answer: float) -> Worth:
+    """What it is probably worth to make the call there and not at its reference, in pico-dollars. prompt: what that
+    costs there; answer: a token of it."""
+    answers = home.output_tokens * (home.answer - answer)
+    now = home.now - prompt + answers
     ahead = home.ahead + answers * seen.outlook.remaining_later
     if there.rates is not None:
         ahead -= cost_ahead(there.forecast, there, home.growth_tokens)
     return Worth(now, ahead - home.back)
 
 
-def switch_refused(home: Home, rates: Rates | None, forecast: Forecast) -> str:
-    """Why the call must not be made where it costs that; "": whatever follows, its session will not cost more for it.
-    rates None: it is free there."""
-    answer = _SHORTEST_TOKENS * (home.stays_answer - _answer(rates, forecast))
-    surely = home.stays - (cost_now(forecast, rates) if rates is not None else 0.0) + answer
+def switch_refused(home: Home, prompt: float, answer: float) -> str:
+    """Why the call must not be made where its prompt, and a token of its answer, cost that; "": whatever follows, its
+    session will not cost more for it."""
+    surely = home.stays - prompt + _SHORTEST_TOKENS * (home.stays_answer - answer)
     if home.saved + surely < home.owes:
         return "what has been saved in this session does not cover what the way back may cost"
     return ""
@@ -235,11 +235,6 @@ def apart(request: Request) -> tuple[Edit, ...]:
     if b'"output_config"' in request.raw and "effort" in (request.body.get("output_config") or {}):
         found.append(Edit(("output_config", "effort"), DELETE))
     return tuple(found)
-
-
-def _now(there: Foreseen) -> float:
-    """What the prompt costs there: a target without rates is free."""
-    return cost_now(there.forecast, there.rates) if there.rates is not None else 0.0
 
 
 def _answer(rates: Rates | None, forecast: Forecast) -> float:

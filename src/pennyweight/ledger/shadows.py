@@ -49,7 +49,7 @@ class _Stage(msgspec.Struct):
     """One optimizer since its flag changed."""
 
     change: int
-    test: PairedTest = msgspec.field(default_factory=PairedTest)
+    test: PairedTest
     routes: dict[str, list[int]] = {}  # pairs, worse, better
     noticed: bool = False
 
@@ -140,7 +140,7 @@ class Shadows:
     def _take(self, pair: ShadowPair) -> None:
         stage = self._stages.get(pair.optimizer)
         if stage is None or stage.change < pair.change:
-            stage = self._stages[pair.optimizer] = _Stage(pair.change)
+            stage = self._stages[pair.optimizer] = _Stage(pair.change, PairedTest(goal=1 / self._alpha))
         if stage.change != pair.change:
             return  # told before the flag was changed, written after
         stage.test.add(pair.new, pair.old)

@@ -198,16 +198,17 @@ def _read_plain(body: bytes) -> Done | None:
         return None
     usage = answer.usage
     odd = answer.error or usage.cached_tokens or usage.prompt_cache_hit_tokens or usage.service_tier
-    if odd or len(answer.choices) != 1 or answer.service_tier not in (None, "default", "auto", "on_demand"):
+    tier = answer.service_tier
+    if odd or len(answer.choices) != 1 or (tier is not None and tier not in ("default", "auto", "on_demand")):
         return None
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
-    counts = (usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens, usage.completion_tokens)
-    if min(counts) < 0 or not 0 <= written.reasoning_tokens <= counts[3] or counts[1] + counts[2] > counts[0]:
+    prompt, cached, wrote = usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens
+    output, thought = usage.completion_tokens, written.reasoning_tokens
+    if cached < 0 or wrote < 0 or cached + wrote > prompt or not 0 <= thought <= output:
         return None
-    if sum(counts) > MOST_TOKENS or usage.total_tokens not in (None, counts[0] + counts[3]):
+    if prompt + cached + wrote + output > MOST_TOKENS or usage.total_tokens not in (None, prompt + output):
         return None
-    told = Usage(counts[0], counts[1], counts[2], 0, counts[3], written.reasoning_tokens)
-    return Done(told, answer.choices[0].finish_reason)
+    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason)
 
 
 def read(body: bytes) -> Done:

@@ -30,9 +30,9 @@ def test_one_lost_pair_multiplies_each_stake_by_one_and_its_bet() -> None:
     assert math.exp(lost.log_wealth) + math.exp(won.log_wealth) == pytest.approx(2.0)  # a fair game
 
 
-def test_seven_losses_in_a_row_are_an_alarm_and_three_are_none() -> None:
+def test_ten_losses_in_a_row_are_an_alarm_and_three_are_none() -> None:
     test = PairedTest()
-    for number in range(1, 10):
+    for number in range(1, 11):
         test.add(0.0, 1.0)
         if number == 3:
             assert not test.alarm(0.05)
@@ -60,8 +60,31 @@ def test_five_points_are_found_soon_and_no_change_is_left_alone() -> None:
         return None
 
     found = sorted(ended(0.075, 0.025, 3000, seed) or 9999 for seed in range(60))
-    assert found[30] < 400
+    assert found[30] < 300
+    assert found[47] <= 400, "80% of them within as many as are promised"
     assert sum(ended(0.05, 0.05, 1500, seed) is not None for seed in range(100, 250)) <= 0.05 * 150 + 7
+
+
+def test_what_was_bet_on_the_promise_is_not_lost_after_it() -> None:
+    test = PairedTest()
+    for number in range(399):
+        test.add(*((0.0, 1.0) if number % 20 == 0 else (1.0, 0.0) if number % 20 == 10 else (1.0, 1.0)))
+    held, promised = test.log_wealth, test.promised
+    assert promised > 0
+    test.add(1.0, 1.0)
+    assert test.promised == 0
+    assert test.log_wealth == pytest.approx(held)
+
+
+def test_it_bets_towards_its_own_goal() -> None:
+    """One that is to be surer goes on betting where the other has what it wants."""
+    lax, strict = PairedTest(), PairedTest(goal=1_000.0)
+    for number in range(1, 399):
+        pair = (1.0, 0.0) if number % 30 == 0 else (0.0, 1.0) if number % 6 == 0 else (1.0, 1.0)
+        lax.add(*pair)
+        strict.add(*pair)
+    assert lax.alarm(0.05)
+    assert lax.promised < 20.0 < strict.promised
 
 
 def test_harm_that_begins_late_is_found_too() -> None:

@@ -15,7 +15,7 @@ import msgspec
 from ...text.compression import Ask, compress, detect
 from ...text.compression.digest import missing
 from ...text.compression.repeats import folded, is_note
-from .results import Result
+from .results import Result, shown
 from .standing import Standing
 
 __all__ = ["Form", "Rules", "form_of"]
@@ -31,11 +31,12 @@ class Rules(msgspec.Struct, frozen=True):
     """What may be done. Sizes in tokens: results below `least` stay as they are; from `reduced_from` on something may
     be left out where it can be had by a reference; from `summary_from` on, more of it."""
 
-    least: int = 60
+    least: int = 30
     reduced_from: int = 500
     code_from: int = 3_000
     summary_from: int = 5_000
     repeats: bool = True
+    examples: bool = True
     codecs: bool = True
 
 
@@ -73,13 +74,17 @@ def form_of(
     if tokens < rules.least:
         return None
     found: list[Form] = []
-    if rules.repeats:
+    if result.example:
+        form = folded(text, (), within=shown(text)) if rules.examples else None
+        if form is not None:
+            found.append(Form(form.text, "repeat", "example", tokens, count(form.text)))
+    elif rules.repeats:
         same = before.whole(text)
         form = folded(text, before.index) if same is None else None
         again = same if same is not None else form.text if form is not None else None
         if again is not None:
             found.append(Form(again, "repeat", "repeat", tokens, count(again)))
-    if rules.codecs and (not found or found[0].after > _NEARLY_ALL * tokens):
+    if rules.codecs and not result.example and (not found or found[0].after > _NEARLY_ALL * tokens):
         room = _room(text, tokens, rules) if reference is not None and not _tells_of_errors(text) else None
         known = reference if room else None
         shorter = compress(text, count=count, ask=ask, room_tokens=room, reference=known, late=late)
@@ -89,6 +94,9 @@ def form_of(
                 found.append(Form(reduced, "reduced", shorter.kind, tokens, count(reduced), shorter.references[0]))
             else:
                 found.append(Form(shorter.text, "lossless", shorter.kind, tokens, shorter.tokens_after))
+                both = folded(shorter.text, before.index) if rules.repeats and shorter.kind in _BY_LINES else None
+                if both is not None:
+                    found.append(Form(both.text, "repeat", shorter.kind, tokens, count(both.text)))
     best = min(found, key=lambda form: form.after, default=None)
     return best if best is not None and best.saved >= max(_LEAST_SAVED, _LEAST_SHARE * tokens) else None
 
@@ -126,5 +134,7 @@ _ERROR = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HEAD = 4_000
+_BY_LINES = ("log", "shell", "tests", "trace")
+"""Kinds whose forms without loss leave most lines as they are, so that notes may stand for them."""
 _NEARLY_ALL = 0.5  # of a result: one that is new for more than half may be shorter in a form of its own
 _LEAST_SAVED, _LEAST_SHARE = 12, 0.03

@@ -39,7 +39,8 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes in tokens. `least`: results below it stay as they are. `repeats`: notes in place of what stands in the
-    request already. `codecs`: forms by kind of text. `cold`: older results, too, once the provider has forgotten them.
+    request already. `examples`: also for what the record of another session, with which some clients begin, shows twice
+    of its tools. `codecs`: forms by kind of text. `cold`: older results, too, once the provider has forgotten them.
 
     `recall`: whether something may be left out that the model can have back by a tool of ours. "always": the tool is
     in the list from a session's first request on; "learned": for agents whose sessions have brought results that are
@@ -49,8 +50,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `work_s`: seconds of computing for one call; results that are not done by then are sent as they came.
     """
 
-    least: _Count = 60
+    least: _Count = 30
     repeats: bool = True
+    examples: bool = True
     codecs: bool = True
     cold: bool = True
     recall: Literal["auto", "learned", "always", "never"] = "auto"
@@ -91,6 +93,7 @@ class Compression:
         self._rules = Rules(
             least=settings.least,
             repeats=settings.repeats,
+            examples=settings.examples,
             codecs=settings.codecs,
             reduced_from=settings.reduced_from,
             summary_from=settings.summary_from,
@@ -188,6 +191,7 @@ class Compression:
 
         found: list[tuple[Result, Form]] = []
         for result in known[len(old) :]:
+            before.say(result)
             made = None
             tried = (session, able, hash(result.original))
             if result.untouched and result.block.place is not None and tried not in self._in_vain:

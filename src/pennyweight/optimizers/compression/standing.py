@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from ...text.compression.repeats import Earlier, Index, is_note, whole
 from .results import Result
 
-__all__ = ["Shelf", "Standing", "earlier"]
+__all__ = ["Shelf", "Standing", "earlier", "written"]
+
+_LEAST_BREAKS = 2
+"""Of lines in what a model wrote; what is shorter is said again as it is."""
 
 Lossless = Callable[[Result], bool]
-_Key = tuple[str, int, int]
+_Key = tuple[str, int, int, int]
 
 
 class Standing:
@@ -24,8 +29,16 @@ class Standing:
         self._whole: dict[int, Earlier] = {}
         self._short: set[tuple[str, str]] = set()
 
+    def say(self, result: Result) -> None:
+        """Take up what the model wrote in the call that a result answers; before the result itself is."""
+        for source in written(result):
+            self.index.add(source)
+
     def add(self, result: Result, lossless: Lossless) -> None:
+        """Take up a result; what its call says must have been."""
         self.keys.append(_key(result))
+        if result.example:
+            return
         source = earlier(result, lossless)
         if source is None:
             self._short.add(result.asked)
@@ -62,6 +75,7 @@ class Shelf:
         if known is None or keys[: len(known.keys)] != known.keys:
             known = Standing()
         for result in results[len(known.keys) :]:
+            known.say(result)
             known.add(result, lossless)
         self._kept[session] = known
         self._chars += known.index.chars
@@ -80,5 +94,25 @@ def earlier(result: Result, lossless: Lossless) -> Earlier | None:
     return Earlier(result.name, result.original, result.original) if lossless(result) else None
 
 
+def written(result: Result) -> list[Earlier]:
+    """The texts of several lines that the model wrote in the call: a file's new content, an edit, a script."""
+    name = f"your call {result.name}"
+    if result.block.kind == "text":
+        return [Earlier(name, result.tool)] if _long(result.tool) else []
+    if "\\n" not in result.arguments:
+        return []
+    try:
+        given = msgspec.json.decode(result.arguments)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return []
+    if not isinstance(given, dict):
+        return []
+    return [Earlier(f"{name}, {key}", text) for key, text in given.items() if isinstance(text, str) and _long(text)]
+
+
+def _long(text: str) -> bool:
+    return text.count("\n") >= _LEAST_BREAKS
+
+
 def _key(result: Result) -> _Key:
-    return result.name, hash(result.original), hash(result.sent)
+    return result.name, hash(result.original), hash(result.sent), hash((result.tool, result.arguments))

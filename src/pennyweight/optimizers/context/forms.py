@@ -13,6 +13,7 @@ import msgspec
 from ...text.compression import Ask, compress
 from ...text.compression.codecs.json_ import packed, unpacked
 from ...text.compression.digest import missing
+from ...text.compression.patterns import filled_in, said_by_pattern
 from ...text.context import Level
 from ...text.relevance import select, sentences
 
@@ -118,10 +119,14 @@ def _compact(text: str) -> str:
 
 
 def unfolded(text: str) -> str:
-    """JSON that stands in the shorter notation, as JSON; any other text as it is."""
+    """JSON that stands in the shorter notation, as JSON; lines said by a pattern, line by line; any other text as it
+    is."""
     if text[:1] in ("{", "[") and is_json(text):
         return text
     try:
+        if "lines, below only what stands for each" in text:
+            whole = filled_in(text)
+            return whole if said_by_pattern(whole) == text else text
         whole = unpacked(text)
         return whole if is_json(whole) and packed(whole) == text else text
     except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ import msgspec
 
 from ...request import DELETE, Edit, Request
 from ...text.compression import Ask
-from ...text.compression.repeats import is_note
+from ...text.compression.repeats import leans
 from ...text.context import LEVELS, RETAINED, Form, Level, plan, value
 from ...text.relevance import score
 from ...wire.blocks import Block
@@ -99,11 +99,6 @@ def compaction(request: Request, history: History, budget_tokens: int, rules: Ru
 def _whole(block: Block, rules: Rules) -> str:
     """The text to send of a block that keeps its words: the original of one that leans on other results."""
     return rules.originals.get(block.text, block.text) if leans(block.text) else block.text
-
-
-def leans(text: str) -> bool:
-    """Whether notes stand in it for lines of other results."""
-    return is_note(text) and text.count("[again: ") > text.count(" of this result]")
 
 
 def _forms(part: Part, pieces: Sequence[_Piece], whole: int, worth: float, rules: Rules) -> list[Form]:

@@ -45,10 +45,10 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     if room <= 0 or call.request.envelope.cache_control is not None or not _takes_marks(call, implicit=implicit):
         return
     repeated, guess = _repeated(seen), _guess(seen)
-    warm = _markable(seen, standing(seen))
+    warm, start = _markable(seen, standing(seen)), _markable(seen, chain.head - 1)
     staked = {_first(seen), _affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
     for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
-        wanted = _wanted(seen, end)
+        wanted = _wanted(seen, end, warm=warm, repeated=repeated, start=start)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
             continue
@@ -134,24 +134,21 @@ def _affordable(seen: Foreseen, *, hour: bool) -> int:
     return _markable(seen, min(last, _repeated(seen)))
 
 
-def _wanted(seen: Foreseen, end: int) -> list[int]:
-    """The places in the order of their worth: the end, what must be found again, the head."""
+def _wanted(seen: Foreseen, end: int, *, warm: int, repeated: int, start: int) -> list[int]:
+    """The places in the order of their worth: the end, what must be found again, the head. warm: what stands in the
+    cache; repeated: the last block that has come again; start: the head's last."""
     if end < 0:
         return []
     wanted = [end]
     if seen.rules.kind == "marked":
-        start = _markable(seen, seen.chain.head - 1)
         return [end, start] if 0 <= start < end else [end]
-    known = max(seen.forecast.known_to - 1, _markable(seen, standing(seen)))
+    known = max(seen.forecast.known_to - 1, warm)
     if known >= end:
         known = -1
     if known >= 0 and end - known >= seen.rules.look_back:
         wanted.append(known)  # too far back to be found from the end
-    elif known < 0 and seen.conversation is not None:
-        repeated = _repeated(seen)
-        if 0 <= repeated < end:
-            wanted.append(repeated)
-    start = _markable(seen, seen.chain.head - 1)
+    elif known < 0 <= repeated < end and seen.conversation is not None:
+        wanted.append(repeated)
     if 0 <= start < end:
         wanted.append(start)
     return list(dict.fromkeys(wanted))

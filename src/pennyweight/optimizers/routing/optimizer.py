@@ -276,13 +276,13 @@ class Routing:
         options = []
         for candidate, chance in zip(virtual.candidates, chances, strict=True):
             target, success = candidate.target, chance.success
-            why = excluded(asked_for, candidate, self._known_facts(candidate)) or self._keyless(call, candidate)
-            if why:
+            why = excluded(asked_for, candidate, self._known_facts(candidate))
+            if why or not (candidate.keyed or self._brings_key(call, target)):
+                why = why or f"there is no key for {target.provider}"
                 options.append(Option(candidate, success, excluded=why, seen=chance.seen))
                 continue
             live = lookout(target)
-            now = self._not_now(live)
-            delay_s = live.wait_s + live.load_s
+            now, delay_s = ("", 0.0) if live == _WELL else (self._not_now(live), live.wait_s + live.load_s)
             cost = None
             if scales is not None and (success >= bar or virtual.cascade):
                 cost = scales.cost(target, output_tokens=asked.output_tokens)
@@ -312,10 +312,8 @@ class Routing:
         return self._parts.book.cost(Charge(target.provider, target.model, usage, call.at))
 
     @staticmethod
-    def _keyless(call: Call, candidate: Candidate) -> str:
-        if candidate.keyed or (call.credential is not None and candidate.target.provider == call.target.provider):
-            return ""
-        return f"there is no key for {candidate.target.provider}"
+    def _brings_key(call: Call, target: Target) -> bool:
+        return call.credential is not None and target.provider == call.target.provider
 
     def _not_now(self, live: Live) -> str:
         if live.resting:
@@ -368,6 +366,7 @@ FALLBACKS = "fallbacks"
 _REMEMBERED = 4_096  # candidates
 _REMEMBERED_BODIES = 512
 _PICO = 1e12
+_WELL = Live()
 _USUAL_OUTPUT_TOKENS = 400.0
 
 

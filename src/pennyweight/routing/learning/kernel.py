@@ -1,27 +1,29 @@
 """What outcomes of similar texts say beyond the table: a Gaussian process over embeddings and counts of texts.
 
 Kernel ridge regression of what the table left over, which is a nearest-neighbour average whose weights are learnt:
-`exp(4 (cos - 1))` of centred embeddings plus a linear kernel of standardised counts, and 0.3 for texts of one task that
-callers have named (Rasmussen and Williams 2006,
-chapter 2; leave-one-out of section 5.4.2). Where several models answered one text, what they have in common is fitted
-apart from how each differs: only the difference decides a route, and it is far less noisy than its parts.
+`exp(4 (cos - 1))` of centred embeddings plus a linear kernel of standardised counts, and an effect of each task that
+callers have named, see `named` (Rasmussen and Williams 2006, chapter 2; leave-one-out of section 5.4.2). Where several
+models answered one text, what they have in common is fitted apart from how each differs: only the difference decides a
+route, and it is far less noisy than its parts.
 
 Loads numpy, which the extra `semantic` brings.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from .named import MOST_TASKS, TYPICAL, Tasks
 
 __all__ = ["LEAST_TEXTS", "MOST_TEXTS", "Kernel", "Said", "fit"]
 
 LEAST_TEXTS = 40  # fewer teach nothing that the table does not know
 MOST_TEXTS = 4_000  # the newest; fitting takes 3 s and asking 0.5 ms with so many
 _SHARPNESS = 4.0
-_DECLARED = 0.3  # what texts have in common whose callers named the same task
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
 _GRID = ((0.05, 8.0), (0.2, 8.0), (0.05, 16.0), (0.2, 16.0))  # weight of counts, noise
 _GRID_TEXTS = 800
@@ -42,13 +44,15 @@ class Said:
 
 
 class _Column:
-    """One fitted target: dual coefficients over its texts, already shrunk by how far leave-one-out believes them."""
+    """One fitted target: dual coefficients over its texts, the effects of tasks, and how far leave-one-out believes
+    both."""
 
-    __slots__ = ("dual", "rows", "trust")
+    __slots__ = ("dual", "effects", "rows", "trust")
 
-    def __init__(self, rows: Any, dual: Any, trust: float) -> None:
+    def __init__(self, rows: Any, dual: Any, effects: Any, trust: float) -> None:
         self.rows = rows
         self.dual = dual
+        self.effects = effects
         self.trust = trust
 
 
@@ -62,7 +66,6 @@ class Kernel:
         scale: tuple[Any, Any, Any],
         weight: float,
         columns: dict[str, _Column],
-        groups: Any,
         codes: dict[str, int],
     ) -> None:
         self._embedded = embedded  # (n, d) float32, centred, rows of unit length
@@ -70,8 +73,8 @@ class Kernel:
         self._scale = scale
         self._weight = weight
         self._columns = columns
-        self._groups = groups  # (n,) int32, of each text the code of its task
-        self._codes = codes
+        self._codes = codes  # of tasks, by name
+        self._effects = np.stack([column.effects * column.trust for column in columns.values()], axis=1)
         self._duals = self._dense(columns, len(embedded))
         self.texts = len(embedded)
         self.dimensions = int(embedded.shape[1])
@@ -95,9 +98,9 @@ class Kernel:
         cosines = self._embedded @ embedded[0]
         values = np.exp(_SHARPNESS * (cosines - 1.0))
         values += self._weight / counted.shape[1] * (self._counted @ counted[0])
-        if declared in self._codes:
-            values += _DECLARED * (self._groups == self._codes[declared])
         shifts = values @ self._duals
+        if declared in self._codes:
+            shifts = shifts + self._effects[self._codes[declared]]
         names = list(self._columns)
         common = float(shifts[names.index("")]) if "" in self._columns else 0.0
         shift = {name: common + float(value) for name, value in zip(names, shifts, strict=True) if name}
@@ -125,15 +128,12 @@ def fit(
     embedded, counted = _scaled(vectors, features, scale)
     targets = _targets(left)
     similar = np.exp(_SHARPNESS * (embedded @ embedded.T - 1.0))
-    codes = {name: code for code, name in enumerate(sorted({*declared} - {""}))}
-    groups = np.asarray([codes.get(name, -1) for name in declared or [""] * len(vectors)], np.int32)
-    if codes:
-        similar += _DECLARED * ((groups[:, None] == groups[None]) & (groups >= 0))
+    codes, groups = _coded(declared, len(vectors))
     linear = (counted @ counted.T) / counted.shape[1]
-    weight, noise = _chosen(similar, linear, targets, grid)
+    weight, noise = _chosen(similar, linear, groups, targets, grid)
     progress(0.3)
     columns: dict[str, _Column] = {}
-    solved: dict[bytes, tuple[Any, Any]] = {}
+    solved: dict[bytes, Tasks] = {}
     for place, (name, values) in enumerate(targets.items()):
         known = np.isfinite(values)
         rows = np.flatnonzero(known)
@@ -143,12 +143,18 @@ def fit(
         if key not in solved:  # models that answered the same texts share one inverse
             block = similar[np.ix_(rows, rows)] + weight * linear[np.ix_(rows, rows)]
             inverse = np.linalg.inv(block + noise * np.eye(len(rows), dtype=np.float32))
-            solved[key] = inverse, np.diag(inverse)
-        inverse, diagonal = solved[key]
-        dual = inverse @ values[rows]
-        columns[name] = _Column(rows, dual, _trust(values[rows], values[rows] - dual / diagonal))
+            solved[key] = Tasks(inverse, groups[rows], len(codes))
+        dual, diagonal, effects = solved[key].fitted(values[rows], noise)
+        columns[name] = _Column(rows, dual, effects, _trust(values[rows], values[rows] - dual / diagonal))
         progress(0.3 + 0.7 * (place + 1) / len(targets))
-    return Kernel(embedded, counted, scale, weight, columns, groups, codes) if columns else None
+    return Kernel(embedded, counted, scale, weight, columns, codes) if columns else None
+
+
+def _coded(declared: Sequence[str], texts: int) -> tuple[dict[str, int], Any]:
+    """Of each task that was named a code, and of each text that of its task, -1 for none."""
+    often = Counter(name for name in declared if name).most_common(MOST_TASKS)
+    codes = {name: code for code, (name, _) in enumerate(often)}
+    return codes, np.asarray([codes.get(name, -1) for name in declared or [""] * texts], np.int32)
 
 
 def _targets(left: dict[str, Any]) -> dict[str, Any]:
@@ -181,10 +187,12 @@ def _scaled(vectors: Any, features: Any, scale: tuple[Any, Any, Any]) -> tuple[A
 
 
 def _chosen(
-    similar: Any, linear: Any, targets: dict[str, Any], grid: tuple[tuple[float, float], ...]
+    similar: Any, linear: Any, groups: Any, targets: dict[str, Any], grid: tuple[tuple[float, float], ...]
 ) -> tuple[float, float]:
     """The weight of the counts and the noise that leave-one-out speaks for, on the newest texts: another than the first
     of the grid only where it is clearly better, as with a few hundred texts a choice errs."""
+    if (groups >= 0).any():
+        similar = similar + TYPICAL * ((groups[:, None] == groups[None]) & (groups >= 0))
     best, errors = grid[0], _left_out(similar, linear, targets, *grid[0])
     for weight, noise in grid[1:]:
         found = _left_out(similar, linear, targets, weight, noise)

@@ -12,10 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-__all__ = ["Earlier", "Folded", "Index", "expanded", "folded", "is_note", "whole"]
+from .numbering import AS_IT_WAS, NUMBER, PREFIX, Change, bare_of, number_of, prefixes, shifted
+
+__all__ = ["Earlier", "Folded", "Index", "expanded", "folded", "is_note", "leans", "whole"]
 
 LEAST_LINES, LEAST_GAIN_CHARS = 3, 40
-LONG_RUN_CHARS = 240
+INSIDE_GAIN_CHARS = 80
+"""What a note that is neither the first nor the last of a text must save: of a text in pieces little can be named."""
+
+LONG_RUN_CHARS = 120
 """Fewer than three lines are worth a note where they are as long as this."""
 
 LEAST_SHARE = 0.04
@@ -27,14 +32,14 @@ CANDIDATES = 12
 SOURCE_CHARS = 4_000_000
 """Of earlier results, the first so many characters are looked at."""
 
-_OPENING = "[again: "
+_OPENING, _OWN = "[again: ", "this text"
 _NOTE = re.compile(
-    r"\[again: (?:lines? (?P<first>\d+)(?:-(?P<last>\d+))?(?P<shift>, numbers [+-]\d+,)? of|(?P<whole>all of))"
-    r" (?:(?P<own>this result)|(?P<same>the same result)|the result of (?P<name>[^\[\]\"\\\r\n]{1,240}))\]"
+    r"\[again: (?:lines? (?P<first>\d+)(?:-(?P<last>\d+))?(?:, (?:numbers (?P<shift>[+-]\d+)"
+    rf"|(?:numbered|(?P<bare>without numbers)) from (?P<prefix>{PREFIX})),?)?|(?P<whole>all))"
+    r"(?: of (?:(?P<own>this text)|(?P<name>[^\[\]\"\\\r\n]{1,240})))?\]"
 )
 _BREAK = re.compile(r"\r?\n")
 _BREAK_OR_ESCAPE = re.compile(r"\r?\n|\\+n")
-_NUMBER = re.compile(r"(\s*)(\d{1,9})(\t|→|: ?|\| ?|-)")
 
 
 class Earlier(msgspec.Struct, frozen=True):
@@ -76,32 +81,45 @@ def is_note(line: str) -> bool:
     return _OPENING in line
 
 
+def leans(text: str) -> bool:
+    """Whether notes stand in it for lines of other texts."""
+    return any(not match["own"] for match in _NOTE.finditer(text) if match["own"] or match["name"])
+
+
 def whole(text: str, earlier: Sequence[Earlier]) -> str | None:
     """The note for a text that is, as a whole, an earlier result; None: it is none. In JSON it stays JSON."""
     for source in reversed(earlier):
         if text in (source.whole, source.text) and text and _nameable(source.name) and not is_note(source.text):
-            note = f"{_OPENING}all of the result of {source.name}]"
+            note = f"{_OPENING}all of {source.name}]"
             return f'"{note}"' if text.lstrip()[:1] in ("{", "[", '"') else note
     return None
 
 
-def folded(text: str, earlier: Sequence[Earlier] | Index) -> Folded | None:
+def folded(
+    text: str, earlier: Sequence[Earlier] | Index, *, within: Sequence[tuple[int, int]] | None = None
+) -> Folded | None:
     """The text with notes for what it repeats, of `earlier` and of itself; None where that is not worth it.
 
-    Never for a text in which something reads like a note: what comes out can always be told apart from what went in.
+    Lines count as repeated, too, where the numbers before them have moved, have come or have gone.
+
+    within: notes stand only for lines in these ranges, first to last but one, in order. Never for a text in which
+    something reads like a note: what comes out can always be told apart from what went in.
     """
     if is_note(text) or not LEAST_GAIN_CHARS <= len(text) <= SOURCE_CHARS:
         return None
     index = earlier if isinstance(earlier, Index) else Index(earlier)
     lines = _lines(text)
     json = _was_json(text)
+    best: Folded | None = None
     for own in (True, False):
-        found = _Folding(lines, index, own=own).run()
+        found = _Folding(lines, index, own=own, within=within).run()
         if found is None or len(found.text) > (1 - LEAST_SHARE) * len(text):
             continue
+        if best is not None and len(best.text) <= len(found.text):
+            continue
         if (not json or _is_json(found.text)) and _stands_for(found.text, index, text):
-            return found
-    return None
+            best = found
+    return best
 
 
 def _stands_for(form: str, index: Index, text: str) -> bool:
@@ -127,23 +145,22 @@ def expanded(form: str, earlier: Sequence[Earlier]) -> str:
 def _filled_in(form: str, lines_of: Callable[[str], _Lines | None]) -> str:
     own = _lines(form)
     split: dict[str, _Lines | None] = {}
-    last: list[str] = []
+    last = ""
 
     def stands_for(match: re.Match[str]) -> str:
-        lines: _Lines | None = own
-        if not match["own"]:
-            name = match["name"] or (last[0] if last else "")
-            last[:] = [name]
-            if name not in split:
-                split[name] = lines_of(name)
-            lines = split[name]
+        nonlocal last
+        last = match["own"] or match["name"] or last
+        if last not in split:
+            split[last] = own if last == _OWN else lines_of(last)
+        lines = split[last]
         if lines is None:
             raise ValueError("a note names a result that is not there")
         first = int(match["first"] or 0)
         final = int(match["last"] or first)
         if match["whole"] or not 0 < first <= final <= len(lines.texts):
             raise ValueError("a note names lines that are not there")
-        return _renumbered(lines, first - 1, final, int(match["shift"][10:-1]) if match["shift"] else 0)
+        change = Change(int(match["shift"] or 0), match["prefix"] or "", bool(match["bare"]))
+        return _renumbered(lines, first - 1, final, change)
 
     return _NOTE.sub(stands_for, form)
 
@@ -167,21 +184,13 @@ def _lines(text: str) -> _Lines:
     return _Lines(texts, ends, inside)
 
 
-def _renumbered(lines: _Lines, start: int, stop: int, shift: int) -> str:
-    if not shift:
+def _renumbered(lines: _Lines, start: int, stop: int, change: Change) -> str:
+    if not change:
         return lines.run(start, stop)
-    moved = [_shifted(line, shift) for line in lines.texts[start:stop]]
-    return _Lines(moved, lines.ends[start:stop]).run(0, stop - start)
-
-
-def _shifted(line: str, shift: int) -> str:
-    """The line with another number before it, as wide as before where it fits."""
-    match = _NUMBER.match(line)
-    if match is None:
-        return line
-    number = str(int(match[2]) + shift)
-    indent = " " * (len(match[1]) + len(match[2]) - len(number)) if match[1] else ""
-    return f"{indent}{number}{match[3]}{line[match.end() :]}"
+    moved = [change.of(line, at) for at, line in enumerate(lines.texts[start:stop])]
+    if None in moved:
+        raise ValueError("a note names numbers that are not there")
+    return _Lines([line for line in moved if line is not None], lines.ends[start:stop]).run(0, stop - start)
 
 
 # --- finding runs -------------------------------------------------------------------------------------------
@@ -222,7 +231,7 @@ class Index:
         for at, line in enumerate(lines.texts):
             if line and not is_note(line):
                 self._put(line, number, at)
-                bare = _bare(line)
+                bare = bare_of(line)
                 if bare is not line:
                     self._put(bare, number, at)
 
@@ -258,30 +267,29 @@ class Index:
         return self.lines(number)
 
 
-def _bare(line: str) -> str:
-    """A numbered line without its number; any other line as it is."""
-    match = _NUMBER.match(line)
-    return "\0" + line[match.end() :] if match is not None else line
-
-
 def _nameable(name: str) -> bool:
-    return 0 < len(name) <= 240 and not re.search(r"[\[\]\"\\\r\n]", name)
+    return name != _OWN and 0 < len(name) <= 240 and not re.search(r"[\[\]\"\\\r\n]", name)
 
 
 class _Run(msgspec.Struct, frozen=True):
-    """So many lines of a source from a place on; source -1: the text itself. `shift`: of the numbers before them."""
+    """So many lines of a source from a place on; source -1: the text itself."""
 
     source: int
     start: int
     count: int
-    shift: int = 0
+    change: Change = AS_IT_WAS
 
 
 class _Folding:
     """Goes once over the lines: the longest run that starts here, or the line as it is."""
 
-    def __init__(self, lines: _Lines, sources: Index, *, own: bool) -> None:
+    def __init__(
+        self, lines: _Lines, sources: Index, *, own: bool, within: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         """own: also for what the text repeats of itself."""
+        self._ends = [len(lines.texts)] * len(lines.texts) if within is None else [0] * len(lines.texts)
+        for start, stop in within or ():
+            self._ends[start:stop] = [stop] * (stop - start)
         self._lines = lines
         self._sources = sources
         self._of_itself = own
@@ -303,7 +311,7 @@ class _Folding:
             self._chars += len(self._lines.run(at, stop))
             self._emit(note, self._lines.ends[stop - 1])
             self._notes += 1
-            self._last = run.source if run.source >= 0 else self._last
+            self._last = run.source
             at = stop
         if not self._notes:
             return None
@@ -311,45 +319,73 @@ class _Folding:
 
     def _emit(self, line: str, end: str) -> None:
         if self._of_itself and line and not is_note(line):
-            places = self._own.setdefault(line, [])
-            if len(places) < CANDIDATES:
-                places.append((-1, len(self._out.texts)))
+            bare = bare_of(line)
+            for key in (line, bare) if bare is not line else (line,):
+                places = self._own.setdefault(key, [])
+                if len(places) < CANDIDATES:
+                    places.append((-1, len(self._out.texts)))
         self._out.texts.append(line)
         self._out.ends.append(end)
 
     def _longest(self, at: int) -> _Run | None:
         best: _Run | None = None
-        for source, start, shift in self._candidates(self._lines.texts[at]):
-            count = self._extent(at, source, start, shift)
+        if self._ends[at] <= at:
+            return None
+        for source, start, change in self._candidates(self._lines.texts[at]):
+            count = self._extent(at, source, start, change)
             if count > (best.count if best is not None else 0):
-                best = _Run(source, start, count, shift)
+                best = _Run(source, start, count, change)
         return best
 
-    def _candidates(self, line: str) -> Iterator[tuple[int, int, int]]:
+    def _candidates(self, line: str) -> Iterator[tuple[int, int, Change]]:
         if not line:
             return
-        for source, start in (*self._sources.places(line), *self._own.get(line, ())):
-            yield source, start, 0
-        bare = _bare(line)
-        if bare == line or len(bare) < 2:
+        for source, start in self._places(line):
+            yield source, start, AS_IT_WAS
+        match = NUMBER.match(line)
+        if match is None:
+            if not self._lines.inside:
+                yield from self._without_numbers(line)
             return
-        number = _number(line)
-        for source, start in self._sources.places(bare):
-            there = self._sources.lines(source).texts[start]
-            shift = number - _number(there)
-            if shift and _shifted(there, shift) == line:
-                yield source, start, shift
+        bare = line[match.end() :]
+        if not bare:
+            return
+        number = int(match[2])
+        for source, start in self._places("\0" + bare):
+            there = self._line(source, start)
+            shift = number - number_of(there)
+            if shift and shifted(there, shift) == line:
+                yield source, start, Change(shift)
+        if not self._lines.inside:
+            for prefix in prefixes(match):
+                for source, start in self._places(line[len(prefix) :]):
+                    yield source, start, Change(prefix=prefix)
 
-    def _extent(self, at: int, source: int, start: int, shift: int) -> int:
+    def _without_numbers(self, line: str) -> Iterator[tuple[int, int, Change]]:
+        for rest in (line, line[1:]) if line[:1] == " " else (line,):  # the blank may be taken for the number's
+            for source, start in self._places("\0" + rest):
+                match = NUMBER.match(there := self._line(source, start))
+                prefix = there[: len(there) - len(line)]
+                if match is not None and prefix in prefixes(match):
+                    yield source, start, Change(prefix=prefix, bare=True)
+
+    def _line(self, source: int, at: int) -> str:
+        return (self._out if source < 0 else self._sources.lines(source)).texts[at]
+
+    def _places(self, line: str) -> Iterator[tuple[int, int]]:
+        yield from self._sources.places(line)
+        yield from self._own.get(line, ())
+
+    def _extent(self, at: int, source: int, start: int, change: Change) -> int:
         """How many lines from `at` on are those of the source from `start` on."""
         ours, theirs = self._lines, self._out if source < 0 else self._sources.lines(source)
-        most = min(len(ours.texts) - at - ours.inside, len(theirs.texts) - start)
+        most = min(len(ours.texts) - at - ours.inside, self._ends[at] - at, len(theirs.texts) - start)
         if ours.inside and not at:
             return 0
         count = 0
         while count < most:
             line = theirs.texts[start + count]
-            if is_note(line) or (_shifted(line, shift) if shift else line) != ours.texts[at + count]:
+            if is_note(line) or (change.of(line, count) if change else line) != ours.texts[at + count]:
                 break
             if count and ours.ends[at + count - 1] != theirs.ends[start + count - 1]:
                 break
@@ -359,23 +395,18 @@ class _Folding:
     def _note(self, run: _Run) -> str:
         first, last = run.start + 1, run.start + run.count
         lines = f"line {first}" if run.count == 1 else f"lines {first}-{last}"
-        shift = f", numbers {run.shift:+d}," if run.shift else ""
-        if run.source < 0:
-            return f"{_OPENING}{lines} of this result]"
+        change = run.change.told
         if run.source == self._last:
-            return f"{_OPENING}{lines}{shift} of the same result]"
-        return f"{_OPENING}{lines}{shift} of the result of {self._sources.name(run.source)}]"
+            return f"{_OPENING}{lines}{change}]"
+        name = self._sources.name(run.source) if run.source >= 0 else _OWN
+        return f"{_OPENING}{lines}{change}{',' if change else ''} of {name}]"
 
     def _pays(self, at: int, run: _Run, note: str) -> bool:
         chars = sum(map(len, self._lines.texts[at : at + run.count])) + run.count - 1
-        if chars < len(note) + LEAST_GAIN_CHARS:
+        inside = at > 0 and at + run.count < len(self._lines.texts)
+        if chars < len(note) + (INSIDE_GAIN_CHARS if inside else LEAST_GAIN_CHARS):
             return False
         return run.count >= LEAST_LINES or chars >= LONG_RUN_CHARS
-
-
-def _number(line: str) -> int:
-    match = _NUMBER.match(line)
-    return int(match[2]) if match is not None else 0
 
 
 # --- JSON stays JSON ----------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from pennyweight.call import Call, Identity, Proposal, Rewrite
 from pennyweight.optimizers.compression import Compression, Settings, build
 from pennyweight.policy import Flag, Policy
 from pennyweight.protocols import Optimizer
-from pennyweight.request import Wire
+from pennyweight.request import Edit, Wire
 from pennyweight.testing.backend import make_call
 from pennyweight.testing.optimizer_contract import ContractKV, ContractParts, OptimizerContract, odd_calls
 from pennyweight.text.compression.repeats import Earlier, expanded
 
-FILE = "".join(f"line {n} of the file says {n * 17} and a little more\n" for n in range(300))
+FILE = "".join(f"line {n} of the file says {'so ' * (n % 3)}{n * 17} and a little more\n" for n in range(300))
 EDITED = FILE.replace("line 40 of the file says", "line 40 now says")
 
 
@@ -156,7 +156,7 @@ def test_results_of_the_same_call_are_told_apart() -> None:
     other = "".join(f"and quite another text in line {n}\n" for n in range(200))
     rig.ask(call(steps(FILE, EDITED * 2, other)))
     rig.ask(call(steps(FILE, EDITED * 2, other, other)))
-    assert result(rig, 3) == "[again: all of the result of read src/a.py (3)]"
+    assert result(rig, 3) == "[again: all of read src/a.py (3)]"
 
 
 def _chat(second: str) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_every_protocol_and_only_the_text_of_the_result_changes(wire: Wire) -> N
     assert isinstance(proposal, Proposal)
     assert isinstance(proposal.action, Rewrite)
     (edit,) = proposal.action.edits
-    assert edit.value.startswith("[again: lines 1-40 of the result of read src/a.py]")
+    assert edit.value.startswith("[again: lines 1-40 of read src/a.py]")
     sent = asked.request.edit(proposal.action.edits).raw
     assert sent.replace(msgspec.json.encode(edit.value), msgspec.json.encode(EDITED)) == asked.request.raw
     assert proposal.level == "max"
@@ -300,7 +300,69 @@ def test_observations_in_a_users_name_are_results() -> None:
     assert isinstance(proposal.action, Rewrite)
     (edit,) = proposal.action.edits
     assert edit.path == ("messages", 4, "content")
-    assert edit.value.startswith("[again: lines 1-60 of the result of open a.py 60]")
+    assert edit.value.startswith("[again: lines 1-60 of open a.py 60]")
+
+
+def proposed(messages: list[dict[str, Any]], **settings: Any) -> tuple[Edit, ...]:
+    asked = make_call(msgspec.json.encode({"model": "m", "messages": messages}), session="s", optimize="max")
+    proposal = asyncio.run(optimizer(**settings).propose(asked))
+    if proposal is None:
+        return ()
+    assert isinstance(proposal.action, Rewrite)
+    return proposal.action.edits
+
+
+CODE = [f"value_{n} = compute(argument_{n}, {n * 7})" for n in range(12)]
+SHOWN = "\n".join(["[File: a.py (12 lines total)]", *(f"{n}:{line}" for n, line in enumerate(CODE, 1))])
+
+
+def test_an_echo_of_what_the_model_wrote_names_its_call() -> None:
+    def seen(text: str) -> dict[str, str]:
+        return {"role": "user", "content": f"{text}\n(Open file: a.py)\nbash-$"}
+
+    task = {"role": "user", "content": "Find the bug."}
+    first = {"role": "assistant", "content": "I begin.\n```\ncreate a.py\n```"}
+    for fences in (("```\n", "\n```"), ("<command>\n", "\n</command>")):
+        said = "\n".join(["edit 1:1", *CODE, "end_of_edit"])
+        edit = {"role": "assistant", "content": f"Now I write it.\n{fences[0]}{said}{fences[1]}"}
+        (made,) = proposed([task, first, seen("[File: a.py (1 lines total)]\n1:"), edit, seen(SHOWN)])
+        assert made.path == ("messages", 4, "content")
+        assert made.value.split("\n")[:2] == [
+            "[File: a.py (12 lines total)]",
+            "[again: lines 2-13, numbered from 1:, of your call edit 1:1]",
+        ]
+
+
+def test_an_echo_of_a_tools_argument_names_call_and_argument() -> None:
+    function = {"name": "write", "arguments": json.dumps({"path": "a.py", "content": "\n".join(CODE)})}
+    calls = [{"id": "c1", "type": "function", "function": function}]
+    task = {"role": "user", "content": "Write it."}
+    said = {"role": "assistant", "content": None, "tool_calls": calls}
+    (made,) = proposed([task, said, {"role": "tool", "tool_call_id": "c1", "content": SHOWN}])
+    note = made.value.split("\n")[1]
+    assert note.startswith("[again: lines 1-12, numbered from 1:, of your call write a.py")
+    assert note.endswith(", content]")
+
+
+def demonstration() -> str:
+    """How agents without tools show their interface: a session of another day, in one text."""
+    turn = "I look.\n```\nopen a.py\n```\n" + SHOWN + "\n(Open file: a.py)\nbash-$\n"
+    again = "I write it all anew.\n```\nedit 1:12\n" + "\n".join(CODE) + "\nend_of_edit\n```\n"
+    return f"Here is how it is done.\n{turn}{again}{SHOWN}\n(Open file: a.py)\nbash-$\n{turn}--- END ---"
+
+
+def test_what_an_example_shows_twice_is_named_and_what_its_model_says_is_not() -> None:
+    system = {"role": "system", "content": "Be careful."}
+    example = {"role": "user", "content": demonstration()}
+    task = {"role": "user", "content": "Find the bug."}
+    (made,) = proposed([system, example, task])
+    assert made.path == ("messages", 1, "content")
+    assert expanded(made.value, []) == demonstration()
+    assert made.value.count("[again: ") == 2
+    assert "edit 1:12\n" + "\n".join(CODE) + "\nend_of_edit\n" in made.value
+    assert not proposed([system, example, task], examples=False)
+    assert not proposed([system, task, example])  # the newest words of a human are his
+    assert not proposed([system, {"role": "user", "content": demonstration().replace("bash-$", "")}, task])
 
 
 def test_what_a_human_writes_is_left_alone() -> None:

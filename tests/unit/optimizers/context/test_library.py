@@ -45,7 +45,7 @@ def test_a_budget_is_kept_and_what_matters_stays() -> None:
 
 def test_what_is_missing_can_be_had_back_by_its_name() -> None:
     messages = chat()
-    done = compact(messages, 4_500, count=words)
+    done = compact(messages, 3_800, count=words)
     shortened = [m for m in done.messages if m["role"] == "tool" and "recall(" in m["content"]]
     assert shortened
     for message in shortened:

@@ -174,7 +174,7 @@ def test_a_result_that_leans_on_another_is_sent_whole_once_that_one_changes() ->
     call = asked(12)
     body = call.original.body
     sent = [dict(message) for message in body["messages"]]
-    leaning = "[again: lines 1-9 of the result of read_file src/part_1/settings_1.py]\nport = 8080"
+    leaning = "[again: lines 1-9 of read_file src/part_1/settings_1.py]\nport = 8080"
     sent[22] = {"role": "user", "content": [{**sent[22]["content"][0], "content": leaning}]}
     request = call.request.edit((Edit(("messages", 22), sent[22]),))
     worker = Worker(SETTINGS)

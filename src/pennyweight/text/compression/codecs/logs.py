@@ -11,6 +11,7 @@ import msgspec
 from ..again import HEAD, said_once, written_out
 from ..lines import has_marks, lines_of, more
 from ..masks import columns, masked, merged
+from ..patterns import filled_in, said_by_pattern
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
 __all__ = ["CODEC", "lossless", "reduced", "restored"]
@@ -183,13 +184,14 @@ _STAMP = re.compile(
     r"\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?: \d{4})?\]?[ \t]+"
 )
 _DITTO = '" '
+_DITTO_HEAD = '[… a line beginning with " has the time of the line above]'
 FEWEST_SPARED = 100  # characters
 
 
 def lossless(text: str) -> str | None:
-    """The shorter of two forms: equal times one below the other written once, or what is said several times said
-    once. `restored` gives the text back."""
-    forms = [form for form in (_dittoed(text), said_once(text)) if form is not None]
+    """The shortest of three forms: equal times one below the other written once, what is said several times said
+    once, or lines that are alike said by a pattern. `restored` gives the text back."""
+    forms = [form for form in (_dittoed(text), said_once(text), said_by_pattern(text)) if form is not None]
     return min(forms, key=len, default=None)
 
 
@@ -197,6 +199,8 @@ def restored(form: str) -> str:
     """The text that `lossless` was given."""
     if form.startswith(HEAD):
         return written_out(form)
+    if not form.startswith(_DITTO_HEAD):
+        return filled_in(form)
     stamp = ""
     made: list[str] = []
     for line in form.split("\n")[1:]:
@@ -212,7 +216,7 @@ def restored(form: str) -> str:
 def _dittoed(text: str) -> str | None:
     if has_marks(text) or text.startswith(_DITTO) or "\n" + _DITTO in text:
         return None
-    made = ['[… a line beginning with " has the time of the line above]']
+    made = [_DITTO_HEAD]
     above = ""
     spared = 0
     for line in lines_of(text):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ..lines import has_marks, lines_of, more
+from ..patterns import said_by_pattern
 from ..progress import PROGRESS, TROUBLE
 from ..shape import Ask, Codec, Note, Sample, Shorter
 
@@ -26,12 +27,34 @@ _TIMES = re.compile(r"\[× \d+\]$", re.MULTILINE)
 
 
 def shown(text: str) -> str:
-    """The text as a terminal leaves it: colours gone, and of a line rewritten with carriage returns what is seen."""
+    """The text as a terminal leaves it: colours gone, and of a line rewritten with carriage returns or backspaces what
+    is seen."""
+    if "\b" in text:
+        text = "\n".join(map(_spun, text.split("\n")))
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         if "\r" in text:
             text = "\n".join(map(_last_written, text.split("\n")))
     return _ESCAPE.sub("", text) if "\x1b" in text else text
+
+
+def _spun(line: str) -> str:
+    """What stands on the screen after backspaces, with which spinners turn: the cursor goes back and writes anew. A
+    line that does more than that with the cursor is left as it is."""
+    if "\b" not in line or "\x1b" in line or len(line) > LONGEST_LINE:
+        return line
+    body = line.rstrip("\r")
+    if "\r" in body:
+        return line
+    seen: list[str] = []
+    at = 0
+    for sign in body:
+        if sign == "\b":
+            at = max(at - 1, 0)
+        else:
+            seen[at : at + 1] = [sign]
+            at += 1
+    return "".join(seen) + line[len(body) :]
 
 
 def _last_written(line: str) -> str:
@@ -79,6 +102,7 @@ def uncollapsed(form: str) -> str:
 
 def lossless(text: str) -> str | None:
     form = collapsed(shown(text))
+    form = said_by_pattern(form) or form
     return form if len(form) < len(text) else None
 
 
