@@ -61,6 +61,7 @@ class Recorder:
         self._open: OrderedDict[tuple[str, str, str, bool], _Open] = OrderedDict()
         self._filler: Filler | None = None
         self._salt = secrets.token_bytes(32)
+        self._writing = asyncio.Lock()  # one after the other, in their order: each line rests on those before it
 
     def wants(self, call: Call) -> bool:
         """Whether the call is recorded, so that its answer must be kept. Looks at the rule's file once a second."""
@@ -77,7 +78,8 @@ class Recorder:
             if rule is None:
                 continue
             try:
-                await asyncio.to_thread(self._write, outcome, rule)
+                async with self._writing:
+                    await asyncio.to_thread(self._write, outcome, rule)
             except Exception as error:  # noqa: BLE001 - a full disk or an odd body: the gateway goes on
                 log.warning("capture failed", extra={"error": type(error).__name__})
 

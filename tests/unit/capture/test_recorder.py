@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import time
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from pennyweight.call import Call, Identity, Outcome, Target
 from pennyweight.capture import Recorder, Rule, read_rule, write_rule
@@ -55,6 +57,25 @@ def test_chosen_sessions_are_written_and_read_again(tmp_path: Path) -> None:
     assert calls[2].t == 2.0
     assert calls[2].answer == {"choices": [{"message": {"role": "assistant", "content": "confidential answer"}}]}
     assert calls[2].request.raw == outcome("s1", 2).call.original.raw
+
+
+def test_calls_that_end_together_are_written_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rule(tmp_path, Rule(sessions=("s1",)))
+    recorder = Recorder(tmp_path, clock=FakeClock())
+    write = recorder._write
+
+    def slowly(one: Outcome, rule: Rule) -> None:
+        time.sleep(0.02 if one.call.id == "c0" else 0)  # the first to begin is the last to get its turn
+        write(one, rule)
+
+    monkeypatch.setattr(recorder, "_write", slowly)
+
+    async def main() -> None:
+        await asyncio.gather(*(recorder.take([outcome("s1", turn)]) for turn in range(4)))
+
+    asyncio.run(main())
+    (path,) = (tmp_path / "captures").iterdir()
+    assert [len(call.body["messages"]) for call in read(path)] == [1, 2, 3, 4]
 
 
 def test_no_key_is_written_and_nobody_else_can_read(tmp_path: Path) -> None:
