@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         if missing < 0 or length > self._limits.max_body_bytes:
             return False
         if not missing:
-            self._whole(head, data[start:], data if piece else b"")
+            self._whole(head, data[start:], data if piece else b"", free=piece or self._free())
             return True
         request = head.request
         self._begin()
@@ -305,15 +305,15 @@ class Connection(asyncio.Protocol):
             return
         self._reading = False
         assert self._like is not None
-        self._whole(self._like, b"".join(self._body))
+        self._whole(self._like, b"".join(self._body), free=self._free())
         self._body = []
         if rest:
             self.data_received(rest)
 
-    def _whole(self, head: Head, body: bytes, packet: bytes = b"") -> None:
+    def _whole(self, head: Head, body: bytes, packet: bytes = b"", *, free: bool) -> None:
         """packet: what it came in, where that was one short piece."""
         request = head.request.again(body)
-        if self._free() and (told := self._known.again(request)) is not None:
+        if free and (told := self._known.again(request)) is not None:
             self._write(told)
             self._arm(self._limits.idle_timeout_s)
             return
