@@ -101,9 +101,7 @@ class Upstream:
 
     async def open(self, call: Call) -> Reply:
         """Raises BackendError when nothing came back, AuthFailed when there is no key to ask with."""
-        request = call.request
-        if request.operation is not Operation.OTHER and request.model != call.target.model:
-            request = _renamed(call)
+        request = _renamed(call)
         # What is passed on untouched may be asked of a provider under a protocol that is not the path's.
         where = self._urls.get(request.wire) or self._urls[call.target.wire]
         key = None if call.credential is not None else self._pick_key(call)

@@ -415,16 +415,7 @@ class Connection(asyncio.Protocol):
                     break
                 self._asked = request
                 response = await self._server.respond(request)
-                body = response.body
-                if not isinstance(body, bytes) or request.method == "HEAD" or self._paused:
-                    await self._send(response, request.method)
-                    continue
-                try:  # as `_send` does: most answers are whole, and need no waiting
-                    self._write(self._head(response, length=len(body)) + body)
-                    if self._paused:
-                        await self._drain()
-                finally:
-                    await self._end(response)
+                await self._send(response, request.method)
         except asyncio.CancelledError:
             self._keep_alive = False
             if self._overdue and not self._answering and self._transport is not None:
@@ -497,15 +488,12 @@ class Connection(asyncio.Protocol):
             else:
                 await self._send_stream(response, body, method)
         finally:
-            await self._end(response)
-
-    async def _end(self, response: HttpResponse) -> None:
-        try:
-            if response.close is not None:
-                await response.close()
-        finally:
-            if response.over is not None:
-                response.over()
+            try:
+                if response.close is not None:
+                    await response.close()
+            finally:
+                if response.over is not None:
+                    response.over()
 
     async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes], method: str) -> None:
         self._write(self._head(response, length=None))
