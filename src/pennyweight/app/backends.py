@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ..backends.ask_usage import AskUsage
 from ..backends.budget.amounts import Bounds
 from ..backends.budget.budgeted import Budgeted
 from ..backends.budget.budgets import Budgets
+from ..backends.budget.fitting import OUTPUT_LIMITS, above_0
 from ..backends.cascade import AskLogprobs, Cascade
 from ..backends.coalesce import Fuse
 from ..backends.cooldown import Cooldown
@@ -192,7 +192,7 @@ def bounds_of(accounts: Accounts, tokenizer: Tokenizer) -> Callable[[Call], Boun
         if call.request.operation is Operation.OTHER:  # images, speech, files: nothing is known of what they cost
             return Bounds(Usage(), Usage(), None, None)
         body = call.request.body
-        output = _most_output(body) * (_above_0(body.get("n")) or 1)
+        output = _most_output(body) * (above_0(body.get("n")) or 1)
         counted = sum(map(tokenizer.count, codec(call.request.wire).view(call.request).texts))  # each remembered
         tokens = min(len(call.request.raw), int(counted * _TOKENIZER_MARGIN) + _UNSEEN_TOKENS)
         long = tokens if _may_keep_long(call.request.raw) else 0
@@ -220,16 +220,9 @@ def _may_keep_long(raw: bytes) -> bool:
 def _most_output(body: Mapping[str, Any]) -> int:
     """The most tokens that an answer may have."""
     options = body.get("options")
-    asked = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    asked = [body.get(name) for name in OUTPUT_LIMITS]
     asked.append(options.get("num_predict") if isinstance(options, dict) else None)
-    return max(map(_above_0, asked)) or _DEFAULT_OUTPUT_TOKENS
-
-
-def _above_0(value: Any) -> int:
-    """0 for what is no number above 0. Many servers take 64000.0 for 64000, so it counts as that."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return max(int(value), 0) if math.isfinite(value) else 0
+    return max(map(above_0, asked)) or _DEFAULT_OUTPUT_TOKENS
 
 
 _DEFAULT_OUTPUT_TOKENS = 32_000  # for a call that names no limit

@@ -9,7 +9,7 @@ from typing import Any
 from ...call import Call
 from ...request import Edit, Operation, Wire
 
-__all__ = ["limited", "room"]
+__all__ = ["OUTPUT_LIMITS", "above_0", "limited", "room"]
 
 _LEAST_TOKENS = 1_024
 """Of an answer: one that would be cut before that is of no use to an agent, and is not asked for."""
@@ -30,23 +30,23 @@ def limited(call: Call, output_tokens: int) -> tuple[Edit, ...] | None:
     if request.operation is not Operation.GENERATE:
         return None
     body = request.body
-    most = output_tokens // (_above_0(body.get("n")) or 1)
+    most = output_tokens // (above_0(body.get("n")) or 1)
     thinking = body.get("thinking")
-    thought = _above_0(thinking.get("budget_tokens")) if isinstance(thinking, Mapping) else 0
+    thought = above_0(thinking.get("budget_tokens")) if isinstance(thinking, Mapping) else 0
     if most < _LEAST_TOKENS + thought:  # Messages: what is thought counts, and its budget must be below the limit
         return None
     options = body.get("options")
-    named: dict[tuple[str, ...], Any] = {(name,): body[name] for name in _NAMES if body.get(name) is not None}
+    named: dict[tuple[str, ...], Any] = {(name,): body[name] for name in OUTPUT_LIMITS if body.get(name) is not None}
     if isinstance(options, Mapping) and options.get("num_predict") is not None:
         named["options", "num_predict"] = options["num_predict"]
     if not named:
         return (Edit(_place(call), most),)
-    if not all(map(_above_0, named.values())):
+    if not all(map(above_0, named.values())):
         return None  # the upstream shall say what is wrong with it
-    return tuple(Edit(place, min(_above_0(value), most)) for place, value in named.items())
+    return tuple(Edit(place, min(above_0(value), most)) for place, value in named.items())
 
 
-_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def _place(call: Call) -> tuple[str, ...]:
@@ -61,8 +61,8 @@ def _place(call: Call) -> tuple[str, ...]:
             return ("max_tokens",)
 
 
-def _above_0(value: Any) -> int:
-    """0 for what is no number above 0."""
+def above_0(value: Any) -> int:
+    """0 for what is no number above 0. Many servers take 64000.0 for 64000, so it counts as that."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return 0
     return max(int(value), 0)
