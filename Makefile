@@ -2,7 +2,7 @@
 # `make demo` and `make test` are the two commands; `make help` lists the others.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test explore check bench clean
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 # Behind a proxy with a certificate of its own, pip knows it from pip.conf, and uv only from the system's store.
 SYNC = f() { $(UV) sync --frozen --quiet "$$@" 2>$(VENV)/.sync || $(UV) sync --system-certs --frozen --quiet "$$@"; }; f
+ROUNDS ?= 10
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
@@ -26,6 +27,10 @@ test: $(VENV)/.dev ## lint, types, layers and all tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(ARGS)
+
+explore: $(VENV)/.dev ## property tests with new examples each time, ROUNDS=10 or until one fails
+	@for round in $$(seq $(ROUNDS)); do echo "Round $$round of $(ROUNDS)"; \
+		HYPOTHESIS_PROFILE=explore $(BIN)/pytest -x tests/property $(ARGS) || exit 1; done
 
 check: $(VENV)/.dev ## the same without the tests: a few seconds
 	$(BIN)/ruff check .

@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests import engines, llama
 from tests.engines import Engine
 from tests.llama import Llama
 
 from pennyweight.errors import PennyweightError
+
+# A check of somebody's change does not fail by a draw that the change has nothing to do with, nor because the machine
+# is slow: the examples are the same in every run. `make explore` draws new ones until something breaks.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("same"), derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

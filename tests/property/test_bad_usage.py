@@ -6,7 +6,6 @@ import json
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,7 +130,7 @@ def test_the_quick_way_reads_what_the_careful_one_reads(data: st.DataObject) -> 
     usage = codec(Wire.OPENAI_CHAT).read(answered(Wire.OPENAI_CHAT, block)).usage
     careful = decode(Wire.OPENAI_CHAT, json.loads(json.dumps(block))) if block else None
     if usage is not None and careful is not None:
-        assert msgspec.structs.replace(usage, suspect="") == msgspec.structs.replace(careful, suspect="")
+        assert usage == careful
 
 
 CHAT_USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}

@@ -204,7 +204,7 @@ def _read_plain(body: bytes) -> Done | None:
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
     prompt, cached, wrote = usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens
     output, thought = usage.completion_tokens, written.reasoning_tokens
-    if cached < 0 or wrote < 0 or cached + wrote > prompt or not 0 <= thought <= output:
+    if prompt == 0 or cached < 0 or wrote < 0 or cached + wrote > prompt or not 0 <= thought <= output:
         return None
     if prompt + cached + wrote + output > MOST_TOKENS or usage.total_tokens not in (None, prompt + output):
         return None

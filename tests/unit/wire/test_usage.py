@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from pennyweight.request import Usage, Wire
+from pennyweight.wire import codec
 from pennyweight.wire.usage import decode
 
 
@@ -34,7 +36,10 @@ def test_what_is_no_count_counts_nothing_and_is_told() -> None:
 
 def test_no_prompt_has_no_tokens() -> None:
     block = {"prompt_tokens": 0, "completion_tokens": 3, "total_tokens": 3}
-    assert decode(Wire.OPENAI_CHAT, block) == Usage(output_tokens=3, suspect="0 prompt_tokens")
+    empty = Usage(output_tokens=3, suspect="0 prompt_tokens")
+    assert decode(Wire.OPENAI_CHAT, block) == empty
+    answer = {"choices": [{"index": 0, "message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": block}
+    assert codec(Wire.OPENAI_CHAT).read(json.dumps(answer).encode()).usage == empty
     assert decode(Wire.OPENAI_RESPONSES, {"input_tokens": 0, "output_tokens": 0}).suspect == "0 input_tokens"
     block = {"input_tokens": 0, "output_tokens": 3}
     assert decode(Wire.ANTHROPIC_MESSAGES, block) == Usage(output_tokens=3, suspect="0 input_tokens")
