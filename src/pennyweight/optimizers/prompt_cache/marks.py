@@ -17,7 +17,7 @@ import msgspec
 from ...call import Call
 from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
 from ...habits import LATER_S, SOON_S
-from ...prefix import Chain, Segment, items, shared
+from ...prefix import Chain, Segment, items
 from ...request import Edit, Request, Wire
 
 __all__ = ["Placement", "edits", "placements"]
@@ -71,12 +71,10 @@ def _takes_marks(call: Call, *, implicit: bool) -> bool:
 
 def _end(request: Request, seen: Foreseen) -> int:
     """The last block, less what its client will drop; -1: nothing."""
-    conversation = seen.conversation
-    assert conversation is not None
     if not seen.appends:
         return -1
     last = request.envelope.messages[-1] if request.envelope.messages else None
-    gone = max(conversation.gone(seen.asked), default=0)
+    gone = seen.gone
     if not gone and last is not None and _TRANSIENT in bytes(last):
         gone = 1
     return _markable(seen, len(seen.chain) - 1 - gone)
@@ -95,7 +93,7 @@ def _guess(seen: Foreseen) -> int:
     if seen.appends:
         return -1
     before, now = conversation.asked, seen.asked
-    place, found, misses = shared(before, now), -1, 0
+    place, found, misses = seen.kept, -1, 0
     while place < min(len(before), len(now)) and misses < 2:
         if before[place].content == now[place].content and before[place].kind == now[place].kind:
             found, misses = place, 0
