@@ -236,6 +236,9 @@ class _Row(msgspec.Struct, frozen=True):
     ends: list[int]
 
     def start(self, items: Sequence[msgspec.Raw], index: int) -> int:
+        behind = len(items) - index
+        if behind <= len(self.ends):
+            return self.ends[-behind] - len(memoryview(items[index]))
         low = index // self.stride
         before = items[low * self.stride : index]
         return self.starts[low] + (len(self.gap.join(before)) + len(self.gap) if before else 0)
@@ -380,9 +383,9 @@ def _row(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> tuple[_Row, in
         else:
             closed = _CLOSES.match(raw, at)
             row = _Row(starts, stride, gap, [])
-            for index in range(max(len(items) - _TAIL, 0), len(items)):
-                row.ends.append(row.start(items, index) + len(memoryview(items[index])))
-            return (row, closed.end()) if closed is not None else None
+            last = range(max(len(items) - _TAIL, 0), len(items))
+            ends = [row.start(items, index) + len(memoryview(items[index])) for index in last]
+            return (_Row(starts, stride, gap, ends), closed.end()) if closed is not None else None
     return None
 
 
@@ -402,7 +405,7 @@ def _closed(raw: bytes, start: int) -> int:
 
 _SPACE = b" \t\r\n"
 _OPEN = ord("{")
-_STRIDE = 32  # items that are compared at once: some 100 kB, for which the allocator asks for no new memory
+_STRIDE = 8  # items that are compared at once: some 20 kB, for which the allocator asks for no new memory
 _TAIL = 8  # items of whose ends is known where they are: one more than may be other ones in the next body
 _SMALL = 1_000  # strings and brackets; what has more is read faster than gone over here
 _OPENS = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
