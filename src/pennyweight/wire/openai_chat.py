@@ -197,9 +197,14 @@ def _read_plain(body: bytes) -> Done | None:
     except (ValueError, RecursionError):
         return None
     usage = answer.usage
-    odd = answer.error or usage.cached_tokens or usage.prompt_cache_hit_tokens or usage.service_tier
+    odd = answer.error or usage.cached_tokens is not None or usage.prompt_cache_hit_tokens is not None
     tier = answer.service_tier
-    if odd or len(answer.choices) != 1 or (tier is not None and tier not in ("default", "auto", "on_demand")):
+    if (
+        odd
+        or usage.service_tier
+        or len(answer.choices) != 1
+        or (tier is not None and tier not in ("default", "auto", "on_demand"))
+    ):
         return None
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
     prompt, cached, wrote = usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens
@@ -208,7 +213,7 @@ def _read_plain(body: bytes) -> Done | None:
         return None
     if prompt + cached + wrote + output > MOST_TOKENS or usage.total_tokens not in (None, prompt + output):
         return None
-    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason)
+    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason or None)
 
 
 def read(body: bytes) -> Done:
