@@ -162,16 +162,17 @@ _NO_DETAILS = _Details()
 
 
 class _Usage(msgspec.Struct):
-    """A usage block as OpenAI writes it; the fields of type Any are those by which another server is told."""
+    """A usage block as OpenAI writes it, no other type allowed; the last three are those by which another server is
+    told."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    cached_tokens: Any = None
-    prompt_cache_hit_tokens: Any = None
-    service_tier: Any = None
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    service_tier: str | None = None
 
 
 class _End(msgspec.Struct):
@@ -197,14 +198,9 @@ def _read_plain(body: bytes) -> Done | None:
     except (ValueError, RecursionError):
         return None
     usage = answer.usage
-    odd = answer.error or usage.cached_tokens is not None or usage.prompt_cache_hit_tokens is not None
+    odd = answer.error or usage.cached_tokens or usage.prompt_cache_hit_tokens or usage.service_tier
     tier = answer.service_tier
-    if (
-        odd
-        or usage.service_tier
-        or len(answer.choices) != 1
-        or (tier is not None and tier not in ("default", "auto", "on_demand"))
-    ):
+    if odd or len(answer.choices) != 1 or (tier is not None and tier not in ("default", "auto", "on_demand")):
         return None
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
     prompt, cached, wrote = usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens
