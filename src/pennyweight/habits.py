@@ -23,7 +23,7 @@ WELL = 0.6
 """Gaps below this share of a life are well within it: jitter does not take the next one beyond."""
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class Outlook(msgspec.Struct, frozen=True, gc=False):
     """What is to be expected after this call. Probabilities in [0, 1]."""
 
     soon: float  # a next call comes within 5 minutes

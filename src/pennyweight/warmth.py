@@ -27,7 +27,7 @@ Scope = tuple[str, str, str]
 """Provider, model, account: whose cache it is. The account is "" for the gateway's own key."""
 
 
-class Forecast(msgspec.Struct, frozen=True):
+class Forecast(msgspec.Struct, frozen=True, gc=False):
     """What a provider is expected to bill for a prompt, in its own tokens. Expectations, hence floats."""
 
     prompt_tokens: float

@@ -102,7 +102,7 @@ _OF_ASKED = frozenset(("outlook", "stranger", "kept", "gone", "appends", "repeat
 """What hangs on the caller's own request alone."""
 
 
-class Worth(msgspec.Struct, frozen=True):
+class Worth(msgspec.Struct, frozen=True, gc=False):
     """What a change is worth, in PicoUSD. `refused`: why it must not be made, "" if it may be."""
 
     now: float = 0.0  # saved on this very call

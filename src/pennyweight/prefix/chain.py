@@ -31,7 +31,7 @@ Kind = Literal["tools", "system", "message"]
 _any = msgspec.json.Decoder()
 
 
-class Segment(msgspec.Struct, frozen=True):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """One block of the prompt. `content`: 16 bytes, this block alone; `digest`: 16 bytes, everything up to it."""
 
     kind: Kind
@@ -117,7 +117,7 @@ def _in_message(segment: Segment) -> bool:
     return segment.kind == "message"
 
 
-class _Part(msgspec.Struct, frozen=True):
+class _Part(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of one block: a tool, a system block, or a content block of a message."""
 
     role: str
