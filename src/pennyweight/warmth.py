@@ -292,14 +292,17 @@ class Warmth:
         at: float,
     ) -> None:
         """Bring what is remembered to what was billed: exact lengths, entries that were gone, and unknown ones."""
+        if rules.kind == "automatic":
+            tip = table.entries.get(chain[-1].digest)
+            if tip is not None:
+                tip.billed, tip.tip = usage.input_tokens, len(chain) - 1
+            return
         read = usage.cache_read_tokens
-        marks = [len(chain) - 1] if rules.kind == "automatic" else _marks(rules, chain, table.ratio)
+        marks = _marks(rules, chain, table.ratio)
         known = forecast.known_to - 1
-        if known >= 0 and read < 0.5 * forecast.known_tokens and rules.kind != "automatic" and known not in marks:
+        if known >= 0 and read < 0.5 * forecast.known_tokens and known not in marks:
             table.entries.pop(chain[known].digest, None)
-        total = usage.input_tokens
-        if rules.kind != "automatic":
-            total = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        total = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
         tip = table.entries.get(chain[marks[-1]].digest) if marks else None
         if tip is not None and total:
             tip.billed, tip.tip = total, marks[-1]
@@ -372,7 +375,12 @@ def _deepest(table: _Table, chain: Sequence[Segment], *, since: float = float("-
     entries = table.entries
     if not entries:
         return -1, None
-    for index in _known(entries, chain, range(len(chain) - 1, -1, -1)):
+    last = len(chain) - 1
+    for index in range(last, max(last - _TAIL, -1), -1):  # nearly always it is one of these
+        entry = entries.get(chain[index].digest)
+        if entry is not None and entry.used_at >= since:
+            return index, entry
+    for index in _known(entries, chain, range(last - _TAIL, -1, -1)):
         entry = entries[chain[index].digest]
         if entry.used_at >= since:
             return index, entry

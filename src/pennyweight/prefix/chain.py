@@ -183,7 +183,7 @@ class Blocks:
         tools: Sequence[Any] = envelope.tools or ()
         systems = [raw for raw in (envelope.instructions, envelope.system) if raw is not None]
         raws: list[Any] = [*tools, *systems, *items(request)]
-        seed = b"\0".join((request.model.encode(), *_bound(request)))
+        seed = request.model.encode() + b"\0" + _bound(request)
         pieces = (len(tools), len(systems))
         past = self._pasts.get(session, (None, 0))[0] if session else None
         segments: tuple[Segment, ...] = ()
@@ -417,14 +417,13 @@ IMAGE_TOKENS = 1_100
 """What providers charge for a picture of a screen, roughly; what they then bill corrects it (see `warmth`)."""
 
 
-def _bound(request: Request) -> Iterator[bytes]:
+def _bound(request: Request) -> bytes:
     """What else a provider's cached messages hang on. Anthropic: a change of these invalidates messages, but neither
     tools nor system (docs.claude.com, "Prompt caching", What invalidates the cache)."""
-    if request.wire is Wire.ANTHROPIC_MESSAGES:
-        for raw in (request.envelope.tool_choice, request.envelope.thinking):
-            yield b"" if raw is None else bytes(raw)
-    else:
-        yield b""
+    if request.wire is not Wire.ANTHROPIC_MESSAGES:
+        return b""
+    choice, thinking = request.envelope.tool_choice, request.envelope.thinking
+    return b"\0".join((b"" if choice is None else bytes(choice), b"" if thinking is None else bytes(thinking)))
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
