@@ -49,12 +49,13 @@ def test_marks(places: list[str], long: int, gaps: list[float], parts: int, tran
     parts=st.sampled_from([1, 2, 25]),
     transient=st.booleans(),
     model=st.sampled_from(["claude-sonnet-4-6", "gpt-5.6"]),
+    ttl=st.sampled_from(["auto", "1h"]),
 )
 def test_what_is_reckoned_once_is_what_the_long_way_says(
-    places: list[str], gaps: list[float], parts: int, transient: bool, model: str
+    places: list[str], gaps: list[float], parts: int, transient: bool, model: str, ttl: str
 ) -> None:
     """A placement is priced as the chain with its marks is, and a changed call is foreseen as if never looked at."""
-    house = Compared()
+    house = Compared(ttl)
     for body, gap_s in zip(loop(len(gaps), parts=parts, transient=transient), gaps, strict=False):
         for name in places:
             mark(body, name, "5m")
@@ -69,8 +70,8 @@ def test_what_is_reckoned_once_is_what_the_long_way_says(
 class Compared(House):
     """Asks everything twice: as it is done, and the long way."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, ttl: str) -> None:
+        super().__init__(ttl=ttl)
         self.looked = 0
         self._placing = self.parts.economy.placing
         self.parts.economy.placing = self.placing  # type: ignore[method-assign]
