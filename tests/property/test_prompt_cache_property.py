@@ -65,6 +65,7 @@ def test_what_is_reckoned_once_is_what_the_long_way_says(
         else:
             house.play(house.call(body), gap_s=gap_s)
     assert house.looked >= len(gaps) - 1
+    assert [ours for ours, _ in house.placed] == [theirs for _, theirs in house.placed]
 
 
 class Compared(House):
@@ -73,12 +74,13 @@ class Compared(House):
     def __init__(self, ttl: str) -> None:
         super().__init__(ttl=ttl)
         self.looked = 0
+        self.placed: list[tuple[Worth, Worth]] = []  # an optimizer that fails is skipped, so they are compared later
         self._placing = self.parts.economy.placing
         self.parts.economy.placing = self.placing  # type: ignore[method-assign]
 
     def placing(self, seen: Foreseen, places: tuple[int, ...], mark: Mark, *, at: float) -> Worth:
         found = self._placing(seen, places, mark, at=at)
-        assert found == self.parts.economy.compare(seen, seen.chain.marked(places, mark), at=at)
+        self.placed.append((found, self.parts.economy.compare(seen, seen.chain.marked(places, mark), at=at)))
         return found
 
     def play(self, call: Call, *, gap_s: float = 5.0) -> Call:
