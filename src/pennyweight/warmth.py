@@ -153,23 +153,24 @@ class Warmth:
     def learn(self, scope: Scope, rules: CacheRules, chain: Chain, forecast: Forecast, usage: Usage, at: float) -> None:
         """What the bill says of a forecast. Usage that contradicts itself teaches nothing."""
         table = self._tables.get(scope)
-        cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        if table is None or not chain or usage.counted or usage.suspect or not 0 < cached + 1 <= usage.input_tokens + 1:
+        if table is None or not chain or usage.counted or usage.suspect:
             return
-        if usage.input_tokens <= 0 or usage.cache_read_tokens < 0:
+        billed, read = usage.input_tokens, usage.cache_read_tokens
+        cached = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        if billed <= 0 or read < 0 or not 0 <= cached <= billed:
             return
         accuracy = table.accuracy
         accuracy.calls += 1
-        accuracy.error_tokens += abs(forecast.likely_read_tokens - usage.cache_read_tokens)
-        accuracy.prompt_tokens += usage.input_tokens
+        accuracy.error_tokens += abs(forecast.likely_read_tokens - read)
+        accuracy.prompt_tokens += billed
         counted = max(chain[-1].upto, 1)
-        if counted / _ALIKE <= usage.input_tokens <= counted * _ALIKE:
-            table.billed = table.billed * _MEMORY + usage.input_tokens
+        if counted / _ALIKE <= billed <= counted * _ALIKE:
+            table.billed = table.billed * _MEMORY + billed
             table.counted = table.counted * _MEMORY + counted
         if rules.kind == "none":
             return
         if forecast.known_to:
-            hit = usage.cache_read_tokens >= 0.5 * forecast.known_tokens
+            hit = read >= 0.5 * forecast.known_tokens
             accuracy.predictions += 1
             accuracy.brier_sum += (forecast.warm - hit) ** 2
             _count(table, forecast, hit=hit)

@@ -62,11 +62,13 @@ class SessionIndex:
         Raises BadRequest.
         """
         raws = items(request)
-        told = self._start(scope, request, raws)
+        worked = _worked(request, raws)
+        told = self._start(scope, request, raws, worked)
         if told is None:
             return ""
         start, first = told
-        rest = _Rest(raws, first + 1, self._content, _worked(request, raws).contents)
+        known: list[bytes | None] = worked.contents if worked is not None else [None] * len(raws)
+        rest = _Rest(raws, first + 1, self._content, known)
         branches = self._starts.get(start)
         if branches is None:
             branches = []
@@ -84,7 +86,8 @@ class SessionIndex:
     def place(self, scope: str, request: Request) -> Place | None:
         """Where a request stands of which `session` has just told; None where several conversations began like it, so
         that it depends on them which one its next like belongs to. Raises BadRequest."""
-        told = self._start(scope, request, items(request))
+        raws = items(request)
+        told = self._start(scope, request, raws, _worked(request, raws))
         if told is None:
             return None
         start, _ = told
@@ -106,10 +109,11 @@ class SessionIndex:
         branch.seen_at = now
         return True
 
-    def _start(self, scope: str, request: Request, raws: Sequence[bytes | msgspec.Raw]) -> tuple[bytes, int] | None:
+    def _start(
+        self, scope: str, request: Request, raws: Sequence[bytes | msgspec.Raw], worked: Worked | None
+    ) -> tuple[bytes, int] | None:
         """What its conversation begins with, and where the first item of a user is; None: there are no items."""
-        worked = _worked(request, raws)
-        known = worked.start
+        known = worked.start if worked is not None else None
         if known is not None and known[0] == scope:
             return known[2], known[1]
         first = _first_user(raws)
@@ -118,7 +122,8 @@ class SessionIndex:
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
         text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(raws[first]))))
         start = hashlib.blake2b(text, digest_size=16).digest()
-        worked.start = scope, first, start
+        if worked is not None:
+            worked.start = scope, first, start
         return start, first
 
     def _tool_names(self, tools: list[msgspec.Raw]) -> bytes:
@@ -254,12 +259,10 @@ def _tool_name(raw: bytes) -> bytes:
     return (tool.name or (tool.function and tool.function.name) or tool.type or "").encode()
 
 
-def _worked(request: Request, raws: Sequence[bytes | msgspec.Raw]) -> Worked:
-    """What was worked out of the request's items so far."""
+def _worked(request: Request, raws: Sequence[bytes | msgspec.Raw]) -> Worked | None:
+    """What was worked out of the request's items so far; None: of a small one nothing is kept."""
     found: Worked | None = request.__dict__.get("_worked")
-    if found is None or len(found.contents) != len(raws):
-        found = request.__dict__["_worked"] = Worked([None] * len(raws))
-    return found
+    return found if found is not None and len(found.contents) == len(raws) else None
 
 
 def _first_user(raws: Sequence[bytes | msgspec.Raw]) -> int | None:
