@@ -95,7 +95,7 @@ class Asking(threading.Thread):
             self.answered = None  # the gateway was killed
 
     def result(self) -> Answered:
-        self.join(30)
+        self.join(90)
         assert self.answered is not None
         return self.answered
 

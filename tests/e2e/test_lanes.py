@@ -56,8 +56,9 @@ def test_a_call_of_another_protocol_crosses_into_the_batch(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 def test_killed_between_sending_and_the_results(path: str, tmp_path: Path) -> None:
     made = chat if path.endswith("completions") else messages
+    config = CONFIG.replace("window_s = 0.2", "window_s = 60.0\nsize = 3")  # one batch, as soon as all have asked
     with Threaded(60.0) as provider:
-        with gateway(tmp_path, provider) as process:
+        with gateway(tmp_path, provider, config) as process:
             waiting = [Asking(process, path, made(f"q{n}")) for n in range(3)]
             until(lambda: len(provider.jobs) == 1)
             process.process.kill()

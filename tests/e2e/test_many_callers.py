@@ -16,8 +16,12 @@ CONFIG = "[providers.ollama]\nmax_concurrency = 200\n"
 LEFT: set[str] = set()  # names of the calls whose caller the upstream saw leave
 
 
+BEGUN: set[str] = set()  # names of the calls that reached the upstream
+
+
 async def answer(asked: Asked) -> None:
     """A long slow stream; notes when the reading end goes away."""
+    BEGUN.add(asked.headers["x-name"])
     protocol = protocol_of(asked.target)
     if asked.model.endswith("quiet"):  # says nothing at all: only the connection tells
         await gone(asked)
@@ -59,6 +63,8 @@ async def call(process: Process, number: int, leave_after_s: float | None) -> tu
     reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
     writer.write(head.encode() + raw)
     if leave_after_s is not None:
+        while number % 10 and name not in BEGUN:  # noqa: ASYNC110 - every tenth leaves, read or not
+            await asyncio.sleep(0.01)
         await asyncio.sleep(leave_after_s)
         if number % 2:
             writer.transport.abort()
