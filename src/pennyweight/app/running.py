@@ -134,7 +134,7 @@ class App:
         self.watchers = watchers  # told every receipt, off the request path: traces, a program's own
         self.batch_watchers = batch_watchers  # told them many at once: metrics, the book of hits
         self.sessions = SessionIndex()
-        self._rereading = Rereading()
+        self.read = Rereading().read  # reads a request, of a conversation that goes on no more than what is new
         self._resolver = resolver
 
     def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
@@ -172,10 +172,6 @@ class App:
         if self.has_key(target.provider):
             return False
         return named or self._resolver.meant_for(model, wire, target.provider, credential.secret)
-
-    def read(self, request: Request, tenant: str) -> None:
-        """Read a request, of a conversation that goes on no more than what is new."""
-        self._rereading.read(request, tenant)
 
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
