@@ -10,7 +10,7 @@ import msgspec
 
 from ..request import Request
 from .canonical import canonical
-from .items import items, role
+from .items import items, role, says_user
 from .recent import Recent
 
 __all__ = ["Place", "SessionIndex"]
@@ -66,11 +66,15 @@ class SessionIndex:
         if first is None:
             return ""
         start = self._start(scope, request, raws[first])
-        rest = _Rest(raws, first + 1, self._content)
         branches = self._starts.get(start)
         if branches is None:
             branches = []
             self._starts.put(start, branches)
+            if first + 1 == len(raws):  # the first word of a new conversation: as below, with nothing to look for
+                branch = _Branch(_named(start), [], answered=False, seen_at=now)
+                branches.append(branch)
+                return branch.name
+        rest = _Rest(raws, first + 1, self._content)
         found = self._find(branches, rest, now) if branches else None
         branch, kept = found or (self._open(branches, start, now), 0)
         contents = branch.contents
@@ -146,7 +150,7 @@ class SessionIndex:
         number = 1
         if branches:
             number += max([int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches])
-        name = f"d-{start.hex()[:16]}" + (f"-{number}" if number > 1 else "")
+        name = _named(start) + (f"-{number}" if number > 1 else "")
         branch = _Branch(name, [], answered=False, seen_at=now)
         branches.append(branch)
         if len(branches) > self._branches:
@@ -154,6 +158,8 @@ class SessionIndex:
         return branch
 
     def _content(self, piece: bytes) -> bytes:
+        if len(piece) < _SHORT_BYTES:  # found anew as fast as it is looked up
+            return hashlib.blake2b(canonical(piece), digest_size=16).digest()
         key = (hash(piece), len(piece))
         known = self._contents.get(key)
         if known is None:
@@ -213,7 +219,12 @@ class _Rest:
         return 0
 
 
+def _named(start: bytes) -> str:
+    return f"d-{start.hex()[:16]}"
+
+
 _TOOL_LISTS = 128
+_SHORT_BYTES = 1_024
 
 
 class _ToolName(msgspec.Struct):
@@ -239,7 +250,7 @@ def _tool_name(raw: bytes) -> bytes:
 
 def _first_user(raws: Sequence[bytes | msgspec.Raw]) -> int | None:
     for index, raw in enumerate(raws):
-        if role(raw) == "user":
+        if says_user(raw):
             return index
     return 0 if raws else None
 
