@@ -149,8 +149,9 @@ class _Connection(asyncio.Protocol):
 
     # --- an exchange -----------------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, data: bytes) -> None:
-        """Write a request and wait for the answer's headers. Raises BackendError."""
+    def begin(self, method: str, data: bytes) -> asyncio.Future[None]:
+        """Write a request. What is given ends when something was heard, most times the answer's headers; `answered`
+        tells. Raises Unreachable."""
         self._reset(method)
         if self.transport is None or self.transport.is_closing():
             raise Unreachable("The upstream closed the connection.")
@@ -158,16 +159,20 @@ class _Connection(asyncio.Protocol):
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
             self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
+        self._waiter = self.loop.create_future()
+        return self._waiter
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer's headers came and nothing else happened."""
+        return self.head_done and self.error is None and self._drained is None
+
+    async def wait(self) -> None:
+        """Wait for the answer's headers. Raises BackendError."""
         if self._drained is not None:
             await self._drained
-        while not self.head_done:  # as `_wait` does, which would be one more coroutine for every call
-            if self.error is not None:
-                raise self.error
-            self._waiter = self.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        while not self.head_done:
+            await self._wait()
         if self.error is not None and not self.chunks:
             raise self.error
 
@@ -464,7 +469,9 @@ class Http1:
             if connection is None:
                 connection = await self._connect(where)
             try:
-                await connection.ask(method, data)
+                await connection.begin(method, data)
+                if not connection.answered:
+                    await connection.wait()
                 break
             except Unreachable:
                 connection.end()
@@ -553,7 +560,8 @@ class Http1:
         """Ask the proxy for a tunnel, then speak TLS through it."""
         name = f"{where.host}:{where.port}"
         lines = [f"CONNECT {name} HTTP/1.1", f"host: {name}", *proxy.headers]
-        await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        await connection.begin("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        await connection.wait()
         if connection.status != 200 or connection.transport is None:
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:

@@ -84,7 +84,7 @@ class Upstream:
         auth: str = "bearer",
         headers: Headers = (),
         pick_key: PickKey = lambda _call: None,
-        report_key: Callable[[str, int], None] = lambda _key, _status: None,
+        report_key: Callable[[str, int], None] | None = None,
         key_hint: str | None = None,
         takes: Callable[[str], bool] = lambda _secret: True,
     ) -> None:
@@ -115,7 +115,7 @@ class Upstream:
         opened = await self._transport.send(
             where, request.method, going.target, going.headers, request.raw, head=going.head, fresh=ONCE in call.facts
         )
-        if key is not None:
+        if key is not None and self._report_key is not None:
             self._report_key(key, opened.status)
         reply = self._plain(call, request, opened) or await self._reply(call, request, opened)
         reply.asked_at = asked_at
