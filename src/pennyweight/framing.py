@@ -19,18 +19,19 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
 
     before: bytes
     after: bytes
+    start: int  # how long `before` is
+    rest: int  # and `after`
 
     def length(self, data: bytes) -> tuple[int, int] | None:
         """How long the body is, and where it begins in `data`; None where `data` begins with another head."""
-        before, after = self.before, self.after
-        if not data.startswith(before):
+        if not data.startswith(self.before):
             return None
-        start = len(before)
+        start = self.start
         end = data.find(b"\r", start, start + _MOST_DIGITS + 1)
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
-            return None
-        return int(digits), end + len(after)
+        if end > start and digits.isdigit() and data.startswith(self.after, end):
+            return int(digits), end + self.rest
+        return None
 
 
 _MOST_DIGITS = 18
@@ -49,4 +50,5 @@ def frame_of(data: bytes, names: Collection[str]) -> Frame | None:
     found = _LENGTH.search(raw)
     if found is None or [*names].count("content-length") != 1:
         return None
-    return Frame(raw[: found.start(1)], raw[found.end(1) :])
+    before, after = raw[: found.start(1)], raw[found.end(1) :]
+    return Frame(before, after, len(before), len(after))

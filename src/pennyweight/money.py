@@ -230,15 +230,15 @@ def format_usd(amount: PicoUSD, *, exact: bool = False) -> str:
         cents = _nearest(amount, PICO // 100)
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
     micros = _nearest(amount, 10**6)
-    if amount and not micros:
-        return f"{sign}<$0.000001"
-    return f"{sign}${micros // 10**6}.{f'{micros % 10**6:06d}'.rstrip('0'):0<2}"
+    if micros < 10**6:
+        return f"{sign}$0.{f'{micros:06d}'.rstrip('0'):0<2}" if micros or not amount else f"{sign}<$0.000001"
+    return f"{sign}$1.00"  # it was nearer to a dollar than to anything below
 
 
 def _nearest(amount: int, unit: int) -> int:
     """`amount` in whole units, a half to the even one."""
     count, rest = divmod(amount, unit)
-    return count + (2 * rest > unit or (2 * rest == unit and count % 2 == 1))
+    return count + 1 if 2 * rest > unit or (2 * rest == unit and count % 2) else count
 
 
 def _or(value: float | None, default: float) -> float:

@@ -206,7 +206,7 @@ class App:
         """What these charges come to; None when one of them has no price."""
         whole = 0
         for charge in charges:
-            cost = self.accounts.cost(charge)
+            cost = self.accounts.priced(charge)[0]
             if cost is None:
                 return None
             whole += cost

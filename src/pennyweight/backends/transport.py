@@ -119,6 +119,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._like: _Like | None = None  # the head of the last answer
+        self.chunks: deque[bytes] = deque()
         self._unlike = 0  # answers since one that had the head of the one before
         self._reset("GET")
         self._begin()
@@ -128,7 +129,8 @@ class _Connection(asyncio.Protocol):
         self.complete = False
         self.error: BackendError | None = None
         self.heard = False
-        self.chunks: deque[bytes] = deque()
+        if self.chunks:
+            self.chunks.clear()
         self.room: dict[Any, Any] | None = None
         self._method = method
         self._keep_alive = False
@@ -153,9 +155,10 @@ class _Connection(asyncio.Protocol):
         """Write a request. What is given ends when something was heard, most times the answer's headers; `answered`
         tells. Raises Unreachable."""
         self._reset(method)
-        if self.transport is None or self.transport.is_closing():
+        transport = self.transport
+        if transport is None or transport.is_closing():
             raise Unreachable("The upstream closed the connection.")
-        self.transport.write(data)
+        transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
             self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
@@ -339,7 +342,7 @@ class _Connection(asyncio.Protocol):
         frame = frame_of(data, [name for name, _ in self.headers])
         told = frame.length(data) if frame is not None else None
         if frame is not None and told is not None and sum(told) == len(data):
-            self._like = _Like(frame.before, frame.after, self.status, self.headers, {})
+            self._like = _Like(frame.before, frame.after, frame.start, frame.rest, self.status, self.headers, {})
 
     def eof_received(self) -> None:
         return None
@@ -484,7 +487,7 @@ class Http1:
                 raise
         held = connection
         if held.complete:
-            content = b"".join(held.chunks)
+            content = held.chunks.popleft() if len(held.chunks) == 1 else b"".join(held.chunks)
             self._release(where, held)
             return Opened(held.status, held.headers, content, room=held.room)
 
@@ -509,17 +512,20 @@ class Http1:
         kept = self._idle.get(where)
         while kept:
             connection = kept.pop()
-            alive = connection.transport is not None and not connection.transport.is_closing()
-            if alive and connection.loop.time() - connection.idle_since < self._idle_s:
+            transport = connection.transport
+            if transport is None:
+                continue
+            if connection.loop.time() - connection.idle_since < self._idle_s and not transport.is_closing():
                 return connection
-            if connection.transport is not None:
-                connection.transport.close()
+            transport.close()
         return None
 
     def _release(self, where: Origin, connection: _Connection) -> None:
         if connection.end():
             now = connection.idle_since = connection.loop.time()
-            kept = self._idle.setdefault(where, [])
+            kept = self._idle.get(where)
+            if kept is None:
+                kept = self._idle[where] = []
             while kept and now - kept[0].idle_since >= self._idle_s:  # the newest are used first, so the oldest pile up
                 oldest = kept.pop(0)
                 if oldest.transport is not None:

@@ -258,14 +258,14 @@ class Front:
         told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
-    def _told(self, reply: Reply, call: Call) -> Headers:
+    def _told(self, reply: Reply, call: Call) -> list[tuple[str, str]]:
         """Cost, saving and trail of a whole answer."""
-        told: Headers = ()
+        told: list[tuple[str, str]] = []
         cost: PicoUSD | None = None
         done = reply.done
         if done is not None and done.usage is not None:
             cost = self.app.cost(billed(call, done))
-            told = (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
+            told.append(("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)))
         if reply.trail:
             known = self._trails.get(reply.trail)  # most calls have the same: nobody had anything to offer
             if known is None:
@@ -274,7 +274,10 @@ class Front:
                 changed = any(step.verdict is Verdict.ACCEPTED for step in reply.trail)
                 known = self._trails[reply.trail] = changed, ("x-pennyweight-trail", _trail(reply.trail))
             changed, trail = known
-            saved = self._saved(reply, call, cost) if changed else 0
+            if not changed:
+                told += (_NOTHING_SAVED, trail)
+                return told
+            saved = self._saved(reply, call, cost)
             routed = "routing" in call.facts
             word = "estimated" if routed or (done is not None and done.charges) else "computed"
             told += (("x-pennyweight-saved", f"{format_usd(saved)} {word}" if saved else "$0.00"), trail)
@@ -293,6 +296,9 @@ class Front:
         usage = reply.done.charges[-1].usage if reply.done.charges else reply.done.usage  # of a kept answer: its own
         home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
         return saved if home is None else home - cost
+
+
+_NOTHING_SAVED = ("x-pennyweight-saved", "$0.00")
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:

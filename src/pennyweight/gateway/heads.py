@@ -18,4 +18,4 @@ def head_of(data: bytes, request: HttpRequest) -> Head | None:
     """The head at the beginning of `data`, which was read as `request`; None for one that says more of its body than
     the length, or not even that."""
     frame = frame_of(data, [name for name, _ in request.headers])
-    return None if frame is None else Head(frame.before, frame.after, request.first())
+    return None if frame is None else Head(frame.before, frame.after, frame.start, frame.rest, request.first())

@@ -229,7 +229,9 @@ class Pipeline:
         if UNCHANGED in call.facts:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
-        if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
+        if (
+            self._economy is not None and 200 <= reply.status < 300
+        ):  # now, and not before: the caller waits for the upstream meanwhile
             seen = self._look(call) if self._economy.concerns(call) else None
             if seen is not None or "rewritten" in call.facts:
                 watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
