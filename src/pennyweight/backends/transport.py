@@ -342,7 +342,8 @@ class _Connection(asyncio.Protocol):
         frame = frame_of(data, [name for name, _ in self.headers])
         told = frame.length(data) if frame is not None else None
         if frame is not None and told is not None and sum(told) == len(data):
-            self._like = _Like(frame.before, frame.after, frame.start, frame.rest, self.status, self.headers, {})
+            headers = tuple([header for header in self.headers if header[0] != "content-length"])  # each body tells
+            self._like = _Like(frame.before, frame.after, frame.start, frame.rest, self.status, headers, {})
 
     def eof_received(self) -> None:
         return None
