@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pennyweight.backends.transport import _Connection
 from pennyweight.errors import BackendError
 
+PLAIN = b"HTTP/1.1 200 OK\r\nx-request-id: r\r\ncontent-length: %d\r\n\r\n"
 HEADS = st.sampled_from(
-    [
+    [PLAIN] * 6
+    + [
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-A: 1\r\nX-A: 2\r\nContent-Length:  %d \r\n\r\n",
         b"HTTP/1.1 429 Too Many\r\nretry-after: 1\r\ncontent-length: 0%d\r\nx-content-length: 4\r\n\r\n",
@@ -27,12 +29,14 @@ HEADS = st.sampled_from(
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: %d\r\n\r\n",
     ]
 )
-BODIES = st.one_of(st.binary(max_size=12), st.just(b""), st.just(b"\r\n\r\n"), st.just(b"HTTP/1.1 200 OK\r\n\r\n"))
+BODIES = st.one_of(
+    st.binary(min_size=1, max_size=12), st.just(b""), st.just(b"\r\n\r\n"), st.just(b"HTTP/1.1 200 OK\r\n\r\n")
+)
 ANSWERS = st.tuples(
     st.sampled_from(["POST", "POST", "POST", "GET", "HEAD"]),
     st.sampled_from([0, 0, 0, 1]),  # which of the heads
     BODIES,
-    st.sampled_from([0, 0, 0, 0, 0, 1, -1]),  # how much more is told than comes
+    st.sampled_from([0, 0, 0, 1, -1]),  # how much more is told than comes
     st.one_of(
         st.just([]), st.just([]), st.just([]), st.lists(st.integers(0, 120), max_size=2)
     ),  # where the network cuts it
