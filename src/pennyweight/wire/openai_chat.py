@@ -206,7 +206,7 @@ def _read_plain(body: bytes) -> Done | None:
     output, thought, total = usage.completion_tokens, written.reasoning_tokens, usage.total_tokens
     if cached + wrote > prompt or thought > output or (total is not None and total != prompt + output):
         return None
-    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason)
+    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason or None)
 
 
 def read(body: bytes) -> Done:
