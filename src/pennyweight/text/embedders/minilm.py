@@ -17,9 +17,10 @@ from ...errors import StoreError
 from .bert import INPUT, OUTPUT, Precision
 from .folder import MADE, fingerprint, verified
 from .prepare import prepare
+from .words import Words
 from .worker import Worker
 
-__all__ = ["MAX_TOKENS", "MiniLM", "read_tokenizer", "session"]
+__all__ = ["MAX_TOKENS", "MiniLM", "around", "read_tokenizer", "session"]
 
 MAX_TOKENS = 256  # [CLS] and [SEP] included: what the model was trained for
 MAX_CHARS = 32_768  # more than MAX_TOKENS tokens can stand for, spaces aside; tokenizing megabytes takes seconds
@@ -32,7 +33,8 @@ class MiniLM:
         self.fingerprint = fingerprint
         self.dimensions = int(session.get_outputs()[0].shape[1])
         self._session = session
-        self._tokenizer = tokenizer
+        self._words = Words(tokenizer)
+        self._first, self._last = around(tokenizer)
         self._worker = Worker(self._bytes_now, "minilm")
 
     @classmethod
@@ -60,7 +62,7 @@ class MiniLM:
             raise StoreError(
                 f"A text of {len(text)} characters is longer than the embedder reads ({MAX_TOKENS} tokens)."
             )
-        ids = self._tokenizer.encode(prepare(text)).ids
+        ids = [self._first, *self._words.of(prepare(text)), self._last]
         if len(ids) > MAX_TOKENS:
             raise StoreError(f"A text of {len(ids)} tokens is longer than the embedder reads ({MAX_TOKENS}).")
         try:
@@ -106,3 +108,11 @@ def read_tokenizer(folder: Path) -> Any:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def around(tokenizer: Any) -> tuple[int, int]:
+    """The tokens that begin and end every text. Raises StoreError."""
+    ids = tokenizer.encode("").ids
+    if len(ids) != 2:
+        raise StoreError("The tokenizer does not put one token before and one after a text, as BERT's does.")
+    return ids[0], ids[1]
