@@ -6,7 +6,6 @@ the model reads is refused: its vector would say nothing of the rest, and two su
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .bert import INPUT, OUTPUT, Precision
 from .folder import MADE, fingerprint, verified
 from .prepare import prepare
 from .words import Words
-from .worker import Worker
+from .worker import Tell, Worker
 
 __all__ = ["MAX_TOKENS", "MiniLM", "around", "read_tokenizer", "session"]
 
@@ -49,9 +48,9 @@ class MiniLM:
         """Raises StoreError for a text of more than MAX_TOKENS tokens."""
         return await self._worker.submit(text)
 
-    def submit(self, text: str) -> asyncio.Future[bytes]:
-        """`embed` for who needs no task to wait in."""
-        return self._worker.submit(text)
+    def give(self, text: str, tell: Tell) -> None:
+        """`embed` for who needs no task to wait in: `tell` is called on this loop with what came of it."""
+        self._worker.give(text, tell)
 
     def _bytes_now(self, text: str) -> bytes:
         return bytes(self.embed_now(text).astype("<f4", copy=False).tobytes())
