@@ -161,3 +161,31 @@ def test_a_refusal_passes_untouched() -> None:
             assert await reply.read() == refusal
 
     asyncio.run(main())
+
+
+def test_an_event_without_end_is_not_held_for_ever() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'data: {"choices":[{"delta":{"content":"'
+        while True:
+            yield b"a" * 65_536
+
+    async def first() -> bytes:
+        stream = withhold(endless())
+        return await anext(stream)
+
+    assert len(asyncio.run(first())) < 2 << 20
+
+
+def test_a_long_event_passes_as_it_came() -> None:
+    long = b'data: {"choices":[{"delta":{"content":"' + b"a" * (3 << 20) + b'"}}]}\n\n'
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
+    stream = long + usage + b"data: [DONE]\n\n"
+
+    async def each() -> AsyncIterator[bytes]:
+        for start in range(0, len(stream), 9_999):
+            yield stream[start : start + 9_999]
+
+    async def shown() -> bytes:
+        return b"".join([part async for part in withhold(each())])
+
+    assert asyncio.run(shown()) == long + b"data: [DONE]\n\n"

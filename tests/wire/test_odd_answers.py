@@ -10,7 +10,7 @@ from tests.wire.bodies import MESSAGE
 
 from pennyweight.request import Done, Usage, Wire
 from pennyweight.wire import anthropic_messages, codec, ollama, openai_chat, openai_responses
-from pennyweight.wire.taps import KEEP_BYTES, StreamTap
+from pennyweight.wire.taps import KEEP_BYTES, MOST_TEXT, StreamTap
 
 
 def tapped(wire: Wire, *chunks: str | bytes) -> Done:
@@ -355,6 +355,23 @@ def test_a_long_stream_is_let_go_and_still_tells_all() -> None:
     tap.feed(chat("[DONE]").encode())
     assert tap.done() == Done(COUNTED, "stop")
     assert tap.output_text() == "first " + text * (2 * KEEP_BYTES // 1000) + "last"
+
+
+def test_a_stream_without_end_is_not_kept_for_ever() -> None:
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"a" * (1 << 20))
+    tap = codec(Wire.OPENAI_CHAT).tap()
+    for _ in range(2 * MOST_TEXT >> 20):
+        tap.feed(event)
+    assert len(tap.output_text()) <= MOST_TEXT + (2 << 20)
+
+
+def test_an_event_without_end_is_not_kept_for_ever() -> None:
+    tap, piece = codec(Wire.OPENAI_CHAT).tap(), b"a" * (1 << 20)
+    held = 0
+    for _ in range(3 * MOST_TEXT >> 20):
+        tap.feed(piece)
+        held = max(held, sum(map(len, tap._chunks)))  # type: ignore[attr-defined]
+    assert held <= 2 * MOST_TEXT + (1 << 20)
 
 
 def test_what_was_let_go_is_remembered() -> None:

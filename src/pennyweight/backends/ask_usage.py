@@ -47,25 +47,36 @@ class AskUsage:
 async def withhold(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The stream without its usage chunk and without the `"usage":null` that comes with asking.
 
-    Events leave as soon as they are whole. The needles hold unescaped quotes, so no text of an answer can match them.
+    Events leave as soon as they are whole; one that is too long to be about usage leaves as it comes. The needles hold
+    unescaped quotes, so no text of an answer can match them.
     """
-    rest = b""
+    rest: list[bytes] = []  # of an event that has not ended, joined once: it may come in a thousand pieces
+    rest_bytes, seen = 0, b""
     async for chunk in chunks:
-        data = rest + chunk
+        data = seen + chunk  # a blank line may begin in what came before
         end = max(data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n"))
         if end < 0:
-            rest = data
+            rest.append(chunk)
+            rest_bytes, seen = rest_bytes + len(chunk), data[-3:]
+            if rest_bytes > _LONGEST_BYTES:
+                yield b"".join(rest)
+                rest, rest_bytes = [], 0
             continue
-        end += 4 if data.startswith(b"\r\n\r\n", end) else 2
-        whole, rest = data[:end], data[end:]
+        end += (4 if data.startswith(b"\r\n\r\n", end) else 2) - len(seen)
+        whole, left = b"".join((*rest, chunk[:end])), chunk[end:]
+        rest, rest_bytes, seen = [left], len(left), left[-3:]
         if b'"usage"' in whole:
             whole = b"".join(_shown(event) for event in _events(whole))
         if whole:
             yield whole
-    if rest:  # a last event that was not ended by a blank line
-        shown = _shown(rest) if b'"usage"' in rest else rest
+    last = b"".join(rest)  # an event that was not ended by a blank line
+    if last:
+        shown = _shown(last) if b'"usage"' in last else last
         if shown:
             yield shown
+
+
+_LONGEST_BYTES = 1 << 20
 
 
 def _events(data: bytes) -> list[bytes]:

@@ -71,6 +71,8 @@ class Crossing:
         translated = translate.request(
             request, target.wire, model=target.model, anthropic_version=self._anthropic_version
         )
+        memo = msgspec.structs.replace(translated.memo, call=call.id)
+        translated = msgspec.structs.replace(translated, memo=memo)
         steps = _steps(translated.lost)
         inner = await self._inner.open(call.sending(translated.request).note(*steps))
         try:

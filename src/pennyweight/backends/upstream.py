@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Coroutine, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -54,6 +55,7 @@ _NOT_SENT = frozenset(
     }
 )
 _NOT_RELAYED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "set-cookie"})
+_NAME = itemgetter(0)
 _STREAMS = ("text/event-stream", "application/x-ndjson")
 
 
@@ -117,6 +119,8 @@ class Upstream:
         )
         if key is not None:
             self._report_key(key, opened.status)
+            if opened.status >= 400 and len(key) >= _SECRET_CHARS:
+                opened = await _without(opened, key)
         reply = await self._reply(call, request, opened)
         reply.asked_at = asked_at
         return reply
@@ -148,6 +152,8 @@ class Upstream:
 
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
         headers = tuple([h for h in opened.headers if h[0] not in _NOT_RELAYED])
+        if "x-pennyweight-" in " ".join(map(_NAME, headers)):  # ours alone to say
+            headers = tuple([h for h in headers if not h[0].startswith("x-pennyweight-")])
         if request.method == "HEAD":  # how long the body would be is all there is to tell
             headers += tuple(h for h in opened.headers if h[0] == "content-length")
         ok = 200 <= opened.status < 300
@@ -269,13 +275,36 @@ def _suffix(request: Request) -> str:
 
 
 async def _read(opened: Opened) -> Opened:
+    """Raises StreamCut for one that is cut, or longer than any answer is."""
     assert opened.chunks is not None
+    chunks: list[bytes] = []
+    room = _MOST_BYTES
     try:
-        content = b"".join([chunk async for chunk in opened.chunks])
+        async for chunk in opened.chunks:
+            chunks.append(chunk)
+            room -= len(chunk)
+            if room < 0:
+                raise StreamCut(f"The upstream's answer is longer than {_MOST_BYTES >> 20} MiB, and is not read on.")
     finally:
         if opened.close is not None:
             await opened.close()
-    return Opened(opened.status, opened.headers, content=content)
+    return Opened(opened.status, opened.headers, content=b"".join(chunks))
+
+
+_MOST_BYTES = 256 << 20
+
+
+async def _without(opened: Opened, key: str) -> Opened:
+    """A failure as its upstream told it, but for our key: some say it back, and callers are not to have it."""
+    if opened.content is None:
+        opened = await _read(opened)
+    headers = tuple([(name, value.replace(key, _HIDDEN)) for name, value in opened.headers])
+    content = (opened.content or b"").replace(key.encode(), _HIDDEN.encode())
+    return Opened(opened.status, headers, content=content)
+
+
+_HIDDEN = "[key]"
+_SECRET_CHARS = 16  # shorter ones are words that a local server is given because it insists on a key
 
 
 def _is_json(content: bytes, headers: Headers) -> bool:

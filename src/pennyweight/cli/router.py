@@ -19,11 +19,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..classes import class_of
 from ..clock import SystemClock
 from ..config import Config, find, load
 from ..errors import ConfigError, StoreError
 from ..ledger.route_signals import signals_of
-from ..routing.learning.classes import class_of
 from ..routing.learning.outcomes import WEIGHTS, Source, Told
 from ..routing.learning.priors import prior
 from ..routing.learning.state import State

@@ -38,11 +38,15 @@ _TABLE: dict[str, Endpoint] = {
 _TABLE |= {path.removeprefix("/v1"): endpoint for path, endpoint in _TABLE.items() if path.startswith("/v1/")}
 
 _NATIVE = "/v1/native/"
+_ECHOED = frozenset({"TRACE", "CONNECT"})
+"""Never passed on: the answer to a TRACE is the request as the provider got it, our key included."""
 
 
 def find(request: HttpRequest) -> Endpoint | None:
     """The endpoint of a request that is for a provider; None for a path that is none of theirs."""
     path = request.path
+    if request.method in _ECHOED:
+        return None
     if request.method == "POST":
         known = _TABLE.get(path)
         if known is not None:

@@ -9,7 +9,26 @@ import msgspec
 
 from ..request import Request
 
-__all__ = ["items", "role"]
+__all__ = ["Worked", "items", "role"]
+
+
+class Worked:
+    """What was worked out of a conversation's items, for the request that goes on with it (see `rereading`).
+
+    start: whose they are, which item is the first of a user, and the digest of all up to it; None: not known. contents:
+    each item's digest, as far as somebody asked.
+    """
+
+    __slots__ = ("contents", "start")
+
+    def __init__(self, contents: list[bytes | None], start: tuple[str, int, bytes] | None = None) -> None:
+        self.contents = contents
+        self.start = start
+
+    def kept(self, most: int, count: int) -> Worked:
+        """Of the first `most` items, which are also the first of `count` others; all else of the two is the same."""
+        start = self.start if self.start is not None and self.start[1] < most else None
+        return Worked([*self.contents[:most], *[None] * (count - most)], start)
 
 
 def items(request: Request) -> Sequence[bytes | msgspec.Raw]:

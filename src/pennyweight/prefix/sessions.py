@@ -10,7 +10,7 @@ import msgspec
 
 from ..request import Request
 from .canonical import canonical
-from .items import items, role
+from .items import Worked, items, role
 from .recent import Recent
 
 __all__ = ["Place", "SessionIndex"]
@@ -62,11 +62,11 @@ class SessionIndex:
         Raises BadRequest.
         """
         raws = items(request)
-        first = _first_user(raws)
-        if first is None:
+        told = self._start(scope, request, raws)
+        if told is None:
             return ""
-        start = self._start(scope, request, raws[first])
-        rest = _Rest(raws, first + 1, self._content)
+        start, first = told
+        rest = _Rest(raws, first + 1, self._content, _worked(request, raws).contents)
         branches = self._starts.get(start)
         if branches is None:
             branches = []
@@ -84,11 +84,10 @@ class SessionIndex:
     def place(self, scope: str, request: Request) -> Place | None:
         """Where a request stands of which `session` has just told; None where several conversations began like it, so
         that it depends on them which one its next like belongs to. Raises BadRequest."""
-        raws = items(request)
-        first = _first_user(raws)
-        if first is None:
+        told = self._start(scope, request, items(request))
+        if told is None:
             return None
-        start = self._start(scope, request, raws[first])
+        start, _ = told
         branches = self._starts.get(start)
         if branches is None or len(branches) != 1:
             return None
@@ -107,10 +106,20 @@ class SessionIndex:
         branch.seen_at = now
         return True
 
-    def _start(self, scope: str, request: Request, first_user: bytes | msgspec.Raw) -> bytes:
+    def _start(self, scope: str, request: Request, raws: Sequence[bytes | msgspec.Raw]) -> tuple[bytes, int] | None:
+        """What its conversation begins with, and where the first item of a user is; None: there are no items."""
+        worked = _worked(request, raws)
+        known = worked.start
+        if known is not None and known[0] == scope:
+            return known[2], known[1]
+        first = _first_user(raws)
+        if first is None:
+            return None
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
-        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(first_user))))
-        return hashlib.blake2b(text, digest_size=16).digest()
+        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(raws[first]))))
+        start = hashlib.blake2b(text, digest_size=16).digest()
+        worked.start = scope, first, start
+        return start, first
 
     def _tool_names(self, tools: list[msgspec.Raw]) -> bytes:
         """Read once for each list of tools: comparing one with the last like it costs less than any digest of it."""
@@ -168,17 +177,25 @@ class _Rest:
 
     __slots__ = ("_content", "_first", "_known", "_raws", "size")
 
-    def __init__(self, raws: Sequence[bytes | msgspec.Raw], first: int, content: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        raws: Sequence[bytes | msgspec.Raw],
+        first: int,
+        content: Callable[[bytes], bytes],
+        known: list[bytes | None],
+    ) -> None:
+        """known: of each of `raws`, the content as far as it was asked for."""
         self._raws = raws
         self._first = first
         self._content = content
-        self._known: dict[int, bytes] = {}
+        self._known = known
         self.size = len(raws) - first
 
     def content(self, place: int) -> bytes:
-        known = self._known.get(place)
+        at = self._first + place
+        known = self._known[at]
         if known is None:
-            known = self._known[place] = self._content(bytes(self._raws[self._first + place]))
+            known = self._known[at] = self._content(bytes(self._raws[at]))
         return known
 
     def answers(self, most: int) -> bool:
@@ -235,6 +252,14 @@ def _tool_name(raw: bytes) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return raw
     return (tool.name or (tool.function and tool.function.name) or tool.type or "").encode()
+
+
+def _worked(request: Request, raws: Sequence[bytes | msgspec.Raw]) -> Worked:
+    """What was worked out of the request's items so far."""
+    found: Worked | None = request.__dict__.get("_worked")
+    if found is None or len(found.contents) != len(raws):
+        found = request.__dict__["_worked"] = Worked([None] * len(raws))
+    return found
 
 
 def _first_user(raws: Sequence[bytes | msgspec.Raw]) -> int | None:

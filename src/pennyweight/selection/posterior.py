@@ -9,6 +9,9 @@ further away they come from: the same candidate in other types, others of the sa
 type is for everybody is learnt beside it, and so is whether kin tells anything there: who is good at calling tools need
 not be good at knowing when to call none. So a prior is a mixture of what kin says and of what the type alone says.
 
+Who is tried first among many decides most of what trying costs. A model's name mostly tells how large it is, and what
+the name tells is a head start of some points, which counts as much as what all others tell of one more.
+
 With many candidates the highest of their quantiles is a matter of luck, and trying all costs more than it finds
 (Bayati, Hamidi, Johari and Khosravi 2020): the quantile is lower the more there are.
 """
@@ -17,17 +20,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from operator import mul
 from random import Random
 
 import msgspec
 
+from ..classes import BELOW, class_of
 from ..errors import BadRequest
 from .breaker import Breaker
 from .choosing import Candidate, Choice, Standing, Utility
 from .rates import BINS, FLAT, aged, beta, counts, mean, observed, quantile
 
 __all__ = ["Posterior"]
+
+_VERSION = 2  # of the state
 
 
 class _Cell(msgspec.Struct):
@@ -48,7 +55,7 @@ class _Cell(msgspec.Struct):
 
 
 class _Sum(msgspec.Struct):
-    """Pseudo-observations."""
+    """Pseudo-observations. What is known of all candidates is summed up less the head starts of their classes."""
 
     total: float = 0.0
     weight: float = 0.0
@@ -77,7 +84,7 @@ class _Type(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
-    version: int = 1
+    version: int = _VERSION
     rule: str = "posterior"
     types: dict[str, _Type] = {}
     agents: dict[str, _Agent] = {}
@@ -204,22 +211,23 @@ class Posterior:
         if agent is None or agent.model != candidate.kind:
             agent = self._moved(candidate, agent)
         own, model = agent.sum, state.models.setdefault(agent.model, _Sum())
-        usual = (own.total + _AGENT * self._pool_rate()) / (own.weight + _AGENT)
+        start = _start(agent.model)
+        usual = (own.total + _AGENT * (self._pool_rate() + start)) / (own.weight + _AGENT)
         kind.ease += (value - usual - kind.ease) / (min(kind.tasks, 500) + 20.0)
         own.add(cell.level, -cell.weight)
-        kind.all.add(cell.rate, -cell.share)
+        kind.all.add(cell.rate - start, -cell.share)
         cell.rate, n = counts(cell.likelihood)
         cell.level = cell.rate - kind.ease
         cell.weight, cell.share = _in_series(n, _CELL), _in_series(n, _SAY)
         own.add(cell.level, cell.weight)
-        kind.all.add(cell.rate, cell.share)
+        kind.all.add(cell.rate - start, cell.share)
         model.add(agent.rate, -agent.weight)
         before = agent.rate, min(agent.weight, _SAY)
         agent.rate = own.total / own.weight if own.weight > 1e-9 else 0.5
         agent.weight = _in_series(own.weight, _AGENT)
         model.add(agent.rate, agent.weight)
-        state.pool.add(before[0], -before[1])
-        state.pool.add(agent.rate, min(agent.weight, _SAY))
+        state.pool.add(before[0] - start, -before[1])
+        state.pool.add(agent.rate - start, min(agent.weight, _SAY))
         self._outdate(agent.model)
 
     def _outdate(self, model: str) -> None:
@@ -239,6 +247,11 @@ class Posterior:
             return agent
         model = self._state.models[agent.model]
         model.add(agent.rate, -agent.weight)
+        lower = _start(agent.model) - _start(candidate.kind)
+        self._state.pool.total += lower * min(agent.weight, _SAY)
+        for kind in self._state.types.values():
+            if (cell := kind.cells.get(candidate.name)) is not None:
+                kind.all.total += lower * cell.share
         self._state.models.setdefault(candidate.kind, _Sum()).add(agent.rate, agent.weight)
         self._kin[agent.model].discard(candidate.name)
         self._kin.setdefault(candidate.kind, set()).add(candidate.name)
@@ -261,7 +274,9 @@ class Posterior:
 
         Kin is the model without the candidate, and the candidate without this type.
         """
-        alone = self._beta((kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL), self._said(_TYPE_SAYS, offered))
+        start = _start(candidate.kind)
+        usual = (kind.all.total + _POOL * 0.5) / (kind.all.weight + _POOL)
+        alone = self._beta(usual + start, self._said(_TYPE_SAYS, offered))
         agent, model = self._state.agents.get(candidate.name), self._state.models.get(candidate.kind)
         siblings, elsewhere = _Sum(), _Sum()
         if model is not None:
@@ -274,7 +289,7 @@ class Posterior:
                 elsewhere.add(cell.level, -cell.weight)
         if siblings.weight < 0.1 and elsewhere.weight < 0.1 and len(self._state.types) < 2:
             return None, alone
-        siblings.add(self._pool_rate(), self._said(_POOL_SAYS, offered))
+        siblings.add(self._pool_rate() + start, self._said(_POOL_SAYS, offered))
         weight = _in_series(siblings.weight, _AGENT)
         elsewhere.add(siblings.total / siblings.weight, weight)
         rate = elsewhere.total / elsewhere.weight + kind.ease
@@ -347,7 +362,9 @@ class Posterior:
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"this is no state of a posterior: {error}") from None
         cells = [cell for kind in found.types.values() for cell in kind.cells.values()]
-        if (found.version, found.rule) != (1, "posterior") or any(len(cell.likelihood) != BINS for cell in cells):
+        if (found.version, found.rule) != (_VERSION, "posterior") or any(
+            len(cell.likelihood) != BINS for cell in cells
+        ):
             raise ValueError(f"this is a state of {found.rule!r}, version {found.version}, not of this posterior")
         found.breaker.failures, found.breaker.rest = self._breaker.failures, self._breaker.rest
         self._state = found
@@ -365,6 +382,14 @@ _POOL_SAYS = 10.0  # what is known of many is worth to one more at most, by kin
 _TYPE_SAYS = 8.0  # and by the type alone
 _PER = 16.0  # candidates seen, for each observation of these
 _AKIN = 1.5  # the logarithm of the odds, at most, that kin tells something, or that it does not
+
+_PER_STEP = 0.1  # points of a rate for each step of log-odds between classes: half of what it is at a rate of 0.75
+
+
+@lru_cache(maxsize=4_096)
+def _start(model: str) -> float:
+    """What the model's name tells of its rate before anything is known of it, against that of a middling one."""
+    return _PER_STEP * (BELOW["medium"] - BELOW.get(class_of(model), BELOW["medium"]))
 
 
 def _in_series(one: float, other: float) -> float:

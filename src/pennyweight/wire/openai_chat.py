@@ -162,16 +162,17 @@ _NO_DETAILS = _Details()
 
 
 class _Usage(msgspec.Struct):
-    """A usage block as OpenAI writes it; the fields of type Any are those by which another server is told."""
+    """A usage block as OpenAI writes it, no other type allowed; the last three are those by which another server is
+    told."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    cached_tokens: Any = None
-    prompt_cache_hit_tokens: Any = None
-    service_tier: Any = None
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    service_tier: str | None = None
 
 
 class _End(msgspec.Struct):
@@ -208,7 +209,7 @@ def _read_plain(body: bytes) -> Done | None:
         return None
     if prompt + cached + wrote + output > MOST_TOKENS or usage.total_tokens not in (None, prompt + output):
         return None
-    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason)
+    return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason or None)
 
 
 def read(body: bytes) -> Done:

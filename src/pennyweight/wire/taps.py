@@ -23,6 +23,9 @@ KEEP_BYTES = 1 << 20
 
 The chunks are the objects that were sent on, so keeping them copies nothing."""
 
+MOST_TEXT = 1 << 26
+"""Characters read out of one stream, and bytes of one event: more is no answer, and has been counted enough."""
+
 _any = msgspec.json.Decoder()
 
 
@@ -41,13 +44,14 @@ class Facts(Protocol):
 class StreamTap:
     """A Tap over the Facts of one protocol."""
 
-    __slots__ = ("_chunks", "_facts", "_room", "_texts")
+    __slots__ = ("_chunks", "_facts", "_left", "_room", "_texts")
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._chunks: list[bytes] = []
         self._texts: list[str] = []  # read out of chunks that were let go
         self._room = KEEP_BYTES
+        self._left = MOST_TEXT
 
     def feed(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
@@ -82,7 +86,12 @@ class StreamTap:
             cut = stream.rfind(b"\n") + 1
         whole, rest = stream[:cut], stream[cut:]
         self._facts.absorb(whole)
-        self._texts += self._facts.texts(whole)
+        if self._left > 0:
+            texts = self._facts.texts(whole)
+            self._texts += texts
+            self._left -= sum(map(len, texts))
+        if len(rest) > MOST_TEXT:
+            rest = b""  # an event without end
         self._chunks = [rest]
         self._room = max(KEEP_BYTES - len(rest), len(rest))
 

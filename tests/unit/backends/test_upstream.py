@@ -249,6 +249,39 @@ def test_framing_headers_and_cookies_are_not_relayed() -> None:
     assert reply.headers == (*JSON, ("x-request-id", "r"), ("x-odd", "1"), ("x-odd", "2"))
 
 
+def test_a_provider_does_not_speak_for_the_gateway() -> None:
+    forged = (*JSON, ("x-pennyweight-call", "call_0"), ("x-pennyweight-cache", "hit"), ("x-request-id", "r"))
+    for status in (200, 429):
+        reply, _ = opened(Recorded(status, forged))
+        assert reply.headers == (*JSON, ("x-request-id", "r"))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("operation", [Operation.GENERATE, Operation.OTHER])
+def test_a_refusal_does_not_show_our_key(operation: Operation, streamed: bool) -> None:
+    key = "sk-of-the-operator-1234"
+    said = b'{"error":{"message":"Incorrect API key: Bearer %s."}}' % key.encode()
+    headers = (*JSON, ("www-authenticate", f'Bearer realm="{key}"'))
+    transport = Recorded(401, headers, said, chunks=(said[:30], said[30:]) if streamed else None)
+
+    async def main() -> tuple[Headers, bytes]:
+        call = make_call(operation=operation)
+        async with await upstream(transport, pick_key=lambda _call: key).open(call) as reply:
+            return reply.headers, await reply.read()
+
+    told, body = asyncio.run(main())
+    assert body == b'{"error":{"message":"Incorrect API key: Bearer [key]."}}'
+    assert key not in str(told)
+
+
+def test_an_answer_without_end_is_not_read_for_ever() -> None:
+    piece = b" " * (1 << 20)
+    transport = Recorded(chunks=(piece,) * 1000)  # the same piece: nothing is kept here
+    with pytest.raises(StreamCut, match="longer than 256 MiB"):
+        opened(transport)
+    assert transport.closed == 1
+
+
 def pieces(data: bytes, size: int) -> tuple[bytes, ...]:
     return tuple(data[n : n + size] for n in range(0, len(data), size))
 

@@ -79,3 +79,9 @@ def test_the_rest_is_nothing(path: str) -> None:
 )
 def test_errors_come_in_the_protocol_of_the_path(path: str, wire: Wire) -> None:
     assert wire_of(path) is wire
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/native/lab/v1/x", "/api/tags"])
+def test_what_has_a_provider_echo_our_key_is_not_passed_on(path: str) -> None:
+    assert at(path, "TRACE") is None
+    assert at(path, "CONNECT") is None

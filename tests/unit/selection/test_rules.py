@@ -163,6 +163,45 @@ def test_a_candidate_that_moves_to_another_model_keeps_its_record() -> None:
     assert standing.expected > 0.85
 
 
+def test_of_strangers_the_one_whose_model_is_called_the_stronger_is_tried_first() -> None:
+    strangers = [Candidate("a", "llama-3-8b"), Candidate("b", "gpt-4o"), Candidate("c", "gpt-4o-mini"), Candidate("d")]
+    assert {made("posterior", seed).select("code", strangers).name for seed in range(8)} == {"b"}
+
+
+def test_what_a_name_tells_is_soon_outweighed_by_outcomes() -> None:
+    chooser = made("posterior")
+    for _ in range(12):
+        chooser.feedback(Choice("code", "strong", "gpt-4o"), 0.0)
+        chooser.feedback(Choice("code", "weak", "llama-3-8b"), 1.0)
+    both = [Candidate("strong", "gpt-4o"), Candidate("weak", "llama-3-8b")]
+    assert chooser.select("code", both).name == "weak"
+
+
+def test_where_all_names_tell_the_same_they_change_nothing() -> None:
+    def expected(model: str) -> list[float]:
+        chooser = made("posterior")
+        for place in range(6):
+            chooser.feedback(Choice("code", f"{model}-{place % 3}", f"{model}-{place % 3}"), place % 2)
+        return [standing.expected for standing in chooser.standings()]
+
+    assert expected("mixtral") == expected("nobody")  # a middling class, and none
+
+
+def test_one_that_moves_to_a_model_of_another_class_leaves_no_trace_of_the_old_one() -> None:
+    def told(*models: str) -> Selector:
+        chooser = made("posterior")
+        for model in models:
+            for kind in ("code", "prose"):
+                chooser.feedback(Choice(kind, "a", model), 1.0)
+        return chooser
+
+    def stranger(chooser: Selector) -> float:
+        return chooser.select("code", [Candidate("b", "mixtral")]).expected
+
+    moved, stayed = told("gpt-4o", "llama-3-8b"), told("llama-3-8b", "llama-3-8b")
+    assert stranger(moved) == pytest.approx(stranger(stayed), abs=0.006)  # priors are held in steps of half a percent
+
+
 def test_what_is_worth_most_is_learnt_not_only_what_succeeds() -> None:
     chooser = Posterior(random=Random(0), utility=Utility(token_weight=0.5, half_tokens=1000))
     for _ in range(60):

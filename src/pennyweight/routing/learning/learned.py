@@ -15,13 +15,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 from ...call import Call, Outcome
+from ...classes import class_of
 from ...errors import ConfigError, StoreError
 from ...protocols import Clock, Embedder
 from ..choose import Asked, Chance, Priors
 from ..ladder import JUDGED, Judged
 from ..reading import TaskType
 from ..virtual import Candidate
-from .classes import class_of
 from .features import features
 from .outcomes import Acted, Keeper, Source, Told, task_type
 from .priors import Prior, difficulty, prior

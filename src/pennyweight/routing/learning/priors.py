@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ...classes import BELOW, Class
 from ..reading import TaskType
-from .classes import Class
 
 __all__ = ["Prior", "difficulty", "fall", "prior"]
 
@@ -30,10 +30,7 @@ _BELOW: Mapping[TaskType, Mapping[Class, float]] = {
     # MATH level 5 (0.53 0.43 0.41 0.26 0.15): the nearest to it there is.
     "reasoning": {"frontier": 0.0, "large": 0.45, "medium": 0.7, "small": 1.2, "tiny": 1.9},
 }
-_BELOW_ELSEWHERE: Mapping[Class, float] = {"frontier": 0.0, "large": 0.5, "medium": 0.85, "small": 1.3, "tiny": 2.1}
-"""The mean of the measured types, for those of which nothing was measured: with half the mass."""
-
-_MASS, _MASS_ELSEWHERE = 20.0, 10.0
+_MASS, _MASS_ELSEWHERE = 20.0, 10.0  # elsewhere: types of which nothing was measured get the mean of those that were
 _SIDE = 0.6  # of the distance, for a client's chores: titles and summaries of what is there. Assumed.
 
 _PER_LENGTH: Mapping[TaskType, tuple[float, float]] = {
@@ -61,7 +58,7 @@ def prior(task: TaskType, kind: Class, *, hard: float = 0.0) -> Prior:
         return Prior(0.8, 0.0)
     below = _BELOW.get(task)
     mass = _MASS if below is not None else _MASS_ELSEWHERE
-    distance = (below or _BELOW_ELSEWHERE)[kind] * (_SIDE if task == "side" else 1.0)
+    distance = (below or BELOW)[kind] * (_SIDE if task == "side" else 1.0)
     mean = 1.0 / (1.0 + math.exp(distance - _FRONTIER))
     return Prior(min(max(mean - fall(task, kind, hard), 0.02), 0.995), mass)
 

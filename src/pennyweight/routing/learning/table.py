@@ -12,8 +12,8 @@ from collections import OrderedDict
 
 import msgspec
 
+from ...classes import class_of
 from ..reading import TaskType
-from .classes import class_of
 from .outcomes import Told
 from .priors import Prior, fall, prior
 

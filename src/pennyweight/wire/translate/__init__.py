@@ -209,7 +209,7 @@ def _write_answer(answer: Answer, target: Wire, losses: Losses, memo: Memo) -> d
         case Wire.OPENAI_CHAT:
             return openai_chat.write_response(answer, losses, memo)
         case Wire.OPENAI_RESPONSES:
-            return openai_responses.write_response(answer, losses)
+            return openai_responses.write_response(answer, losses, memo)
         case Wire.ANTHROPIC_MESSAGES:
             return anthropic_messages.write_response(answer, losses)
         case Wire.OLLAMA:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pennyweight.routing.learning.classes import CLASSES, class_of
+from pennyweight.classes import CLASSES, class_of
 from pennyweight.routing.learning.features import FEATURES, features
 from pennyweight.routing.learning.outcomes import Told
 from pennyweight.routing.learning.priors import Prior, difficulty, prior

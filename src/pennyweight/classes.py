@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, get_args
 
-__all__ = ["CLASSES", "Class", "class_of"]
+__all__ = ["BELOW", "CLASSES", "Class", "class_of"]
 
 Class = Literal["tiny", "small", "medium", "large", "frontier", "unknown"]
 """By parameters where the name tells them: below 4, 15 and 50 thousand million, and more. frontier: the best of their
 makers; unknown: the name tells nothing."""
 
 CLASSES: tuple[Class, ...] = get_args(Class)
+
+BELOW: Mapping[Class, float] = {"frontier": 0.0, "large": 0.5, "medium": 0.85, "small": 1.3, "tiny": 2.1}
+"""How far a class's rate of success lies below the frontier's, in log-odds: the mean over the types of tasks that were
+measured (see `routing.learning.priors` for what was, and where it is from)."""
 
 _SIZE = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z])")
 _NAMES: tuple[tuple[Class, re.Pattern[str]], ...] = (
