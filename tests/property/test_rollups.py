@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +154,34 @@ def test_figures_are_those_of_the_receipts(actions: list[tuple[str, Any]]) -> No
                 check(path)
             while await rollups.advance():
                 pass
+            check(path)
+        finally:
+            await database.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder) / FILE))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(receipt(), min_size=45, max_size=60), st.integers(0, 2), st.integers(20, 60))
+def test_many_sessions_of_few_agents_are_summed_as_others_are(found: list[Receipt], agents: int, portion: int) -> None:
+    made = [
+        msgspec.structs.replace(
+            one, call_id=f"c{n}", session=f"s{n}", agent=f"a{n % (agents + 1)}", task="", skill="", model=f"m{n % 2}"
+        )
+        for n, one in enumerate(found)
+    ]
+
+    async def run(path: Path) -> None:
+        database = Database(path)
+        ledger, rollups = SQLiteLedger(database), Rollups(database)
+        try:
+            await ledger.append(made)
+            await rollups.advance(portion)
+            check(path)
+            await rollups.advance()
+            check(path)
+            await ledger.forget(50_000.0)
             check(path)
         finally:
             await database.close()

@@ -19,6 +19,7 @@ from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec, translate
+from ..wire.surrogates import sound
 from .transport import Opened, Origin, Transport
 
 __all__ = ["ONCE", "Dispatch", "Upstream"]
@@ -188,9 +189,9 @@ class Upstream:
                     "right? It may be down; try again."
                 )
             reply = Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
-            if done.usage is not None and done.usage.suspect:
+            if done.complete if done.usage is None else done.usage.suspect:
                 content = opened.content
-                reply.output_text = lambda: _text(request.wire, _plain(content, headers))
+                reply.output_text = lambda: _text(request.wire, sound(_plain(content, headers)))
             return reply
         if not streams:
             return Reply(
@@ -206,7 +207,10 @@ class Upstream:
     def _whole(self, call: Call, request: Request, content: bytes, headers: Headers, *, ok: bool) -> Done:
         if not ok or request.operation is Operation.OTHER:
             return Done(complete=ok)
-        done = codec(request.wire).read(_plain(content, headers))
+        plain = _plain(content, headers)
+        done = codec(request.wire).read(plain)
+        if done.usage is None and not done.complete and (mended := sound(plain)) is not plain:
+            done = codec(request.wire).read(mended)
         if request.operation is Operation.COUNT:
             return Done(complete=done.complete)
         return self._charged(call, done)
@@ -315,7 +319,7 @@ def _is_json(content: bytes, headers: Headers) -> bool:
     if content and not plain:
         return True  # compressed in a way that we cannot read: the caller may
     try:
-        _raw.decode(plain)
+        _raw.decode(sound(plain))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     except RecursionError:
