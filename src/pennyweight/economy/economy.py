@@ -34,7 +34,7 @@ from .stakes import invested, stake_refused
 from .switching import missing_mark, same_state
 from .whose import account_of, agent_of, key_of, session_of
 
-__all__ = ["SMALL_BYTES", "Economy", "Prices"]
+__all__ = ["SMALL_BYTES", "Economy", "Prices", "concerns"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -65,6 +65,11 @@ class _Looked(msgspec.Struct, frozen=True):
         return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
 
 
+def concerns(call: Call) -> bool:
+    """False: `Economy.look` has nothing to say of the call, unless it is asked for small ones."""
+    return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
+
+
 class Economy:
     """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
 
@@ -81,11 +86,6 @@ class Economy:
         self._rates: dict[tuple[str, str], tuple[float, Price, Rates | None]] = {}
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
-
-    @staticmethod
-    def concerns(call: Call) -> bool:
-        """False: `look` has nothing to say of the call, unless it is asked for small ones."""
-        return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
 
     def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
