@@ -88,7 +88,7 @@ def booked(wire: Wire, done: Done, text: str = "three words here") -> Receipt:
     charges = (Charge(provider, model, done.usage, call.at),) if done.usage is not None else ()
     ended = Done(done.usage, done.finish_reason, charges, done.complete)
     receipt = Accounts(BOOK, {}, Words()).receipt(Outcome(call, ended, 200, provider, output_text=lambda: text))
-    assert all(not isinstance(value, int) or -(2**63) <= value < 2**63 for value in _row(receipt))
+    assert all(not isinstance(value, int) or -(2**63) <= value < 2**63 for value in _row(receipt, 0))
     return receipt
 
 
