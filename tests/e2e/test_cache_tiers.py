@@ -112,7 +112,7 @@ def test_servers_that_die_are_not_the_callers_business(valkey_server: Engine, tm
         assert process.ask("/v1/chat/completions", known).headers.get("x-pennyweight-cache") == "hit"
         valkey_server.start()
         process.wait_log("a cache tier is down")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while process.log.count("a cache tier answers") < 2 and time.monotonic() < deadline:
             assert process.ask("/v1/chat/completions", question()).status == 200
             time.sleep(0.05)

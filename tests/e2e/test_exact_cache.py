@@ -89,7 +89,7 @@ def test_a_purge_from_another_process_reaches_a_running_gateway(tmp_path: Path) 
         assert call(process)[0]
         time.sleep(1.5)  # until it has looked at the counter once
         assert command(process, upstream, "purge", "--all", "--yes") == {"purged": 2}
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while call(process)[0]:
             assert time.monotonic() < deadline, "the gateway's memory still answers"
             time.sleep(0.1)

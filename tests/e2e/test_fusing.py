@@ -81,7 +81,7 @@ async def _ask(port: int, model: str, *, stream: bool) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n"
     writer.write(head.encode() + b"connection: close\r\n\r\n" + raw)
-    got = await asyncio.wait_for(reader.read(-1), 30)
+    got = await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
     return got
 
@@ -99,7 +99,7 @@ def test_hundreds_of_callers_over_http_make_one_request(tmp_path: Path) -> None:
             assert all(b" 200 " in answer.partition(b"\r\n")[0] for answer in answers)
             assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1 or stream
             assert all(b"[DONE]" in answer or not stream for answer in answers)
-        receipts = process.receipts(800, timeout_s=20)
+        receipts = process.receipts(800)
         billed = [receipt for receipt in receipts if not receipt["replayed"]]
         assert len(receipts) == 800
         assert len(billed) == 2, "each answer is charged once"
@@ -153,8 +153,8 @@ def test_replicas_share_an_answer_and_survive_the_kill_of_the_one_that_asks(
         assert len(upstream.seen) == 3, "once for the dead one, once for all others together"
         assert all(answer.count(b"[DONE]") == 1 for answer in whole)
         assert len({answer.count(b'"content"') for answer in whole}) == 1
-        receipts = second.receipts(10, timeout_s=20)
+        receipts = second.receipts(10)
         assert len([receipt for receipt in receipts if not receipt["replayed"]]) == 1
         assert not [receipt for receipt in receipts if receipt["error"]]
-        receipts = first.receipts(1, timeout_s=5)
+        receipts = first.receipts(1)
         assert [bool(receipt["replayed"]) for receipt in receipts] == [False]

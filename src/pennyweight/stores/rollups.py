@@ -154,13 +154,16 @@ def _remember(connection: sqlite3.Connection, position: int) -> None:
 def _add(connection: sqlite3.Connection, where: str, values: tuple[object, ...], *, sign: int) -> None:
     """Add what those receipts sum to, or take it away (sign -1).
 
-    In two steps: a session's calls of one hour agree in all that is grouped by, so a busy ledger's receipts first
-    shrink to few rows, and each dimension groups those.
+    In steps: a session's calls of one hour agree in all that is grouped by, so a busy ledger's receipts first shrink
+    to few rows, and each dimension groups those. Many sessions of few agents and tasks shrink again, without it.
     """
     connection.execute(_GATHER.format(where=where, sign="" if sign > 0 else "-"), values)
-    for statement in _SPREAD:
+    rows, *distinct = connection.execute(_DISTINCT).fetchone()
+    table = "shrunk" if max(distinct) * _MANY_SESSIONS <= rows else "gathered"
+    for statement in ((_SHRINK,) if table == "shrunk" else ()) + _SPREAD[table]:
         connection.execute(statement)
-    connection.execute("DROP TABLE temp.gathered")
+    for made in {"gathered", table}:
+        connection.execute(f"DROP TABLE temp.{made}")
     connection.execute(_STEPS.format(where=where.replace("position", "rowid"), sign="" if sign > 0 else "-"), values)
 
 
@@ -172,12 +175,24 @@ _GATHER = (
 )
 
 
-def _spread(dimension: str, key: str, span_s: int) -> str:
+_MANY_SESSIONS = 20  # to an agent, a task, a skill: else shrinking costs what it saves
+_DISTINCT = (
+    "SELECT count(*), count(DISTINCT agent), count(DISTINCT model), count(DISTINCT task), count(DISTINCT skill) "
+    "FROM temp.gathered"
+)
+_SHARED = tuple(key for key in _KEYS if key != "session")
+_SHRINK = (
+    f"CREATE TEMP TABLE shrunk AS SELECT hour, {', '.join(_SHARED)}, {', '.join(f'sum({n}) AS {n}' for n in _SUMS)} "
+    f"FROM temp.gathered GROUP BY {', '.join(map(str, range(1, len(_SHARED) + 2)))}"
+)
+
+
+def _spread(dimension: str, key: str, span_s: int, table: str) -> str:
     return (
         f"INSERT INTO rollups (dimension, span_s, start, tenant, key, {', '.join(_SUMS)}) "
         f"SELECT '{dimension}', {span_s}, hour / {span_s} * {span_s} AS began, tenant, {key} AS named, "
         f"{', '.join(f'sum({name})' for name in _SUMS)} "
-        f"FROM temp.gathered WHERE true GROUP BY began, tenant, named "
+        f"FROM temp.{table} WHERE true GROUP BY began, tenant, named "
         f"ON CONFLICT (dimension, span_s, start, tenant, key) DO UPDATE SET {_grown(_SUMS)}"
     )
 
@@ -186,11 +201,14 @@ def _grown(sums: Sequence[str]) -> str:
     return ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
 
 
-_SPREAD = (
-    _spread("all", "''", _HOUR_S),
-    _spread("all", "''", _DAY_S),
-    *(_spread(dimension, dimension, _DAY_S) for dimension in _DIMENSIONS),
-)
+_SPREAD = {
+    table: (
+        _spread("all", "''", _HOUR_S, table),
+        _spread("all", "''", _DAY_S, table),
+        *(_spread(name, name, _DAY_S, "gathered" if name == "session" else table) for name in _DIMENSIONS),
+    )
+    for table in ("gathered", "shrunk")
+}
 
 # Most trails are those of other calls to the letter: each is read once. The sums are those of the view step_sums.
 _STEPS = f"""

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import hashlib
 import json
-import time
 from array import array
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.effort import within
 
 from pennyweight.call import Call, Outcome, Target
 from pennyweight.errors import StoreError
@@ -333,10 +333,9 @@ async def test_a_slow_embedder_is_not_waited_for() -> None:
     embedder = Embedder()
     router = learned(embedder=embedder)
     await _teach(router)
-    embedder.delay_s = 5.0
-    start = time.perf_counter()
-    await router.ready(call(), msgspec.structs.replace(ASKED, text="a slow one"))
-    assert time.perf_counter() - start < 0.5
+    embedder.delay_s = 3_600.0
+    async with asyncio.timeout(60):
+        await router.ready(call(), msgspec.structs.replace(ASKED, text="a slow one"))
     await router.aclose()
 
 
@@ -355,9 +354,6 @@ def test_a_choice_that_was_made_before_is_warm() -> None:
     candidates = [candidate(f"p/llama3.1:{number}b", number) for number in range(1, 11)]
     asked = msgspec.structs.replace(ASKED, text="Fix the bug in fill(). " * 80)
     router.of(call(), asked, candidates)
-    made, times = call(), []
-    for _ in range(50):
-        start = time.perf_counter()
-        router.of(made, asked, candidates)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.0002, f"{min(times) * 1e3:.3f} ms"
+    made = call()
+    router.of(made, asked, candidates)
+    assert within(0.0002, lambda: router.of(made, asked, candidates), tries=50)
