@@ -82,6 +82,11 @@ class Economy:
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
+    @staticmethod
+    def concerns(call: Call) -> bool:
+        """False: `look` has nothing to say of the call, unless it is asked for small ones."""
+        return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
+
     def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
         no provider caches so short a prompt. exactly: the tokens of what is new counted, not estimated.

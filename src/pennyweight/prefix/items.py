@@ -9,7 +9,7 @@ import msgspec
 
 from ..request import Request
 
-__all__ = ["Worked", "items", "role"]
+__all__ = ["Worked", "items", "role", "says_user"]
 
 
 class Worked:
@@ -51,6 +51,12 @@ def role(raw: bytes | msgspec.Raw) -> str:
         return _role.decode(raw).role or ""
     except (msgspec.DecodeError, UnicodeDecodeError):
         return "user" if bytes(memoryview(raw)[:1]) == b'"' else ""
+
+
+def says_user(raw: bytes | msgspec.Raw) -> bool:
+    """Whether it is a message of the user's."""
+    told = _FIRST.match(raw)
+    return told[1] == b"user" if told is not None else role(raw) == "user"
 
 
 _FIRST = re.compile(rb'\{"role": ?"([a-z]{1,12})"')

@@ -10,7 +10,7 @@ import msgspec
 
 from ..request import Request
 from .canonical import canonical
-from .items import Worked, items, role
+from .items import Worked, items, role, says_user
 from .recent import Recent
 
 __all__ = ["Place", "SessionIndex"]
@@ -66,11 +66,15 @@ class SessionIndex:
         if told is None:
             return ""
         start, first = told
-        rest = _Rest(raws, first + 1, self._content, _worked(request, raws).contents)
         branches = self._starts.get(start)
         if branches is None:
             branches = []
             self._starts.put(start, branches)
+            if first + 1 == len(raws):  # the first word of a new conversation: as below, with nothing to look for
+                branch = _Branch(_named(start), [], answered=False, seen_at=now)
+                branches.append(branch)
+                return branch.name
+        rest = _Rest(raws, first + 1, self._content, _worked(request, raws).contents)
         found = self._find(branches, rest, now) if branches else None
         branch, kept = found or (self._open(branches, start, now), 0)
         contents = branch.contents
@@ -108,8 +112,8 @@ class SessionIndex:
 
     def _start(self, scope: str, request: Request, raws: Sequence[bytes | msgspec.Raw]) -> tuple[bytes, int] | None:
         """What its conversation begins with, and where the first item of a user is; None: there are no items."""
-        worked = _worked(request, raws)
-        known = worked.start
+        worked = _worked(request, raws) if len(request.raw) >= _LONG_BYTES else None  # else found anew as fast
+        known = worked.start if worked is not None else None
         if known is not None and known[0] == scope:
             return known[2], known[1]
         first = _first_user(raws)
@@ -118,7 +122,8 @@ class SessionIndex:
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
         text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(raws[first]))))
         start = hashlib.blake2b(text, digest_size=16).digest()
-        worked.start = scope, first, start
+        if worked is not None:
+            worked.start = scope, first, start
         return start, first
 
     def _tool_names(self, tools: list[msgspec.Raw]) -> bytes:
@@ -155,7 +160,7 @@ class SessionIndex:
         number = 1
         if branches:
             number += max([int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches])
-        name = f"d-{start.hex()[:16]}" + (f"-{number}" if number > 1 else "")
+        name = _named(start) + (f"-{number}" if number > 1 else "")
         branch = _Branch(name, [], answered=False, seen_at=now)
         branches.append(branch)
         if len(branches) > self._branches:
@@ -163,6 +168,8 @@ class SessionIndex:
         return branch
 
     def _content(self, piece: bytes) -> bytes:
+        if len(piece) < _SHORT_BYTES:  # found anew as fast as it is looked up
+            return hashlib.blake2b(canonical(piece), digest_size=16).digest()
         key = (hash(piece), len(piece))
         known = self._contents.get(key)
         if known is None:
@@ -230,7 +237,12 @@ class _Rest:
         return 0
 
 
+def _named(start: bytes) -> str:
+    return f"d-{start.hex()[:16]}"
+
+
 _TOOL_LISTS = 128
+_SHORT_BYTES, _LONG_BYTES = 1_024, 8_192  # of a piece; of a request
 
 
 class _ToolName(msgspec.Struct):
@@ -264,7 +276,7 @@ def _worked(request: Request, raws: Sequence[bytes | msgspec.Raw]) -> Worked:
 
 def _first_user(raws: Sequence[bytes | msgspec.Raw]) -> int | None:
     for index, raw in enumerate(raws):
-        if role(raw) == "user":
+        if says_user(raw):
             return index
     return 0 if raws else None
 

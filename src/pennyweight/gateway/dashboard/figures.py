@@ -109,16 +109,15 @@ def calls(
 
     session: only of that one, as (tenant, session); before: only those older than the call of that (at, call_id).
     """
+    plus = "" if session is None else "+"  # keeps SQLite from going through all calls by time for those of a session
     terms: list[tuple[str, tuple[Any, ...] | None]] = [
-        ("tenant = ?", None if asked.tenant is None else (asked.tenant,)),
+        (f"{plus}tenant = ?", None if asked.tenant is None else (asked.tenant,)),
         (_OF_SESSION.format("?", "?"), session),
-        ("(at, call_id) < (?, ?)" if session is None else "(+at, call_id) < (?, ?)", before),
+        (f"({plus}at, call_id) < (?, ?)", before),
     ]
     used = [(term, values) for term, values in terms if values is not None]
     where = " AND ".join(term for term, _ in used) or "true"
-    # The + keeps SQLite from going through all calls by time where those of one session are asked for.
-    at = "at" if session is None else "+at"
-    sql = f"SELECT {_CALL_COLUMNS} FROM receipts WHERE {where} ORDER BY {at} DESC, call_id DESC LIMIT 50"
+    sql = f"SELECT {_CALL_COLUMNS} FROM receipts WHERE {where} ORDER BY {plus}at DESC, call_id DESC LIMIT 50"
     rows = ledger.select(sql, [value for _, values in used for value in values])
     return {"calls": [_call(row) for row in rows], "more": len(rows) == 50}
 

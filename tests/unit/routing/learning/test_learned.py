@@ -340,6 +340,27 @@ async def test_a_slow_embedder_is_not_waited_for() -> None:
 
 
 @on_loop
+async def test_nobody_waits_behind_texts_that_will_not_be_done_in_time() -> None:
+    embedder = Embedder()
+    router = learned(embedder=embedder)
+    await _teach(router)
+    embedder.delay_s = 5.0
+    waiting = [
+        asyncio.create_task(router.ready(call(), msgspec.structs.replace(ASKED, text=f"slow {n}"))) for n in range(3)
+    ]
+    await asyncio.sleep(0)
+    last = msgspec.structs.replace(ASKED, text="one more")
+    await router.ready(call(), last)
+    assert not any(task.done() for task in waiting), "it came back before their time was up"
+    again = asyncio.create_task(router.ready(call(), last))
+    shared = asyncio.create_task(router.ready(call(), msgspec.structs.replace(ASKED, text="slow 0")))
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in (again, shared)), "what is under way is waited for, the last one too"
+    await asyncio.gather(*waiting, again, shared)
+    await router.aclose()
+
+
+@on_loop
 async def test_without_an_embedder_the_table_learns() -> None:
     router = learned()
     await router.ready(call(), ASKED)
