@@ -573,7 +573,7 @@ class Connection(asyncio.Protocol):
         if not self._keep_alive or self._server.closing:
             self._keep_alive = False
             lines.append("connection: close")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")  # a model may have any name
 
     def _write(self, data: bytes) -> None:
         if self._transport is None:

@@ -141,6 +141,22 @@ def test_an_answers_own_framing_headers_are_replaced() -> None:
     asyncio.run(main())
 
 
+def test_a_name_that_no_header_can_carry_costs_no_answer() -> None:
+    async def respond(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, (("x-pennyweight-model", "lab/模型"), ("x-cafe", "café")), b"paid for")
+
+    async def main() -> None:
+        async with served(respond) as (_, connect):
+            reader, writer = await connect()
+            writer.write(post(b"{}"))
+            status, headers, body = await answer(reader)
+            assert (status, body) == (200, b"paid for")
+            assert headers["x-pennyweight-model"] == "lab/??"
+            assert headers["x-cafe"] == "café"
+
+    asyncio.run(main())
+
+
 def test_pipelined_requests_are_answered_in_order() -> None:
     async def main() -> None:
         echo = Echo()
