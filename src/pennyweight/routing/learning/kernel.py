@@ -25,6 +25,7 @@ LEAST_TEXTS = 40  # fewer teach nothing that the table does not know
 MOST_TEXTS = 4_000  # the newest; fitting takes 3 s and asking 0.5 ms with so many
 _SHARPNESS = 4.0
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
+_BLOCK_VALUES = 400_000  # OpenBLAS multiplies so many in one thread
 _GRID = ((0.05, 8.0), (0.2, 8.0), (0.05, 16.0), (0.2, 16.0))  # weight of counts, noise
 _GRID_TEXTS = 800
 _GRID_MODELS = 8
@@ -95,7 +96,7 @@ class Kernel:
         embedded, counted = _scaled(
             np.frombuffer(vector, "<f2").astype(np.float32)[None], np.asarray([features], np.float32), self._scale
         )
-        cosines = self._embedded @ embedded[0]
+        cosines = self._cosines(embedded[0])
         values = np.exp(_SHARPNESS * (cosines - 1.0))
         values += self._weight / counted.shape[1] * (self._counted @ counted[0])
         shifts = values @ self._duals
@@ -105,6 +106,14 @@ class Kernel:
         common = float(shifts[names.index("")]) if "" in self._columns else 0.0
         shift = {name: common + float(value) for name, value in zip(names, shifts, strict=True) if name}
         return Said(shift, float(np.exp(_NEAR * (cosines - 1.0)).sum()))
+
+    def _cosines(self, vector: Any) -> Any:
+        """Of all texts. In blocks: for more values OpenBLAS takes all cores and spins, 7 ms of CPU in place of 0.6."""
+        found = np.empty(len(self._embedded), np.float32)
+        rows = max(_BLOCK_VALUES // self.dimensions, 1)
+        for start in range(0, len(found), rows):
+            np.dot(self._embedded[start : start + rows], vector, out=found[start : start + rows])
+        return found
 
 
 def fit(
