@@ -74,37 +74,37 @@ class Front:
         self._trails: dict[tuple[Step, ...], tuple[bool, tuple[str, str]]] = {}  # whether one changed the call
         self.repeated = Repeated(app, gate)
 
-    async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Never raises for what a caller or an upstream did: every failure is an answer."""
+    async def respond(self, request: HttpRequest, over: Callable[[], None] | None = None) -> HttpResponse:
+        """Never raises for what a caller or an upstream did: every failure is an answer. over: that of the response;
+        called here where there is none, because the caller left."""
         call: Call | None = None
         asked: _Asked | None = None
         try:
-            room = request.room
-            asked = room.get(self) if room is not None else None
-            if asked is None:
-                found = self._look(request)
-                if not isinstance(found, _Asked):
-                    return found if isinstance(found, HttpResponse) else await found(request)
-                asked = found
-            call, route = self._make(request, asked)
-            app = self.app
-            direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
-            reply = await (app.backend.open(call) if direct else app.entrance.open(call))
-            if asked.costs and reply.ok:
-                return self._answer(with_cost(reply, call, app.accounts), call, route)
-            response = self._answer(reply, call, route)
-            if STILL in call.facts:
-                self.repeated.keep(request, call, reply, response)
-            return response
-        except PennyweightError as error:
-            return self._failed(request, asked, call, error)
-        except RecursionError:
-            return error_response(wire_of(request.path), _too_deep())
-        except Exception as error:  # noqa: BLE001 - a bug of ours: no traceback and no text may reach the caller
-            where = "".join(traceback.format_tb(error.__traceback__))  # an exception's own words can hold a prompt
-            log.error("request failed: %s\n%s", type(error).__name__, where)
-            broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
-            return error_response(wire_of(request.path), broken)
+            try:
+                room = request.room
+                found = (room.get(self) if room is not None else None) or self._look(request)
+                if isinstance(found, _Asked):
+                    asked = found
+                    call, route = self._make(request, asked)
+                    app = self.app
+                    direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
+                    reply = await (app.backend.open(call) if direct else app.entrance.open(call))
+                    if asked.costs and reply.ok:
+                        response = self._answer(with_cost(reply, call, app.accounts), call, route)
+                    else:
+                        response = self._answer(reply, call, route)
+                        if STILL in call.facts:
+                            self.repeated.keep(request, call, reply, response)
+                else:
+                    response = found if isinstance(found, HttpResponse) else await found(request)
+            except Exception as error:  # noqa: BLE001 - a bug of ours: no traceback may reach the caller
+                response = self._failed(request, asked, call, error)
+        except BaseException:
+            if over is not None:
+                over()
+            raise
+        response.over = over
+        return response
 
     def _look(self, request: HttpRequest) -> _Asked | Page | HttpResponse:
         """What a head that is new asks for. Raises Forbidden, Unauthenticated, NotFound, StoreError."""
@@ -135,10 +135,15 @@ class Front:
                 room[self] = asked
         return asked
 
-    def _failed(
-        self, request: HttpRequest, asked: _Asked | None, call: Call | None, error: PennyweightError
-    ) -> HttpResponse:
+    def _failed(self, request: HttpRequest, asked: _Asked | None, call: Call | None, error: Exception) -> HttpResponse:
         """asked, call: as far as it came."""
+        if isinstance(error, RecursionError):
+            return error_response(wire_of(request.path), _too_deep())
+        if not isinstance(error, PennyweightError):
+            where = "".join(traceback.format_tb(error.__traceback__))  # an exception's own words can hold a prompt
+            log.error("request failed: %s\n%s", type(error).__name__, where)
+            broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
+            return error_response(wire_of(request.path), broken)
         if asked is None:
             return error_response(wire_of(request.path), error)
         if call is None:

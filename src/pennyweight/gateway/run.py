@@ -7,10 +7,10 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..app import App, Watcher, build
 from ..config import Config
@@ -112,17 +112,11 @@ class Gateway:
         if self._now is not None:
             await self._now.stack.aclose()
 
-    async def respond(self, request: HttpRequest) -> HttpResponse:
+    def respond(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         generation = self._now
         assert generation is not None
         generation.active += 1
-        try:
-            response = await generation.front.respond(request)
-        except BaseException:
-            generation.leave()
-            raise
-        response.over = generation.leave
-        return response
+        return generation.front.respond(request, generation.leave)
 
     def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
         """What could not even be read. The calls behind other refusals of the server leave their own receipts."""
