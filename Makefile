@@ -28,9 +28,9 @@ test: $(VENV)/.dev ## lint, types, layers and all tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(ARGS)
 
-explore: $(VENV)/.dev ## property tests with new examples each time, ROUNDS=10 or until one fails
+explore: $(VENV)/.dev ## tests by properties with new examples each time, ROUNDS=10 or until one fails
 	@for round in $$(seq $(ROUNDS)); do echo "Round $$round of $(ROUNDS)"; \
-		HYPOTHESIS_PROFILE=explore $(BIN)/pytest -x tests/property $(ARGS) || exit 1; done
+		HYPOTHESIS_PROFILE=explore $(BIN)/pytest -x -m hypothesis $(ARGS) || exit 1; done
 
 check: $(VENV)/.dev ## the same without the tests: a few seconds
 	$(BIN)/ruff check .

@@ -223,7 +223,7 @@ def _vectors(path: Path, rows: Sequence[Row], folder: Path | None) -> dict[str, 
     """Embeddings by row id, from a cache on disk by the texts' digest."""
     found = model_folder(folder)
     embedder = open_embedder(found)
-    texts = "\0".join([embedder.fingerprint, *(row.prompt for row in rows)])
+    texts = "\0".join([embedder.fingerprint, *(next(shortenings(row.prompt)) for row in rows)])
     kept = _CACHE / f"{hashlib.blake2b(texts.encode('utf-8', 'replace'), digest_size=16).hexdigest()}.npy"
     if kept.is_file():
         return {row.id: vector.tobytes() for row, vector in zip(rows, np.load(kept), strict=True)}

@@ -108,7 +108,7 @@ class _Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         running.wait()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while any(_alive(pid) for pid in group) and time.monotonic() < end:
             time.sleep(0.005)
 

@@ -146,7 +146,7 @@ class Verdict(StrEnum):
     LOST = "lost"  # a translation could not carry a field; `why` names it
 
 
-class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=True):
     """One line of a call's trail."""
 
     optimizer: str

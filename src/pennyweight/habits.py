@@ -23,7 +23,7 @@ WELL = 0.6
 """Gaps below this share of a life are well within it: jitter does not take the next one beyond."""
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class Outlook(msgspec.Struct, frozen=True, gc=False):
     """What is to be expected after this call. Probabilities in [0, 1]."""
 
     soon: float  # a next call comes within 5 minutes
@@ -56,20 +56,22 @@ class Conversation:
         self.rewritten = False  # something was sent in another form than the caller's
         self.output_tokens = 0.0  # of an answer, on average
 
-    def gone(self, asked: Sequence[Segment]) -> list[int]:
-        """How many segments at the end of each of the last prompts were gone in the next; this one's the last."""
-        return [*self.dropped, len(self.asked) - shared(self.asked, asked)] if self.calls else []
+    def gone(self, keep: int) -> list[int]:
+        """How many segments at the end of each of the last prompts were gone in the next; this one's the last, which
+        has `keep` in common with the one before."""
+        return [*self.dropped, len(self.asked) - keep] if self.calls else []
 
-    def repeated(self, asked: Sequence[Segment]) -> int:
-        """How many segments this call has in common with one of the last ones."""
-        best = shared(self.asked, asked)
-        if best >= len(self.asked) - _TAIL:
-            return best  # it goes on where the last one ended: none had more in common
-        return max((shared(chain, asked) for chain in self.past), default=best)
+    def repeated(self, asked: Sequence[Segment], keep: int) -> int:
+        """How many segments this call has in common with one of the last ones; keep: with the very last."""
+        if keep >= len(self.asked) - _TAIL:
+            return keep  # it goes on where the last one ended: none had more in common
+        return max((shared(chain, asked) for chain in self.past), default=keep)
 
-    def appends(self, asked: Sequence[Segment]) -> bool:
+    def appends(self, keep: int) -> bool:
         """Whether prompts go on where the one before ended, but for a transient end of a message or two."""
-        return all(gone <= 2 for gone in self.gone(asked))
+        if not self.calls:
+            return True
+        return len(self.asked) - keep <= _TRANSIENT and max(self.dropped, default=0) <= _TRANSIENT
 
 
 class Agent:
@@ -181,7 +183,7 @@ class Habits:
         found.in_row = found.in_row + 1 if gap_s < WELL * SOON_S else 0
         found.in_row_later = found.in_row_later + 1 if gap_s < WELL * LATER_S else 0
         keep = shared(found.asked, asked)
-        found.repeated_before = found.repeated(asked)
+        found.repeated_before = found.repeated(asked, keep)
         found.dropped.append(len(found.asked) - keep)
         if found.guessed:
             digests = {segment.digest for segment in asked}
@@ -219,6 +221,7 @@ def _depth(calls: int) -> int:
 
 
 _TAIL = 4
+_TRANSIENT = 2
 _DEPTHS = 5
 _OVER_S = 600.0  # a conversation that was silent for so long is taken to have ended
 _MOST_REMAINING = 40.0

@@ -177,7 +177,9 @@ def factor_at(price: Price, at: float, tier: str = STANDARD) -> Fraction | int:
 def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> PicoUSD:
     """What `usage` costs at `price` in force, for a call made at `at` (unix seconds). `tier` overrides the usage's."""
     tier = usage.tier if tier is None else tier
-    rates = rates_for(price, usage.input_tokens, tier) if price.tiers or price.bands else price.rates
+    rates, bands = price.rates, price.bands
+    if tier != STANDARD or (bands and usage.input_tokens > bands[0].above_input_tokens):
+        rates = rates_for(price, usage.input_tokens, tier)
     read, brief, long = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
     if read or brief or long:
         tokens = usage.uncached_tokens * rates.input + read * rates.read
@@ -187,7 +189,8 @@ def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> P
     tokens += usage.output_tokens * rates.output
     if price.time_of_day or tier == BATCH:
         tokens *= factor_at(price, at, tier)
-    return whole(tokens + rates.per_call)
+    amount = tokens + rates.per_call
+    return amount if isinstance(amount, int) else round(amount)
 
 
 def hourly_cost(usd_per_hour: PicoUSD, seconds: float) -> PicoUSD:
@@ -227,15 +230,15 @@ def format_usd(amount: PicoUSD, *, exact: bool = False) -> str:
         cents = _nearest(amount, PICO // 100)
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
     micros = _nearest(amount, 10**6)
-    if amount and not micros:
-        return f"{sign}<$0.000001"
-    return f"{sign}${micros // 10**6}.{f'{micros % 10**6:06d}'.rstrip('0'):0<2}"
+    if micros < 10**6:
+        return f"{sign}$0.{f'{micros:06d}'.rstrip('0'):0<2}" if micros or not amount else f"{sign}<$0.000001"
+    return f"{sign}$1.00"  # it was nearer to a dollar than to anything below
 
 
 def _nearest(amount: int, unit: int) -> int:
     """`amount` in whole units, a half to the even one."""
     count, rest = divmod(amount, unit)
-    return count + (2 * rest > unit or (2 * rest == unit and count % 2 == 1))
+    return count + 1 if 2 * rest > unit or (2 * rest == unit and count % 2) else count
 
 
 def _or(value: float | None, default: float) -> float:

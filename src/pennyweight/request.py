@@ -137,7 +137,9 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
     def envelope(self) -> Envelope:
         """Raises BadRequest when the body is not a JSON object or a field we must read has a wrong type."""
         try:
-            return _envelope.decode(self.raw)
+            found = _envelope.decode(self.raw)
+            self.__dict__["model"] = found.model or ""  # which everybody asks for
+            return found
         except msgspec.ValidationError as error:
             raise BadRequest(f"The request body is not valid: {error}.") from None
         except msgspec.DecodeError as error:
@@ -449,6 +451,17 @@ class Reply:
             self.content = b"".join([chunk async for chunk in self.chunks])
             self.chunks = None
         return self.content
+
+    @property
+    def end(self) -> Callable[[], None] | None:
+        """What `aclose` does, where nothing has to be waited for, as of an answer that is whole; else None."""
+        return self._end if self._close is None else None
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            for listener in self.on_end:
+                listener(self)
 
     async def aclose(self) -> None:
         """End the reply: release the connection, then tell `on_end` listeners once. Safe to call again."""

@@ -173,7 +173,7 @@ def splice_known(raw: bytes, known: Known, changes: Changes, layout: Layout | No
             continue
         items, row = known.get(key), layout.rows.get(key)
         if row is not None and items is not None and not isinstance(items, msgspec.Raw) and _within(below, len(items)):
-            told[key] = _items_replaced(items, row, below, replaced)
+            told[key] = _items_replaced(items, row, place[0], below, replaced)
             continue
         made = splice_all(raw[place[0] : place[1]], below)
         told[key] = msgspec.Raw(made)
@@ -197,11 +197,12 @@ def _within(changes: Changes, count: int) -> bool:
 
 
 def _items_replaced(
-    items: Sequence[msgspec.Raw], row: _Row, changes: Changes, replaced: list[tuple[int, int, bytes]]
+    items: Sequence[msgspec.Raw], row: _Row, begin: int, changes: Changes, replaced: list[tuple[int, int, bytes]]
 ) -> list[msgspec.Raw]:
+    """begin: where the list does."""
     found = list(items)
     for index, below in _by_key(changes).items():
-        made, start = splice_all(bytes(items[index]), below), row.start(items, index)
+        made, start = splice_all(bytes(items[index]), below), begin + row.start(items, index)
         replaced.append((start, start + len(memoryview(items[index])), made))
         found[index] = msgspec.Raw(made)
     return found
@@ -226,14 +227,18 @@ def _joined(raw: bytes, replaced: Sequence[tuple[int, int, bytes]], added: Told,
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """A list's items in its bytes. `starts`: of every `stride`th; between all others stands `gap`."""
+    """A list's items in its bytes, counted from where it begins. `starts`: of every `stride`th; between all others
+    stands `gap`. `ends`: of the last items, of at most `_TAIL`."""
 
     starts: list[int]
     stride: int
     gap: bytes
-    end: int  # of the list
+    ends: list[int]
 
     def start(self, items: Sequence[msgspec.Raw], index: int) -> int:
+        behind = len(items) - index
+        if behind <= len(self.ends):
+            return self.ends[-behind] - len(memoryview(items[index]))
         low = index // self.stride
         before = items[low * self.stride : index]
         return self.starts[low] + (len(self.gap.join(before)) + len(self.gap) if before else 0)
@@ -276,34 +281,39 @@ def laid_out(raw: bytes, known: Known) -> Layout | None:
 
 def grown(
     raw: bytes, old: bytes, layout: Layout, name: str, items: Sequence[msgspec.Raw], last: int
-) -> tuple[list[msgspec.Raw], Layout] | None:
-    """Of an object that is `old` but for the last items of one of its lists: that list's items and the layout; None
-    where it is not.
+) -> tuple[list[msgspec.Raw], Layout, int] | None:
+    """Of an object that is `old` but for the last items of one of its lists: that list's items, the layout, and how
+    many of the items are the old list's; None where it is not.
 
     layout, items: of `old`. last: how many items of the old list may be other ones.
     """
     row, view = layout.rows[name], memoryview(old)
-    kept = max(len(items) - last, 1)
-    at = row.start(items, kept - 1) + len(memoryview(items[kept - 1]))
-    tail = view[row.end - 1 :]  # from the bracket that closes the list
+    begin, end = layout.members[name]
+    ends = row.ends[-last - 1 :]  # of the last item that must be the same, and of those that may be other ones
+    if not ends:  # a list that only grew shorter
+        return None
+    at, kept = begin + ends[0], len(items) - len(ends) + 1
+    tail = view[end - 1 :]  # from the bracket that closes the list
     if not raw.startswith(view[:at]) or not raw.endswith(tail):
         return None
     stop = len(raw) - len(tail)
-    while kept < len(items):
-        gap = _GAP.match(old, at)
-        end = gap.end() + len(memoryview(items[kept])) if gap is not None else at
-        if gap is None or not raw.startswith(view[at:end], at):
+    for beyond in ends[1:]:
+        if not raw.startswith(view[at : begin + beyond], at):
             break
-        at, kept = end, kept + 1
+        at, kept = begin + beyond, kept + 1
     new = _between(raw, at, stop)
     if new is None:
         return None
     whole = [*items[:kept], *new]
-    starts = _starts(raw, at, kept, new, row)
-    if starts is None:
+    grew = _row_with(raw, begin, at, kept, new, row, len(items))
+    if grew is None:
         return None
     moved = len(raw) - len(old)
-    return whole, _moved(layout, name, _Row(starts, row.stride, row.gap, row.end + moved), moved)
+    members = {
+        key: (low + moved, high + moved) if low > begin else (low, high) for key, (low, high) in layout.members.items()
+    }
+    members[name] = begin, end + moved
+    return whole, Layout(members, {**layout.rows, name: grew}, layout.end + moved), kept
 
 
 def _between(raw: bytes, at: int, stop: int) -> list[msgspec.Raw] | None:
@@ -319,34 +329,24 @@ def _between(raw: bytes, at: int, stop: int) -> list[msgspec.Raw] | None:
         return None
 
 
-def _starts(raw: bytes, at: int, kept: int, new: Sequence[msgspec.Raw], row: _Row) -> list[int] | None:
-    """Where every `stride`th item of a list begins that has `new` ones behind those kept, the last of which ends at
-    `at`."""
+def _row_with(
+    raw: bytes, begin: int, at: int, kept: int, new: Sequence[msgspec.Raw], row: _Row, before: int
+) -> _Row | None:
+    """The row of a list of `before` items of which the first are kept, the last of them up to `at`, and `new` ones
+    follow. begin: where the list does."""
     starts = row.starts[: -(-kept // row.stride)]
+    ends = row.ends[: kept - before] if kept < before else [*row.ends]
     for index, item in enumerate(new, kept):
         gap = _GAP.match(raw, at)
         if gap is None or not raw.startswith(item, gap.end()):
             return None
         if index % row.stride == 0:
-            starts.append(gap.end())
+            starts.append(gap.end() - begin)
         elif gap[0] != row.gap:
             return None
         at = gap.end() + len(memoryview(item))
-    return starts
-
-
-def _moved(layout: Layout, name: str, row: _Row, by: int) -> Layout:
-    """The layout with that row for the list, and everything behind it moved."""
-    start, stop = layout.members[name]
-    members, rows = dict(layout.members), dict(layout.rows)
-    for other, (low, high) in layout.members.items():
-        if low > start:
-            members[other] = low + by, high + by
-            if other in rows:
-                there = rows[other]
-                rows[other] = _Row([at + by for at in there.starts], there.stride, there.gap, there.end + by)
-    members[name], rows[name] = (start, stop + by), row
-    return Layout(members, rows, layout.end + by)
+        ends.append(at - begin)
+    return _Row(starts, row.stride, row.gap, ends[-_TAIL:])
 
 
 def _stop(raw: bytes, start: int, value: Any, rows: dict[str, _Row], name: str) -> int:
@@ -354,17 +354,17 @@ def _stop(raw: bytes, start: int, value: Any, rows: dict[str, _Row], name: str) 
     if isinstance(value, msgspec.Raw):
         return start + len(memoryview(value)) if raw.startswith(value, start) else -1
     if isinstance(value, Sequence):
-        row = _row(raw, start, value)
-        if row is None:
+        found = _row(raw, start, value)
+        if found is None:
             return -1
-        rows[name] = row
-        return row.end
+        rows[name], stop = found
+        return stop
     plain = _PLAIN.match(raw, start)
     return plain.end() if plain is not None else _closed(raw, start)
 
 
-def _row(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> _Row | None:
-    """A list whose items are known; None where others stand there."""
+def _row(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> tuple[_Row, int] | None:
+    """A list whose items are known, and where it ends; None where others stand there."""
     opened = _LIST.match(raw, start)
     if opened is None:
         return None
@@ -378,11 +378,14 @@ def _row(raw: bytes, start: int, items: Sequence[msgspec.Raw]) -> _Row | None:
             piece = gap.join(items[low : low + stride])
             if not raw.startswith(piece, at):
                 break
-            starts.append(at)
+            starts.append(at - start)
             at += len(piece)
         else:
             closed = _CLOSES.match(raw, at)
-            return _Row(starts, stride, gap, closed.end()) if closed is not None else None
+            row = _Row(starts, stride, gap, [])
+            last = range(max(len(items) - _TAIL, 0), len(items))
+            ends = [row.start(items, index) + len(memoryview(items[index])) for index in last]
+            return (_Row(starts, stride, gap, ends), closed.end()) if closed is not None else None
     return None
 
 
@@ -402,7 +405,8 @@ def _closed(raw: bytes, start: int) -> int:
 
 _SPACE = b" \t\r\n"
 _OPEN = ord("{")
-_STRIDE = 32  # items that are compared at once: some 100 kB, for which the allocator asks for no new memory
+_STRIDE = 8  # items that are compared at once: some 20 kB, for which the allocator asks for no new memory
+_TAIL = 8  # items of whose ends is known where they are: one more than may be other ones in the next body
 _SMALL = 1_000  # strings and brackets; what has more is read faster than gone over here
 _OPENS = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
 _KEY = re.compile(rb'"([ !#-\[\]-~]*)"[ \t\r\n]*:[ \t\r\n]*')  # plain ASCII: one that is escaped may be any other

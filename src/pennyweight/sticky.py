@@ -95,6 +95,10 @@ class Sticky:
         if len(self._left) > self._limit:
             self._left.popitem(last=False)
 
+    def knows(self, session: str) -> bool:
+        """Whether it has pins, or is left alone."""
+        return session in self._sessions or session in self._left
+
     def left(self, session: str) -> bool:
         """Whether this session is left alone."""
         return session in self._left

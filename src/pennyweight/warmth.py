@@ -27,7 +27,7 @@ Scope = tuple[str, str, str]
 """Provider, model, account: whose cache it is. The account is "" for the gateway's own key."""
 
 
-class Forecast(msgspec.Struct, frozen=True):
+class Forecast(msgspec.Struct, frozen=True, gc=False):
     """What a provider is expected to bill for a prompt, in its own tokens. Expectations, hence floats."""
 
     prompt_tokens: float
@@ -225,40 +225,44 @@ class Warmth:
         ratio = table.ratio
         marks = _marks(rules, chain, ratio)
         entries = table.entries
-        place, entry, warm = -1, None, 0.0
+        place, warm, idle_s, ttl_s, base, base_upto = -1, 0.0, 0.0, 0.0, 0.0, 0
         for index in _met(entries, marks, rules, chain):
             found = entries[chain[index].digest]
-            chance = _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s)
+            idle = max(at - found.used_at, 0.0)
+            chance = _alive(table, rules, idle, found.ttl_s)
             if chance > _GONE:
-                place, entry, warm = index, found, chance
+                place, warm, idle_s, ttl_s, base_upto = index, chance, idle, found.ttl_s, chain[index].upto
+                base = found.billed or base_upto * ratio
                 break
-        base_upto = chain[place].upto if entry is not None else 0
-        base = (entry.billed or base_upto * ratio) if entry is not None else 0.0
-
-        def tokens(index: int) -> float:
-            upto = chain[index].upto
-            return base + (upto - base_upto) * ratio if index >= place else min(upto * ratio, base)
-
-        lengths = [tokens(mark) for mark in marks]
-        written = {"5m": 0.0, "1h": 0.0}
-        for chance, done in ((warm, base), (1.0 - warm, 0.0)):
-            for mark, here in zip(marks, lengths, strict=True):
-                if here > done:
-                    written[chain[mark].mark or "5m"] += chance * (here - done)
-                    done = here
-        last = marks[-1] if marks else -1
+        warm_done, cold_done, lasting, lasting_ttl_s = base, 0.0, 0.0, rules.ttl_s[0]
+        write_5m = write_1h = 0.0
+        for mark in marks:
+            segment = chain[mark]
+            upto = segment.upto
+            lasting = base + (upto - base_upto) * ratio if mark >= place else min(upto * ratio, base)
+            written = 0.0  # of what is new if the known prefix is there, and if it is gone
+            if lasting > warm_done:
+                written, warm_done = warm * (lasting - warm_done), lasting
+            if lasting > cold_done:
+                written, cold_done = written + (1.0 - warm) * (lasting - cold_done), lasting
+            if segment.mark == "1h":
+                write_1h += written
+            else:
+                write_5m += written
+            lasting_ttl_s = _ttl_s(rules, segment.mark)
+        # By position: a forecast is made for every placement of marks that is priced.
         return Forecast(
-            prompt_tokens=tokens(len(chain) - 1),
-            read_tokens=base * warm,
-            write_5m_tokens=written["5m"],
-            write_1h_tokens=written["1h"],
-            warm=warm,
-            known_tokens=base,
-            known_to=place + 1,
-            lasting_tokens=lengths[-1] if marks else 0.0,
-            lasting_ttl_s=_ttl_s(rules, chain[last].mark) if marks else rules.ttl_s[0],
-            idle_s=max(at - entry.used_at, 0.0) if entry is not None else 0.0,
-            ttl_s=entry.ttl_s if entry is not None else 0.0,
+            base + (chain[-1].upto - base_upto) * ratio,
+            base * warm,
+            write_5m,
+            write_1h,
+            warm,
+            base,
+            place + 1,
+            lasting,
+            lasting_ttl_s,
+            idle_s,
+            ttl_s,
         )
 
     def _write_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> None:
@@ -288,14 +292,17 @@ class Warmth:
         at: float,
     ) -> None:
         """Bring what is remembered to what was billed: exact lengths, entries that were gone, and unknown ones."""
+        if rules.kind == "automatic":
+            tip = table.entries.get(chain[-1].digest)
+            if tip is not None:
+                tip.billed, tip.tip = usage.input_tokens, len(chain) - 1
+            return
         read = usage.cache_read_tokens
-        marks = [len(chain) - 1] if rules.kind == "automatic" else _marks(rules, chain, table.ratio)
+        marks = _marks(rules, chain, table.ratio)
         known = forecast.known_to - 1
-        if known >= 0 and read < 0.5 * forecast.known_tokens and rules.kind != "automatic" and known not in marks:
+        if known >= 0 and read < 0.5 * forecast.known_tokens and known not in marks:
             table.entries.pop(chain[known].digest, None)
-        total = usage.input_tokens
-        if rules.kind != "automatic":
-            total = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        total = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
         tip = table.entries.get(chain[marks[-1]].digest) if marks else None
         if tip is not None and total:
             tip.billed, tip.tip = total, marks[-1]
@@ -368,7 +375,12 @@ def _deepest(table: _Table, chain: Sequence[Segment], *, since: float = float("-
     entries = table.entries
     if not entries:
         return -1, None
-    for index in _known(entries, chain, range(len(chain) - 1, -1, -1)):
+    last = len(chain) - 1
+    for index in range(last, max(last - _TAIL, -1), -1):  # nearly always it is one of these
+        entry = entries.get(chain[index].digest)
+        if entry is not None and entry.used_at >= since:
+            return index, entry
+    for index in _known(entries, chain, range(last - _TAIL, -1, -1)):
         entry = entries[chain[index].digest]
         if entry.used_at >= since:
             return index, entry

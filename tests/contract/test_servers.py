@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.engines import Engine, schema_url
+from tests.pace import at_some_pace
 
 from pennyweight.clock import SystemClock
 from pennyweight.protocols import KV, Leases, Tier
@@ -66,6 +67,19 @@ def tiered(redis: Opener, postgres: Opener) -> Opener:
     return opened
 
 
+def keeps_its_promises(check: Any, opener: Opener) -> None:
+    def test(pace: float) -> None:
+        @asynccontextmanager
+        async def opened(clock: TestingClock) -> AsyncIterator[Any]:
+            async with opener(clock) as store:
+                clock.keep_real_time(0.1 * pace)
+                yield store
+
+        asyncio.run(check(opened))
+
+    at_some_pace(test)
+
+
 @pytest.fixture(params=["redis", "valkey", "postgres"])
 def open_tier(request: pytest.FixtureRequest) -> Opener:
     make = postgres_tier if request.param == "postgres" else redis_tier
@@ -74,12 +88,12 @@ def open_tier(request: pytest.FixtureRequest) -> Opener:
 
 @pytest.mark.parametrize("check", [*KV_CHECKS, *TIER_CHECKS], ids=lambda check: check.__name__)
 def test_tier(check: Any, open_tier: Opener) -> None:
-    asyncio.run(check(open_tier))
+    keeps_its_promises(check, open_tier)
 
 
 @pytest.mark.parametrize("check", KV_CHECKS, ids=lambda check: check.__name__)
 def test_tiered(check: Any, redis_server: Engine, postgres_server: Engine) -> None:
-    asyncio.run(check(tiered(redis_tier(redis_server), postgres_tier(postgres_server))))
+    keeps_its_promises(check, tiered(redis_tier(redis_server), postgres_tier(postgres_server)))
 
 
 @pytest.fixture(params=["redis", "valkey", "postgres"])
@@ -105,4 +119,4 @@ def open_leases(request: pytest.FixtureRequest) -> Opener:
 
 @pytest.mark.parametrize("check", LEASES_CHECKS, ids=lambda check: check.__name__)
 def test_leases(check: Any, open_leases: Opener) -> None:
-    asyncio.run(check(open_leases))
+    keeps_its_promises(check, open_leases)

@@ -43,7 +43,7 @@ class Threaded:
 
     def __exit__(self, *exc: object) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
@@ -84,7 +84,7 @@ class Asking(threading.Thread):
         self, process: Process, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(daemon=True)
-        self._ask = lambda: process.ask(path, body, {**MARK, **(headers or {})}, timeout_s=30.0)
+        self._ask = lambda: process.ask(path, body, {**MARK, **(headers or {})})
         self.answered: Answered | None = None
         self.start()
 
@@ -95,12 +95,12 @@ class Asking(threading.Thread):
             self.answered = None  # the gateway was killed
 
     def result(self) -> Answered:
-        self.join(30)
+        self.join(90)
         assert self.answered is not None
         return self.answered
 
 
-def until(told: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def until(told: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not told():
         assert time.monotonic() < deadline

@@ -77,7 +77,7 @@ class Process:
             )
         self.port = 0
 
-    def wait_ready(self, timeout_s: float = 20.0) -> Self:
+    def wait_ready(self, timeout_s: float = 60.0) -> Self:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if found := re.search(r"listens on http://\S+?:(\d+)\s", self.log):
@@ -92,7 +92,7 @@ class Process:
     def log(self) -> str:
         return self._log.read_bytes()[self._log_from :].decode("utf-8", "replace")
 
-    def wait_log(self, text: str, timeout_s: float = 5.0) -> None:
+    def wait_log(self, text: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while text not in self.log:
             assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{self.log}"
@@ -107,12 +107,12 @@ class Process:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def connect(self, timeout_s: float = 10.0) -> socket.socket:
+    def connect(self, timeout_s: float = 60.0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
 
     def ask(
@@ -122,7 +122,7 @@ class Process:
         headers: Mapping[str, str] | None = None,
         *,
         method: str = "POST",
-        timeout_s: float = 10.0,
+        timeout_s: float = 60.0,
     ) -> Answered:
         """One request over a connection of its own."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -132,16 +132,16 @@ class Process:
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         return self.raw(head.encode("latin-1") + b"\r\n" + raw, timeout_s=timeout_s, method=method)
 
-    def raw(self, data: bytes, *, timeout_s: float = 10.0, method: str = "POST") -> Answered:
+    def raw(self, data: bytes, *, timeout_s: float = 60.0, method: str = "POST") -> Answered:
         with self.connect(timeout_s) as sock:
             sending = threading.Thread(target=_send_all, args=(sock, data), daemon=True)
             sending.start()  # a server that refuses a long body answers while it is still being sent
             answered = read_answer(sock, head_only=method == "HEAD")
             sock.shutdown(socket.SHUT_RDWR)
-            sending.join(5)
+            sending.join(60)
             return answered
 
-    def receipts(self, expected: int | None = None, timeout_s: float = 5.0) -> list[dict[str, Any]]:
+    def receipts(self, expected: int | None = None, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """The rows of the ledger, once there are as many as expected."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -189,7 +189,7 @@ def read_receipts(data: Path) -> list[dict[str, Any]]:
     path = data / "pennyweight.db"
     if not path.exists():
         return []
-    with closing(sqlite3.connect(path, timeout=5)) as connection:
+    with closing(sqlite3.connect(path, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         try:
             return [dict(row) for row in connection.execute("SELECT * FROM receipts ORDER BY call_id")]
@@ -241,7 +241,7 @@ class Upstream:
 
     def __exit__(self, *exc: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:

@@ -95,7 +95,7 @@ def test_the_loop_lengthens_what_is_cached_while_the_gateway_runs(tmp_path: Path
             return found
 
         with ThreadPoolExecutor(8) as pool:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not changes() and time.monotonic() < deadline:
                 assert set(pool.map(ask, range(70))) == {200}
                 time.sleep(1.05)  # the cache's time to live runs on the real clock here
@@ -103,7 +103,7 @@ def test_the_loop_lengthens_what_is_cached_while_the_gateway_runs(tmp_path: Path
         assert (change["knob"], change["old"], change["start"]) == ("exact_cache.ttl_s", 1.0, 1.0)
         assert 1.0 < change["new"] <= 1.5
         assert "were equal" in change["reason"]
-        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.", 15.0)
+        process.wait_log("knob turned: exact_cache.ttl_s from 1 to 1.")
         assert cli(process)["changes"][-1]["knob"] == "exact_cache.ttl_s"
 
 

@@ -19,7 +19,7 @@ TEXTS = ("one", "[refuse] two", "[expire] three")
 
 
 def ended(look: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not done(found := look()):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -157,11 +157,11 @@ def test_a_killed_gateway_forgets_nothing(tmp_path: Path, upstream: Upstream, st
         assert process.ask(CHAT.path, conversation(CHAT, "at once")).status == 200
         with ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(_quietly, process, body, number) for number in range(4)]
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while len(upstream.seen) < 5 and time.monotonic() < deadline:
                 time.sleep(0.01)
             process.process.send_signal(signal.SIGKILL)
-            process.process.wait(10)
+            process.process.wait(60)
             for one in asked:
                 one.result()
     with Process(tmp_path, upstream.env, config=config) as process:
@@ -181,7 +181,7 @@ def test_a_killed_gateway_forgets_nothing(tmp_path: Path, upstream: Upstream, st
 
 def _quietly(process: Process, body: dict[str, Any], number: int) -> None:
     try:
-        process.ask(CHAT.path, body | {"user": f"u{number}"}, session(f"s{number}"), timeout_s=20)
+        process.ask(CHAT.path, body | {"user": f"u{number}"}, session(f"s{number}"))
     except OSError:
         return
 
@@ -208,11 +208,8 @@ def test_an_amount_is_changed_while_calls_are_under_way(tmp_path: Path, upstream
 
     with gateway(tmp_path, upstream, config=config(5)) as process:
         with ThreadPoolExecutor(3) as pool:
-            asked = [
-                pool.submit(process.ask, CHAT.path, conversation(CHAT, f"Answer slowly {n}"), timeout_s=20)
-                for n in range(3)
-            ]
-            deadline = time.monotonic() + 10
+            asked = [pool.submit(process.ask, CHAT.path, conversation(CHAT, f"Answer slowly {n}")) for n in range(3)]
+            deadline = time.monotonic() + 60
             while len(upstream.seen) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
             process.config.write_text(config(1))
@@ -220,8 +217,10 @@ def test_an_amount_is_changed_while_calls_are_under_way(tmp_path: Path, upstream
             process.wait_log("configuration")
             assert process.ask(CHAT.path, conversation(CHAT, "new")).status == 402, "what is under way is held"
             assert [one.result().status for one in asked] == [200, 200, 200]
-        time.sleep(0.2)
-        (line,) = process.ask("/pennyweight/budgets", method="GET").json()["budgets"]
+        deadline = time.monotonic() + 60
+        while (line := process.ask("/pennyweight/budgets", method="GET").json()["budgets"][0])["held"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         assert (line["spent"] // 10**9, line["held"], line["amount"]) == (930, 0, 10**12)
         process.config.write_text(config(-1))
         process.process.send_signal(signal.SIGHUP)
@@ -364,7 +363,7 @@ hold = "least"
         assert process.ask(CHAT.path, asked, session("a")).status == 200
         assert upstream.seen[-1].model == "gpt-5-y"
         assert process.ask(CHAT.path, conversation(CHAT, "dearly"), session("b")).status == 200
-        time.sleep(0.1)  # its answer is out before its end is counted
+        process.receipts(2)  # its answer is out before its end is counted
         assert process.ask(CHAT.path, asked, session("c")).status == 200
         assert upstream.seen[-1].model == "gpt-5-x"
 

@@ -37,7 +37,7 @@ def asked(process: Process, number: int, key: str | None = None) -> int:
 
 
 def until_rebuilt(process: Process) -> dict[str, object]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert asked(process, 7) == 200  # whatever happens to the ledger
         ready = process.ask("/readyz", method="GET")
@@ -114,4 +114,4 @@ def test_a_folder_in_the_place_of_the_ledger_never_costs_an_answer(tmp_path: Pat
         process.wait_log("receipts delayed")
         assert process.ask("/readyz", method="GET").status == 503
         (tmp_path / "data" / "pennyweight.db").rmdir()
-        assert len(process.receipts(1, timeout_s=10)) == 1
+        assert len(process.receipts(1)) == 1

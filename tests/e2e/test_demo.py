@@ -133,11 +133,11 @@ def test_it_leaves_a_gateway_running_until_told_to_end() -> None:
         assert process.stderr is not None
         for line in process.stderr:
             if found := re.search(r"goes on at (http://127\.0\.0\.1:\d+/)", line):
-                with urllib.request.urlopen(found[1], timeout=10) as page:
+                with urllib.request.urlopen(found[1], timeout=60) as page:
                     assert page.status == 200
                 break
         else:
             pytest.fail("no address was told")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 0

@@ -39,7 +39,7 @@ def pennyweight(process: Process, *arguments: str) -> str:
 
 
 def wait_for(process: Process, mode: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while process.ask("/pennyweight/experiments", method="GET").json()["optimizers"][0]["mode"] != mode:
         assert time.monotonic() < deadline, process.log
         time.sleep(0.05)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.e2e.protocols import protocol_of, stream_end, stream_start
 from tests.e2e.rig import STREAM_HEAD, Asked, Upstream, chunk, gateway, http
 from tests.engines import Engine
+from tests.pace import at_some_pace
 
 from pennyweight.app import build
 from pennyweight.config import load
@@ -62,11 +65,15 @@ def test_ten_thousand_calls_of_an_app_make_one_request(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+COME = threading.Event()
+
+
 async def _stream(asked: Asked) -> None:
     """Waits until the crowd is there, then sends its stream."""
     protocol = protocol_of(asked.target)
+    while not COME.is_set():  # noqa: ASYNC110 - it is set by another thread
+        await asyncio.sleep(0.01)
     if asked.model == "whole":
-        await asyncio.sleep(0.5)
         asked.writer.write(http(200, json.dumps(ANSWER).encode()))
         return
     asked.writer.write(STREAM_HEAD)
@@ -81,7 +88,7 @@ async def _ask(port: int, model: str, *, stream: bool) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n"
     writer.write(head.encode() + b"connection: close\r\n\r\n" + raw)
-    got = await asyncio.wait_for(reader.read(-1), 30)
+    got = await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
     return got
 
@@ -91,7 +98,15 @@ def test_hundreds_of_callers_over_http_make_one_request(tmp_path: Path) -> None:
         for model, stream in (("long", True), ("whole", False)):
 
             async def crowd(model: str = model, stream: bool = stream) -> list[bytes]:
-                return await asyncio.gather(*(_ask(process.port, model, stream=stream) for _ in range(400)))
+                COME.clear()
+                alone = process.fds()
+                asking = [asyncio.create_task(_ask(process.port, model, stream=stream)) for _ in range(400)]
+                async with asyncio.timeout(60):
+                    while process.fds() < alone + 400:  # noqa: ASYNC110 - it is another process
+                        await asyncio.sleep(0.02)
+                await asyncio.sleep(0.5)  # until they are read, too
+                COME.set()
+                return await asyncio.gather(*asking)
 
             asked_before = len(upstream.seen)
             answers = asyncio.run(crowd())
@@ -99,7 +114,7 @@ def test_hundreds_of_callers_over_http_make_one_request(tmp_path: Path) -> None:
             assert all(b" 200 " in answer.partition(b"\r\n")[0] for answer in answers)
             assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1 or stream
             assert all(b"[DONE]" in answer or not stream for answer in answers)
-        receipts = process.receipts(800, timeout_s=20)
+        receipts = process.receipts(800)
         billed = [receipt for receipt in receipts if not receipt["replayed"]]
         assert len(receipts) == 800
         assert len(billed) == 2, "each answer is charged once"
@@ -116,45 +131,52 @@ url = "{url}"
 """
 
 
-async def _slow(asked: Asked) -> None:
+def _slow(pace: float) -> Callable[[Asked], Awaitable[None]]:
     """A stream that takes two seconds, told in the same words by whoever asks, under another id each time."""
-    protocol = protocol_of(asked.target)
-    asked.writer.write(STREAM_HEAD)
-    start = stream_start(protocol, asked.model)
-    for event in (start[0], *[start[-1]] * 9):
-        asked.writer.write(chunk(event))
-        await asyncio.sleep(0.2)
-    asked.writer.write(b"".join(map(chunk, stream_end(protocol, asked.model))) + b"0\r\n\r\n")
+
+    async def answer(asked: Asked) -> None:
+        protocol = protocol_of(asked.target)
+        asked.writer.write(STREAM_HEAD)
+        start = stream_start(protocol, asked.model)
+        for event in (start[0], *[start[-1]] * 9):
+            asked.writer.write(chunk(event))
+            await asyncio.sleep(0.2 * pace)
+        asked.writer.write(b"".join(map(chunk, stream_end(protocol, asked.model))) + b"0\r\n\r\n")
+
+    return answer
 
 
 def test_replicas_share_an_answer_and_survive_the_kill_of_the_one_that_asks(
     tmp_path: Path, redis_server: Engine
 ) -> None:
-    config = ACROSS.format(url=redis_server.url)
-    with (
-        Upstream(_slow) as upstream,
-        gateway(tmp_path / "a", upstream, config=config) as first,
-        gateway(tmp_path / "b", upstream, config=config) as second,
-    ):
+    def test(pace: float) -> None:
+        config = ACROSS.format(url=redis_server.url)
+        with (
+            Upstream(_slow(pace)) as upstream,
+            gateway(tmp_path / f"a{pace}", upstream, config=config) as first,
+            gateway(tmp_path / f"b{pace}", upstream, config=config) as second,
+        ):
 
-        async def both(model: str, *, kill: bool) -> list[bytes]:
-            leading = asyncio.create_task(_ask(first.port, model, stream=True))
-            await asyncio.sleep(0.5)
-            following = [asyncio.create_task(_ask(second.port, model, stream=True)) for _ in range(5)]
-            await asyncio.sleep(0.7)
-            if kill:
-                first.process.kill()
-            return [await leading, *await asyncio.gather(*following)]
+            async def both(model: str, *, kill: bool) -> list[bytes]:
+                leading = asyncio.create_task(_ask(first.port, model, stream=True))
+                await asyncio.sleep(0.5 * pace)
+                following = [asyncio.create_task(_ask(second.port, model, stream=True)) for _ in range(5)]
+                await asyncio.sleep(0.7 * pace)
+                if kill:
+                    first.process.kill()
+                return [await leading, *await asyncio.gather(*following)]
 
-        shared = asyncio.run(both("long", kill=False))
-        assert len(upstream.seen) == 1
-        assert all(answer.count(b"[DONE]") == 1 for answer in shared)
-        _cut, *whole = asyncio.run(both("longer", kill=True))
-        assert len(upstream.seen) == 3, "once for the dead one, once for all others together"
-        assert all(answer.count(b"[DONE]") == 1 for answer in whole)
-        assert len({answer.count(b'"content"') for answer in whole}) == 1
-        receipts = second.receipts(10, timeout_s=20)
-        assert len([receipt for receipt in receipts if not receipt["replayed"]]) == 1
-        assert not [receipt for receipt in receipts if receipt["error"]]
-        receipts = first.receipts(1, timeout_s=5)
-        assert [bool(receipt["replayed"]) for receipt in receipts] == [False]
+            shared = asyncio.run(both("long", kill=False))
+            assert len(upstream.seen) == 1
+            assert all(answer.count(b"[DONE]") == 1 for answer in shared)
+            _cut, *whole = asyncio.run(both("longer", kill=True))
+            assert len(upstream.seen) == 3, "once for the dead one, once for all others together"
+            assert all(answer.count(b"[DONE]") == 1 for answer in whole)
+            assert len({answer.count(b'"content"') for answer in whole}) == 1
+            receipts = second.receipts(10)
+            assert len([receipt for receipt in receipts if not receipt["replayed"]]) == 1
+            assert not [receipt for receipt in receipts if receipt["error"]]
+            receipts = first.receipts(1)
+            assert [bool(receipt["replayed"]) for receipt in receipts] == [False]
+
+    at_some_pace(test)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.batch_rig import CONFIG, MARK, Asking, Threaded, chat, gateway, messages, until
 from tests.e2e.rig import Process
+from tests.pace import at_some_pace
 
 from pennyweight.money import Price, cost
 from pennyweight.prices import open_book
@@ -55,13 +56,14 @@ def test_a_call_of_another_protocol_crosses_into_the_batch(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 def test_killed_between_sending_and_the_results(path: str, tmp_path: Path) -> None:
     made = chat if path.endswith("completions") else messages
+    config = CONFIG.replace("window_s = 0.2", "window_s = 60.0\nsize = 3")  # one batch, as soon as all have asked
     with Threaded(60.0) as provider:
-        with gateway(tmp_path, provider) as process:
+        with gateway(tmp_path, provider, config) as process:
             waiting = [Asking(process, path, made(f"q{n}")) for n in range(3)]
             until(lambda: len(provider.jobs) == 1)
             process.process.kill()
             for one in waiting:
-                one.join(10)
+                one.join(60)
         with gateway(tmp_path, provider) as process:
             again = [Asking(process, path, made(f"q{n}")) for n in (2, 0)]
             provider.finish()
@@ -91,7 +93,7 @@ def test_killed_while_it_is_not_known_whether_the_batch_is_there(path: str, came
             waiting = Asking(process, path, made("once"))
             until(lambda: creations() == 1)
             process.process.kill()
-            waiting.join(10)
+            waiting.join(60)
         with gateway(tmp_path, provider) as process:
             again = Asking(process, path, made("once"))
             until(lambda: len(provider.jobs) == 1 and creations() == (1 if came_through else 2))
@@ -127,25 +129,28 @@ def test_embeddings_of_several_callers_go_in_few_calls(tmp_path: Path) -> None:
 
 
 def test_budgets_count_what_a_batch_bills_after_the_deadline(tmp_path: Path) -> None:
-    with Threaded(0.3) as provider:
-        config = CONFIG.replace("margin_s = 1.0", "margin_s = 0.2")
-        with gateway(tmp_path, provider, config) as process:
-            for number in range(6):  # from which it is known how long a batch takes
-                assert Asking(process, "/v1/chat/completions", chat(f"before {number}")).result().status == 200
-            key = KeyStore(process.data).add("team", daily_usd="5")
-            provider.takes_s = 2.0
-            slow = {**MARK, "x-pennyweight-deadline-s": "1.4", "authorization": f"Bearer {key}"}
-            answered = process.ask("/v1/chat/completions", chat("too slow"), slow, timeout_s=20.0)
-            assert b"answer to: too slow" in answered.body
-            rows = [row for row in process.receipts(8) if row["tenant"] == "team"]
-            assert sorted(row["tier"] for row in rows) == ["batch", "standard"]
-            whole = sum(row["cost_pico"] for row in rows)
-            until(lambda: spent(process) == whole)
+    def test(pace: float) -> None:
+        with Threaded(0.3) as provider:
+            config = CONFIG.replace("margin_s = 1.0", f"margin_s = {0.2 * pace}")
+            with gateway(tmp_path / str(pace), provider, config) as process:
+                for number in range(6):  # from which it is known how long a batch takes
+                    assert Asking(process, "/v1/chat/completions", chat(f"before {number}")).result().status == 200
+                key = KeyStore(process.data).add("team", daily_usd="5")
+                provider.takes_s = 2.0 * pace
+                slow = {**MARK, "x-pennyweight-deadline-s": f"{1.4 * pace}", "authorization": f"Bearer {key}"}
+                answered = process.ask("/v1/chat/completions", chat("too slow"), slow)
+                assert b"answer to: too slow" in answered.body
+                rows = [row for row in process.receipts(8) if row["tenant"] == "team"]
+                assert sorted(row["tier"] for row in rows) == ["batch", "standard"]
+                whole = sum(row["cost_pico"] for row in rows)
+                until(lambda: spent(process) == whole)
+
+    at_some_pace(test)
 
 
 def spent(process: Process) -> int:
     """What all budgets have counted, in pico-dollars."""
-    with closing(sqlite3.connect(process.data / "pennyweight.db", timeout=5)) as connection:
+    with closing(sqlite3.connect(process.data / "pennyweight.db", timeout=60)) as connection:
         return int(connection.execute("SELECT coalesce(sum(spent), 0) FROM budget_counters").fetchone()[0])
 
 

@@ -141,7 +141,7 @@ def hook(port_of: list[str], got: list[Exchange], refusals: int) -> Iterator[Non
         yield
     finally:
         loop.call_soon_threadsafe(done.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

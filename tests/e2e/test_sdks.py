@@ -264,7 +264,7 @@ def test_a_caller_who_leaves_a_stream_stops_the_provider(tmp_path: Path) -> None
         async for _ in stream:
             break
         await stream.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not provider.left:  # noqa: ASYNC110 - the provider only counts
                 await asyncio.sleep(0.01)
 

@@ -17,9 +17,10 @@ from tests.e2e.rig import http as answered
 
 CONFIG = """
 [pipeline]
-propose_s = 2.0 # this machine may be busy
+propose_s = 60.0 # this machine may be busy
 [embeddings]
 folder = "{folder}"
+timeout_s = 60.0
 [experiments]
 holdout = 0.0
 [[optimizers]]
@@ -111,7 +112,7 @@ def ask(client: http.client.HTTPConnection, text: str, *, stream: bool = False) 
 def test_it_learns_then_answers_with_the_real_model(tmp_path: Path, minilm: Path) -> None:
     config = CONFIG.format(folder=minilm, mode="on")
     with Upstream(_sorts) as upstream, gateway(tmp_path, upstream, config=config) as process:
-        with closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)) as client:
+        with closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)) as client:
             streams, stored_answers = set(), 0
             for number, (text, answer) in enumerate(questions(1500, 1)):
                 said, stored = ask(client, text, stream=number % 3 == 0)
@@ -127,7 +128,7 @@ def test_it_learns_then_answers_with_the_real_model(tmp_path: Path, minilm: Path
             other = body_of("what should I know about the violin") | {"seed": 5}
             assert not post(client, other)[1]
             assert len(upstream.seen) == asked + 1
-        receipts = process.receipts(number + 2, timeout_s=20)
+        receipts = process.receipts(number + 2)
         free = [receipt for receipt in receipts if receipt["answered_by"] == "semantic_cache"]
         assert len(free) == stored_answers
         assert all(receipt["replayed"] for receipt in free)
@@ -137,13 +138,13 @@ def test_it_learns_then_answers_with_the_real_model(tmp_path: Path, minilm: Path
 def test_switched_on_it_only_watches_until_it_is_told_to_act(tmp_path: Path, minilm: Path) -> None:
     config = CONFIG.format(folder=minilm, mode="on").replace('mode = "on"\n', "")
     with Upstream(_sorts) as upstream, gateway(tmp_path, upstream, config=config) as process:
-        with closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)) as client:
+        with closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)) as client:
             for count, (text, _) in enumerate(questions(900, 2), start=1):
                 assert ask(client, text)[1] is False
                 if count % 50 == 0 and standing(process.data)[2] > 0:
                     break
         assert len(upstream.seen) == count
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while standing(process.data)[2] == 0 and time.monotonic() < deadline:
             asyncio.run(asyncio.sleep(0.1))
     assert standing(process.data)[1] == 0

@@ -42,10 +42,17 @@ def test_what_one_agent_found_another_need_not_look_for(tmp_path: Path) -> None:
             assert answered.status == 200, answered.body
             return json.loads(answered.body)
 
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not (found := ask(one))["hit"]:  # the clerk looks at a call when its answer is out
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert (found["content"], found["source"]) == ("Nothing is new.", "learnt")
         assert ask(two) == {"hit": False}
         assert [asked.target for asked in upstream.seen] == [MESSAGES.path]  # nothing else was passed on
+
+
+def test_a_cost_of_next_to_nothing_is_taken(tmp_path: Path) -> None:
+    with Upstream(answer) as upstream, gateway(tmp_path, upstream, config=CONFIG) as process:
+        for cost in (1e-7, 1e-13, 1e-300, 5e-324, 0.0, 1e8):
+            body = {"name": "web_search", "arguments": {"q": str(cost)}, "content": "x", "cost_usd": cost}
+            assert process.ask("/v1/tools/cache/store", body).status == 200, cost

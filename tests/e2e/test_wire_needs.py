@@ -180,7 +180,7 @@ def test_a_websocket_is_refused_with_426(tmp_path: Path, path: str) -> None:
             *(f"{k}: {v}" for k, v in upgrade.items()),
         ]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         writer.close()
         assert head.startswith(b"HTTP/1.1 426 ")
         assert not seen
@@ -304,7 +304,7 @@ def test_a_caller_who_leaves_stops_the_provider(tmp_path: Path) -> None:
         writer.write(head.encode() + body)
         await reader.readuntil(b"message_start")
         writer.close()
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), 60)
         assert seen[0].caller_left
 
     run(tmp_path, answer, test)

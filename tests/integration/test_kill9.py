@@ -48,7 +48,7 @@ def test_kill_9_loses_at_most_200_ms_of_receipts(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         lines = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(lines) < 400 and time.monotonic() < deadline:
             lines.append(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)

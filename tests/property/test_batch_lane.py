@@ -48,7 +48,7 @@ async def _play(folder: Path, asked: list[tuple[str, str]], wire: Wire, trouble:
             if behaviour == "leaves":
                 task.cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while b.lane._carrying or b.lane._gathering:  # noqa: ASYNC110 - batches whose callers have all gone
                 await asyncio.sleep(0.01)
         told = [charge for outcome in b.outcomes for charge in outcome.done.charges]

@@ -75,3 +75,10 @@ def test_an_empty_reason_is_none() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 3}
     done = openai_chat.read(json.dumps({"choices": [{"finish_reason": ""}], "usage": usage}).encode())
     assert done.finish_reason is None
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 9}, {"prompt_tokens": 9, "completion_tokens": None}])
+def test_an_answer_whose_tokens_are_left_out_is_suspect(usage: dict[str, Any]) -> None:
+    done = openai_chat.read(json.dumps({"choices": [{"finish_reason": "stop"}], "usage": usage}).encode())
+    assert done.usage is not None
+    assert done.usage.suspect == "no completion_tokens"

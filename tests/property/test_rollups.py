@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import tempfile
 from collections import defaultdict
@@ -11,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +163,34 @@ def test_figures_are_those_of_the_receipts(actions: list[tuple[str, Any]]) -> No
         asyncio.run(run(Path(folder) / FILE))
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.lists(receipt(), min_size=45, max_size=60), st.integers(0, 2), st.integers(20, 60))
+def test_many_sessions_of_few_agents_are_summed_as_others_are(found: list[Receipt], agents: int, portion: int) -> None:
+    made = [
+        msgspec.structs.replace(
+            one, call_id=f"c{n}", session=f"s{n}", agent=f"a{n % (agents + 1)}", task="", skill="", model=f"m{n % 2}"
+        )
+        for n, one in enumerate(found)
+    ]
+
+    async def run(path: Path) -> None:
+        database = Database(path)
+        ledger, rollups = SQLiteLedger(database), Rollups(database)
+        try:
+            await ledger.append(made)
+            await rollups.advance(portion)
+            check(path)
+            await rollups.advance()
+            check(path)
+            await ledger.forget(50_000.0)
+            check(path)
+        finally:
+            await database.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder) / FILE))
+
+
 def test_rollups_of_rows_that_were_renumbered_are_made_anew(tmp_path: Path) -> None:
     path = tmp_path / FILE
 
@@ -201,33 +231,67 @@ def test_what_is_saved_of_a_damaged_ledger_is_summed_anew(tmp_path: Path) -> Non
     asyncio.run(run())
 
 
+class Scripted(Rollups):
+    """Rollups of a ledger that grows as told: how many receipts come before each turn (below 0: somebody
+    looks as well), and during each portion."""
+
+    def __init__(self, path: Path, turns: Iterable[int], during: Iterable[int] = ()) -> None:
+        super().__init__(Database(path), every_s=0.0)
+        self.turns, self.during = iter(turns), iter(during)
+        self.waiting = 0
+        self.seen: list[tuple[str, int]] = []
+
+    async def behind(self) -> int:
+        come = next(self.turns, None)
+        if come is None:
+            raise asyncio.CancelledError
+        if come < 0:
+            self.look()
+        self.waiting += abs(come)
+        self.seen.append(("turn", self.waiting))
+        return self.waiting
+
+    async def advance(self, portion: int = 1_000) -> int:
+        self.waiting = max(self.waiting - portion, 0) + next(self.during, 0)
+        self.seen.append(("rolled", self.waiting))
+        return self.waiting
+
+
+def play(rollups: Scripted) -> list[tuple[str, int]]:
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(rollups.run())
+    return rollups.seen
+
+
 def test_while_it_is_busy_rolling_up_waits_until_somebody_looks(tmp_path: Path) -> None:
-    async def run() -> None:
-        database = Database(tmp_path / FILE)
-        ledger, rollups = SQLiteLedger(database), Rollups(database, every_s=0.1)
-        await ledger.append([sample_receipt(f"call_{n}", at=float(n)) for n in range(1_000)])
+    seen = play(Scripted(tmp_path / FILE, [900, 900, 1, -1]))
+    assert seen == [("turn", 900), ("turn", 1_800), ("turn", 1_801), ("turn", 1_802), ("rolled", 802), ("rolled", 0)]
 
-        async def busy() -> None:
-            for n in range(10_000):
-                await ledger.append([sample_receipt(f"more_{n}_{m}", at=1.0) for m in range(20)])
-                await asyncio.sleep(0.002)
 
-        writing = asyncio.create_task(busy())
-        await asyncio.sleep(0.05)
-        task = asyncio.create_task(rollups.run())
-        await asyncio.sleep(0.5)
-        waiting = await rollups.behind()
-        assert waiting > 1_500
-        rollups.look()
-        async with asyncio.timeout(10):
-            while await rollups.behind() >= waiting:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        task.cancel()
-        writing.cancel()
-        await asyncio.gather(task, writing, return_exceptions=True)
-        await database.close()
+def test_a_turn_without_calls_is_quiet_and_calls_that_come_again_end_it(tmp_path: Path) -> None:
+    seen = play(Scripted(tmp_path / FILE, [4_000, 0, 10, 0], during=[0, 5]))
+    assert seen == [
+        ("turn", 4_000),
+        ("turn", 4_000),
+        ("rolled", 3_000),
+        ("rolled", 2_005),  # five calls came: the rest waits
+        ("turn", 2_015),
+        ("turn", 2_015),
+        ("rolled", 1_015),
+        ("rolled", 15),
+    ]
 
-    asyncio.run(run())
+
+def test_however_busy_it_is_no_more_wait_than_a_look_can_bear(tmp_path: Path) -> None:
+    seen = play(Scripted(tmp_path / FILE, [15_000, 6_500, 100], during=[300] * 9))
+    assert seen == [
+        ("turn", 15_000),
+        ("turn", 21_500),
+        ("rolled", 20_800),
+        ("rolled", 20_100),
+        ("rolled", 19_400),
+        ("turn", 19_500),
+    ]
 
 
 def test_the_task_rolls_up_what_gathers(tmp_path: Path) -> None:
@@ -238,7 +302,7 @@ def test_the_task_rolls_up_what_gathers(tmp_path: Path) -> None:
         ledger, rollups = SQLiteLedger(database), Rollups(database, every_s=0.01)
         await ledger.append([sample_receipt(f"call_{n}", at=float(n)) for n in range(2_500)])
         task = asyncio.create_task(rollups.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await rollups.behind() > 500:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         task.cancel()

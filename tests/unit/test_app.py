@@ -53,11 +53,11 @@ def chain(app: App) -> list[str]:
     ("text", "expected"),
     [
         (UNLIMITED, ["Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
-        ("", ["Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"]),
+        ("", ["Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
         (UNLIMITED + ROUTES, ["Fallback", "Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"]),
         (
             ROUTES + '[providers.lab]\nbase_url = "https://lab.example/v1"\nmax_concurrency = 3\n',
-            ["Fallback", "Retry", "Crossing", "Budgeted", "Limits", "AskUsage", "Dispatch"],
+            ["Fallback", "Retry", "Crossing", "Budgeted", "AskUsage", "Dispatch"],
         ),
     ],
 )
@@ -65,14 +65,22 @@ def test_wrappers_stand_only_where_the_configuration_needs_them(tmp_path: Path, 
     assert built(config(tmp_path, text), chain) == expected
 
 
-def test_only_a_provider_that_speaks_ollama_is_wrapped_for_it(tmp_path: Path) -> None:
-    def kinds(app: App) -> dict[str, str]:
+def test_only_the_providers_that_need_it_are_limited_or_wrapped_for_ollama(tmp_path: Path) -> None:
+    def kinds(app: App) -> dict[str, list[str]]:
         backend: Any = app.backend
         while type(backend).__name__ != "Dispatch":
             backend = backend._inner
-        return {name: type(inner).__name__ for name, inner in backend._backends.items()}
+        found: dict[str, list[str]] = {}
+        for name, inner in backend._backends.items():
+            found[name] = []
+            while inner is not None:
+                found[name].append(type(inner).__name__)
+                inner = getattr(inner, "_inner", None)
+        return found
 
-    assert built(config(tmp_path), kinds) == {"openai": "Upstream", "anthropic": "Upstream", "ollama": "Ollama"}
+    plain = {"openai": ["Upstream"], "anthropic": ["Upstream"]}
+    assert built(config(tmp_path), kinds) == plain | {"ollama": ["Limits", "Ollama", "Upstream"]}
+    assert built(config(tmp_path, UNLIMITED), kinds) == plain | {"ollama": ["Ollama", "Upstream"]}
 
 
 def test_proxies_timeouts_and_keys_reach_the_transport(tmp_path: Path) -> None:

@@ -450,17 +450,17 @@ def test_a_thread_ends_with_its_client(app: ScriptedApp) -> None:
 
 def test_importing_pennyweight_is_quick_and_loads_nothing_optional() -> None:
     program = """
-import sys, time
-started = time.perf_counter()
+import sys
+before = len(sys.modules)
 import pennyweight
-print(time.perf_counter() - started)
+print(len(sys.modules) - before)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 assert pennyweight.__all__
 """
     lines = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert float(lines[0]) < 0.15
+    assert int(lines[0]) < 100, "modules to load"
     optional = {"openai", "anthropic", "httpx", "httpx2", "opentelemetry", "click", "rich", "pyreqwest", "genai_prices"}
     assert optional.isdisjoint(lines[1].split())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pennyweight.habits import Habits
-from pennyweight.prefix import Blocks, Chain
+from pennyweight.prefix import Blocks, Chain, shared
 from pennyweight.request import Request, Wire
 
 
@@ -70,10 +70,16 @@ def test_what_prompts_keep_of_the_one_before() -> None:
     say(habits, 10.0, 10.0)
     found = habits.conversation(b"k")
     assert found is not None
-    assert found.appends(chain("q", "answer", "q", "answer", "q", "answer", "q"))
-    assert not found.appends(chain("q", "other", "q"))
-    assert found.repeated(chain("q", "answer", "q", "changed")) == 4
-    assert found.repeated(chain("q", system="other")) == 0
+    grown, parted, changed, other = (
+        chain("q", "answer", "q", "answer", "q", "answer", "q"),
+        chain("q", "other", "q"),
+        chain("q", "answer", "q", "changed"),
+        chain("q", system="other"),
+    )
+    assert found.appends(shared(found.asked, grown))
+    assert not found.appends(shared(found.asked, parted))
+    assert found.repeated(changed, shared(found.asked, changed)) == 4
+    assert found.repeated(other, shared(found.asked, other)) == 0
 
 
 def test_a_session_counts_the_calls_of_all_its_conversations() -> None:

@@ -365,6 +365,15 @@ def test_a_stream_without_end_is_not_kept_for_ever() -> None:
     assert len(tap.output_text()) <= MOST_TEXT + (2 << 20)
 
 
+def test_an_event_without_end_is_not_kept_for_ever() -> None:
+    tap, piece = codec(Wire.OPENAI_CHAT).tap(), b"a" * (1 << 20)
+    held = 0
+    for _ in range(3 * MOST_TEXT >> 20):
+        tap.feed(piece)
+        held = max(held, sum(map(len, tap._chunks)))  # type: ignore[attr-defined]
+    assert held <= 2 * MOST_TEXT + (1 << 20)
+
+
 def test_what_was_let_go_is_remembered() -> None:
     tap = anthropic_messages.tap()
     tap.feed(named(start(input_tokens=10, output_tokens=1)).encode())

@@ -70,12 +70,11 @@ def compose(
             )
             by_name[name] = Ollama(by_name[name], settings, tokenizer)
     by_name |= {name: Room(by_name[name], machine, clock) for name in machine.places}
-    backend: Backend = AskUsage(Dispatch(by_name))
+    limited = {name: Limits(by_name[name], {name: count}) for name, count in at_once.items() if name in by_name}
+    machine.waiting = lambda name: limited[name].waiting(name) if name in limited else 0
+    backend: Backend = AskUsage(Dispatch(by_name | limited))
     if _cascades(config):
         backend = AskLogprobs(backend)
-    if at_once:
-        backend = limits = Limits(backend, at_once)
-        machine.waiting = limits.waiting
     backend = Budgeted(lanes(meter(backend)), budgets)
     if config.tiers:
         backend = Fitting(backend, lambda call: _chosen(resolver, call))

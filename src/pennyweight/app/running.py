@@ -134,7 +134,7 @@ class App:
         self.watchers = watchers  # told every receipt, off the request path: traces, a program's own
         self.batch_watchers = batch_watchers  # told them many at once: metrics, the book of hits
         self.sessions = SessionIndex()
-        self._rereading = Rereading()
+        self.read = Rereading().read  # reads a request, of a conversation that goes on no more than what is new
         self._resolver = resolver
 
     def resolve(self, model: str, wire: Wire, provider: str | None = None) -> Target:
@@ -173,10 +173,6 @@ class App:
             return False
         return named or self._resolver.meant_for(model, wire, target.provider, credential.secret)
 
-    def read(self, request: Request, tenant: str) -> None:
-        """Read a request, of a conversation that goes on no more than what is new."""
-        self._rereading.read(request, tenant)
-
     def identify(self, request: Request, tenant: str) -> Identity:
         return identify(request, tenant, index=self.sessions, now=self.clock.monotonic())
 
@@ -210,7 +206,7 @@ class App:
         """What these charges come to; None when one of them has no price."""
         whole = 0
         for charge in charges:
-            cost = self.accounts.cost(charge)
+            cost = self.accounts.priced(charge)[0]
             if cost is None:
                 return None
             whole += cost

@@ -33,6 +33,17 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
             key_hint=hint,
             takes=lambda secret: is_theirs(provider, secret),
         )
+    if len(provider.keys) == 1:  # nothing to choose from, whatever became of calls before
+        only = provider.keys[0].reveal()
+        return Upstream(
+            provider.name,
+            urls,
+            transport,
+            clock=clock,
+            auth=provider.auth,
+            headers=provider.headers,
+            pick_key=lambda _call: only,
+        )
     keys = Keys([key.reveal() for key in provider.keys], clock)
 
     def report(key: str, status: int) -> None:

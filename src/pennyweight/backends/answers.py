@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _CACHE = "responses"
 _MOST_TURNS = 1_000  # of a conversation that goes on by previous_response_id
 _BARE = f"resp_{OWN}"  # of an answer whose provider gave it no id
+_ANSWER = "resp_"
+_PREVIOUS = "previous_response_id"
+_MOST_BYTES = 64 << 20  # of such a conversation
 _MADE = frozenset(("function_call", "custom_tool_call", "reasoning"))
 
 
@@ -54,6 +57,8 @@ class Answers:
         if not is_own(earlier):
             return edited
         given = edited.body.get("input")
+        if not (given is None or isinstance(given, str | list)):
+            raise BadRequest("input must be a string or a list.")
         now = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
         history = await self._history(tenant, earlier)
         return edited.edit((Edit(("previous_response_id",), DELETE), Edit(("input",), [*history, *now])))
@@ -94,11 +99,16 @@ class Answers:
     async def _history(self, tenant: str, id: str) -> list[Any]:
         """Everything that was said up to that answer, itself included, in order."""
         turns: list[list[Any]] = []
-        at = id
+        at, room = id, _MOST_BYTES
         while at:
-            if len(turns) == _MOST_TURNS:
-                raise BadRequest(f"previous_response_id {id!r} ends more than {_MOST_TURNS} turns. Send the input.")
-            turn = msgspec.json.decode(await self._get(tenant, at, "previous_response_id"))
+            raw = await self._get(tenant, at, _PREVIOUS)
+            room -= len(raw)
+            if len(turns) == _MOST_TURNS or room < 0:
+                raise BadRequest(
+                    f"{_PREVIOUS} {_short(id)} ends more than {_MOST_TURNS} turns or {_MOST_BYTES >> 20} MiB. "
+                    "Send the input."
+                )
+            turn = msgspec.json.decode(raw)
             given = turn["input"]
             said = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
             turns.append([*said, *turn["output"]])
@@ -111,14 +121,15 @@ class Answers:
     async def _get(self, tenant: str, id: str, what: str) -> bytes:
         key = _key(tenant, id)
         try:
-            found = await self._kv.get(key)
+            answer = id.startswith(_ANSWER)  # and no item, of which nothing goes on
+            found = await self._kv.get(key) if answer is (what == _PREVIOUS) else None
         except StoreError as error:
             log.warning("a kept answer cannot be read", extra={"error": type(error).__name__})
             found = None
         told = None if found is None else unwrapped(key, found)
         if told is None:
             raise BadRequest(
-                f"{what} {id!r} is not kept here (any more). Send the whole input (clients do with store: false)."
+                f"{what} {_short(id)} is not kept here (any more). Send the whole input (clients do with store: false)."
             )
         return bytes(told.payload)
 
@@ -131,6 +142,10 @@ class Answers:
             await self._kv.put(key, wrapped(key, self._clock.now(), data), ttl_s=self._ttl_s)
         except StoreError as error:
             log.warning("an answer cannot be kept", extra={"error": type(error).__name__})
+
+
+def _short(id: str) -> str:
+    return repr(id if len(id) <= 100 else f"{id[:100]}…")
 
 
 def keeps(request: Request) -> bool:

@@ -26,10 +26,10 @@ class AskUsage:
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         request = call.request
         if (
-            call.optimize == "off"
-            or request.wire is not Wire.OPENAI_CHAT
+            request.wire is not Wire.OPENAI_CHAT
             or request.operation is not Operation.GENERATE
-            or not request.stream
+            or not request.envelope.stream
+            or call.optimize == "off"
             or request.envelope.stream_options is not None
         ):
             return self._inner.open(call)

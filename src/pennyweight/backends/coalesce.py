@@ -49,14 +49,12 @@ def share_key(call: Call, fuse: Fuse = "repeatable") -> bytes | None:
         fuse = next((known for known in get_args(Fuse) if known == asked.strip().lower()), "off")
     if fuse == "off":
         return None
-    match request.operation:
-        case Operation.OTHER:
+    operation = request.operation
+    if operation is Operation.GENERATE:
+        if fuse != "all" and "idempotency-key" not in fields and not _one_answer(request):
             return None
-        case Operation.GENERATE:
-            if fuse != "all" and "idempotency-key" not in fields and not _one_answer(request):
-                return None
-        case Operation.EMBED | Operation.COUNT:
-            pass
+    elif operation is Operation.OTHER:
+        return None
     digest = blake2b(origin(call, request), digest_size=32)
     digest.update(b"\0")
     digest.update(request.raw)

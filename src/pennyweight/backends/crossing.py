@@ -52,6 +52,8 @@ class Crossing:
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises BadRequest or NotFound for a call that cannot cross, and what `inner` raises."""
         request, wire = call.request, call.target.wire
+        if request.wire is wire and wire is not Wire.OPENAI_RESPONSES and wire is not Wire.ANTHROPIC_MESSAGES:
+            return self._inner.open(call)  # a protocol in whose histories nothing of ours is left
         if self._answers is not None and needed(request):
             return self._with_what_it_names(call, self._answers)
         if request.wire is wire and (edits := unreadable(request)):
@@ -71,6 +73,8 @@ class Crossing:
         translated = translate.request(
             request, target.wire, model=target.model, anthropic_version=self._anthropic_version
         )
+        memo = msgspec.structs.replace(translated.memo, call=call.id)
+        translated = msgspec.structs.replace(translated, memo=memo)
         steps = _steps(translated.lost)
         inner = await self._inner.open(call.sending(translated.request).note(*steps))
         try:

@@ -46,7 +46,7 @@ class OfferedTools:
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises what `inner` raises."""
-        if not call.rewritten or call.request.operation is not Operation.GENERATE:
+        if call.request is call.original or call.request.operation is not Operation.GENERATE:
             return self._inner.open(call)
         offers = _offers(call)
         return self._inner.open(call) if offers is None else _Guarded(self, call, *offers).open()

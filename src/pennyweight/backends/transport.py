@@ -12,7 +12,7 @@ import base64
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import httptools
@@ -20,6 +20,7 @@ import msgspec
 
 from ..errors import BackendError, ConfigError, NotConnected, StreamCut, Unreachable, UpstreamTimeout
 from ..flow import Flow
+from ..framing import Frame, frame_of
 from ..request import Headers
 
 __all__ = ["Http1", "Opened", "Origin", "Transport", "origin"]
@@ -49,13 +50,18 @@ def origin(url: str) -> Origin:
 
 
 class Opened(msgspec.Struct, eq=False):
-    """An upstream's answer: `content` when it is all here already, else `chunks`. `close` stops what is under way."""
+    """An upstream's answer: `content` when it is all here already, else `chunks`. `close` stops what is under way.
+
+    room: for what is worked out of status and headers alone, shared by all answers of a connection that have this very
+    head; each who keeps something there does so under itself. None: the head is new, and may not come again.
+    """
 
     status: int
     headers: Headers
     content: bytes | None = None
     chunks: Flow | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    room: dict[Any, Any] | None = None
 
 
 class Transport(Protocol):
@@ -86,6 +92,18 @@ _MAX_BUFFERED_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 18
 
 
+class _Like(Frame, frozen=True, eq=False):
+    """The head of an answer whose connection was kept. Local servers send the same with each answer, or for a second;
+    lives no longer than its connection."""
+
+    status: int
+    headers: Headers
+    room: dict[Any, Any]
+
+
+_UNLIKE = 3  # heads one after the other that are not the one before: of that connection no more are kept
+
+
 class _Connection(asyncio.Protocol):
     """One connection to an upstream, used for one exchange at a time."""
 
@@ -100,40 +118,66 @@ class _Connection(asyncio.Protocol):
         self._sink: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._like: _Like | None = None  # the head of the last answer
+        self.chunks: deque[bytes] = deque()
+        self._unlike = 0  # answers since one that had the head of the one before
         self._reset("GET")
+        self._begin()
 
     def _reset(self, method: str) -> None:
-        self.status = 0
-        self.headers: list[tuple[str, str]] = []
         self.head_done = False
         self.complete = False
         self.error: BackendError | None = None
         self.heard = False
-        self.chunks: deque[bytes] = deque()
+        if self.chunks:
+            self.chunks.clear()
+        self.room: dict[Any, Any] | None = None
         self._method = method
+        self._keep_alive = False
+        self._parser: httptools.HttpResponseParser | None = None  # made when there is something to parse
+
+    def _begin(self) -> httptools.HttpResponseParser:
+        """Begin to parse an answer."""
+        self.status = 0
+        self.headers: Headers = ()
+        self._lines: list[tuple[str, str]] = []
         self._parts: list[bytes] = []
         self._buffered = 0
         self._trailer_bytes = 0
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
-        self._keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
+        return self._parser
 
     # --- an exchange -----------------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, data: bytes) -> None:
-        """Write a request and wait for the answer's headers. Raises BackendError."""
+    def begin(self, method: str, data: bytes) -> asyncio.Future[None]:
+        """Write a request. What is given ends when something was heard, most times the answer's headers; `answered`
+        tells. Raises Unreachable."""
         self._reset(method)
-        if self.transport is None or self.transport.is_closing():
+        transport = self.transport
+        if transport is None or transport.is_closing():
             raise Unreachable("The upstream closed the connection.")
-        self.transport.write(data)
+        transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
             self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
+        self._waiter = self.loop.create_future()
+        return self._waiter
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer's headers came and nothing else happened."""
+        return self.head_done and self.error is None and self._drained is None
+
+    async def wait(self) -> None:
+        """Wait for the answer's headers. Raises BackendError."""
         if self._drained is not None:
             await self._drained
         while not self.head_done:
             await self._wait()
+        if self.error is not None and not self.chunks:
+            raise self.error
 
     async def body(self) -> AsyncIterator[bytes]:
         """What is left of the body, as it arrives. Raises StreamCut."""
@@ -231,9 +275,15 @@ class _Connection(asyncio.Protocol):
         if self.complete:  # nothing was asked: whatever this is, the connection is of no use
             self._fail(Unreachable("The upstream sent data unasked."))
             return
+        parser = self._parser
+        first = parser is None
+        if parser is None:
+            if self._like is not None and self._begins_alike(data, self._like):
+                return
+            parser = self._begin()
         self._unparsed_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
             # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
             if self._unparsed_bytes > _MAX_HEADER_BYTES:
                 raise httptools.HttpParserError("a header without end")
@@ -244,6 +294,8 @@ class _Connection(asyncio.Protocol):
             if not self.complete:  # else the answer is whole, and only the connection is of no more use
                 self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
                 return
+        if first and self.complete and self._keep_alive and self._unlike < _UNLIKE:
+            self._keep_head(data)
         parts = self._parts
         if parts:  # one network read is one chunk, however finely the upstream framed it
             chunk = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -263,6 +315,35 @@ class _Connection(asyncio.Protocol):
             if self._buffered > _MAX_BUFFERED_BYTES:
                 self.hold()
         self._wake()
+
+    def _begins_alike(self, data: bytes, like: _Like) -> bool:
+        """Take an answer that came in one piece with the head of the last one; False for any other."""
+        told = like.length(data)
+        if told is None or self._method == "HEAD":
+            return False
+        length, start = told
+        if start + length != len(data):
+            return False
+        self.status, self.headers, self.room = like.status, like.headers, like.room
+        if length:
+            self.chunks.append(data[start:])
+        self._unlike = 0
+        self.head_done = self.complete = self._keep_alive = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return True
+
+    def _keep_head(self, data: bytes) -> None:
+        """Remember the head of a whole answer that came in one piece."""
+        self._unlike += 1
+        self._like = None
+        if self._method == "HEAD" or self.status in (204, 304) or not data.startswith(b"HTTP/1.1 %d " % self.status):
+            return
+        frame = frame_of(data, [name for name, _ in self.headers])
+        told = frame.length(data) if frame is not None else None
+        if frame is not None and told is not None and sum(told) == len(data):
+            headers = tuple([header for header in self.headers if header[0] != "content-length"])  # each body tells
+            self._like = _Like(frame.before, frame.after, frame.start, frame.rest, self.status, headers, {})
 
     def eof_received(self) -> None:
         return None
@@ -294,7 +375,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_done:
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            self._lines.append((name.decode("latin-1").lower(), value.decode("latin-1")))
             return
         self._unparsed_bytes = 0  # trailers, which nobody reads, or a second answer that nobody asked for
         self._trailer_bytes += len(name) + len(value)
@@ -304,15 +385,16 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.complete:
             raise ValueError("a second answer")
-        status = self._parser.get_status_code()
+        status = cast(httptools.HttpResponseParser, self._parser).get_status_code()
         if 100 <= status < 200:
-            self.headers.clear()
+            self._lines.clear()
             return
         fed = self._unparsed_bytes  # no less than the headers
-        if fed > _MAX_HEADER_BYTES and sum([len(n) + len(v) for n, v in self.headers]) > _MAX_HEADER_BYTES:
+        if fed > _MAX_HEADER_BYTES and sum([len(n) + len(v) for n, v in self._lines]) > _MAX_HEADER_BYTES:
             raise ValueError("headers too large")
         self._unparsed_bytes = 0
         self.status = status
+        self.headers = tuple(self._lines)
         self.head_done = True
         if self._method == "HEAD":
             self.complete = True
@@ -330,7 +412,9 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.head_done:
             self.complete = True
-            self._keep_alive = self._parser.should_keep_alive()  # only the parser's state of this moment tells
+            self._keep_alive = cast(
+                httptools.HttpResponseParser, self._parser
+            ).should_keep_alive()  # only the parser's state of this moment tells
             self.go_on()
 
 
@@ -389,7 +473,9 @@ class Http1:
             if connection is None:
                 connection = await self._connect(where)
             try:
-                await connection.ask(method, data)
+                await connection.begin(method, data)
+                if not connection.answered:
+                    await connection.wait()
                 break
             except Unreachable:
                 connection.end()
@@ -401,11 +487,10 @@ class Http1:
                 connection.end()
                 raise
         held = connection
-        answer = tuple(held.headers)
         if held.complete:
-            content = b"".join(held.chunks)
+            content = held.chunks.popleft() if len(held.chunks) == 1 else b"".join(held.chunks)
             self._release(where, held)
-            return Opened(held.status, answer, content=content)
+            return Opened(held.status, held.headers, content, room=held.room)
 
         released = False
 
@@ -415,7 +500,7 @@ class Http1:
                 released = True
                 self._release(where, held)
 
-        return Opened(held.status, answer, chunks=Flow(held), close=close)
+        return Opened(held.status, held.headers, chunks=Flow(held), close=close)
 
     async def aclose(self) -> None:
         for kept in self._idle.values():
@@ -428,17 +513,20 @@ class Http1:
         kept = self._idle.get(where)
         while kept:
             connection = kept.pop()
-            alive = connection.transport is not None and not connection.transport.is_closing()
-            if alive and connection.loop.time() - connection.idle_since < self._idle_s:
+            transport = connection.transport
+            if transport is None:
+                continue
+            if connection.loop.time() - connection.idle_since < self._idle_s and not transport.is_closing():
                 return connection
-            if connection.transport is not None:
-                connection.transport.close()
+            transport.close()
         return None
 
     def _release(self, where: Origin, connection: _Connection) -> None:
         if connection.end():
             now = connection.idle_since = connection.loop.time()
-            kept = self._idle.setdefault(where, [])
+            kept = self._idle.get(where)
+            if kept is None:
+                kept = self._idle[where] = []
             while kept and now - kept[0].idle_since >= self._idle_s:  # the newest are used first, so the oldest pile up
                 oldest = kept.pop(0)
                 if oldest.transport is not None:
@@ -479,7 +567,8 @@ class Http1:
         """Ask the proxy for a tunnel, then speak TLS through it."""
         name = f"{where.host}:{where.port}"
         lines = [f"CONNECT {name} HTTP/1.1", f"host: {name}", *proxy.headers]
-        await connection.ask("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        await connection.begin("HEAD", ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        await connection.wait()
         if connection.status != 200 or connection.transport is None:
             raise NotConnected(f"The proxy refused a tunnel to {name} (status {connection.status}).")
         if connection._timer is not None:

@@ -19,6 +19,7 @@ from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
 from ..wire import codec, translate
+from ..wire.surrogates import sound
 from .transport import Opened, Origin, Transport
 
 __all__ = ["ONCE", "Dispatch", "Upstream"]
@@ -86,7 +87,7 @@ class Upstream:
         auth: str = "bearer",
         headers: Headers = (),
         pick_key: PickKey = lambda _call: None,
-        report_key: Callable[[str, int], None] = lambda _key, _status: None,
+        report_key: Callable[[str, int], None] | None = None,
         key_hint: str | None = None,
         takes: Callable[[str], bool] = lambda _secret: True,
     ) -> None:
@@ -118,10 +119,11 @@ class Upstream:
             where, request.method, going.target, going.headers, request.raw, head=going.head, fresh=ONCE in call.facts
         )
         if key is not None:
-            self._report_key(key, opened.status)
+            if self._report_key is not None:
+                self._report_key(key, opened.status)
             if opened.status >= 400 and len(key) >= _SECRET_CHARS:
                 opened = await _without(opened, key)
-        reply = await self._reply(call, request, opened)
+        reply = self._plain(call, request, opened) or await self._reply(call, request, opened)
         reply.asked_at = asked_at
         return reply
 
@@ -150,21 +152,34 @@ class Upstream:
         sent.extend(self._headers)
         return tuple(sent)
 
+    def _plain(self, call: Call, request: Request, opened: Opened) -> Reply | None:
+        """The answer that nearly all calls get: here whole, of a shape that is known, with usage to be believed. None
+        for any other."""
+        content = opened.content
+        if content is None or request.operation is not Operation.GENERATE:
+            return None
+        room = opened.room
+        headers: Headers | None = room.get(_PLAIN) if room is not None else None
+        if headers is None:
+            headers = _relayed(opened, request.method)
+            told = dict(reversed(headers))
+            streams = told.get("content-type", "").startswith(_STREAMS)
+            if not 200 <= opened.status < 300 or streams or "content-encoding" in told:
+                return None
+            if room is not None:
+                room[_PLAIN] = headers
+        done = codec(request.wire).read(content)
+        if not done.complete or done.usage is None or done.usage.suspect:
+            return None
+        done = self._charged(call, done)
+        return Reply(opened.status, headers, wire=request.wire, content=content, done=done)
+
     async def _reply(self, call: Call, request: Request, opened: Opened) -> Reply:
-        headers = tuple([h for h in opened.headers if h[0] not in _NOT_RELAYED])
-        if "x-pennyweight-" in " ".join(map(_NAME, headers)):  # ours alone to say
-            headers = tuple([h for h in headers if not h[0].startswith("x-pennyweight-")])
-        if request.method == "HEAD":  # how long the body would be is all there is to tell
-            headers += tuple(h for h in opened.headers if h[0] == "content-length")
+        headers = _relayed(opened, request.method)
         ok = 200 <= opened.status < 300
         told = dict(reversed(headers))
         generates = request.operation is Operation.GENERATE
         streams = ok and generates and told.get("content-type", "").startswith(_STREAMS)
-        if ok and generates and not streams and opened.content is not None and "content-encoding" not in told:
-            done = codec(request.wire).read(opened.content)
-            if done.complete and done.usage is not None and not done.usage.suspect:  # as nearly all that is whole
-                done = self._charged(call, done)
-                return Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
         if opened.content is not None and streams:
             # A short stream may be here whole before its head was looked at. Its usage is in its events all the same.
             opened = Opened(opened.status, opened.headers, chunks=Flow(Ready([opened.content])))
@@ -188,9 +203,9 @@ class Upstream:
                     "right? It may be down; try again."
                 )
             reply = Reply(opened.status, headers, wire=request.wire, content=opened.content, done=done)
-            if done.usage is not None and done.usage.suspect:
+            if done.complete if done.usage is None else done.usage.suspect:
                 content = opened.content
-                reply.output_text = lambda: _text(request.wire, _plain(content, headers))
+                reply.output_text = lambda: _text(request.wire, sound(_plain(content, headers)))
             return reply
         if not streams:
             return Reply(
@@ -206,7 +221,10 @@ class Upstream:
     def _whole(self, call: Call, request: Request, content: bytes, headers: Headers, *, ok: bool) -> Done:
         if not ok or request.operation is Operation.OTHER:
             return Done(complete=ok)
-        done = codec(request.wire).read(_plain(content, headers))
+        plain = _plain(content, headers)
+        done = codec(request.wire).read(plain)
+        if done.usage is None and not done.complete and (mended := sound(plain)) is not plain:
+            done = codec(request.wire).read(mended)
         if request.operation is Operation.COUNT:
             return Done(complete=done.complete)
         return self._charged(call, done)
@@ -265,6 +283,19 @@ def _renamed(call: Call) -> Request:
     return request.edit([Edit(("model",), call.target.model)])
 
 
+_PLAIN = "plain"
+"""In the room of an answer's head: what of it goes to the caller, where it tells of a success that is no stream."""
+
+
+def _relayed(opened: Opened, method: str) -> Headers:
+    headers = tuple([h for h in opened.headers if h[0] not in _NOT_RELAYED])
+    if "x-pennyweight-" in " ".join(map(_NAME, headers)):  # ours alone to say
+        headers = tuple([h for h in headers if not h[0].startswith("x-pennyweight-")])
+    if method == "HEAD":  # how long the body would be is all there is to tell
+        headers += tuple(h for h in opened.headers if h[0] == "content-length")
+    return headers
+
+
 def _suffix(request: Request) -> str:
     path = request.path
     for ours in ("/v1/", "/api/"):
@@ -315,7 +346,7 @@ def _is_json(content: bytes, headers: Headers) -> bool:
     if content and not plain:
         return True  # compressed in a way that we cannot read: the caller may
     try:
-        _raw.decode(plain)
+        _raw.decode(sound(plain))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     except RecursionError:

@@ -48,6 +48,7 @@ class _Looked(msgspec.Struct, frozen=True):
 
     by: Economy
     seen: Foreseen
+    original: Request
     request: Request
     target: Target
     learned: int
@@ -55,7 +56,11 @@ class _Looked(msgspec.Struct, frozen=True):
 
     def still(self, call: Call, learned: int, at: float) -> bool:
         """Whether looking again would show the same."""
-        same = call.request is self.request and call.target is self.target and learned == self.learned
+        return call.request is self.request and self.but_for_its_prompt(call, learned, at)
+
+    def but_for_its_prompt(self, call: Call, learned: int, at: float) -> bool:
+        """The same, if another prompt is not looked at that the call has been given since."""
+        same = call.target is self.target and learned == self.learned and call.original is self.original
         same = same and (self.seen.chosen or CHOICE not in call.facts)
         return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
 
@@ -77,6 +82,11 @@ class Economy:
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
 
+    @staticmethod
+    def concerns(call: Call) -> bool:
+        """False: `look` has nothing to say of the call, unless it is asked for small ones."""
+        return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
+
     def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
         no provider caches so short a prompt. exactly: the tokens of what is new counted, not estimated.
@@ -91,9 +101,9 @@ class Economy:
         holds = known is not None and known.by is self and known.still(call, self._learned, at)
         if known is not None and holds and not (exactly and (known.seen.asked.rough or known.seen.chain.rough)):
             return known.seen
-        seen = self._look(call, at, exactly=exactly)
+        seen = self._look_on(call, known, at, exactly=exactly) or self._look(call, at, exactly=exactly)
         if seen is not None:
-            call.facts["looked"] = _Looked(self, seen, call.request, call.target, self._learned, at)
+            call.facts["looked"] = _Looked(self, seen, original, call.request, call.target, self._learned, at)
         return seen
 
     def _look(self, call: Call, at: float, *, exactly: bool) -> Foreseen | None:
@@ -116,7 +126,6 @@ class Economy:
         agent = agent_of(call)
         conversation = self.habits.conversation(key)
         chore = call.identity.housekeeping is not None
-        stranger = conversation is None and any(s.role in ("assistant", "model") for s in asked[start:])
         return Foreseen(
             key=key,
             session=session,
@@ -127,19 +136,32 @@ class Economy:
             asked=asked,
             chain=chain,
             forecast=self.actual.forecast(scope, rules, chain, at),
-            outlook=self.habits.outlook(key, agent, looping=looping, chore=chore),
+            habits=self.habits,
             conversation=conversation,
             history=self.habits.agent(agent.rpartition("\0")[0] + "\0"),
             looping=looping,
             gap_s=max(at - conversation.at, 0.0) if conversation is not None else 0.0,
             chore=chore,
-            stranger=stranger,
             rates=self.rates(call.target, call.at),
             stake=self.stake,
             repeats_tokens=_repeats(asked, conversation) if chore and not looping else None,
             reference=self.routes.reference(call),
             chosen=CHOICE in call.facts or self.routes.knows(session),
         )
+
+    def _look_on(self, call: Call, known: _Looked | None, at: float, *, exactly: bool) -> Foreseen | None:
+        """What is foreseen of a call that was looked at just now, and was only changed since: all but its new prompt
+        is as it was. None where that is not so."""
+        if known is None or exactly or known.by is not self or not known.but_for_its_prompt(call, self._learned, at):
+            return None
+        session = session_of(call)
+        chain = self.chain(call.request, session and session + _SENT, exactly=False)
+        if chain.rough:
+            call.facts[_ROUGH] = True
+        seen = known.seen
+        priced: tuple[Chain, Forecast] | None = seen.__dict__.get("_forecasts", {}).get(id(chain))
+        forecast = priced[1] if priced is not None else self.actual.forecast(seen.scope, seen.rules, chain, at)
+        return seen.now(chain, forecast)
 
     def rules(self, target: Target, request: Request | None = None) -> CacheRules:
         """How that upstream caches prompts, by the book, and for how long this request asks it to."""
@@ -254,7 +276,9 @@ class Economy:
         if not seen.chore and len(chain.marks) < len(seen.chain.marks):
             return Worth(refused="the caller's own cache breakpoints stay")
         before, growth, costs_now, costs_ahead = _untouched(seen)
-        after = kept(self.actual.forecast(seen.scope, seen.rules, chain, at), chain, seen)
+        forecast = self.actual.forecast(seen.scope, seen.rules, chain, at)
+        seen.__dict__.setdefault("_forecasts", {})[id(chain)] = chain, forecast  # it may be what goes out
+        after = kept(forecast, chain, seen)
         now = costs_now - cost_now(after, seen.rates)
         ahead = costs_ahead - cost_ahead(after, seen, growth)
         removed = before.prompt_tokens - after.prompt_tokens
@@ -335,14 +359,18 @@ class Economy:
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(*seen.home, seen.asked, at)
         unwritten = self._unwritten(seen, at) if seen.chosen else None
-        appends = seen.conversation is None or seen.appends
+        changed = seen.chain is not seen.asked and seen.chain != seen.asked
+        guesses = changed and seen.conversation is not None and not seen.appends
         conversation = self.habits.sent(
             seen.key, seen.agent, seen.chain, seen.asked, session=seen.session, looping=seen.looping, at=at
         )
-        if not appends and seen.chain != seen.asked:
+        if guesses:
             self._guess(conversation, seen)
-        self._went_on(seen)
-        conversation.rewritten = conversation.rewritten or seen.chain != seen.asked
+        if seen.chain is not seen.asked:  # else it went on with its own head
+            self._went_on(seen)
+        conversation.rewritten = conversation.rewritten or changed
+        if conversation is seen.conversation and unwritten is None:
+            return seen
         return msgspec.structs.replace(seen, conversation=conversation, unwritten=unwritten)
 
     def _unwritten(self, seen: Foreseen, at: float) -> Forecast:

@@ -7,10 +7,10 @@ from math import inf
 import msgspec
 
 from ..call import Target
-from ..habits import Agent, Conversation, Outlook
+from ..habits import Agent, Conversation, Habits, Outlook
 from ..money import Price, rates_for
 from ..once import once
-from ..prefix import Chain
+from ..prefix import Chain, shared
 from ..prices.caching import CacheRules
 from ..warmth import Forecast, Scope
 
@@ -41,13 +41,12 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
     asked: Chain
     chain: Chain
     forecast: Forecast
-    outlook: Outlook
+    habits: Habits
     conversation: Conversation | None
     history: Agent | None  # what the agent has done before, its housekeeping apart
     looping: bool
     gap_s: float  # since the conversation's last call; 0 for its first
     chore: bool  # housekeeping: a wake, a title, a summary
-    stranger: bool  # a conversation that went on before we saw it: what is warm is not known
     rates: Rates | None  # None: no price is known, so nothing is weighed
     stake: float = 0.001  # of what a conversation has cost: how much may be at stake in it
     repeats_tokens: float | None = None  # of a chore: how much of such a prompt the next one repeats; None: not known
@@ -56,14 +55,42 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
     chosen: bool = False  # calls of its session are routed: caches are not what they would have been
 
     @once
+    def outlook(self) -> Outlook:
+        """What is to be expected after the call. Asked only for a change, and before the call is sent."""
+        return self.habits.outlook(self.key, self.agent, looping=self.looping, chore=self.chore)
+
+    @once
+    def stranger(self) -> bool:
+        """Whether the conversation went on before we saw it: what is warm is not known."""
+        if self.conversation is not None:
+            return False
+        return any(segment.role in ("assistant", "model") for segment in self.asked[self.asked.head :])
+
+    @once
+    def kept(self) -> int:
+        """How many segments this call has in common with the last one of its conversation."""
+        return shared(self.conversation.asked, self.asked) if self.conversation is not None else 0
+
+    @once
+    def gone(self) -> int:
+        """How many segments at the end of one of the last prompts were gone in the next, at most."""
+        return max(self.conversation.gone(self.kept), default=0) if self.conversation is not None else 0
+
+    @once
     def appends(self) -> bool:
         """Whether the conversation's prompts go on where the one before ended; False for its first."""
-        return self.conversation is not None and self.conversation.appends(self.asked)
+        return self.conversation is not None and self.conversation.appends(self.kept)
 
     @once
     def repeated(self) -> int:
         """How many segments this call has in common with one of the last ones of its conversation."""
-        return self.conversation.repeated(self.asked) if self.conversation is not None else 0
+        return self.conversation.repeated(self.asked, self.kept) if self.conversation is not None else 0
+
+    def now(self, chain: Chain, forecast: Forecast) -> Foreseen:
+        """The same call, as it goes out after a change."""
+        found = msgspec.structs.replace(self, chain=chain, forecast=forecast)
+        found.__dict__.update({name: value for name, value in self.__dict__.items() if name in _OF_ASKED})
+        return found
 
     @property
     def home(self) -> tuple[Scope, CacheRules]:
@@ -71,7 +98,11 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
         return (self.scope, self.rules) if self.reference is None else (self.reference.scope, self.reference.rules)
 
 
-class Worth(msgspec.Struct, frozen=True):
+_OF_ASKED = frozenset(("outlook", "stranger", "kept", "gone", "appends", "repeated"))
+"""What hangs on the caller's own request alone."""
+
+
+class Worth(msgspec.Struct, frozen=True, gc=False):
     """What a change is worth, in PicoUSD. `refused`: why it must not be made, "" if it may be."""
 
     now: float = 0.0  # saved on this very call

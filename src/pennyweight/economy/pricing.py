@@ -70,7 +70,7 @@ def kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
     if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
         return forecast
     if seen.appends:
-        comes = len(chain) - max(conversation.gone(seen.asked), default=0)
+        comes = len(chain) - seen.gone
     else:
         comes = seen.repeated
     if comes >= len(chain):

@@ -135,6 +135,8 @@ class Scales:
 
     def _moved_to(self, there: There) -> Foreseen:
         """The call as it would be there."""
-        return msgspec.structs.replace(
+        found = msgspec.structs.replace(
             self.seen, scope=there.scope, rules=there.rules, rates=there.rates, forecast=there.forecast
         )
+        found.__dict__["outlook"] = self.seen.outlook
+        return found

@@ -7,6 +7,8 @@ follows; the exceptions are habits of agents that go on by themselves, and are n
 from __future__ import annotations
 
 from bisect import bisect_left
+from math import inf
+from operator import attrgetter
 
 import msgspec
 
@@ -71,10 +73,18 @@ def purse(seen: Foreseen, ttl_s: float, *, first: bool = False) -> float:
 
     first: for the smallest prefix that can be cached at all. Where a young agent goes on by itself, that may cost more.
     """
+    hour = ttl_s >= LATER_S
+    known: dict[tuple[bool, bool], float] = seen.__dict__.setdefault("_purses", {})
+    found = known.get((hour, first))
+    if found is None:
+        found = known[hour, first] = _purse(seen, hour=hour, first=first)
+    return found
+
+
+def _purse(seen: Foreseen, *, hour: bool, first: bool) -> float:
     conversation = seen.conversation
     if conversation is None or seen.rates is None:
         return 0.0
-    hour = ttl_s >= LATER_S
     life_s = LATER_S if hour else SOON_S
     if seen.gap_s >= life_s:
         return 0.0
@@ -109,10 +119,13 @@ def smallest(seen: Foreseen) -> int:
     found: int | None = seen.__dict__.get("_smallest")
     if found is None:
         scale = seen.forecast.prompt_tokens / max(seen.chain[-1].upto, 1)
-        least = bisect_left(seen.chain, float(seen.rules.min_tokens), key=lambda segment: segment.upto * scale)
+        least = bisect_left(seen.chain, seen.rules.min_tokens / scale if scale else inf, key=_UPTO)
         places = (index for index in range(least, len(seen.chain)) if takes_mark(seen.chain[index]))
         found = seen.__dict__["_smallest"] = next(places, -1)
     return found
+
+
+_UPTO = attrgetter("upto")
 
 
 def takes_mark(segment: Segment) -> bool:

@@ -76,25 +76,28 @@ class Front:
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Never raises for what a caller or an upstream did: every failure is an answer."""
+        call: Call | None = None
+        asked: _Asked | None = None
         try:
             room = request.room
-            asked: _Asked | None = room.get(self) if room is not None else None
+            asked = room.get(self) if room is not None else None
             if asked is None:
-                self._gate.check_host(request)
-                page = self._pages(request)
-                if page is not None:
-                    return await page(request)
-                endpoint = find(request)
-                if endpoint is None:
-                    raise NotFound(
-                        f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models."
-                    )
-                if "upgrade" in request.fields:
-                    return _no_websocket(endpoint)
-                asked = self._asked(request, endpoint)
-            return await self._call(request, asked)
+                found = self._look(request)
+                if not isinstance(found, _Asked):
+                    return found if isinstance(found, HttpResponse) else await found(request)
+                asked = found
+            call, route = self._make(request, asked)
+            app = self.app
+            direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
+            reply = await (app.backend.open(call) if direct else app.entrance.open(call))
+            if asked.costs and reply.ok:
+                return self._answer(with_cost(reply, call, app.accounts), call, route)
+            response = self._answer(reply, call, route)
+            if STILL in call.facts:
+                self.repeated.keep(request, call, reply, response)
+            return response
         except PennyweightError as error:
-            return error_response(wire_of(request.path), error)
+            return self._failed(request, asked, call, error)
         except RecursionError:
             return error_response(wire_of(request.path), _too_deep())
         except Exception as error:  # noqa: BLE001 - a bug of ours: no traceback and no text may reach the caller
@@ -102,6 +105,19 @@ class Front:
             log.error("request failed: %s\n%s", type(error).__name__, where)
             broken = PennyweightError("Pennyweight failed on this request. Its log has the details.")
             return error_response(wire_of(request.path), broken)
+
+    def _look(self, request: HttpRequest) -> _Asked | Page | HttpResponse:
+        """What a head that is new asks for. Raises Forbidden, Unauthenticated, NotFound, StoreError."""
+        self._gate.check_host(request)
+        page = self._pages(request)
+        if page is not None:
+            return page
+        endpoint = find(request)
+        if endpoint is None:
+            raise NotFound(f"There is nothing at {request.method} {request.path[:200]}. See /healthz and /v1/models.")
+        if "upgrade" in request.fields:
+            return _no_websocket(endpoint)
+        return self._asked(request, endpoint)
 
     def _asked(self, request: HttpRequest, endpoint: Endpoint) -> _Asked:
         """What the request's head says. Raises Unauthenticated, StoreError."""
@@ -119,25 +135,16 @@ class Front:
                 room[self] = asked
         return asked
 
-    async def _call(self, request: HttpRequest, asked: _Asked) -> HttpResponse:
-        endpoint = asked.endpoint
-        try:
-            call, route = self._make(request, asked)
-        except PennyweightError as error:
-            return self._no_call(request, endpoint, asked.caller.tenant, error)
-        app = self.app
-        direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
-        try:
-            reply = await (app.backend.open(call) if direct else app.entrance.open(call))
-        except PennyweightError as error:
-            response = error_response(endpoint.wire, error)
-            response.headers += (("x-pennyweight-call", call.id), *app.budgets.headers(call))
-            return response
-        if asked.costs and reply.ok:
-            return self._answer(with_cost(reply, call, app.accounts), call, route)
-        response = self._answer(reply, call, route)
-        if STILL in call.facts:
-            self.repeated.keep(request, call, reply, response)
+    def _failed(
+        self, request: HttpRequest, asked: _Asked | None, call: Call | None, error: PennyweightError
+    ) -> HttpResponse:
+        """asked, call: as far as it came."""
+        if asked is None:
+            return error_response(wire_of(request.path), error)
+        if call is None:
+            return self._no_call(request, asked.endpoint, asked.caller.tenant, error)
+        response = error_response(asked.endpoint.wire, error)
+        response.headers += (("x-pennyweight-call", call.id), *self.app.budgets.headers(call))
         return response
 
     def refused(self, request: HttpRequest, error: PennyweightError) -> HttpResponse:
@@ -178,7 +185,7 @@ class Front:
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
                 raise _too_deep()
             app.read(request, asked.caller.tenant)
-            model = request.model
+            model = request.envelope.model or ""
         elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
             _check_path(endpoint.path)
         route = asked.routes.get(model) or self._route(asked, model)
@@ -234,7 +241,7 @@ class Front:
             headers += self._chosen(call, reply)
         if reply.content is not None:
             headers += self._told(reply, call)
-            return HttpResponse(reply.status, tuple(headers), reply.content, reply.aclose)
+            return HttpResponse(reply.status, tuple(headers), reply.content, reply.aclose, None, reply.end)
         assert reply.chunks is not None
         return HttpResponse(reply.status, tuple(headers), reply.chunks, reply.aclose)
 
@@ -251,14 +258,14 @@ class Front:
         told: Headers = (("x-pennyweight-model", target.name),)
         return (*told, ("x-pennyweight-tier", tier)) if tier else told
 
-    def _told(self, reply: Reply, call: Call) -> Headers:
+    def _told(self, reply: Reply, call: Call) -> list[tuple[str, str]]:
         """Cost, saving and trail of a whole answer."""
-        told: Headers = ()
+        told: list[tuple[str, str]] = []
         cost: PicoUSD | None = None
         done = reply.done
         if done is not None and done.usage is not None:
             cost = self.app.cost(billed(call, done))
-            told = (("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)),)
+            told.append(("x-pennyweight-cost", "unpriced" if cost is None else format_usd(cost)))
         if reply.trail:
             known = self._trails.get(reply.trail)  # most calls have the same: nobody had anything to offer
             if known is None:
@@ -267,7 +274,10 @@ class Front:
                 changed = any(step.verdict is Verdict.ACCEPTED for step in reply.trail)
                 known = self._trails[reply.trail] = changed, ("x-pennyweight-trail", _trail(reply.trail))
             changed, trail = known
-            saved = self._saved(reply, call, cost) if changed else 0
+            if not changed:
+                told += (_NOTHING_SAVED, trail)
+                return told
+            saved = self._saved(reply, call, cost)
             routed = "routing" in call.facts
             word = "estimated" if routed or (done is not None and done.charges) else "computed"
             told += (("x-pennyweight-saved", f"{format_usd(saved)} {word}" if saved else "$0.00"), trail)
@@ -286,6 +296,9 @@ class Front:
         usage = reply.done.charges[-1].usage if reply.done.charges else reply.done.usage  # of a kept answer: its own
         home = self.app.cost((Charge(call.target.provider, call.target.model, usage, call.at),))
         return saved if home is None else home - cost
+
+
+_NOTHING_SAVED = ("x-pennyweight-saved", "$0.00")
 
 
 def error_response(wire: Wire, error: PennyweightError) -> HttpResponse:

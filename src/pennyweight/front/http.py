@@ -47,13 +47,14 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False, dict=True):
         """This head as one that may come again: without its body, and without the length, which each body tells."""
         headers = tuple([header for header in self.headers if header[0] != "content-length"])
         head = HttpRequest(self.method, self.path, self.query, headers, b"", self.peer)
-        head.__dict__.update(fields=dict(reversed(headers)), room={})
+        head.__dict__.update(room={})
         return head
 
-    def again(self, body: bytes) -> HttpRequest:
-        """The same head with another body."""
+    def again(self, body: bytes, packet: bytes = b"") -> HttpRequest:
+        """The same head with another body, and the bytes that both came in, as `came_in` has them."""
         request = HttpRequest(self.method, self.path, self.query, self.headers, body, self.peer)
-        request.__dict__.update(self.__dict__)
+        told = request.__dict__
+        told["room"], told["_packet"] = self.room, packet
         return request
 
 
@@ -61,7 +62,7 @@ class HttpResponse(msgspec.Struct, eq=False):
     """An answer: `body` whole, or chunks to be sent as they come.
 
     `close` is awaited when the sending is over, however it ended, and `over` called after it. A chunk iterator that
-    raises means: cut here.
+    raises means: cut here. end: may be called in place of awaiting `close`, where that would wait for nothing.
     """
 
     status: int
@@ -69,6 +70,7 @@ class HttpResponse(msgspec.Struct, eq=False):
     body: bytes | AsyncIterator[bytes] = b""
     close: Callable[[], Awaitable[None]] | None = None
     over: Callable[[], None] | None = None
+    end: Callable[[], None] | None = None
 
 
 class Known(Protocol):

@@ -68,15 +68,15 @@ class Memory:
         self.by_packet: dict[bytes, Kept] = {}
         self._sketches: Counter[Sketch] = Counter()  # of bodies
         self._packet_sketches: Counter[Sketch] = Counter()
-        self._lengths: Counter[int] = Counter()  # of bodies and of pieces: what most others are told by
+        self.lengths: Counter[int] = Counter()  # of bodies and of pieces: what most others are told by
         self._bytes = 0
 
     def may_have(self, body: bytes) -> bool:
         """False for most bodies that never came before, after a look at their last bytes."""
-        return len(body) in self._lengths and sketch(body) in self._sketches
+        return sketch(body) in self._sketches
 
     def may_have_packet(self, data: bytes) -> bool:
-        return len(data) in self._lengths and sketch(data) in self._packet_sketches
+        return sketch(data) in self._packet_sketches
 
     def keep(self, kept: Kept) -> None:
         """In place of what went by its name."""
@@ -85,9 +85,9 @@ class Memory:
             self.forget(earlier)
         self.by_name[kept.name] = kept
         self._sketches[kept.sketch] += 1
-        self._lengths[kept.sketch[0]] += 1
+        self.lengths[kept.sketch[0]] += 1
         if kept.packet:
-            self._lengths[kept.packet_sketch[0]] += 1
+            self.lengths[kept.packet_sketch[0]] += 1
             self.by_packet[kept.packet] = kept
             self._packet_sketches[kept.packet_sketch] += 1
         self._bytes += kept.size_bytes
@@ -99,16 +99,16 @@ class Memory:
             return
         del self.by_name[kept.name]
         _less(self._sketches, kept.sketch)
-        _less(self._lengths, kept.sketch[0])
+        _less(self.lengths, kept.sketch[0])
         if kept.packet:
-            _less(self._lengths, kept.packet_sketch[0])
+            _less(self.lengths, kept.packet_sketch[0])
             self.by_packet.pop(kept.packet, None)
             _less(self._packet_sketches, kept.packet_sketch)
         self._bytes -= kept.size_bytes
 
     def clear(self) -> None:
         """Forget all of them."""
-        for held in (self.by_name, self.by_packet, self._sketches, self._packet_sketches, self._lengths):
+        for held in (self.by_name, self.by_packet, self._sketches, self._packet_sketches, self.lengths):
             held.clear()
         self._bytes = 0
 

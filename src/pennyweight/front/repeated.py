@@ -63,7 +63,8 @@ class Repeated:
     # --- answering ------------------------------------------------------------------------------------------
 
     def packet(self, data: bytes, peer: str) -> bytes | None:
-        if not self._memory.may_have_packet(data):
+        memory = self._memory
+        if len(data) not in memory.lengths or not memory.may_have_packet(data):
             return None
         try:
             kept = self._memory.by_packet.get(self._named(peer, data))
@@ -74,7 +75,8 @@ class Repeated:
 
     def again(self, request: HttpRequest) -> bytes | None:
         body = request.body
-        if not self._memory.may_have(body):
+        memory = self._memory
+        if len(body) not in memory.lengths or not memory.may_have(body):  # the first tells most, for no call
             return None
         arrived = self._app.clock.monotonic()
         try:

@@ -57,7 +57,7 @@ def with_cost(reply: Reply, call: Call, book: Accounts) -> Reply:
 
 def billed(call: Call, done: Done) -> tuple[Charge, ...]:
     """All that a whole answer has cost, what was asked beside it included; nothing for one that came from a store."""
-    return (*call.facts.get(EARLIER, ()), *done.charges)
+    return (*call.facts[EARLIER], *done.charges) if EARLIER in call.facts else done.charges
 
 
 def _sum(book: Accounts, charges: Sequence[Charge]) -> int | None:

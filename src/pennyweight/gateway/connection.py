@@ -67,6 +67,7 @@ _HOP = frozenset(
 )
 _NAME = itemgetter(0)
 _HIGH_WATER_BYTES = 256 * 1024
+_AT_ONCE_BYTES = 64 * 1024  # beside what may wait to be written
 _LINGER_S = 30.0
 _PIECE_BYTES = 16 * 1024  # of what is looked up whole; longer requests are known by their bodies
 
@@ -76,7 +77,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._known = server.known
         self._loop = server.loop
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._asked = Refused.begun  # what is being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
+        self._full = False  # no more is read: too many requests wait
         self._held: Flow | None = None  # what is being poured to the caller
         self._keep_alive = True
         self._http_1_0 = False
@@ -183,7 +184,7 @@ class Connection(asyncio.Protocol):
         request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
         fed, self._fed = self._fed, b""
         self._like = head_of(fed, request) if keep_alive and fed else None
-        if keep_alive and self._free() and (told := self._known.again(request)) is not None:
+        if keep_alive and self._free() and (told := self._server.known.again(request)) is not None:
             self._write(told)
             return
         self._push((request, keep_alive, old))
@@ -236,7 +237,7 @@ class Connection(asyncio.Protocol):
             self._go_on(data)
             return
         piece = len(data) <= _PIECE_BYTES and not self._reading and self._free()  # mostly a whole request
-        if piece and (told := self._known.packet(data, self._peer)) is not None:
+        if piece and (told := self._server.known.packet(data, self._peer)) is not None:
             self._write(told)
             self._arm(self._limits.idle_timeout_s)
             return
@@ -264,8 +265,8 @@ class Connection(asyncio.Protocol):
             request, kept, _old = self._queue[-1]
             if kept:  # else the answer is not the same bytes
                 cast(HttpRequest, request).came_in(data)
-        if len(self._queue) > 1 and self._transport:
-            self._transport.pause_reading()
+        if len(self._queue) > 1:
+            self._pause()
 
     def _begins_alike(self, data: bytes, head: Head, *, piece: bool) -> bool:
         """Take a request that has the head of the last one; False for any other, and for several at once."""
@@ -312,16 +313,14 @@ class Connection(asyncio.Protocol):
 
     def _whole(self, head: Head, body: bytes, packet: bytes = b"", *, free: bool) -> None:
         """packet: what it came in, where that was one short piece."""
-        request = head.request.again(body)
-        if free and (told := self._known.again(request)) is not None:
+        request = head.request.again(body, packet)
+        if free and (told := self._server.known.again(request)) is not None:
             self._write(told)
             self._arm(self._limits.idle_timeout_s)
             return
-        if packet:
-            request.came_in(packet)
         self._push((request, True, False))
-        if len(self._queue) > 1 and self._transport is not None:
-            self._transport.pause_reading()
+        if len(self._queue) > 1:
+            self._pause()
 
     def eof_received(self) -> bool:
         """A caller that ends its sending has left, unless it still owes us part of a request: then it is told."""
@@ -396,6 +395,11 @@ class Connection(asyncio.Protocol):
         """Whether what is answered now does not overtake anything, and does not pile up."""
         return self._task is None and not self._queue and not self._paused and not self._server.closing
 
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._full = True
+            self._transport.pause_reading()
+
     def _push(self, queued: _Queued) -> None:
         self._queue.append(queued)
         if self._task is None:
@@ -415,7 +419,8 @@ class Connection(asyncio.Protocol):
                     break
                 self._asked = request
                 response = await self._server.respond(request)
-                await self._send(response, request.method)
+                if response.end is None or not self._sent_at_once(response, response.end, request.method):
+                    await self._send(response, request.method)
         except asyncio.CancelledError:
             self._keep_alive = False
             if self._overdue and not self._answering and self._transport is not None:
@@ -439,7 +444,8 @@ class Connection(asyncio.Protocol):
                     self._late_at = now + (self._time_left() if self._reading else self._limits.idle_timeout_s)
                     if self._continue_due:
                         self._continue()
-                    if not self._queue:
+                    if self._full and not self._queue:
+                        self._full = False
                         self._transport.resume_reading()
                 else:
                     self._finish()
@@ -474,6 +480,21 @@ class Connection(asyncio.Protocol):
             self._arm(left)
         else:
             self._transport.close()
+
+    def _sent_at_once(self, response: HttpResponse, end: Callable[[], None], method: str) -> bool:
+        """Send an answer that is whole, short, and over when it is sent, as nearly all are; False for any other."""
+        body = response.body
+        if not isinstance(body, bytes) or self._paused or len(body) > _AT_ONCE_BYTES or method == "HEAD":
+            return False
+        try:
+            self._write(self._head(response, length=len(body)) + body)
+        finally:
+            try:
+                end()
+            finally:
+                if response.over is not None:
+                    response.over()
+        return True
 
     async def _send(self, response: HttpResponse, method: str) -> None:
         try:

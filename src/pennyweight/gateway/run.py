@@ -95,7 +95,7 @@ class Gateway:
             max_connections=config.server.max_connections,
             request_timeout_s=config.server.request_timeout_s,
         )
-        self._server = Server(self.respond, self._refuse, limits=limits, known=self)
+        self._server = Server(self.respond, self._refuse, limits=limits, known=self._now.front.repeated)
         self.port = await self._server.start(config.server.host, config.server.port)
 
     def cut(self) -> None:
@@ -111,13 +111,6 @@ class Gateway:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         if self._now is not None:
             await self._now.stack.aclose()
-
-    def packet(self, data: bytes, peer: str) -> bytes | None:
-        """Protocol: `Known`, for what is the current App's own."""
-        return self._now.front.repeated.packet(data, peer) if self._now is not None else None
-
-    def again(self, request: HttpRequest) -> bytes | None:
-        return self._now.front.repeated.again(request) if self._now is not None else None
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         generation = self._now
@@ -151,6 +144,8 @@ class Gateway:
             return False
         old, self._now = self._now, fresh
         assert old is not None
+        if self._server is not None:
+            self._server.known = fresh.front.repeated
         if (old.app.config.server.host, old.app.config.server.port) != (
             fresh.app.config.server.host,
             fresh.app.config.server.port,

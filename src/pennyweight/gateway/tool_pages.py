@@ -87,7 +87,7 @@ class ToolPages:
                 told.content,
                 session=told.session or request.fields.get("x-pennyweight-session", ""),
                 took_s=told.took_s,
-                cost=int(parse_usd(repr(told.cost_usd))),
+                cost=int(parse_usd(repr(round(told.cost_usd, 15)))),  # a thousandth of what money is counted in
             )
         except StoreError:  # the runner has its result all the same
             return json_answer({"stored": False})

@@ -44,7 +44,8 @@ class Book(Protocol):
 def make(outcome: Outcome, book: Book) -> Receipt:
     call, done = outcome.call, outcome.done
     billed, trail, request = done.charges, call.trail, call.original
-    spent, saved, replayed = 0, 0, False
+    spent, replayed = 0, False
+    basis: Literal["", "computed", "estimated"] = ""
     if len(billed) == 1 and outcome.untouched is None and not _acted(trail) and not _subscribed(call):
         # Most calls: one bill, and nobody changed or spent anything.
         usage = _believable(billed[0].usage)
@@ -56,6 +57,8 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         spent, saved = _spent(trail), _saved(trail, outcome.answered_by if replayed else "")
         cost, baseline, pricing = _money(outcome, book, usage, spent, saved, replayed=replayed)
         trail = _told(outcome, cost, baseline, pricing)
+        if baseline is not None or pricing == "subscription":
+            basis = _basis(outcome, saved, replayed=replayed)
     target, identity, read_tokens = call.target, call.identity, outcome.foreseen_read_tokens
     try:  # the model as the caller named it, or where it was sent if the body does not say (broken, or a form)
         model = request.model or target.model
@@ -91,7 +94,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         outcome.abandoned,
         outcome.answered_by,
         replayed,
-        _basis(outcome, saved, replayed=replayed) if baseline is not None or pricing == "subscription" else "",
+        basis,
         None if read_tokens is None else round(read_tokens),
         outcome.warm,
     )

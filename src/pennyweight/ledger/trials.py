@@ -5,6 +5,7 @@ What they come to is a function of the receipts, in their order, and of the flag
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -81,15 +82,25 @@ class Trials(msgspec.Struct):
             trial.pass_time(self.now)
 
 
-class Earlier(msgspec.Struct, frozen=True):
+class Earlier:
     """Whether a session has receipts before a row and after another, by the ledger's index of sessions."""
 
-    connection: sqlite3.Connection
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._runs = json.dumps([run for (run,) in connection.execute("SELECT run FROM receipt_runs")])
+        self._last: tuple[Row | None, int, bool] = (None, 0, False)  # several trials ask the same one after the other
 
     def __call__(self, row: Row, after: int) -> bool:
-        sql = "SELECT 1 FROM receipts WHERE tenant = ? AND session = ? AND rowid > ? AND rowid < ? LIMIT 1"
-        values = (row.tenant, row.unit, after, row.first)
-        return self.connection.execute(sql, values).fetchone() is not None
+        if self._last[0] is not row or self._last[1] != after:
+            values = (self._runs, row.tenant, row.unit, after, row.first)
+            self._last = row, after, self._connection.execute(_EARLIER, values).fetchone() is not None
+        return self._last[2]
+
+
+_EARLIER = """
+SELECT 1 FROM receipts
+WHERE run IN (SELECT value FROM json_each(?)) AND tenant = ? AND session = ? AND rowid > ? AND rowid < ? LIMIT 1
+"""
 
 
 def _copy(scale: Scale) -> Scale:
@@ -110,13 +121,15 @@ GROUP BY tenant, unit, arm, model, finish_reason ORDER BY first
 """
 _HEARD = """
 SELECT s.id, s.tenant, s.session, s.call_id, s.kind, s.value, r.arm,
-  (SELECT min(rowid) FROM receipts f WHERE f.tenant = s.tenant AND f.session = s.session AND s.session <> ''),
+  (SELECT min(rowid) FROM receipts f
+   WHERE f.run IN (SELECT run FROM receipt_runs) AND f.tenant = s.tenant AND f.session = s.session AND s.session <> ''),
   r.rowid,
   EXISTS (SELECT 1 FROM signals e WHERE e.tenant = s.tenant AND e.session = s.session AND e.session <> ''
           AND e.kind = s.kind AND e.id < s.id)
 FROM signals s LEFT JOIN receipts r ON r.rowid = iif(s.call_id <> '',
   (SELECT c.rowid FROM receipts c WHERE c.call_id = s.call_id AND c.tenant = s.tenant),
-  (SELECT max(c.rowid) FROM receipts c WHERE c.tenant = s.tenant AND c.session = s.session AND c.arm <> ''))
+  (SELECT max(c.rowid) FROM receipts c
+   WHERE c.run IN (SELECT run FROM receipt_runs) AND c.tenant = s.tenant AND c.session = s.session AND c.arm <> ''))
 WHERE s.id > ? ORDER BY s.id LIMIT ?
 """
 

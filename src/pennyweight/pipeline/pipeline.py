@@ -113,12 +113,17 @@ class Pipeline:
         facts = call.facts
         facts["arm"] = exposure.arm
         session = _session(call) if call.identity.session else ""
-        alone = bool(session) and self._sticky.left(session)
-        call = self._resume(call, exposure, session)
+        alone = False
+        if session and self._sticky.knows(session):
+            alone = self._sticky.left(session)
+            call = self._resume(call, exposure, session)
         said: list[Step] = []  # noted in one go before the call is changed, and at the end
-        for optimizer, flag, mode, nothing, concerns in self._asked(exposure):
+        plan = self._plan
+        for optimizer, flag, mode, nothing, concerns in (
+            plan[1] if plan is not None and plan[0] is exposure else self._asked(exposure)
+        ):
             if concerns is not None and not concerns(call):
-                said.append(nothing)
+                said.append(facts[SAID].get(nothing.optimizer, nothing) if SAID in facts else nothing)
                 continue
             try:
                 work = optimizer.propose(call)
@@ -161,21 +166,20 @@ class Pipeline:
 
     def _asked(self, exposure: Exposure) -> Sequence[_Asked]:
         """The optimizers that are not off, with what is the same for each call."""
-        if self._plan is None or self._plan[0] is not exposure:
-            modes = exposure.modes
-            asked = [
-                _Asked(
-                    optimizer,
-                    flag,
-                    modes[optimizer.name],
-                    self._abstained[optimizer.name],
-                    getattr(optimizer, "concerns", None),
-                )
-                for optimizer, flag in self._optimizers
-                if modes.get(optimizer.name, "off") != "off"
-            ]
-            self._plan = exposure, asked
-        return self._plan[1]
+        modes = exposure.modes
+        asked = [
+            _Asked(
+                optimizer,
+                flag,
+                modes[optimizer.name],
+                self._abstained[optimizer.name],
+                getattr(optimizer, "concerns", None),
+            )
+            for optimizer, flag in self._optimizers
+            if modes.get(optimizer.name, "off") != "off"
+        ]
+        self._plan = exposure, asked
+        return asked
 
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
@@ -197,17 +201,17 @@ class Pipeline:
         asked = call
         call, answer = await self.consult(call)
         added_s = self._clock.monotonic() - started
-        reply = replayed(call, answer) if answer is not None else None
-        if reply is not None:
-            keep = self._observed(call)
-            watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
-            self._answered(call)
-            call.facts[KEPT] = True
-            reply.trail = call.trail
-            reply.on_end.append(watch)
-            watch.follow(reply)
-            return reply
         if answer is not None:
+            reply = replayed(call, answer)
+            if reply is not None:
+                keep = self._observed(call)
+                watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
+                self._answered(call)
+                call.facts[KEPT] = True
+                reply.trail = call.trail
+                reply.on_end.append(watch)
+                watch.follow(reply)
+                return reply
             failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
             call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
         keep = self.keeps(call)
@@ -225,13 +229,16 @@ class Pipeline:
         if UNCHANGED in call.facts:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
-        if reply.ok and self._economy is not None:  # now, and not before: the caller waits for the upstream meanwhile
-            seen = self._look(call)
+        if (
+            self._economy is not None and 200 <= reply.status < 300
+        ):  # now, and not before: the caller waits for the upstream meanwhile
+            seen = self._look(call) if self._economy.concerns(call) else None
             if seen is not None or "rewritten" in call.facts:
                 watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
-        watch.follow(reply)
+        if reply.chunks is not None:
+            watch.follow(reply)
         return reply
 
     def again(self, call: Call) -> bool:

@@ -35,6 +35,14 @@ class Home(NamedTuple):
 class Watch:
     """Follows one reply to its end and submits the Outcome, exactly once."""
 
+    # What most watches end with: on the class, for there is one for each call.
+    _ttft_s: float | None = None
+    _error = ""
+    _finished = False
+    _flow: Flow | None = None
+    _streamed = False
+    _sent_as: tuple[Foreseen, Forecast] | None = None
+
     def __init__(
         self,
         home: Home,
@@ -56,12 +64,6 @@ class Watch:
         self._kept: list[bytes] | None = [] if keep else None
         self._observed = observed
         self._room_bytes = float("inf") if observed else _KEPT_BYTES
-        self._ttft_s: float | None = None
-        self._error = ""
-        self._finished = False
-        self._flow: Flow | None = None
-        self._streamed = False
-        self._sent_as: tuple[Foreseen, Forecast] | None = None
 
     def again(self, call: Call) -> None:
         """The call went out anew, in another form."""
@@ -149,7 +151,8 @@ class Watch:
         output_text: Callable[[], str] | None = None,
     ) -> None:
         now = self._home.clock.monotonic()
-        bill = self._billed(done, now)
+        # Nothing was foreseen of nearly all that is short, and it was billed.
+        bill = _NO_BILL if self._sent_as is None and done.charges else self._billed(done, now)
         self._home.submit(
             Outcome(
                 call=self._call,

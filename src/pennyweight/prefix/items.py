@@ -9,7 +9,26 @@ import msgspec
 
 from ..request import Request
 
-__all__ = ["items", "role"]
+__all__ = ["Worked", "items", "role", "says_user"]
+
+
+class Worked:
+    """What was worked out of a conversation's items, for the request that goes on with it (see `rereading`).
+
+    start: whose they are, which item is the first of a user, and the digest of all up to it; None: not known. contents:
+    each item's digest, as far as somebody asked.
+    """
+
+    __slots__ = ("contents", "start")
+
+    def __init__(self, contents: list[bytes | None], start: tuple[str, int, bytes] | None = None) -> None:
+        self.contents = contents
+        self.start = start
+
+    def kept(self, most: int, count: int) -> Worked:
+        """Of the first `most` items, which are also the first of `count` others; all else of the two is the same."""
+        start = self.start if self.start is not None and self.start[1] < most else None
+        return Worked([*self.contents[:most], *[None] * (count - most)], start)
 
 
 def items(request: Request) -> Sequence[bytes | msgspec.Raw]:
@@ -32,6 +51,12 @@ def role(raw: bytes | msgspec.Raw) -> str:
         return _role.decode(raw).role or ""
     except (msgspec.DecodeError, UnicodeDecodeError):
         return "user" if bytes(memoryview(raw)[:1]) == b'"' else ""
+
+
+def says_user(raw: bytes | msgspec.Raw) -> bool:
+    """Whether it is a message of the user's."""
+    told = _FIRST.match(raw)
+    return told[1] == b"user" if told is not None else role(raw) == "user"
 
 
 _FIRST = re.compile(rb'\{"role": ?"([a-z]{1,12})"')

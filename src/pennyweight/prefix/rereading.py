@@ -15,6 +15,7 @@ import msgspec
 from ..errors import BadRequest
 from ..request import Request
 from ..splicing import Layout, grown, laid_out
+from .items import Worked
 
 __all__ = ["Rereading"]
 
@@ -24,6 +25,7 @@ class _Read(msgspec.Struct):
     with it; None: it has none."""
 
     request: Request
+    worked: Worked
     layout: Layout | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -50,12 +52,15 @@ class Rereading:
         gone = next((read for read in reversed(alike) if _goes_on(read, request)), None)
         if gone is not None:
             alike.remove(gone)
-        elif not _reads(request):
-            return
+        else:
+            size = _count(request)
+            if not size:
+                return
+            request.__dict__["_worked"] = Worked([None] * size)
         told = request.__dict__
         bare = Request(request.wire, raw)
         bare.__dict__.update(envelope=told["envelope"], _items=told.get("_items", {}))
-        new = _Read(bare, told.get("_layout", msgspec.UNSET))
+        new = _Read(bare, told["_worked"], told.get("_layout", msgspec.UNSET))
         alike.append(new)
         self.kept_bytes += _size(new) - (_size(gone) if gone is not None else 0)
         if len(alike) > _ALIKE:
@@ -74,11 +79,12 @@ def _size(read: _Read) -> int:
     return 2 * len(read.request.raw)  # its items may be parts of the body before it
 
 
-def _reads(request: Request) -> bool:
+def _count(request: Request) -> int:
+    """How many items the conversation has; 0 also where it cannot be read."""
     try:
-        return bool(request.envelope.messages) or bool(request.items("input"))
+        return len(request.envelope.messages or request.items("input") or ())
     except (BadRequest, msgspec.DecodeError):
-        return False
+        return 0
 
 
 def _goes_on(read: _Read, request: Request) -> bool:
@@ -97,10 +103,11 @@ def _goes_on(read: _Read, request: Request) -> bool:
     found = grown(raw, old, layout, name, items, _LAST)
     if found is None:
         return False
-    whole, layout = found
+    whole, layout, kept = found
     start, stop = layout.members[name]
     fresh = whole if name == "messages" else msgspec.Raw(memoryview(raw)[start:stop])
     request.__dict__["envelope"] = msgspec.structs.replace(known, **{name: fresh})
     request.__dict__["_items"] = {name: whole} if name == "input" else {}
     request.__dict__["_layout"] = layout
+    request.__dict__["_worked"] = read.worked.kept(kept, len(whole))
     return True

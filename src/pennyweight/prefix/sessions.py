@@ -10,7 +10,7 @@ import msgspec
 
 from ..request import Request
 from .canonical import canonical
-from .items import items, role
+from .items import Worked, items, role, says_user
 from .recent import Recent
 
 __all__ = ["Place", "SessionIndex"]
@@ -62,15 +62,19 @@ class SessionIndex:
         Raises BadRequest.
         """
         raws = items(request)
-        first = _first_user(raws)
-        if first is None:
+        told = self._start(scope, request, raws)
+        if told is None:
             return ""
-        start = self._start(scope, request, raws[first])
-        rest = _Rest(raws, first + 1, self._content)
+        start, first = told
         branches = self._starts.get(start)
         if branches is None:
             branches = []
             self._starts.put(start, branches)
+            if first + 1 == len(raws):  # the first word of a new conversation: as below, with nothing to look for
+                branch = _Branch(_named(start), [], answered=False, seen_at=now)
+                branches.append(branch)
+                return branch.name
+        rest = _Rest(raws, first + 1, self._content, _worked(request, raws).contents)
         found = self._find(branches, rest, now) if branches else None
         branch, kept = found or (self._open(branches, start, now), 0)
         contents = branch.contents
@@ -84,11 +88,10 @@ class SessionIndex:
     def place(self, scope: str, request: Request) -> Place | None:
         """Where a request stands of which `session` has just told; None where several conversations began like it, so
         that it depends on them which one its next like belongs to. Raises BadRequest."""
-        raws = items(request)
-        first = _first_user(raws)
-        if first is None:
+        told = self._start(scope, request, items(request))
+        if told is None:
             return None
-        start = self._start(scope, request, raws[first])
+        start, _ = told
         branches = self._starts.get(start)
         if branches is None or len(branches) != 1:
             return None
@@ -107,10 +110,21 @@ class SessionIndex:
         branch.seen_at = now
         return True
 
-    def _start(self, scope: str, request: Request, first_user: bytes | msgspec.Raw) -> bytes:
+    def _start(self, scope: str, request: Request, raws: Sequence[bytes | msgspec.Raw]) -> tuple[bytes, int] | None:
+        """What its conversation begins with, and where the first item of a user is; None: there are no items."""
+        worked = _worked(request, raws) if len(request.raw) >= _LONG_BYTES else None  # else found anew as fast
+        known = worked.start if worked is not None else None
+        if known is not None and known[0] == scope:
+            return known[2], known[1]
+        first = _first_user(raws)
+        if first is None:
+            return None
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
-        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(first_user))))
-        return hashlib.blake2b(text, digest_size=16).digest()
+        text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(raws[first]))))
+        start = hashlib.blake2b(text, digest_size=16).digest()
+        if worked is not None:
+            worked.start = scope, first, start
+        return start, first
 
     def _tool_names(self, tools: list[msgspec.Raw]) -> bytes:
         """Read once for each list of tools: comparing one with the last like it costs less than any digest of it."""
@@ -146,7 +160,7 @@ class SessionIndex:
         number = 1
         if branches:
             number += max([int(b.name.rpartition("-")[2]) if b.name.count("-") == 2 else 1 for b in branches])
-        name = f"d-{start.hex()[:16]}" + (f"-{number}" if number > 1 else "")
+        name = _named(start) + (f"-{number}" if number > 1 else "")
         branch = _Branch(name, [], answered=False, seen_at=now)
         branches.append(branch)
         if len(branches) > self._branches:
@@ -154,6 +168,8 @@ class SessionIndex:
         return branch
 
     def _content(self, piece: bytes) -> bytes:
+        if len(piece) < _SHORT_BYTES:  # found anew as fast as it is looked up
+            return hashlib.blake2b(canonical(piece), digest_size=16).digest()
         key = (hash(piece), len(piece))
         known = self._contents.get(key)
         if known is None:
@@ -168,17 +184,25 @@ class _Rest:
 
     __slots__ = ("_content", "_first", "_known", "_raws", "size")
 
-    def __init__(self, raws: Sequence[bytes | msgspec.Raw], first: int, content: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        raws: Sequence[bytes | msgspec.Raw],
+        first: int,
+        content: Callable[[bytes], bytes],
+        known: list[bytes | None],
+    ) -> None:
+        """known: of each of `raws`, the content as far as it was asked for."""
         self._raws = raws
         self._first = first
         self._content = content
-        self._known: dict[int, bytes] = {}
+        self._known = known
         self.size = len(raws) - first
 
     def content(self, place: int) -> bytes:
-        known = self._known.get(place)
+        at = self._first + place
+        known = self._known[at]
         if known is None:
-            known = self._known[place] = self._content(bytes(self._raws[self._first + place]))
+            known = self._known[at] = self._content(bytes(self._raws[at]))
         return known
 
     def answers(self, most: int) -> bool:
@@ -213,7 +237,12 @@ class _Rest:
         return 0
 
 
+def _named(start: bytes) -> str:
+    return f"d-{start.hex()[:16]}"
+
+
 _TOOL_LISTS = 128
+_SHORT_BYTES, _LONG_BYTES = 1_024, 8_192  # of a piece; of a request
 
 
 class _ToolName(msgspec.Struct):
@@ -237,9 +266,17 @@ def _tool_name(raw: bytes) -> bytes:
     return (tool.name or (tool.function and tool.function.name) or tool.type or "").encode()
 
 
+def _worked(request: Request, raws: Sequence[bytes | msgspec.Raw]) -> Worked:
+    """What was worked out of the request's items so far."""
+    found: Worked | None = request.__dict__.get("_worked")
+    if found is None or len(found.contents) != len(raws):
+        found = request.__dict__["_worked"] = Worked([None] * len(raws))
+    return found
+
+
 def _first_user(raws: Sequence[bytes | msgspec.Raw]) -> int | None:
     for index, raw in enumerate(raws):
-        if role(raw) == "user":
+        if says_user(raw):
             return index
     return 0 if raws else None
 

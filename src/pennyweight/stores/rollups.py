@@ -48,7 +48,7 @@ _STEP_SUMS = ("steps", "saving_micro", "saving_rest", "spent_micro", "spent_rest
 
 _PORTION = 1_000  # receipts rolled in one transaction: some 15 ms of the writing thread, for which others may wait
 _PAUSE_S = 0.02  # between portions, so that who waits for the writing thread gets it
-_IDLE_TURNS = 5  # without a receipt: quiet
+_IDLE_TURNS = 1  # without a receipt: quiet
 _MOST = 20_000  # receipts that may wait however busy it is: whoever looks first waits a third of a second for them
 _LEFT = 500  # receipts that are not worth a transaction: readers sum them in a few milliseconds
 
@@ -56,7 +56,7 @@ _LEFT = 500  # receipts that are not worth a transaction: readers sum them in a 
 class Rollups:
     """Keeps the rollups near the end of the ledger. `run` it as a task.
 
-    While calls come and nobody looks, rolling up waits for some seconds without any: it costs some 10 microseconds of
+    While calls come and nobody looks, rolling up waits for two seconds without any: it costs some 20 microseconds of
     CPU per call, which nobody waits for then.
     """
 
@@ -76,11 +76,13 @@ class Rollups:
             try:
                 behind = await self.behind()
                 idle = idle + 1 if behind == left else 0
-                if idle >= _IDLE_TURNS or self._looked or behind > _MOST:
-                    self._looked = False
-                    while behind > _LEFT:
-                        behind = await self.advance()
-                        await asyncio.sleep(_PAUSE_S)
+                looked, self._looked = self._looked, False
+                enough = _LEFT if looked or idle >= _IDLE_TURNS else _MOST
+                while behind > enough:
+                    left, behind = behind, await self.advance()
+                    if not looked and behind > max(left - _PORTION, 0):
+                        enough = _MOST  # calls come again: the rest waits for the next quiet moment
+                    await asyncio.sleep(_PAUSE_S)
                 left = behind
             except StoreError:  # the clerk tells of it; figures stay right, they only take longer
                 pass
@@ -154,13 +156,16 @@ def _remember(connection: sqlite3.Connection, position: int) -> None:
 def _add(connection: sqlite3.Connection, where: str, values: tuple[object, ...], *, sign: int) -> None:
     """Add what those receipts sum to, or take it away (sign -1).
 
-    In two steps: a session's calls of one hour agree in all that is grouped by, so a busy ledger's receipts first
-    shrink to few rows, and each dimension groups those.
+    In steps: a session's calls of one hour agree in all that is grouped by, so a busy ledger's receipts first shrink
+    to few rows, and each dimension groups those. Many sessions of few agents and tasks shrink again, without it.
     """
     connection.execute(_GATHER.format(where=where, sign="" if sign > 0 else "-"), values)
-    for statement in _SPREAD:
+    rows, *distinct = connection.execute(_DISTINCT).fetchone()
+    table = "shrunk" if max(distinct) * _MANY_SESSIONS <= rows else "gathered"
+    for statement in ((_SHRINK,) if table == "shrunk" else ()) + _SPREAD[table]:
         connection.execute(statement)
-    connection.execute("DROP TABLE temp.gathered")
+    for made in {"gathered", table}:
+        connection.execute(f"DROP TABLE temp.{made}")
     connection.execute(_STEPS.format(where=where.replace("position", "rowid"), sign="" if sign > 0 else "-"), values)
 
 
@@ -172,12 +177,24 @@ _GATHER = (
 )
 
 
-def _spread(dimension: str, key: str, span_s: int) -> str:
+_MANY_SESSIONS = 20  # to an agent, a task, a skill: else shrinking costs what it saves
+_DISTINCT = (
+    "SELECT count(*), count(DISTINCT agent), count(DISTINCT model), count(DISTINCT task), count(DISTINCT skill) "
+    "FROM temp.gathered"
+)
+_SHARED = tuple(key for key in _KEYS if key != "session")
+_SHRINK = (
+    f"CREATE TEMP TABLE shrunk AS SELECT hour, {', '.join(_SHARED)}, {', '.join(f'sum({n}) AS {n}' for n in _SUMS)} "
+    f"FROM temp.gathered GROUP BY {', '.join(map(str, range(1, len(_SHARED) + 2)))}"
+)
+
+
+def _spread(dimension: str, key: str, span_s: int, table: str) -> str:
     return (
         f"INSERT INTO rollups (dimension, span_s, start, tenant, key, {', '.join(_SUMS)}) "
         f"SELECT '{dimension}', {span_s}, hour / {span_s} * {span_s} AS began, tenant, {key} AS named, "
         f"{', '.join(f'sum({name})' for name in _SUMS)} "
-        f"FROM temp.gathered WHERE true GROUP BY began, tenant, named "
+        f"FROM temp.{table} WHERE true GROUP BY began, tenant, named "
         f"ON CONFLICT (dimension, span_s, start, tenant, key) DO UPDATE SET {_grown(_SUMS)}"
     )
 
@@ -186,11 +203,14 @@ def _grown(sums: Sequence[str]) -> str:
     return ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
 
 
-_SPREAD = (
-    _spread("all", "''", _HOUR_S),
-    _spread("all", "''", _DAY_S),
-    *(_spread(dimension, dimension, _DAY_S) for dimension in _DIMENSIONS),
-)
+_SPREAD = {
+    table: (
+        _spread("all", "''", _HOUR_S, table),
+        _spread("all", "''", _DAY_S, table),
+        *(_spread(name, name, _DAY_S, "gathered" if name == "session" else table) for name in _DIMENSIONS),
+    )
+    for table in ("gathered", "shrunk")
+}
 
 # Most trails are those of other calls to the letter: each is read once. The sums are those of the view step_sums.
 _STEPS = f"""

@@ -6,7 +6,7 @@ Reference: platform.openai.com/docs/api-reference/chat, "Create chat completion"
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -152,27 +152,30 @@ def _texts(data: bytes) -> Iterator[str]:
                 yield from (text for key in ("name", "arguments", "input") if isinstance(text := part.get(key), str))
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+_No = Literal[0] | None
+
+
 class _Details(msgspec.Struct):
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
 
 
 _NO_DETAILS = _Details()
 
 
 class _Usage(msgspec.Struct):
-    """A usage block as OpenAI writes it, no other type allowed; the last three are those by which another server is
-    told."""
+    """A usage block as OpenAI writes it, and no other server: those are told by the last three."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int | None = None
+    prompt_tokens: Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+    completion_tokens: _Count
+    total_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    cached_tokens: int | None = None
-    prompt_cache_hit_tokens: int | None = None
-    service_tier: str | None = None
+    cached_tokens: _No = None
+    prompt_cache_hit_tokens: _No = None
+    service_tier: None = None
 
 
 class _End(msgspec.Struct):
@@ -180,12 +183,12 @@ class _End(msgspec.Struct):
 
 
 class _Plain(msgspec.Struct):
-    """A whole answer of the common shape: one choice, the usage block where it belongs."""
+    """A whole answer of the common shape: one choice, the usage block where it belongs, and nothing to be doubted."""
 
     usage: _Usage
-    choices: list[_End]
-    service_tier: Any = None
-    error: Any = None
+    choices: tuple[_End]
+    service_tier: Literal["default", "auto", "on_demand"] | None = None
+    error: None = None
 
 
 _plain = msgspec.json.Decoder(_Plain)
@@ -198,16 +201,10 @@ def _read_plain(body: bytes) -> Done | None:
     except (ValueError, RecursionError):
         return None
     usage = answer.usage
-    odd = answer.error or usage.cached_tokens or usage.prompt_cache_hit_tokens or usage.service_tier
-    tier = answer.service_tier
-    if odd or len(answer.choices) != 1 or (tier is not None and tier not in ("default", "auto", "on_demand")):
-        return None
     read, written = usage.prompt_tokens_details or _NO_DETAILS, usage.completion_tokens_details or _NO_DETAILS
     prompt, cached, wrote = usage.prompt_tokens, read.cached_tokens, read.cache_write_tokens
-    output, thought = usage.completion_tokens, written.reasoning_tokens
-    if prompt == 0 or cached < 0 or wrote < 0 or cached + wrote > prompt or not 0 <= thought <= output:
-        return None
-    if prompt + cached + wrote + output > MOST_TOKENS or usage.total_tokens not in (None, prompt + output):
+    output, thought, total = usage.completion_tokens, written.reasoning_tokens, usage.total_tokens
+    if cached + wrote > prompt or thought > output or (total is not None and total != prompt + output):
         return None
     return Done(Usage(prompt, cached, wrote, 0, output, thought), answer.choices[0].finish_reason or None)
 

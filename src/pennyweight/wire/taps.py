@@ -24,7 +24,7 @@ KEEP_BYTES = 1 << 20
 The chunks are the objects that were sent on, so keeping them copies nothing."""
 
 MOST_TEXT = 1 << 26
-"""Characters read out of one stream: more is no answer, and whoever counts them has counted enough."""
+"""Characters read out of one stream, and bytes of one event: more is no answer, and has been counted enough."""
 
 _any = msgspec.json.Decoder()
 
@@ -90,6 +90,8 @@ class StreamTap:
             texts = self._facts.texts(whole)
             self._texts += texts
             self._left -= sum(map(len, texts))
+        if len(rest) > MOST_TEXT:
+            rest = b""  # an event without end
         self._chunks = [rest]
         self._room = max(KEEP_BYTES - len(rest), len(rest))
 

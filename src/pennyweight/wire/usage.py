@@ -75,6 +75,8 @@ def _openai(block: Mapping[str, Any], prompt: str, completion: str) -> Usage:
     total = _n(block, "total_tokens", odd)
     if input_key not in block and output_key in block:
         odd.append(f"no {prompt}")
+    if told and not total and block.get(output_key) is None:
+        odd.append(f"no {completion}")  # embeddings have none, and tell their total
     if not told and not odd and input_key in block:
         odd.append(f"0 {input_key}")  # no prompt is empty: whoever does not count says 0
     if cached + written > told:

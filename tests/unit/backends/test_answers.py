@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -53,19 +53,28 @@ def _script(number: str, *, stream: bool) -> Script:
 class House:
     """A Crossing in front of a Claude that gives one answer, streamed or whole."""
 
-    def __init__(self, *, stream: bool = False, ttl_s: float = 60.0, max_bytes: int = 1 << 20) -> None:
-        scripts = [_script(str(number), stream=stream) for number in range(1, 9)]
+    def __init__(
+        self,
+        *,
+        stream: bool = False,
+        ttl_s: float = 60.0,
+        max_bytes: int = 1 << 20,
+        numbers: Sequence[int] = range(1, 9),
+    ) -> None:
+        scripts = [_script(str(number), stream=stream) for number in numbers]
         self.clock = FakeClock()
         self.kv = MemoryKV(clock=self.clock)
         self.inner = ScriptedBackend(*scripts)
         self.answers = Answers(self.kv, self.clock, ttl_s=ttl_s, max_bytes=max_bytes)
         self.crossing = Crossing(self.inner, Words(), answers=self.answers)
 
-    async def ask(self, given: Any, *, tenant: str = "local", to: Wire = MESSAGES, **more: Any) -> dict[str, Any]:
+    async def ask(
+        self, given: Any, *, tenant: str = "local", to: Wire = MESSAGES, id: str = "c", **more: Any
+    ) -> dict[str, Any]:
         """The answer's Responses object."""
         body = {"model": "auto", "input": given, **more}
         request = Request(RESPONSES, msgspec.json.encode(body), path="/v1/responses")
-        call = Call("c", Identity(tenant=tenant), request, request, Target("up", "m", to), at=1_700_000_000.0)
+        call = Call(id, Identity(tenant=tenant), request, request, Target("up", "m", to), at=1_700_000_000.0)
         async with await self.crossing.open(call) as reply:
             if reply.chunks is None:
                 return json.loads(reply.content or b"{}")
@@ -171,3 +180,57 @@ async def test_an_answer_that_cannot_be_kept_is_given_all_the_same(monkeypatch: 
 
     monkeypatch.setattr(house.kv, "put", down)
     assert (await house.ask("read them", stream=True))["status"] == "completed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@run
+async def test_answers_that_their_server_gives_one_id_are_told_apart(stream: bool) -> None:
+    house = House(stream=stream, numbers=[1] * 4)
+    one = await house.ask("one", id="c1")
+    other = await house.ask("other", id="c2")
+    two = await house.ask("two", id="c3", previous_response_id=one["id"])
+    await house.ask("three", id="c4", previous_response_id=two["id"])
+    names = [item["id"] for answered in (one, other, two) for item in answered["output"]]
+    assert len({one["id"], other["id"], two["id"]}) == 3
+    assert len(set(names)) == len(names)
+    said = json.dumps(house.sent["messages"])
+    assert said.index('"one"') < said.index('"two"') < said.index('"three"')
+    assert '"other"' not in said
+
+
+@run
+async def test_an_item_is_no_answer_and_an_answer_no_item() -> None:
+    house = House()
+    answered = await house.ask("one")
+    item = answered["output"][0]["id"]
+    with pytest.raises(BadRequest, match=r"previous_response_id .* is not kept here"):
+        await house.ask("two", previous_response_id=item)
+    with pytest.raises(BadRequest, match=r"item_reference .* is not kept here"):
+        await house.ask([{"type": "item_reference", "id": answered["id"]}, {"role": "user", "content": "two"}])
+    assert len(house.inner.calls) == 1
+
+
+@pytest.mark.parametrize("given", [5, True, {"role": "user"}])
+@run
+async def test_an_input_that_is_none_is_told(given: Any) -> None:
+    house = House()
+    answered = await house.ask("one")
+    with pytest.raises(BadRequest, match="input must be a string or a list"):
+        await house.ask(given, previous_response_id=answered["id"])
+
+
+@run
+async def test_a_long_name_is_told_in_short() -> None:
+    with pytest.raises(BadRequest) as told:
+        await House().ask("one", previous_response_id="resp_pennyweight_" + "x" * 100_000)
+    assert len(told.value.message) < 400
+
+
+@run
+async def test_a_history_too_long_for_a_request_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pennyweight.backends.answers._MOST_BYTES", 50_000)
+    house = House()
+    one = await house.ask("x" * 30_000)
+    two = await house.ask("x" * 30_000, previous_response_id=one["id"])
+    with pytest.raises(BadRequest, match="Send the input"):
+        await house.ask("three", previous_response_id=two["id"])

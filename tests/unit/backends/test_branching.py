@@ -183,7 +183,7 @@ def test_a_follower_has_its_own_values_live(wire: Wire) -> None:
         stream = aiter(follower.chunks)
         got = b""
         while b"HI" not in got and b"H" not in got.replace(b"HTTP", b""):
-            got += await asyncio.wait_for(anext(stream), 1)
+            got += await asyncio.wait_for(anext(stream), 60)
         assert b"GEO" not in got
         gate.set()
         got += b"".join([chunk async for chunk in stream])

@@ -227,6 +227,23 @@ def test_an_answer_without_usage_is_not_charged_here() -> None:
     assert (reply.done.usage, reply.done.charges) == (None, ())
 
 
+def test_an_answer_without_usage_can_be_counted() -> None:
+    said = b'{"choices":[{"finish_reason":"stop","message":{"content":"hi there"}}]%s}'
+    for usage in (b"", b',"usage":{}', b',"usage":null', b',"usage":5', b',"usage":{"prompt_tokens":9}'):
+        reply, _ = opened(Recorded(content=said % usage))
+        assert reply.output_text is not None, usage
+        assert reply.output_text() == "hi there"
+
+
+def test_an_answer_with_half_a_character_passes_and_is_charged() -> None:
+    said = ANSWER.replace(b'"content": "', rb'"content": "\ud83d').replace(b'"content":"', rb'"content":"\ud83d')
+    assert rb"\ud83d" in said
+    reply, body = opened(Recorded(content=said))
+    plain, _ = opened(Recorded(content=ANSWER))
+    assert (reply.status, body) == (200, said)
+    assert reply.done == plain.done
+
+
 def test_a_refusal_is_relayed_verbatim_and_not_charged() -> None:
     for transport in (Recorded(429, JSON, ANSWER), Recorded(429, JSON, chunks=(ANSWER[:9], ANSWER[9:]))):
         reply, body = opened(transport)

@@ -69,7 +69,7 @@ async def front(tmp_path: Path, **env: str) -> AsyncIterator[tuple[App, Provider
 
 def drive(tmp_path: Path, work: Callable[[App, Provider, Ask], Awaitable[None]], **env: str) -> None:
     async def main() -> None:
-        async with asyncio.timeout(30), front(tmp_path, **env) as (app, provider, ask):
+        async with asyncio.timeout(60), front(tmp_path, **env) as (app, provider, ask):
             await work(app, provider, ask)
 
     asyncio.run(main())

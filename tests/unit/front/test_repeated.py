@@ -98,7 +98,7 @@ async def house(tmp_path: Path, file: str = "") -> AsyncIterator[House]:
     provider, clock = Provider(), FakeClock()
     path = tmp_path / "pennyweight.toml"
     path.write_text(file)
-    async with asyncio.timeout(30), LoopbackServer(provider) as server:
+    async with asyncio.timeout(60), LoopbackServer(provider) as server:
         env = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "ours", "OPENAI_BASE_URL": f"{server.url}/v1"}
         async with build(load(path, env, {"holdout": 0.0}), clock=clock) as app:
             yield House(app, provider, clock)

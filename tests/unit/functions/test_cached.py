@@ -32,7 +32,7 @@ from pennyweight.testing.clock import FakeClock
 
 async def until(true: Any) -> None:
     """For what happens in other threads, which wake nobody here."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

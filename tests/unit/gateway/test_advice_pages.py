@@ -30,7 +30,7 @@ def drive(tmp_path: Path, work: Callable[[App, Ask, FakeClock], Awaitable[None]]
     async def main() -> None:
         clock = FakeClock()
         env = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "k"}
-        async with asyncio.timeout(30), build(load(None, env), clock=clock) as app:
+        async with asyncio.timeout(60), build(load(None, env), clock=clock) as app:
             gate, metrics = Gate(app.config, app.keys), Metrics()
             front = Front(app, gate, Pages(app, gate, metrics).find)
 

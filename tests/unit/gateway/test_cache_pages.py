@@ -71,7 +71,7 @@ def drive(folder: Path, work: Callable[[Driven], Awaitable[None]], text: str = "
         file.write_text(text)
         async with LoopbackServer(provider) as server:
             env = {"PENNYWEIGHT_DATA": str(folder), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{server.url}/v1"}
-            async with asyncio.timeout(30), build(load(file, env, {"holdout": 0.0})) as app:
+            async with asyncio.timeout(60), build(load(file, env, {"holdout": 0.0})) as app:
                 await work(Driven(app, asked))
 
     asyncio.run(main())

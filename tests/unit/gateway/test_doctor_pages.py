@@ -41,7 +41,7 @@ def drive(tmp_path: Path, work: Callable[[App, Ask], Awaitable[None]]) -> None:
     async def main() -> None:
         async with LoopbackServer(provider) as server:
             env = {"PENNYWEIGHT_DATA": str(tmp_path), "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": server.url}
-            async with asyncio.timeout(30), build(load(config, env)) as app:
+            async with asyncio.timeout(60), build(load(config, env)) as app:
                 gate = Gate(app.config, app.keys)
                 front = Front(app, gate, Pages(app, gate, Metrics()).find)
 

@@ -39,7 +39,7 @@ def drive(tmp_path: Path, work: Callable[[App, Ask], Awaitable[None]], text: str
         file.write_text(text)
         async with LoopbackServer(provider) as server:
             env = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{server.url}/v1"}
-            async with asyncio.timeout(30), build(load(file, env, {"holdout": holdout})) as app:
+            async with asyncio.timeout(60), build(load(file, env, {"holdout": holdout})) as app:
                 gate = Gate(app.config, app.keys)
                 front = Front(app, gate, Pages(app, gate, Metrics()).find)
 
@@ -194,7 +194,7 @@ def test_the_loop_of_a_running_app_takes_up_what_was_switched_elsewhere(tmp_path
 
         elsewhere = Policy(app.policy.flags, changes=SQLiteFlags(app.database, app.clock))
         await elsewhere.set("exact_cache", by="operator", mode="off")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while app.policy.in_force("exact_cache").mode != "off":  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
 

@@ -37,7 +37,7 @@ async def served(memory: Memory, respond: Callable[[HttpRequest], Any]) -> Async
     port = await server.start("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield reader, writer
     finally:
         writer.close()

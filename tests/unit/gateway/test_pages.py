@@ -38,7 +38,7 @@ def drive(tmp_path: Path, work: Callable[[App, Ask], Awaitable[None]]) -> None:
     async def main() -> None:
         async with LoopbackServer(provider) as server:
             env = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{server.url}/v1"}
-            async with asyncio.timeout(30), build(load(None, env)) as app:
+            async with asyncio.timeout(60), build(load(None, env)) as app:
                 gate, metrics = Gate(app.config, app.keys), Metrics()
                 app.batch_watchers.append(lambda receipts, _: metrics.watch(receipts))
                 front = Front(app, gate, Pages(app, gate, metrics).find)

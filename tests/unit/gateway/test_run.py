@@ -58,7 +58,7 @@ class File:
 async def running(tmp_path: Path) -> AsyncIterator[tuple[Gateway, File, Provider, Provider, str]]:
     old, new = Provider("old"), Provider("new")
     file = File(tmp_path)
-    async with asyncio.timeout(30), LoopbackServer(old) as first, LoopbackServer(new) as second:
+    async with asyncio.timeout(60), LoopbackServer(old) as first, LoopbackServer(new) as second:
         file.write(first.url)
         async with open_gateway(file.load) as gateway:
             yield gateway, file, old, new, second.url
@@ -178,7 +178,7 @@ def test_receipts_and_counters_go_on_over_a_reload(tmp_path: Path) -> None:
 
 def test_stop_waits_for_streams(tmp_path: Path) -> None:
     async def main() -> None:
-        async with asyncio.timeout(30), running(tmp_path) as (gateway, _, old, _, _):
+        async with asyncio.timeout(60), running(tmp_path) as (gateway, _, old, _, _):
             stream = asyncio.create_task(ask(gateway, STREAM))
             while not gateway._now or not gateway._now.active:  # noqa: ASYNC110 - see above
                 await asyncio.sleep(0.005)
@@ -226,7 +226,7 @@ def test_a_changed_file_is_noticed_and_a_missing_one_is_no_trouble(tmp_path: Pat
             await asyncio.sleep(0.02)
             assert not changed.is_set()
             path.write_text(text)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await changed.wait()
             changed.clear()
         watching.cancel()

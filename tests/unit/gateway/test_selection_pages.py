@@ -29,7 +29,7 @@ def drive(folder: Path, work: Callable[[App, Ask], Awaitable[None]], text: str =
     async def main() -> None:
         file = folder / "pennyweight.toml"
         file.write_text(text)
-        async with asyncio.timeout(30), build(load(file, {"PENNYWEIGHT_DATA": str(folder)}, {})) as app:
+        async with asyncio.timeout(60), build(load(file, {"PENNYWEIGHT_DATA": str(folder)}, {})) as app:
             gate = Gate(app.config, app.keys)
             front = Front(app, gate, Pages(app, gate, Metrics()).find)
 

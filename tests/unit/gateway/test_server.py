@@ -65,7 +65,7 @@ async def served(
         return reader, writer
 
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield server, connect
     finally:
         for writer in opened:
@@ -461,7 +461,7 @@ def test_stop_closes_idle_connections_and_lets_streams_end() -> None:
             writer.write(GET)
             await head(reader)
             await reader.readexactly(8)
-            stopping = asyncio.create_task(server.stop(drain_s=10))
+            stopping = asyncio.create_task(server.stop(drain_s=3_600))
             assert await idle.read() == b""
             with pytest.raises(OSError):
                 await connect()

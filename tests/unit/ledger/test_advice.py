@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from tests.effort import within
 
 from pennyweight.call import Receipt, Step, Verdict
 from pennyweight.ledger.advice import Finding, Queue, Settings, Window, advise, metrics, read
@@ -440,6 +440,4 @@ def test_worst_first_then_dearest(tmp_path: Path) -> None:
 def test_twenty_thousand_calls_take_less_than_seconds(tmp_path: Path) -> None:
     found = (call(n, session=f"s{n % 500}", agent=f"a{n % 7}", age_s=80_000 - n) for n in range(20_000))
     path = ledger(tmp_path, found)
-    started = time.perf_counter()
-    advise(read(path, now=NOW), Book())
-    assert time.perf_counter() - started < 5.0  # generous: the machine may be busy
+    assert within(5.0, lambda: advise(read(path, now=NOW), Book()))

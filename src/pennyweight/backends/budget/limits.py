@@ -77,15 +77,16 @@ class Lines:
         type_of: Callable[[Call], SessionType] = lambda _call: "direct",
         daily: Callable[[str], PicoUSD | None] = lambda _tenant: None,
         own: Callable[[str], Sequence[Limit]] = lambda _agent: (),
-        owned: Sequence[Limit] = (),
+        owned: Sequence[Limit] | None = None,
     ) -> None:
-        """owned: all that `own` may give."""
+        """owned: all that `own` may give; None: that is not known."""
         self.limits = tuple(limits)
         self._type_of = type_of
         self._typed = any(limit.rule.type is not None for limit in limits)
         self._daily = daily
         self._own = own
-        self._owned = tuple(owned)
+        self._owned = tuple(owned or ())
+        self._bare = not self.limits and owned is not None and not owned  # there is none, but for keys' own
         self._windows: dict[tuple[Per, str], Window] = {}
         self._days: dict[PicoUSD, Limit] = {}
 
@@ -107,6 +108,10 @@ class Lines:
             if limit.matches(identity, kind) and (line := self._line(limit, identity, at)) is not None:
                 found.append(line)
         return found
+
+    def spares(self, tenant: str) -> bool:
+        """Whether no limit can be of any of a tenant's calls: `of` has nothing for them. Raises as it does."""
+        return self._bare and self._daily(tenant) is None
 
     def day_of_a_key(self, amount: PicoUSD) -> Limit:
         """The daily limit that a virtual key has."""

@@ -45,7 +45,7 @@ class Recall:
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises what `inner` raises."""
-        if not call.rewritten or call.request.operation is not Operation.GENERATE:
+        if call.request is call.original or call.request.operation is not Operation.GENERATE:
             return self._inner.open(call)
         ours = _ours(call)
         return self._opened(call, ours=ours) if ours or FACT in call.facts else self._inner.open(call)

@@ -81,15 +81,25 @@ def breakdown(ledger: Rolled, asked: Asked, by: By) -> dict[str, Any]:
 def sessions(ledger: Rolled, asked: Asked, order: Literal["recent", "cost"]) -> dict[str, Any]:
     """Sessions that were active last, or the dearest, with who and what they are."""
     found = ledger.sessions(asked.span, 200 if order == "recent" else _SHOWN, recent=order == "recent")
+    asked_for = msgspec.json.encode([(tenant, session) for tenant, session, _ in found]).decode()
+    lasts = {row["place"]: row for row in ledger.select(_LAST_OF_SESSIONS, (asked_for,))}
     rows = []
-    for tenant, session, sums in found:
-        where = "tenant = ? AND session = ? ORDER BY at DESC LIMIT 1"
-        last = ledger.select(f"SELECT at, agent, model FROM receipts WHERE {where}", (tenant, session))
-        of_last = {name: last[0][name] for name in ("at", "agent", "model")} if last else {}
+    for place, (tenant, session, sums) in enumerate(found):
+        last = lasts.get(place)
+        of_last = {name: last[name] for name in ("at", "agent", "model")} if last is not None else {}
         rows.append({"tenant": tenant, "session": session, **of_last, **figures(sums)})
     if order == "recent":
         rows.sort(key=lambda row: -row.get("at", 0.0))
     return {"order": order, "sessions": rows[:_SHOWN]}
+
+
+_OF_SESSION = "run IN (SELECT run FROM receipt_runs) AND tenant = {} AND session = {}"
+_LAST_OF_SESSIONS = f"""
+SELECT w.key AS place, r.at, r.agent, r.model FROM json_each(?) w JOIN receipts r ON r.rowid = (
+  SELECT rowid FROM receipts
+  WHERE {_OF_SESSION.format("json_extract(w.value, '$[0]')", "json_extract(w.value, '$[1]')")}
+  ORDER BY run DESC, at DESC LIMIT 1)
+"""  # from the newest run on, until one has the session: of calls at the same time, that which ended in a later run
 
 
 def calls(
@@ -99,14 +109,15 @@ def calls(
 
     session: only of that one, as (tenant, session); before: only those older than the call of that (at, call_id).
     """
+    plus = "" if session is None else "+"  # keeps SQLite from going through all calls by time for those of a session
     terms: list[tuple[str, tuple[Any, ...] | None]] = [
-        ("tenant = ?", None if asked.tenant is None else (asked.tenant,)),
-        ("tenant = ? AND session = ?", session),
-        ("(at, call_id) < (?, ?)", before),
+        (f"{plus}tenant = ?", None if asked.tenant is None else (asked.tenant,)),
+        (_OF_SESSION.format("?", "?"), session),
+        (f"({plus}at, call_id) < (?, ?)", before),
     ]
     used = [(term, values) for term, values in terms if values is not None]
     where = " AND ".join(term for term, _ in used) or "true"
-    sql = f"SELECT {_CALL_COLUMNS} FROM receipts WHERE {where} ORDER BY at DESC, call_id DESC LIMIT 50"
+    sql = f"SELECT {_CALL_COLUMNS} FROM receipts WHERE {where} ORDER BY {plus}at DESC, call_id DESC LIMIT 50"
     rows = ledger.select(sql, [value for _, values in used for value in values])
     return {"calls": [_call(row) for row in rows], "more": len(rows) == 50}
 

@@ -164,12 +164,18 @@ class ExactCache:
         self._learning = True
         return (self._ttl,)
 
+    def concerns(self, call: Call) -> bool:
+        """Calls that may be answered; why others may not, their trail tells."""
+        if self._candidate(call) is not None:
+            return True
+        if call.original.operation is Operation.GENERATE:
+            abstain(call, self.name, call.facts[_JUDGED])
+        return False
+
     async def propose(self, call: Call) -> Proposal | None:
         """The stored answer, its saving computed as what that usage would cost now. None: not kept, or not allowed."""
-        candidate = self._candidate(call)
+        candidate = self._candidate(call) if self.concerns(call) else None
         if candidate is None:
-            if call.original.operation is Operation.GENERATE:
-                abstain(call, self.name, call.facts[_JUDGED])
             return None
         wish = wishes(call.original)
         if wish.no_cache:
@@ -256,9 +262,8 @@ class ExactCache:
 
     def _candidate(self, call: Call) -> _Candidate | None:
         """None when the call may not be answered by an earlier answer; the call's facts then have the reason."""
-        try:
-            judged = call.facts[_JUDGED]
-        except KeyError:
+        judged = call.facts.get(_JUDGED)
+        if judged is None:
             judged = call.facts[_JUDGED] = self._judge(call)
         return judged if isinstance(judged, _Candidate) else None
 

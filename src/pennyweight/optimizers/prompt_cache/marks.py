@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from ...call import Call
 from ...economy import Foreseen, purse, reading, smallest, standing, takes_mark
 from ...habits import LATER_S, SOON_S
-from ...prefix import Chain, Segment, items, shared
+from ...prefix import Chain, Segment, items
 from ...request import Edit, Request, Wire
 
 __all__ = ["Placement", "edits", "placements"]
@@ -46,7 +47,7 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
         return
     repeated, guess = _repeated(seen), _guess(seen)
     warm, start = _markable(seen, standing(seen)), _markable(seen, chain.head - 1)
-    staked = {_first(seen), _affordable(seen, hour=ttl == "1h"), _affordable(seen, hour=ttl != "5m")}
+    staked = {_first(seen, repeated), *(_affordable(seen, repeated, hour=hour) for hour in {ttl == "1h", ttl != "5m"})}
     for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
         wanted = _wanted(seen, end, warm=warm, repeated=repeated, start=start)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
@@ -71,12 +72,10 @@ def _takes_marks(call: Call, *, implicit: bool) -> bool:
 
 def _end(request: Request, seen: Foreseen) -> int:
     """The last block, less what its client will drop; -1: nothing."""
-    conversation = seen.conversation
-    assert conversation is not None
     if not seen.appends:
         return -1
     last = request.envelope.messages[-1] if request.envelope.messages else None
-    gone = max(conversation.gone(seen.asked), default=0)
+    gone = seen.gone
     if not gone and last is not None and _TRANSIENT in bytes(last):
         gone = 1
     return _markable(seen, len(seen.chain) - 1 - gone)
@@ -95,7 +94,7 @@ def _guess(seen: Foreseen) -> int:
     if seen.appends:
         return -1
     before, now = conversation.asked, seen.asked
-    place, found, misses = shared(before, now), -1, 0
+    place, found, misses = seen.kept, -1, 0
     while place < min(len(before), len(now)) and misses < 2:
         if before[place].content == now[place].content and before[place].kind == now[place].kind:
             found, misses = place, 0
@@ -112,13 +111,13 @@ def _again(seen: Foreseen) -> float:
     return (1.0 + hits) / (2.5 + calls)
 
 
-def _first(seen: Foreseen) -> int:
+def _first(seen: Foreseen, repeated: int) -> int:
     """The smallest prefix that is worth a mark, if it has come again; -1: none."""
     place = smallest(seen)
-    return place if 0 <= place <= _repeated(seen) and _markable(seen, place) == place else -1
+    return place if 0 <= place <= repeated and _markable(seen, place) == place else -1
 
 
-def _affordable(seen: Foreseen, *, hour: bool) -> int:
+def _affordable(seen: Foreseen, repeated: int, *, hour: bool) -> int:
     """The last block of what is repeated that what may be staked pays for, by a mark of that life; -1: none."""
     if seen.rates is None:
         return -1
@@ -130,8 +129,11 @@ def _affordable(seen: Foreseen, *, hour: bool) -> int:
     warm = standing(seen)
     staked = purse(seen, LATER_S if hour else SOON_S) + reading(seen)
     tokens = (seen.chain[warm].upto * scale if warm >= 0 else 0.0) + staked / (write - plain)
-    last = bisect_right(seen.chain, tokens / scale, key=lambda segment: segment.upto) - 1
-    return _markable(seen, min(last, _repeated(seen)))
+    last = bisect_right(seen.chain, tokens / scale, key=_UPTO) - 1
+    return _markable(seen, min(last, repeated))
+
+
+_UPTO = attrgetter("upto")
 
 
 def _wanted(seen: Foreseen, end: int, *, warm: int, repeated: int, start: int) -> list[int]:

@@ -55,6 +55,13 @@ class PromptCache:
         self._forms = Forms()
         self._refusals: OrderedDict[Target, tuple[int, float]] = OrderedDict()  # in a row, and when the last one came
 
+    def concerns(self, call: Call) -> bool:
+        """Not those that may get nothing but a key, and are too short for one."""
+        if call.optimize == "max":
+            return True
+        rules = self._economy.rules(call.target)
+        return rules.kind != "automatic" or len(call.request.raw) // _BYTES_PER_TOKEN >= rules.min_tokens
+
     async def propose(self, call: Call) -> Proposal | None:
         """Marks, a key, or the forms that were first sent; None where nothing would be gained."""
         if self._refused(call.target):

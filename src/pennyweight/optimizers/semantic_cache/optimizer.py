@@ -323,11 +323,11 @@ class SemanticCache:
     def _ttl_s(self, rule: CacheRule) -> float:
         return rule.ttl_s if rule.ttl_s is not None else self._settings.ttl_s
 
-    def _read(self, key: str, text: str) -> Facets:
-        """The facets of a stored question, read once."""
+    def _read(self, key: str, text: str, read: Facets | None = None) -> Facets:
+        """The facets of a stored question, read once. read: where that was done already."""
         known = self._facets.get(key)
         if known is None:
-            known = self._facets[key] = facets(text)
+            known = self._facets[key] = read or facets(text)
             if len(self._facets) > _FACETS:
                 self._facets.popitem(last=False)
         return known
@@ -486,6 +486,7 @@ class SemanticCache:
             seen.text,
             answer,
         )
+        self._read(key, seen.text, seen.facets)  # here, where nobody waits: 0.1 ms of a hit otherwise
         await self._kv.put(key, encoded(key, entry), ttl_s=ttl_s)
         await self._vectors.add(place.space, name, seen.vector, ttl_s=ttl_s)
         if self._table is not None:

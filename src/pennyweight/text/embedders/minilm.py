@@ -6,7 +6,6 @@ the model reads is refused: its vector would say nothing of the rest, and two su
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from ...errors import StoreError
 from .bert import INPUT, OUTPUT, Precision
 from .folder import MADE, fingerprint, verified
 from .prepare import prepare
-from .worker import Worker
+from .words import Words
+from .worker import Tell, Worker
 
-__all__ = ["MAX_TOKENS", "MiniLM", "read_tokenizer", "session"]
+__all__ = ["MAX_TOKENS", "MiniLM", "around", "read_tokenizer", "session"]
 
 MAX_TOKENS = 256  # [CLS] and [SEP] included: what the model was trained for
 MAX_CHARS = 32_768  # more than MAX_TOKENS tokens can stand for, spaces aside; tokenizing megabytes takes seconds
@@ -32,7 +32,8 @@ class MiniLM:
         self.fingerprint = fingerprint
         self.dimensions = int(session.get_outputs()[0].shape[1])
         self._session = session
-        self._tokenizer = tokenizer
+        self._words = Words(tokenizer)
+        self._first, self._last = around(tokenizer)
         self._worker = Worker(self._bytes_now, "minilm")
 
     @classmethod
@@ -47,9 +48,9 @@ class MiniLM:
         """Raises StoreError for a text of more than MAX_TOKENS tokens."""
         return await self._worker.submit(text)
 
-    def submit(self, text: str) -> asyncio.Future[bytes]:
-        """`embed` for who needs no task to wait in."""
-        return self._worker.submit(text)
+    def give(self, text: str, tell: Tell) -> None:
+        """`embed` for who needs no task to wait in: `tell` is called on this loop with what came of it."""
+        self._worker.give(text, tell)
 
     def _bytes_now(self, text: str) -> bytes:
         return bytes(self.embed_now(text).astype("<f4", copy=False).tobytes())
@@ -60,7 +61,7 @@ class MiniLM:
             raise StoreError(
                 f"A text of {len(text)} characters is longer than the embedder reads ({MAX_TOKENS} tokens)."
             )
-        ids = self._tokenizer.encode(prepare(text)).ids
+        ids = [self._first, *self._words.of(prepare(text)), self._last]
         if len(ids) > MAX_TOKENS:
             raise StoreError(f"A text of {len(ids)} tokens is longer than the embedder reads ({MAX_TOKENS}).")
         try:
@@ -106,3 +107,11 @@ def read_tokenizer(folder: Path) -> Any:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def around(tokenizer: Any) -> tuple[int, int]:
+    """The tokens that begin and end every text. Raises StoreError."""
+    ids = tokenizer.encode("").ids
+    if len(ids) != 2:
+        raise StoreError("The tokenizer does not put one token before and one after a text, as BERT's does.")
+    return ids[0], ids[1]

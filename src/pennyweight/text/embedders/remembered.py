@@ -7,13 +7,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from ...errors import StoreError
 from ...protocols import Embedder
 from ...request import Charge
+from .worker import Tell
 
 __all__ = ["Charging", "Embedded", "Remembered"]
 
@@ -53,10 +54,11 @@ class Remembered:
         self._count = count
         self._waiting = waiting
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
-        self._flights: dict[bytes, asyncio.Future[bytes] | asyncio.Future[Embedded]] = {}
+        self._flights: dict[bytes, list[asyncio.Future[Embedded]]] = {}  # of a text, those who wait for it
+        self._tasks: set[asyncio.Task[None]] = set()
         self._charges = isinstance(inner, Charging)
         # An embedder with a thread of its own says so: its flights need no task.
-        self._submit: Callable[[str], asyncio.Future[bytes]] | None = getattr(inner, "submit", None)
+        self._give: Callable[[str, Tell], None] | None = getattr(inner, "give", None)
 
     @property
     def fingerprint(self) -> str:
@@ -79,27 +81,45 @@ class Remembered:
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return Embedded(known)
-        flight = self._flights.get(key)
-        first = flight is None
-        if flight is None:
+        waiting = self._flights.get(key)
+        if waiting is None:
             if len(self._flights) >= self._waiting:
                 raise StoreError(f"The embedder is busy: {self._waiting} texts are under way.")
-            flight = self._submit(text) if self._submit is not None else asyncio.create_task(self._fetch(text))
-            self._flights[key] = flight
-            flight.add_done_callback(partial(self._landed, key))
-        found: bytes | Embedded = await asyncio.shield(flight)
-        if isinstance(found, bytes):
-            return Embedded(found)
-        return found if first else Embedded(found.vector)
+            waiting = self._flights[key] = []
+            self._begin(key, text)
+        waiter: asyncio.Future[Embedded] = asyncio.get_running_loop().create_future()
+        waiting.append(waiter)  # of its own: whoever is cancelled takes nobody along
+        return await waiter
+
+    def _begin(self, key: bytes, text: str) -> None:
+        if self._give is not None:
+            self._give(text, partial(self._landed, key))
+            return
+        task = asyncio.create_task(self._fetched(key, text))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Stop what is under way, and the embedder inside."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for key in list(self._flights):
+            self._landed(key, b"", None)
         if isinstance(self._inner, _Closable):
             self._inner.close()
+
+    async def _fetched(self, key: bytes, text: str) -> None:
+        found = Embedded(b"")
+        error: Exception | None = None
+        try:
+            found = await self._fetch(text)
+            if not found.vector:
+                error = StoreError("The embedder gave a vector of nothing.")
+        except Exception as raised:  # noqa: BLE001 - for whoever waits
+            error = raised
+        finally:  # cancelled, too
+            self._landed(key, found.vector, error, found.charges)
 
     async def _fetch(self, text: str) -> Embedded:
         inner = self._inner
@@ -107,11 +127,19 @@ class Remembered:
             return await inner.ask(text)
         return Embedded(await inner.embed(text))
 
-    def _landed(self, key: bytes, flight: asyncio.Future[Any]) -> None:
-        self._flights.pop(key, None)
-        if flight.cancelled() or flight.exception() is not None:  # those who waited are told
-            return
-        found: bytes | Embedded = flight.result()
-        self._known[key] = found if isinstance(found, bytes) else found.vector
-        if len(self._known) > self._count:
-            self._known.popitem(last=False)
+    def _landed(self, key: bytes, vector: bytes, error: Exception | None, charges: tuple[Charge, ...] = ()) -> None:
+        """Tell those who wait; the charges go to the first. Neither a vector nor an error: it was not begun."""
+        if vector:
+            self._known[key] = vector
+            if len(self._known) > self._count:
+                self._known.popitem(last=False)
+        for waiter in self._flights.pop(key, ()):
+            if waiter.done():  # its caller has left
+                continue
+            if error is not None:
+                waiter.set_exception(error)
+            elif vector:
+                waiter.set_result(Embedded(vector, charges))
+                charges = ()
+            else:
+                waiter.cancel()

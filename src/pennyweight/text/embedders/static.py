@@ -18,8 +18,9 @@ import numpy as np
 from ...errors import StoreError
 from .bert import INPUT, OUTPUT
 from .folder import MADE, fingerprint, verified
-from .minilm import MAX_CHARS, read_tokenizer
+from .minilm import MAX_CHARS, around, read_tokenizer
 from .prepare import prepare
+from .words import Words
 
 __all__ = ["Static", "distil"]
 
@@ -42,7 +43,7 @@ class Static:
         self.fingerprint = fingerprint
         self.dimensions = int(table.shape[1])
         self._table = table
-        self._tokenizer = tokenizer
+        self._words = Words(tokenizer)
 
     @classmethod
     def open(cls, folder: Path) -> Static:
@@ -67,8 +68,8 @@ class Static:
         """
         if len(text) > MAX_CHARS:
             raise StoreError(f"A text of {len(text)} characters is longer than the embedder reads ({MAX_CHARS}).")
-        ids = self._tokenizer.encode(prepare(text), add_special_tokens=False).ids
-        vector = np.add.reduce(self._table.take(np.array(ids, np.intp), axis=0), axis=0, dtype=np.float32)
+        ids = np.array(self._words.of(prepare(text)), np.intp)
+        vector = np.add.reduce(self._table.take(ids, axis=0), axis=0, dtype=np.float32)
         length = math.sqrt(vector @ vector)
         if length > 0.0:
             return vector / np.float32(length)
@@ -84,7 +85,7 @@ def distil(model: Any, tokenizer: Any, *, dimensions: int = DIMENSIONS, progress
     model: a session of `bert.graph`; int8 takes half the time of fp32 and finds as much, its vectors do not depend on
     the batch. `progress` is told the share done, in [0, 1].
     """
-    first, last = _around(tokenizer)
+    first, last = around(tokenizer)
     size = tokenizer.get_vocab_size()
     vectors = []
     for start in range(0, size, BATCH):
@@ -123,11 +124,3 @@ def weights(tokenizer: Any) -> Any:
     share = 1 / ranks
     share /= share.sum()
     return (SIF / (SIF + share)).astype(np.float32)
-
-
-def _around(tokenizer: Any) -> tuple[int, int]:
-    """The tokens that begin and end every text."""
-    ids = tokenizer.encode("").ids
-    if len(ids) != 2:
-        raise StoreError("The tokenizer does not put one token before and one after a text, as BERT's does.")
-    return ids[0], ids[1]

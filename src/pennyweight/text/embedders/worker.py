@@ -9,11 +9,15 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
-__all__ = ["Worker"]
+__all__ = ["Tell", "Worker"]
 
-_Given = tuple[asyncio.AbstractEventLoop, asyncio.Future[bytes], str]
+Tell = Callable[[bytes, Exception | None], None]
+"""Told on the loop that gave a text what the work gave, or raised; b"" and None where it was not begun."""
+
+_Given = tuple[asyncio.AbstractEventLoop, Tell, Callable[[], bool] | None, str]
 
 
 class Worker:
@@ -26,17 +30,21 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, text: str) -> asyncio.Future[bytes]:
-        """What `work` gives or raises; of what is cancelled before its turn, nothing is worked on."""
+    def give(self, text: str, tell: Tell, left: Callable[[], bool] | None = None) -> None:
+        """Have a text worked on, from an event loop. left: whether nobody waits any more, asked when its turn comes."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes] = loop.create_future()
         if self._closed:
-            future.cancel()
-            return future
-        self._queue.put((loop, future, text))
+            loop.call_soon(tell, b"", None)
+            return
+        self._queue.put((loop, tell, left, text))
         if self._thread is None:
             self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
             self._thread.start()
+
+    def submit(self, text: str) -> asyncio.Future[bytes]:
+        """What `work` gives or raises; of what is cancelled before its turn, nothing is worked on."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.give(text, partial(_tell, future), future.cancelled)
         return future
 
     def close(self) -> None:
@@ -47,15 +55,15 @@ class Worker:
 
     def _main(self) -> None:
         while (given := self._queue.get()) is not None:
-            loop, future, text = given
+            loop, tell, left, text = given
             result, error = b"", None
-            if not self._closed and not future.cancelled():
+            if not self._closed and not (left is not None and left()):
                 try:
                     result = self._work(text)
                 except Exception as raised:  # noqa: BLE001 - for whoever waits
                     error = raised
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_tell, future, result, error)
+                loop.call_soon_threadsafe(tell, result, error)
 
 
 def _tell(future: asyncio.Future[bytes], result: bytes, error: Exception | None) -> None:

@@ -224,9 +224,13 @@ def _doubtful(answer: str, swaps: Sequence[Swap], prompt: str) -> bool:
     known = marks(prompt)
     if any(derived(swap.old, rest, known) for swap in swaps):
         raise Reckoned("something that may be made from a value")
-    # A digit that stands twice may be a sum or a count the second time.
-    twice = any(len(swap.old) < 3 and len(places(swap.old, answer)) > 1 for swap in swaps)
+    twice = any(_equal_to_a_form(swap.old) and len(places(swap.old, answer)) > 1 for swap in swaps)
     return twice or unexplained(rest, known)
+
+
+def _equal_to_a_form(value: str) -> bool:
+    """A digit that stands twice may be a sum or a count the second time, and 555 may be the same read backwards."""
+    return len(value) < 3 or value == value[::-1]
 
 
 def _covered(proof: Proof, value: str) -> bool:

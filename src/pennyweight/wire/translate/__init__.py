@@ -12,6 +12,7 @@ import msgspec
 
 from ...errors import BadRequest, NotFound, Unreachable
 from ...request import Headers, Operation, Request, Wire
+from ..surrogates import sound
 from . import (
     anthropic_messages,
     anthropic_messages_read,
@@ -122,7 +123,7 @@ def response(
     """
     losses, memo = Losses(), memo or Memo()
     try:
-        raw = msgspec.json.decode(body)
+        raw = msgspec.json.decode(sound(body))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Unreachable("The upstream's answer is not JSON.") from None
     if not isinstance(raw, dict):
@@ -209,7 +210,7 @@ def _write_answer(answer: Answer, target: Wire, losses: Losses, memo: Memo) -> d
         case Wire.OPENAI_CHAT:
             return openai_chat.write_response(answer, losses, memo)
         case Wire.OPENAI_RESPONSES:
-            return openai_responses.write_response(answer, losses)
+            return openai_responses.write_response(answer, losses, memo)
         case Wire.ANTHROPIC_MESSAGES:
             return anthropic_messages.write_response(answer, losses)
         case Wire.OLLAMA:

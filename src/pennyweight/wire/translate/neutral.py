@@ -288,6 +288,7 @@ class Memo(msgspec.Struct, frozen=True):
     namespaces: dict[str, str] = {}  # tool name: the namespace it stood in
     renamed: dict[str, str] = {}  # name sent: the caller's name
     generate: bool = False  # an Ollama caller of /api/generate, not /api/chat
+    call: str = ""  # whose answer it is: enters the ids that are made here, as some servers give every answer the same
 
 
 class Answer(msgspec.Struct, frozen=True):

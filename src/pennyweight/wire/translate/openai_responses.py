@@ -18,6 +18,7 @@ from .neutral import (
     Fields,
     Finish,
     Losses,
+    Memo,
     Message,
     Part,
     Refusal,
@@ -105,10 +106,10 @@ def usage_block(usage: Usage) -> dict[str, Any]:
     }
 
 
-def frame(answer_id: str, model: str, created: int) -> dict[str, Any]:
+def frame(answer_id: str, model: str, created: int, call: str = "") -> dict[str, Any]:
     """The response object that is still empty, as `response.created` has it."""
     return {
-        "id": media.response_id(f"resp_{OWN}", answer_id),
+        "id": own_id("resp_", answer_id, call) if call else media.response_id(f"resp_{OWN}", answer_id),
         "object": "response",
         "created_at": created,
         "status": "in_progress",
@@ -184,8 +185,9 @@ def finished(base: dict[str, Any], items: list[dict[str, Any]], finish: Finish, 
     }
 
 
-def write_response(answer: Answer, losses: Losses) -> dict[str, Any]:
+def write_response(answer: Answer, losses: Losses, memo: Memo) -> dict[str, Any]:
     if answer.stop_sequence is not None:
         losses.add("stop_sequence", "Responses does not say which stop sequence it was")
-    items = [item for i, part in enumerate(answer.parts) if (item := output_item(part, answer.id, i))]
-    return finished(frame(answer.id, answer.model, answer.created), items, answer.finish, answer.usage)
+    base = frame(answer.id, answer.model, answer.created, memo.call)
+    items = [item for i, part in enumerate(answer.parts) if (item := output_item(part, str(base["id"]), i))]
+    return finished(base, items, answer.finish, answer.usage)

@@ -150,7 +150,8 @@ class ResponsesWriter:
     def __init__(self, model: str, *, include_usage: bool, created: int, memo: Memo) -> None:
         self._model = model
         self._created = created
-        self._frame = frame("", model, created)
+        self._call = memo.call
+        self._frame = frame("", model, created, self._call)
         self._number = 0  # of the next event
         self._items: list[dict[str, Any] | None] = []
         self._open: _Item | None = None
@@ -161,7 +162,7 @@ class ResponsesWriter:
     def write(self, piece: Piece) -> bytes:
         match piece:
             case Opened(id=own, model=model, created=created):
-                self._frame = frame(own, model or self._model, created or self._created)
+                self._frame = frame(own, model or self._model, created or self._created, self._call)
                 return self._event("response.created", response=self._frame) + self._event(
                     "response.in_progress", response=self._frame
                 )

@@ -9,6 +9,7 @@ import msgspec
 from ...errors import StreamCut, Unreachable
 from ...request import Wire
 from ..sse import Event, Splitter
+from ..surrogates import sound
 from .anthropic_messages_stream import MessagesReader, MessagesWriter
 from .fit import as_custom, json_object
 from .lines import Lines
@@ -86,7 +87,7 @@ class StreamTranslator:
             if self._over or not data.strip():
                 continue
             try:
-                pieces = self._reader.read(name, data)
+                pieces = self._reader.read(name, sound(data))
             except (msgspec.DecodeError, ValueError, TypeError, AttributeError, KeyError):
                 raise Unreachable("The upstream sent an event in its stream that is not of its protocol.") from None
             for piece in pieces:

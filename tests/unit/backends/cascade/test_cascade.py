@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import msgspec
 import pytest
+from tests.effort import within
 from tests.unit.backends.cascade.rig import (
     TOOLS,
     WEATHER,
@@ -110,7 +110,7 @@ async def test_what_they_say_differently_goes_up() -> None:
 async def test_a_verifier_sends_it_up_without_waiting_for_the_peer(asked: bytes, answer: bytes, reason: str) -> None:
     never = asyncio.Event()
     rig = Rig(cheap=scripts(answer), peer=[Script(before_open=never)], strong=scripts(STRONG))
-    content, reply = await asyncio.wait_for(rig.ask(asked), 2)
+    content, reply = await asyncio.wait_for(rig.ask(asked), 60)
     assert content == STRONG
     assert reason in why(reply)
     assert billed(reply) == ["cheap", "strong"]
@@ -151,7 +151,7 @@ async def test_a_slow_peer_is_not_waited_for_longer_than_allowed() -> None:
         strong=scripts(STRONG),
         settings=CascadeTable(peer_wait_s=0.01),
     )
-    assert (await asyncio.wait_for(rig.ask(ASK), 2))[0] == STRONG
+    assert (await asyncio.wait_for(rig.ask(ASK), 60))[0] == STRONG
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ async def test_a_stream_is_stopped_as_soon_as_it_is_certain_to_go_up() -> None:
         strong=[Script(chunks=streamed("{}"))],
     )
     asked = body(stream=True, response_format={"type": "json_object"})
-    content, reply = await asyncio.wait_for(rig.ask(asked), 2)
+    content, reply = await asyncio.wait_for(rig.ask(asked), 60)
     assert content == b"".join(streamed("{}"))
     assert "it is no JSON" in why(reply)
     assert rig.targets["cheap"].closed == 1
@@ -310,7 +310,7 @@ async def test_another_tool_than_the_peer_chose_stops_it_early() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     gate.set()
-    content, reply = await asyncio.wait_for(asking, 2)
+    content, reply = await asyncio.wait_for(asking, 60)
     assert content == b"".join(streamed("Yes."))
     assert "the peer disagrees (no call)" in why(reply)
 
@@ -323,7 +323,7 @@ async def test_an_answer_too_long_to_be_held_goes_up_and_is_stopped() -> None:
     for script in (Script(chunks=chunks, before_chunks=(None, never)), Script(content=said("a" * 3_000))):
         rig = Rig(cheap=[script], peer=scripts(WEATHER), strong=scripts(STRONG), settings=small)
         raw = body(stream=script.chunks is not None)
-        _, reply = await asyncio.wait_for(rig.ask(raw), 2)
+        _, reply = await asyncio.wait_for(rig.ask(raw), 60)
         assert "too long" in why(reply)
         assert rig.targets["cheap"].closed == 1
 
@@ -333,7 +333,7 @@ async def test_a_caller_hears_that_a_held_stream_is_alive() -> None:
     gate = asyncio.Event()
     chunks = streamed("42")
     rig = Rig(cheap=[Script(chunks=chunks, before_chunks=(gate,))], peer=[Script(chunks=chunks)], settings=FAST)
-    reply = await asyncio.wait_for(rig.open(body(stream=True)), 2)
+    reply = await asyncio.wait_for(rig.open(body(stream=True)), 60)
     assert reply.chunks is not None
     stream = aiter(reply.chunks)
     assert await anext(stream) == b": \n\n"
@@ -514,28 +514,31 @@ async def _noted(kept: list[Any], comparison: Any) -> None:
 
 
 @pytest.mark.parametrize("compare", [False, True])
-@on_loop
-async def test_an_answer_made_to_be_hard_to_judge_goes_up_in_time(compare: bool) -> None:
+def test_an_answer_made_to_be_hard_to_judge_goes_up_in_time(compare: bool) -> None:
     deep = '{"city":' * 400 + '"x"' + "}" * 400
     wide = json.dumps({"city": "Oslo", "many": list(range(50_000)), **{f"k{i}": "word " * 50 for i in range(500)}})
     anything = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
     for arguments in (deep, wide):
         same = scripts(said(None, *[("get_weather", arguments)] * 3, ("get_weather", "{}")))
-        rig = Rig(cheap=same, peer=same, strong=scripts(STRONG), draw=0.0 if compare else 0.99)
-        started = time.perf_counter()
-        content, reply = await rig.ask(body(tools=anything))
-        assert time.perf_counter() - started < 3
-        assert content == STRONG
-        assert reply.status == 200
+
+        @on_loop
+        async def ask(same: list[Script] = same) -> None:
+            rig = Rig(cheap=same, peer=same, strong=scripts(STRONG), draw=0.0 if compare else 0.99)
+            content, reply = await rig.ask(body(tools=anything))
+            assert content == STRONG
+            assert reply.status == 200
+
+        assert within(3, ask)
 
 
-@on_loop
-async def test_a_long_stream_is_heard_in_time() -> None:
+def test_a_long_stream_is_heard_in_time() -> None:
     words = streamed(*["word "] * 20_000)
-    rig = Rig(
-        cheap=[Script(chunks=words)], strong=scripts(STRONG), settings=CascadeTable(mode="verify", hold_bytes=10**8)
-    )
-    started = time.perf_counter()
-    content, _ = await rig.ask(body(stream=True, tools=TOOLS))
-    assert content == b"".join(words)
-    assert time.perf_counter() - started < 5
+    settings = CascadeTable(mode="verify", hold_bytes=10**8)
+
+    @on_loop
+    async def ask() -> None:
+        rig = Rig(cheap=[Script(chunks=words)], strong=scripts(STRONG), settings=settings)
+        content, _ = await rig.ask(body(stream=True, tools=TOOLS))
+        assert content == b"".join(words)
+
+    assert within(5, ask)

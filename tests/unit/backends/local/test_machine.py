@@ -206,7 +206,7 @@ def test_two_that_want_room_at_once_do_not_wait_for_each_other(tmp_path: Path) -
         ollama.loaded = ["small:1b"]
         async with watching(ollama, tmp_path, "memory_mb = 4096\nwait_s = 60") as (machine, backend):
             machine._states[("ollama", "code:7b")].size_bytes = 3500 * MB
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 replies = await asyncio.gather(*(backend.open(chat(m)) for m in ("chat:4b", "code:7b", "chat:4b")))
             assert [reply.status for reply in replies] == [200, 200, 200]
             assert all(each.running == 0 for each in machine.states())
@@ -514,13 +514,13 @@ def test_a_server_that_talks_nonsense_costs_nothing(tmp_path: Path, kind: str, s
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     async def answer(exchange: Exchange) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3_600)
 
     async def run() -> None:
         async with LoopbackServer(answer) as server:
             text = f'[providers.ollama]\nbase_url = "{server.url}"\n[resources]\nmemory_mb = 10\nask_s = 0.05\n'
             machine = machine_of(config(text, tmp_path), SystemClock())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await machine.look()
             assert machine.live(target("m")) == Live(resting=True, fits=False)
             await machine.aclose()
@@ -567,6 +567,6 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, text: str, match: s
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - it is a state of many things
             await asyncio.sleep(0.005)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +11,6 @@ from pennyweight.routing.learning.features import FEATURES, features
 from pennyweight.routing.learning.outcomes import Told
 from pennyweight.routing.learning.priors import Prior, difficulty, prior
 from pennyweight.routing.learning.table import Table
-from pennyweight.routing.learning.texts import shortenings
 from pennyweight.routing.tasks import TYPES
 
 STRONG, WEAK = "openai/gpt-5.5", "ollama/llama3.1:8b"
@@ -130,12 +127,3 @@ def test_features_are_numbers_of_any_text(text: str) -> None:
     found = features(text)
     assert len(found) == len(FEATURES) == len(set(FEATURES))
     assert all(value == value and abs(value) < 1e6 for value in found)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.text(max_size=5_000))
-def test_shortenings_get_shorter_and_keep_both_ends(text: str) -> None:
-    found = list(shortenings(text))
-    assert all(len(later) < len(earlier) for earlier, later in itertools.pairwise(found))
-    assert found
-    assert all(one[:100] == text[:100] and one[-50:] == text[-50:] for one in found)

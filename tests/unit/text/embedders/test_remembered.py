@@ -134,6 +134,30 @@ async def test_one_of_those_who_wait_has_the_charges() -> None:
 
 
 @looped
+async def test_whoever_stays_has_the_charges_of_whoever_left() -> None:
+    inner = Charged(charges=(CHARGE,))
+    remembered = Remembered(inner)
+    first, second = (asyncio.create_task(remembered.ask("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    inner.go.set()
+    assert (await second).charges == (CHARGE,)
+
+
+@looped
+async def test_an_embedder_that_is_stopped_leaves_nobody_waiting() -> None:
+    class Stopped(Slow):
+        async def embed(self, text: str) -> bytes:
+            raise asyncio.CancelledError
+
+    remembered = Remembered(Stopped())
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(remembered.embed("a"), 5)
+
+
+@looped
 async def test_a_lone_surrogate_is_a_text_too() -> None:
     inner = Slow()
     inner.go.set()

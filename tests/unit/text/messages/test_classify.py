@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
 import pytest
 from bench.messages import OWN, figures
+from tests.effort import within
 
 from pennyweight.request import Request, Wire
 from pennyweight.text.messages import Classifier, classify
@@ -145,6 +145,4 @@ def test_classes_are_remembered_and_the_same() -> None:
 
 def test_a_huge_message_costs_no_more_than_its_ends() -> None:
     messages = read(user("Go."), agent("please " * 300_000), user("thanks " * 300_000))
-    started = time.thread_time()
-    classify(messages)
-    assert time.thread_time() - started < 3.0
+    assert within(3.0, lambda: classify(messages))

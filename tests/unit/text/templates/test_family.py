@@ -76,6 +76,12 @@ def test_what_is_computed_is_asked_anew(answer: Answer, values: list[str]) -> No
         assert text is None or text == answer(value)
 
 
+@pytest.mark.parametrize("values", [["0", "555"], ["343", "787"], ["11", "505", "7"]])
+def test_values_that_are_the_same_backwards_do_not_show_that_nothing_is_turned(values: list[str]) -> None:
+    family = asked(lambda v: f"Course {v} is hard; {v[::-1]} backwards.", values, "Is course {} hard backwards?")
+    assert served(family, "Is course 482 hard backwards?") is None
+
+
 def test_an_answer_not_as_foretold_closes_the_template() -> None:
     family = asked(plain, ["281", "370"])
     family = learn(family, mask("Is course 445 hard?"), "445 is not hard at all", "c9")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import time
-
 import pytest
+from tests.effort import took_s, within
 
 from pennyweight.text.compression import Ask
 from pennyweight.text.compression.codecs import CODECS
@@ -15,7 +13,7 @@ from .forms import note
 
 SIZE = 40_000
 FLOOR_S = 0.25
-"""Below this, a ratio says nothing: five times what the slowest of them takes."""
+"""CPU below which a ratio says nothing: five times what the slowest of them takes."""
 KINDS = (
     "blob",
     "code",
@@ -85,19 +83,14 @@ TRAPS = {
 def test_no_text_is_a_trap(kind: str, name: str) -> None:
     """Four times the text takes about four times as long, or no time at all."""
     text = TRAPS[name]
-    small = cost_s(kind, text[: len(text) // 4])
-    bound_s = max(8 * small, FLOOR_S)  # a trap is one each time; a collection of garbage or another's turn is not
-    assert any(cost_s(kind, text) < bound_s for _ in range(3))
+    if within(FLOOR_S, lambda: work(kind, text)):
+        return
+    small = max(took_s(lambda: work(kind, text[: len(text) // 4])) for _ in range(3))
+    assert within(8 * small, lambda: work(kind, text))
 
 
-def cost_s(kind: str, text: str) -> float:
+def work(kind: str, text: str) -> None:
     codec = CODECS[kind]  # type: ignore[index]
-    gc.disable()  # a collection goes over all that the tests before have left
-    try:
-        began = time.thread_time()
-        codec.sniff(sample(text))
-        codec.lossless(text)
-        codec.reduced(text, Ask("why does parse_args fail in a.py:12?"), 2_000, note)
-        return time.thread_time() - began
-    finally:
-        gc.enable()
+    codec.sniff(sample(text))
+    codec.lossless(text)
+    codec.reduced(text, Ask("why does parse_args fail in a.py:12?"), 2_000, note)
