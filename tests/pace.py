@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 __all__ = ["at_some_pace"]
 
 PACES = (1.0, 1.0, 10.0)
@@ -18,6 +20,6 @@ def at_some_pace(test: Callable[[float], None]) -> None:
     for pace in PACES[:-1]:
         try:
             return test(pace)
-        except AssertionError:
+        except (Exception, pytest.fail.Exception):  # noqa: BLE001 - tests fail with whatever it may be
             continue
     return test(PACES[-1])

@@ -297,10 +297,10 @@ def grown(
     if not raw.startswith(view[:at]) or not raw.endswith(tail):
         return None
     stop = len(raw) - len(tail)
-    for beyond in ends[1:]:
-        if not raw.startswith(view[at : begin + beyond], at):
+    for more in range(len(ends) - 1, 0, -1):  # nearly always all are the same, or all but the last
+        if raw.startswith(view[at : begin + ends[more]], at):
+            at, kept = begin + ends[more], kept + more
             break
-        at, kept = begin + beyond, kept + 1
     new = _between(raw, at, stop)
     if new is None:
         return None

@@ -17,7 +17,7 @@ from operator import attrgetter
 
 import msgspec
 
-from .prefix import Chain, Segment
+from .prefix import Chain, Mark, Segment
 from .prices.caching import CacheRules
 from .request import Usage
 
@@ -110,14 +110,17 @@ class Warmth:
         self._entries = 0
         self._tables: OrderedDict[Scope, _Table] = OrderedDict()
 
-    def forecast(self, scope: Scope, rules: CacheRules, chain: Chain, at: float) -> Forecast:
-        """What the provider will bill for this prompt at `at`. Changes nothing."""
+    def forecast(
+        self, scope: Scope, rules: CacheRules, chain: Chain, at: float, *, places: Sequence[int] = (), mark: Mark = ""
+    ) -> Forecast:
+        """What the provider will bill for this prompt at `at`, with marks of that life on these segments too. Changes
+        nothing."""
         table = self._tables.get(scope) or _NOTHING
         if not chain or rules.kind == "none":
             return _plain(chain[-1].upto * table.ratio if chain else 0.0)
         if rules.kind == "automatic":
             return self._automatic(table, rules, chain, at)
-        return self._at_marks(table, rules, chain, at)
+        return self._at_marks(table, rules, chain, at, places, mark)
 
     def sent(self, scope: Scope, rules: CacheRules, chain: Chain, at: float) -> None:
         """The provider has taken this prompt: what it puts into its cache is there from now on."""
@@ -150,23 +153,24 @@ class Warmth:
     def learn(self, scope: Scope, rules: CacheRules, chain: Chain, forecast: Forecast, usage: Usage, at: float) -> None:
         """What the bill says of a forecast. Usage that contradicts itself teaches nothing."""
         table = self._tables.get(scope)
-        cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        if table is None or not chain or usage.counted or usage.suspect or not 0 < cached + 1 <= usage.input_tokens + 1:
+        if table is None or not chain or usage.counted or usage.suspect:
             return
-        if usage.input_tokens <= 0 or usage.cache_read_tokens < 0:
+        billed, read = usage.input_tokens, usage.cache_read_tokens
+        cached = read + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        if billed <= 0 or read < 0 or not 0 <= cached <= billed:
             return
         accuracy = table.accuracy
         accuracy.calls += 1
-        accuracy.error_tokens += abs(forecast.likely_read_tokens - usage.cache_read_tokens)
-        accuracy.prompt_tokens += usage.input_tokens
+        accuracy.error_tokens += abs(forecast.likely_read_tokens - read)
+        accuracy.prompt_tokens += billed
         counted = max(chain[-1].upto, 1)
-        if counted / _ALIKE <= usage.input_tokens <= counted * _ALIKE:
-            table.billed = table.billed * _MEMORY + usage.input_tokens
+        if counted / _ALIKE <= billed <= counted * _ALIKE:
+            table.billed = table.billed * _MEMORY + billed
             table.counted = table.counted * _MEMORY + counted
         if rules.kind == "none":
             return
         if forecast.known_to:
-            hit = usage.cache_read_tokens >= 0.5 * forecast.known_tokens
+            hit = read >= 0.5 * forecast.known_tokens
             accuracy.predictions += 1
             accuracy.brier_sum += (forecast.warm - hit) ** 2
             _count(table, forecast, hit=hit)
@@ -221,12 +225,14 @@ class Warmth:
 
     # --- caches that are written at marks ---------------------------------------------------------------------
 
-    def _at_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> Forecast:
+    def _at_marks(
+        self, table: _Table, rules: CacheRules, chain: Chain, at: float, places: Sequence[int], life: Mark
+    ) -> Forecast:
         ratio = table.ratio
-        marks = _marks(rules, chain, ratio)
+        marks = _marks(rules, chain, ratio, places)
         entries = table.entries
         place, warm, idle_s, ttl_s, base, base_upto = -1, 0.0, 0.0, 0.0, 0.0, 0
-        for index in _met(entries, marks, rules, chain):
+        for index in _met(entries, marks, rules, chain, places):
             found = entries[chain[index].digest]
             idle = max(at - found.used_at, 0.0)
             chance = _alive(table, rules, idle, found.ttl_s)
@@ -245,11 +251,12 @@ class Warmth:
                 written, warm_done = warm * (lasting - warm_done), lasting
             if lasting > cold_done:
                 written, cold_done = written + (1.0 - warm) * (lasting - cold_done), lasting
-            if segment.mark == "1h":
+            ours = life if mark in places else segment.mark
+            if ours == "1h":
                 write_1h += written
             else:
                 write_5m += written
-            lasting_ttl_s = _ttl_s(rules, segment.mark)
+            lasting_ttl_s = _ttl_s(rules, ours)
         # By position: a forecast is made for every placement of marks that is priced.
         return Forecast(
             base + (chain[-1].upto - base_upto) * ratio,
@@ -328,9 +335,10 @@ def _stepped(tokens: float, rules: CacheRules) -> float:
     return tokens // rules.step_tokens * rules.step_tokens if tokens >= rules.min_tokens else 0.0
 
 
-def _marks(rules: CacheRules, chain: Chain, ratio: float) -> list[int]:
-    """The segments behind which the provider writes, shorter prompts than it takes left out."""
-    marks: Sequence[int] = chain.marks
+def _marks(rules: CacheRules, chain: Chain, ratio: float, places: Sequence[int] = ()) -> list[int]:
+    """The segments behind which the provider writes, shorter prompts than it takes left out. places: of further
+    marks."""
+    marks: Sequence[int] = sorted({*chain.marks, *places}) if places else chain.marks
     if rules.kind == "marked":
         newest = next((index for index in range(len(chain) - 1, -1, -1) if _ends(chain[index])), -1)
         marks = sorted({*marks[-(rules.max_marks - 1) :], newest} - {-1})
@@ -342,12 +350,15 @@ def _ends(segment: Segment) -> bool:
     return segment.kind == "message" and (segment.tool or segment.role in ("user", "tool"))
 
 
-def _met(entries: Mapping[bytes, _Entry], marks: Sequence[int], rules: CacheRules, chain: Chain) -> Iterator[int]:
-    """Where an older entry is, of the places in which it is looked for, the deepest first."""
+def _met(
+    entries: Mapping[bytes, _Entry], marks: Sequence[int], rules: CacheRules, chain: Chain, places: Sequence[int] = ()
+) -> Iterator[int]:
+    """Where an older entry is, of the places in which it is looked for, the deepest first. places: of further marks."""
     if not entries:
         return
     if rules.kind == "marked":
-        ends = (index for index in range(len(chain) - 1, -1, -1) if chain[index].mark or _ends(chain[index]))
+        marked = {*chain.marks, *places}
+        ends = (index for index in range(len(chain) - 1, -1, -1) if index in marked or _ends(chain[index]))
         yield from (index for index in islice(ends, _LATEST) if chain[index].digest in entries)
         return
     reach = max(rules.look_back, 1)

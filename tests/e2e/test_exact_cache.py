@@ -111,3 +111,20 @@ def test_what_another_process_asked_beforehand_is_there(tmp_path: Path) -> None:
         assert hit
         assert json.loads(answer)["choices"] == ANSWER["choices"]
         assert provider.asked == 1
+
+
+def test_a_kept_answer_without_usage_costs_nothing_and_its_first_is_counted(tmp_path: Path) -> None:
+    answer = {name: value for name, value in ANSWER.items() if name != "usage"}
+
+    async def provider(asked: Asked) -> None:
+        asked.writer.write(http(200, json.dumps(answer).encode()))
+
+    with Upstream(provider) as upstream, gateway(tmp_path, upstream) as process:
+        told = [process.ask("/v1/chat/completions", {**BODY, "model": "gpt-4o"}) for _ in range(3)]
+        receipts = {row["call_id"]: row for row in process.receipts(3)}
+    first, *later = [receipts[one.headers["x-pennyweight-call"]] for one in told]
+    assert [one.headers.get("x-pennyweight-cache") for one in told] == [None, "hit", "hit"]
+    assert (first["counted"], first["pricing"]) == (1, "priced")
+    assert first["cost_pico"] > 0
+    for receipt in later:
+        assert (receipt["cost_pico"], receipt["replayed"], receipt["pricing"]) == (0, 1, "priced")

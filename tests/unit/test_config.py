@@ -112,11 +112,50 @@ def test_ollama_host_as_ollama_reads_it(host: str, address: str) -> None:
     assert from_env(OLLAMA_HOST=host).providers["ollama"].url(OLLAMA, "/api/chat") == address
 
 
-@pytest.mark.parametrize("value", ["ftp://x", "example.com", "http://user:pw@x", "http://x?y=1", "http://x:99999"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ftp://x",
+        "example.com",
+        "http://user:pw@x",
+        "http://x?y=1",
+        "http://x:99999",
+        "http://user:pw@x:99999",
+        "ftp://u:pw@x",
+        "http://x/a b",
+    ],
+)
 def test_an_address_that_cannot_work_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="OPENAI_BASE_URL") as caught:
         from_env(OPENAI_BASE_URL=value)
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        r'x-team = "a\r\nb: c"',
+        r'x-team = "a\u0000"',
+        'x-team = "команда"',
+        r'"x\r\ny" = "a"',
+        '"" = "a"',
+        '"x team" = "a"',
+        'host = "a"',
+        'content-length = "5"',
+        'Transfer-Encoding = "chunked"',
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused(tmp_path: Path, header: str) -> None:
+    text = f'[providers.lab]\nbase_url = "http://127.0.0.1:1"\nheaders = {{ {header} }}\n'
+    assert any("providers.lab.headers" in problem for problem in problems(tmp_path, text)), header
+
+
+def test_headers_that_can_be_sent_are_taken(tmp_path: Path) -> None:
+    text = (
+        '[providers.lab]\nbase_url = "http://127.0.0.1:1"\nheaders = { X-Team = "búsqueda; a=\\"b\\"", api_key = "" }\n'
+    )
+    config = load(written(tmp_path, text), {})
+    assert config.providers["lab"].headers == (("x-team", 'búsqueda; a="b"'), ("api_key", ""))
 
 
 def test_data_directory_precedence(tmp_path: Path) -> None:

@@ -151,14 +151,17 @@ class _Connection(asyncio.Protocol):
 
     # --- an exchange -----------------------------------------------------------------------------------------------
 
-    def begin(self, method: str, data: bytes) -> asyncio.Future[None]:
+    def begin(self, method: str, data: bytes, rest: bytes = b"") -> asyncio.Future[None]:
         """Write a request. What is given ends when something was heard, most times the answer's headers; `answered`
         tells. Raises Unreachable."""
         self._reset(method)
         transport = self.transport
         if transport is None or transport.is_closing():
             raise Unreachable("The upstream closed the connection.")
-        transport.write(data)
+        if rest:
+            transport.writelines((data, rest))
+        else:
+            transport.write(data)
         self._last = self.loop.time()
         if self._timer is None:  # one timer lasts over many exchanges: setting one for each costs more than it checks
             self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
@@ -463,7 +466,10 @@ class Http1:
     ) -> Opened:
         """Raises Unreachable, UpstreamTimeout, or ValueError for a header with a line break in it."""
         data = head or self.head(where, method, target, headers)
-        if body or method in _WITH_BODY:
+        rest = b""
+        if len(body) > _LARGE_BYTES:  # not worth a copy
+            data, rest = b"%bcontent-length: %d\r\n\r\n" % (data, len(body)), body
+        elif body or method in _WITH_BODY:
             data = b"%bcontent-length: %d\r\n\r\n%b" % (data, len(body), body)
         else:
             data += b"\r\n"
@@ -473,7 +479,7 @@ class Http1:
             if connection is None:
                 connection = await self._connect(where)
             try:
-                await connection.begin(method, data)
+                await connection.begin(method, data, rest)
                 if not connection.answered:
                     await connection.wait()
                 break
@@ -610,6 +616,7 @@ class _Proxy(msgspec.Struct, frozen=True):
     headers: tuple[str, ...] = ()
 
 
+_LARGE_BYTES = 8_192
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 

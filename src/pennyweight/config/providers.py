@@ -7,13 +7,14 @@ under it are kept apart, so that `<NAME>_BASE_URL` moves all of them together.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ..errors import ConfigError
-from ..request import Wire
+from ..request import Headers, Wire
 from .settings import Auth, Provider, ProviderTable, Secret, Timeouts
 
 __all__ = ["ALWAYS", "KNOWN", "Known", "build_one", "is_loopback", "plain_http"]
@@ -101,7 +102,7 @@ def _provider(name: str, table: ProviderTable | None, env: Mapping[str, str]) ->
         urls=urls,
         keys=keys,
         auth=auth,
-        headers=tuple((k.lower(), v) for k, v in (written.headers or {}).items()),
+        headers=_headers(name, written),
         timeouts=written.timeouts or Timeouts(),
         max_concurrency=written.max_concurrency or (2 if name == "ollama" and local else None),
         prices=written.prices if written.prices is not None else (known.prices if known else name),
@@ -141,16 +142,39 @@ def _ollama_host(value: str) -> str:
     return f"{parts.scheme}://{host}:{port}{parts.path}"
 
 
+def _headers(provider: str, written: ProviderTable) -> Headers:
+    """Raises ConfigError, which shows no value: it may be a key."""
+    headers = tuple((name.lower(), value) for name, value in (written.headers or {}).items())
+    for name, value in headers:
+        if _TOKEN.fullmatch(name) is None or name in _FRAMING:
+            raise ConfigError(f"providers.{provider}.headers has {name[:80]!r}, which cannot be added. Leave it out.")
+        if _CARRIED.fullmatch(value) is None:
+            raise ConfigError(
+                f"providers.{provider}.headers.{name} has a character that no header can carry. Copy its value again."
+            )
+    return headers
+
+
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9a-z]+")
+_CARRIED = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_FRAMING = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "expect", "te", "trailer", "upgrade"}
+)
+
+
 def _address(value: str, name: str) -> str:
     """`value` without a slash at its end. Raises ConfigError when it is no http(s) address or carries a password."""
     remedy = "Give a whole address, such as https://api.example.com/v1."
+    shown = re.sub(r"(//)[^/@]*@", r"\1…@", value)
     try:
         parts = urlsplit(value.strip())
         _ = parts.port
     except ValueError as error:
-        raise ConfigError(f"{name} {value!r} is no address: {error}. {remedy}") from None
+        raise ConfigError(f"{name} {shown!r} is no address: {error}. {remedy}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{name} {value!r} is no http(s) address. {remedy}")
+        raise ConfigError(f"{name} {shown!r} is no http(s) address. {remedy}")
+    if not value.strip().isprintable() or " " in value.strip():
+        raise ConfigError(f"{name} {shown!r} has a character that no address can have. {remedy}")
     if parts.username or parts.password:
         raise ConfigError(f"{name} carries a user name or password. Put the key into api_key instead.")
     if parts.query or parts.fragment:

@@ -1,6 +1,6 @@
 """What a call will cost before it is sent, now and in the calls that follow, and what a change of it would be worth."""
 
-from .economy import SMALL_BYTES, Economy, Prices
+from .economy import SMALL_BYTES, Economy, Prices, concerns
 from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, REFERENCE, Held
 from .pricing import baseline
@@ -21,6 +21,7 @@ __all__ = [
     "Worth",
     "apart",
     "baseline",
+    "concerns",
     "purse",
     "reading",
     "same_tokens",

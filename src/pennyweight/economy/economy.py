@@ -20,13 +20,13 @@ from ..call import Call, Proposal, Rewrite, Route, Target
 from ..errors import BadRequest
 from ..habits import Conversation, Habits
 from ..money import Price, factor_at
-from ..prefix import Blocks, Chain, shared
+from ..prefix import Blocks, Chain, Mark, shared
 from ..prices.caching import CacheBook, CacheRules
 from ..request import Edit, Operation, Request, Usage
 from ..warmth import Forecast, Warmth
 from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, Held
-from .pricing import baseline, bill, cost_ahead, cost_now, growth_tokens, kept
+from .pricing import baseline, bill, costs, growth_tokens, kept
 from .rewriting import COLD, rewriting
 from .routes import Routes
 from .scales import Scales
@@ -34,7 +34,7 @@ from .stakes import invested, stake_refused
 from .switching import missing_mark, same_state
 from .whose import account_of, agent_of, key_of, session_of
 
-__all__ = ["SMALL_BYTES", "Economy", "Prices"]
+__all__ = ["SMALL_BYTES", "Economy", "Prices", "concerns"]
 
 Prices = Callable[[str, str, float], Price | None]
 """(provider, model, unix seconds) to the price in force; None: not known."""
@@ -65,6 +65,11 @@ class _Looked(msgspec.Struct, frozen=True):
         return same and 0.0 <= at - self.at < _AT_ONE_TIME_S
 
 
+def concerns(call: Call) -> bool:
+    """False: `Economy.look` has nothing to say of the call, unless it is asked for small ones."""
+    return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
+
+
 class Economy:
     """One for an App. `actual`: what providers were sent; `untouched`: had nobody changed anything."""
 
@@ -81,11 +86,6 @@ class Economy:
         self._rates: dict[tuple[str, str], tuple[float, Price, Rates | None]] = {}
         self.routes = Routes(prices=prices, rules=self.rules, rates=self.rates, actual=self.actual)
         self._learned = 0  # how often something was, so that what was foreseen before may be out of date
-
-    @staticmethod
-    def concerns(call: Call) -> bool:
-        """False: `look` has nothing to say of the call, unless it is asked for small ones."""
-        return len(call.original.raw) >= SMALL_BYTES or CHOICE in call.facts
 
     def look(self, call: Call, *, at: float, small: bool = False, exactly: bool = False) -> Foreseen | None:
         """The call priced as it stands; None where there is nothing to price. at: monotonic seconds. small: also where
@@ -278,20 +278,43 @@ class Economy:
         before, growth, costs_now, costs_ahead = _untouched(seen)
         forecast = self.actual.forecast(seen.scope, seen.rules, chain, at)
         seen.__dict__.setdefault("_forecasts", {})[id(chain)] = chain, forecast  # it may be what goes out
-        after = kept(forecast, chain, seen)
-        now = costs_now - cost_now(after, seen.rates)
-        ahead = costs_ahead - cost_ahead(after, seen, growth)
-        removed = before.prompt_tokens - after.prompt_tokens
-        worth = Worth(now, ahead, removed)
+        after = kept(forecast, chain, seen, chain.marks)
+        costs_then, costs_later = costs(after, seen, growth)
+        now = costs_now - costs_then
+        worth = Worth(now, costs_ahead - costs_later, before.prompt_tokens - after.prompt_tokens)
         if rewritten:
             worth = rewriting(seen, chain, same, before, after, worth, restored=restored)
             if worth.refused:
                 return worth
         if now < -_CRUMB:
-            refused = stake_refused(seen, chain, worth, after.lasting_ttl_s)
+            refused = stake_refused(seen, chain.marks, worth, after.lasting_ttl_s)
             if refused:
                 return msgspec.structs.replace(worth, refused=refused)
         return worth
+
+    def placing(self, seen: Foreseen, places: tuple[int, ...], mark: Mark, *, at: float) -> Worth:
+        """What `compare` says of the chain that would go out now with marks of that life on these segments too, that
+        have none: most such placements are weighed and left, so that their chains need not be made."""
+        before, growth, costs_now, costs_ahead = _untouched(seen)
+        forecast = self.actual.forecast(seen.scope, seen.rules, seen.chain, at, places=places, mark=mark)
+        marks = sorted((*seen.chain.marks, *places))
+        after = kept(forecast, seen.chain, seen, marks)
+        costs_then, costs_later = costs(after, seen, growth)
+        now = costs_now - costs_then
+        worth = Worth(now, costs_ahead - costs_later, before.prompt_tokens - after.prompt_tokens)
+        if now < -_CRUMB and (refused := stake_refused(seen, marks, worth, after.lasting_ttl_s)):
+            worth = msgspec.structs.replace(worth, refused=refused)
+        seen.__dict__.setdefault("_placed", {})[places, mark] = forecast, worth
+        return worth
+
+    def placed(self, seen: Foreseen, places: tuple[int, ...], mark: Mark) -> Chain:
+        """The chain with marks that were weighed by `placing`. What it is worth is known."""
+        chain = seen.chain.marked(places, mark)
+        forecast, worth = seen.__dict__["_placed"][places, mark]
+        seen.__dict__.setdefault("_forecasts", {})[id(chain)] = chain, forecast
+        compared = seen.__dict__.setdefault("_compared", {})
+        compared[id(chain)] = chain, False, worth
+        return chain
 
     def _restores(self, seen: Foreseen, chain: Chain) -> bool:
         """Whether all that the model said stands, in this chain, behind what it was said to: the chain goes on where
@@ -482,8 +505,8 @@ def _untouched(seen: Foreseen) -> tuple[Forecast, float, float, float]:
     found: tuple[Forecast, float, float, float] | None = seen.__dict__.get("_untouched")
     if found is None:
         assert seen.rates is not None
-        before, growth = kept(seen.forecast, seen.chain, seen), growth_tokens(seen)
-        found = before, growth, cost_now(before, seen.rates), cost_ahead(before, seen, growth)
+        before, growth = kept(seen.forecast, seen.chain, seen, seen.chain.marks), growth_tokens(seen)
+        found = before, growth, *costs(before, seen, growth)
         seen.__dict__["_untouched"] = found
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ..habits import LATER_S, SOON_S
@@ -15,6 +17,7 @@ __all__ = [
     "bill",
     "cost_ahead",
     "cost_now",
+    "costs",
     "falls_short",
     "growth_tokens",
     "kept",
@@ -29,7 +32,22 @@ _USUAL_GROWTH_TOKENS = 300.0  # that a turn adds to a prompt, before anything wa
 
 def cost_now(forecast: Forecast, rates: Rates) -> float:
     """What the prompt of this call costs, in pico-dollars."""
-    plain, read, write_5m, write_1h, _ = rates.of(forecast.prompt_tokens)
+    return _now(forecast, rates.of(forecast.prompt_tokens))
+
+
+def costs(forecast: Forecast, seen: Foreseen, growth: float) -> tuple[float, float]:
+    """`cost_now` and `cost_ahead` of a prompt of the call."""
+    assert seen.rates is not None
+    known = seen.rates.of(forecast.prompt_tokens)
+    return _now(forecast, known), _ahead(forecast, seen, growth, known)
+
+
+_Known = tuple[float, float, float, float, float]
+"""What `Rates.of` gives."""
+
+
+def _now(forecast: Forecast, known: _Known) -> float:
+    plain, read, write_5m, write_1h, _ = known
     return (
         forecast.plain_tokens * plain
         + forecast.read_tokens * read
@@ -41,9 +59,13 @@ def cost_now(forecast: Forecast, rates: Rates) -> float:
 def cost_ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
     """What this prompt costs in the calls that will probably follow, and what they will add to the cache."""
     assert seen.rates is not None
+    return _ahead(forecast, seen, growth, seen.rates.of(forecast.prompt_tokens))
+
+
+def _ahead(forecast: Forecast, seen: Foreseen, growth: float, known: _Known) -> float:
     outlook = seen.outlook
     calls = outlook.remaining_later
-    plain, read, write_5m, write_1h, _ = seen.rates.of(forecast.prompt_tokens)
+    plain, read, write_5m, write_1h, _ = known
     if seen.rules.kind == "automatic":
         write = plain
     else:
@@ -64,8 +86,9 @@ def cost_ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
     return calls * (again + added)
 
 
-def kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
-    """Of what an implicit breakpoint at the end of a prompt writes, only what the next call repeats lasts."""
+def kept(forecast: Forecast, chain: Chain, seen: Foreseen, marks: Sequence[int]) -> Forecast:
+    """Of what an implicit breakpoint at the end of a prompt writes, only what the next call repeats lasts. marks: where
+    the chain has some, or is to get them."""
     conversation = seen.conversation
     if seen.rules.kind != "marked" or conversation is None or len(chain) != len(seen.asked):
         return forecast
@@ -76,7 +99,7 @@ def kept(forecast: Forecast, chain: Chain, seen: Foreseen) -> Forecast:
     if comes >= len(chain):
         return forecast
     scale = forecast.prompt_tokens / max(chain[-1].upto, 1)
-    written = (chain[place].upto * scale for place in chain.marks if place < comes)
+    written = (chain[place].upto * scale for place in marks if place < comes)
     known = forecast.known_tokens if forecast.known_to <= comes else 0.0
     lasting = max((tokens for tokens in written if tokens >= seen.rules.min_tokens), default=0.0)
     return msgspec.structs.replace(forecast, lasting_tokens=max(lasting, known))

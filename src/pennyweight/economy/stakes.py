@@ -7,13 +7,14 @@ follows; the exceptions are habits of agents that go on by themselves, and are n
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from math import inf
 from operator import attrgetter
 
 import msgspec
 
 from ..habits import LATER_S, SOON_S, WELL
-from ..prefix import Chain, Segment, shared
+from ..prefix import Segment, shared
 from .foreseen import Foreseen, Worth
 from .pricing import cost_now
 
@@ -30,8 +31,9 @@ _SHARE_REPEATED = 0.05  # where an early part comes again although what follows 
 _SHARE_LOOPING = 0.2  # where an agent goes on by itself, call upon call
 
 
-def stake_refused(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> str:
-    """Why a change that costs more now and pays later must not be made; "": it may. ttl_s: the life of what it writes.
+def stake_refused(seen: Foreseen, marks: Sequence[int], worth: Worth, ttl_s: float) -> str:
+    """Why a change that costs more now and pays later must not be made; "": it may. marks: where they stand after it;
+    ttl_s: the life of what it writes.
 
     Its cost is a stake that is lost if no call follows in time, or with another head. What has not come again before
     is only bet on out of earnings.
@@ -41,8 +43,7 @@ def stake_refused(seen: Foreseen, chain: Chain, worth: Worth, ttl_s: float) -> s
         return "what it costs now would not come back"
     if conversation is None:
         return "not known yet whether the conversation goes on"
-    ours = chain.marks
-    last = ours[-1] if ours else -1
+    last = marks[-1] if marks else -1
     if -worth.now > purse(seen, ttl_s, first=last <= smallest(seen)):
         return "more than has been earned, for a conversation that may end or pause"
     guessed = not seen.appends and last >= seen.repeated

@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[str, str]] = []
         self._header_bytes = 0
-        self._body: list[bytes] = []
+        self._body: list[bytes | memoryview] = []
         self._body_bytes = 0
         self._head_done = False
 
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._refused is not None:
             return
         path, _, query = self._url.decode("latin-1").partition("?")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
@@ -287,8 +287,8 @@ class Connection(asyncio.Protocol):
         self._head_done = self._reading = True
         self._reading_since = self._loop.time()
         self._read_bytes, self._missing_bytes = len(data), missing
-        self._body.append(data[start:])
-        self._body_bytes = len(self._body[0])
+        self._body.append(memoryview(data)[start:])  # a large one: it is copied once, when it is whole
+        self._body_bytes = len(data) - start
         if self._task is None:
             self._arm(self._time_left())
         return True

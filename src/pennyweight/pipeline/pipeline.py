@@ -26,6 +26,7 @@ from ..call import (
     Verdict,
 )
 from ..economy import REFERENCE, Economy, Foreseen, Worth, apart
+from ..economy import concerns as priced
 from ..flow import Begun
 from ..hits import AGAIN
 from ..policy import Exposure, Flag, Level, Policy
@@ -232,7 +233,7 @@ class Pipeline:
         if (
             self._economy is not None and 200 <= reply.status < 300
         ):  # now, and not before: the caller waits for the upstream meanwhile
-            seen = self._look(call) if self._economy.concerns(call) else None
+            seen = self._look(call) if priced(call) else None
             if seen is not None or "rewritten" in call.facts:
                 watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail

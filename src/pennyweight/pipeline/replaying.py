@@ -6,7 +6,7 @@ import logging
 
 from ..call import Call
 from ..flow import Flow, Ready
-from ..request import Done, Reply, Response
+from ..request import Done, Reply, Response, Usage
 from ..wire import codec
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,8 @@ __all__ = ["replay", "replayed"]
 def replay(call: Call, response: Response) -> Reply:
     """A stored answer as the caller asked for it: whole or as a stream, nothing charged."""
     wire = codec(response.wire)
-    done = Done(response.done.usage, response.done.finish_reason, charges=())
+    # A usage that nobody told is nothing here, and not unknown: who gets a stored answer consumes no tokens.
+    done = Done(response.done.usage or Usage(), response.done.finish_reason, charges=())
     headers = tuple(h for h in response.headers if h[0] not in _BODY_HEADERS)
     if not call.request.stream:
         headers += (("content-type", "application/json"),)

@@ -20,7 +20,7 @@ import msgspec
 from ..once import once
 from ..request import Request, Wire
 from .canonical import canonical, plain
-from .items import items
+from .items import Worked, items
 from .marks import Mark, mark_of, ttl_of
 from .rates import Rates
 from .recent import Recent
@@ -142,6 +142,7 @@ class _Past(msgspec.Struct, frozen=True):
     ends: list[int]
     counted: int
     rates: Rates
+    token: object  # of what was worked out of its items; None: nothing was
 
     def upto(self, most: int) -> tuple[tuple[Segment, ...], list[int]]:
         """The segments of the pieces that end within the first `most`, and those ends."""
@@ -190,8 +191,10 @@ class Blocks:
         ends: list[int] = []
         counted, estimates, rates = 0, False, Rates()
         split = request.wire is Wire.ANTHROPIC_MESSAGES
+        worked: Worked | None = request.__dict__.get("_worked")
         if past is not None and past.seed == seed and past.pieces == pieces:
-            same = _common(past.raws, raws)
+            shared = worked.shared(past.token) if worked is not None and past.token is not None else None
+            same = sum(pieces) + shared if shared is not None else _common(past.raws, raws)
             if same == len(raws) == len(past.raws) and (rough or not past.segments.rough):  # asked once more
                 self._keep(session, past, len(request.raw))
                 return self._automatic(request, past.segments)
@@ -208,7 +211,8 @@ class Blocks:
         else:
             counted = len(found)
         if session:
-            self._keep(session, _Past(seed, pieces, split, raws, found, ends, counted, rates), len(request.raw))
+            token = worked.token if worked is not None else None
+            self._keep(session, _Past(seed, pieces, split, raws, found, ends, counted, rates, token), len(request.raw))
         return self._automatic(request, found)
 
     @staticmethod
@@ -285,7 +289,7 @@ class Blocks:
                     )
                 )
             ends.append(before + len(segments))
-        return Chain((*known, *segments))
+        return Chain(known + tuple(segments))
 
     def _keep(self, session: str, past: _Past, size: int) -> None:
         gone = self._pasts.pop(session, None)

@@ -16,19 +16,31 @@ class Worked:
     """What was worked out of a conversation's items, for the request that goes on with it (see `rereading`).
 
     start: whose they are, which item is the first of a user, and the digest of all up to it; None: not known. contents:
-    each item's digest, as far as somebody asked.
+    each item's digest, as far as somebody asked. before: the `token` of another request's, with which so many items are
+    in common from their start, and all that is beside the items.
     """
 
-    __slots__ = ("contents", "start")
+    __slots__ = ("before", "contents", "start", "token")
 
-    def __init__(self, contents: list[bytes | None], start: tuple[str, int, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        contents: list[bytes | None],
+        start: tuple[str, int, bytes] | None = None,
+        before: tuple[object, int] | None = None,
+    ) -> None:
         self.contents = contents
         self.start = start
+        self.before = before
+        self.token = object()  # and not the one before itself, which would hold all that were before it
 
     def kept(self, most: int, count: int) -> Worked:
         """Of the first `most` items, which are also the first of `count` others; all else of the two is the same."""
         start = self.start if self.start is not None and self.start[1] < most else None
-        return Worked([*self.contents[:most], *[None] * (count - most)], start)
+        return Worked([*self.contents[:most], *[None] * (count - most)], start, (self.token, most))
+
+    def shared(self, token: object) -> int | None:
+        """How many items this request has in common with the one of that token; None: it does not go on with that."""
+        return self.before[1] if self.before is not None and self.before[0] is token else None
 
 
 def items(request: Request) -> Sequence[bytes | msgspec.Raw]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from tests.engines import Engine
+from tests.pace import at_some_pace
 
 from pennyweight.backends.coalesce import Coalesce
 from pennyweight.backends.fusing.across import Across
@@ -114,22 +115,25 @@ def test_a_stream_goes_to_both_live_and_is_charged_once(redis_server: Engine) ->
 
 @pytest.mark.parametrize("keys", [(), (b"k" * 32,)])
 def test_a_whole_answer_goes_to_both(redis_server: Engine, keys: tuple[bytes, ...]) -> None:
-    gate = asyncio.Event()
-    first = ScriptedBackend(Script(content=b'{"a": 1}', before_open=gate))
-    second = ScriptedBackend(Script(error=Unreachable("never asked")))
+    def test(pace: float) -> None:
+        gate = asyncio.Event()
+        first = ScriptedBackend(Script(content=b'{"a": 1}', before_open=gate))
+        second = ScriptedBackend(Script(error=Unreachable("never asked")))
 
-    async def act(a: Replica, b: Replica) -> None:
-        leading = asyncio.create_task(a.coalesce.open(make_call(STEADY)))
-        while not first.calls:  # noqa: ASYNC110 - the backend has no event for it
-            await asyncio.sleep(0.01)
-        following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
-        await asyncio.sleep(0.1)
-        gate.set()
-        leader, follower = await asyncio.gather(leading, following)
-        assert leader.content == follower.content == b'{"a": 1}'
-        assert charges(leader, follower) == [1, 0]
+        async def act(a: Replica, b: Replica) -> None:
+            leading = asyncio.create_task(a.coalesce.open(make_call(STEADY)))
+            while not first.calls:  # noqa: ASYNC110 - the backend has no event for it
+                await asyncio.sleep(0.01)
+            following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
+            await asyncio.sleep(0.1 * pace)
+            gate.set()
+            leader, follower = await asyncio.gather(leading, following)
+            assert leader.content == follower.content == b'{"a": 1}'
+            assert charges(leader, follower) == [1, 0]
 
-    play(redis_server, first, second, act, keys=keys)
+        play(redis_server, first, second, act, keys=keys)
+
+    at_some_pace(test)
 
 
 def test_after_the_end_the_next_call_asks_anew(redis_server: Engine) -> None:
@@ -155,42 +159,50 @@ def test_other_tenants_share_nothing(redis_server: Engine) -> None:
 
 @pytest.mark.parametrize("status", [400, 429])
 def test_a_refusal_goes_to_both(redis_server: Engine, status: int) -> None:
-    gate = asyncio.Event()
-    first = ScriptedBackend(Script(status=status, content=b"no", before_open=gate))
-    second = ScriptedBackend(Script(error=Unreachable("never asked")))
+    def test(pace: float) -> None:
+        gate = asyncio.Event()
+        first = ScriptedBackend(Script(status=status, content=b"no", before_open=gate))
+        second = ScriptedBackend(Script(error=Unreachable("never asked")))
 
-    async def act(a: Replica, b: Replica) -> None:
-        leading = asyncio.create_task(a.coalesce.open(make_call(STEADY)))
-        while not first.calls:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
-        following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
-        await asyncio.sleep(0.1)
-        gate.set()
-        assert [(r.status, r.content) for r in await asyncio.gather(leading, following)] == [(status, b"no")] * 2
+        async def act(a: Replica, b: Replica) -> None:
+            leading = asyncio.create_task(a.coalesce.open(make_call(STEADY)))
+            while not first.calls:  # noqa: ASYNC110 - see above
+                await asyncio.sleep(0.01)
+            following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
+            await asyncio.sleep(0.1 * pace)
+            gate.set()
+            assert [(r.status, r.content) for r in await asyncio.gather(leading, following)] == [(status, b"no")] * 2
 
-    play(redis_server, first, second, act)
+        play(redis_server, first, second, act)
+
+    at_some_pace(test)
 
 
 @pytest.mark.parametrize("script", [Script(error=Unreachable("x")), Script(status=503, content=b"oh")])
 def test_the_failure_of_one_is_not_that_of_the_other(redis_server: Engine, script: Script) -> None:
-    gate = asyncio.Event()
-    first = ScriptedBackend(Script(error=script.error, status=script.status, content=script.content, before_open=gate))
-    second = ScriptedBackend(Script(content=b"yes"))
+    def test(pace: float) -> None:
+        gate = asyncio.Event()
+        first = ScriptedBackend(
+            Script(error=script.error, status=script.status, content=script.content, before_open=gate)
+        )
+        second = ScriptedBackend(Script(content=b"yes"))
 
-    async def act(a: Replica, b: Replica) -> None:
-        leading = asyncio.create_task(a.across.open(make_call(STEADY)))
-        while not first.calls:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
-        following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
-        await asyncio.sleep(0.1)
-        gate.set()
-        failed, reply = await asyncio.gather(leading, following, return_exceptions=True)
-        assert isinstance(failed, Unreachable) or (isinstance(failed, Reply) and failed.status == 503)
-        assert isinstance(reply, Reply)
-        assert reply.content == b"yes"
-        assert charges(reply) == [1]
+        async def act(a: Replica, b: Replica) -> None:
+            leading = asyncio.create_task(a.across.open(make_call(STEADY)))
+            while not first.calls:  # noqa: ASYNC110 - see above
+                await asyncio.sleep(0.01)
+            following = asyncio.create_task(b.coalesce.open(make_call(STEADY)))
+            await asyncio.sleep(0.1 * pace)
+            gate.set()
+            failed, reply = await asyncio.gather(leading, following, return_exceptions=True)
+            assert isinstance(failed, Unreachable) or (isinstance(failed, Reply) and failed.status == 503)
+            assert isinstance(reply, Reply)
+            assert reply.content == b"yes"
+            assert charges(reply) == [1]
 
-    play(redis_server, first, second, act)
+        play(redis_server, first, second, act)
+
+    at_some_pace(test)
 
 
 def test_the_first_caller_leaving_does_not_stop_the_other_replica(redis_server: Engine) -> None:

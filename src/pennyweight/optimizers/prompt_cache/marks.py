@@ -29,11 +29,10 @@ _TRANSIENT = b"BEGIN_OPENCLAW_INTERNAL_CONTEXT"  # OpenClaw takes this message o
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """`marks`: the segments that get a breakpoint of ours. `chain`: the prompt with them."""
+    """`marks`: the segments that get a breakpoint of ours."""
 
     marks: tuple[int, ...]
     ttl: Life
-    chain: Chain
     again: float = 1.0  # the probability that a next call begins so, in [0, 1]
 
 
@@ -48,13 +47,14 @@ def placements(call: Call, seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> 
     repeated, guess = _repeated(seen), _guess(seen)
     warm, start = _markable(seen, standing(seen)), _markable(seen, chain.head - 1)
     staked = {_first(seen, repeated), *(_affordable(seen, repeated, hour=hour) for hour in {ttl == "1h", ttl != "5m"})}
+    allowed = _allowed(seen, ttl)
     for end in sorted({_end(call.request, seen), repeated, guess, warm, *staked}, reverse=True):
         wanted = _wanted(seen, end, warm=warm, repeated=repeated, start=start)
         marks = tuple(sorted(set(wanted[:room]) - set(taken)))
         if not marks:
             continue
-        for life in _lives(seen, ttl, marks, taken):
-            yield Placement(marks, life, chain.marked(marks, life), _again(seen) if end == guess > repeated else 1.0)
+        for life in _lives(seen, allowed, marks, taken) if taken else allowed:
+            yield Placement(marks, life, _again(seen) if end == guess > repeated else 1.0)
 
 
 def _takes_marks(call: Call, *, implicit: bool) -> bool:
@@ -174,26 +174,36 @@ def _takes_one(segment: Segment, *, inputs_only: bool) -> bool:
     return bool(segment.role or segment.tool)  # else it is a call of the model's, as Responses has them
 
 
-def _lives(seen: Foreseen, ttl: Literal["auto", "5m", "1h"], marks: Sequence[int], taken: Sequence[int]) -> list[Life]:
-    """The lives to be priced. An hour's marks must stand before those of 5 minutes, the caller's included."""
+def _allowed(seen: Foreseen, ttl: Literal["auto", "5m", "1h"]) -> list[Life]:
+    """The lives to be priced, the caller's own marks aside."""
     if seen.rules.kind == "marked":
         return ["5m"]  # they live for half an hour, whatever is asked for
-    lives: list[Life] = ["5m", "1h"] if ttl == "auto" else [ttl]
+    if ttl != "auto":
+        return [ttl]
+    conversation = seen.conversation
+    seldom = conversation is None or conversation.in_row_later < 3 or max(conversation.gaps, default=0.0) < 300.0
+    return ["5m"] if seldom else ["5m", "1h"]
+
+
+def _lives(seen: Foreseen, allowed: list[Life], marks: Sequence[int], taken: Sequence[int]) -> list[Life]:
+    """Of these lives, those to be priced: an hour's marks must stand before those of 5 minutes, the caller's
+    included."""
+    lives = allowed
+    if seen.rules.kind == "marked":
+        return lives
     if any(seen.chain[index].mark == "5m" and index < marks[-1] for index in taken):
         lives = [life for life in lives if life == "5m"]
     if any(seen.chain[index].mark == "1h" and index > marks[0] for index in taken):
         lives = [life for life in lives if life == "1h"]
-    conversation = seen.conversation
-    seldom = conversation is None or conversation.in_row_later < 3 or max(conversation.gaps, default=0.0) < 300.0
-    return [life for life in lives if life == "5m" or ttl == "1h" or not seldom]
+    return lives
 
 
-def edits(request: Request, placement: Placement, *, openai: bool = False) -> tuple[Edit, ...]:
+def edits(request: Request, chain: Chain, placement: Placement, *, openai: bool = False) -> tuple[Edit, ...]:
     """The edits that put the marks on the request's own blocks. openai: GPT-5.6's, and not Anthropic's."""
     if openai:
-        return tuple(_breakpoint(request, placement.chain[index]) for index in placement.marks)
+        return tuple(_breakpoint(request, chain[index]) for index in placement.marks)
     control = {"type": "ephemeral"} if placement.ttl == "5m" else {"type": "ephemeral", "ttl": "1h"}
-    return tuple(_edit(request, placement.chain[index], control) for index in placement.marks)
+    return tuple(_edit(request, chain[index], control) for index in placement.marks)
 
 
 def _breakpoint(request: Request, segment: Segment) -> Edit:

@@ -89,7 +89,7 @@ class PromptCache:
         best: tuple[float, Placement] | None = None
         surest = 0.0  # what lies ahead if a guess is wrong
         for placement in sorted(placements(call, seen, self._settings.ttl), key=lambda p: -p.again):
-            worth = self._economy.compare(seen, placement.chain, at=at)
+            worth = self._economy.placing(seen, placement.marks, placement.ttl, at=at)
             if placement.again == 1.0:
                 surest = max(surest, worth.ahead)
             total = worth.now + placement.again * worth.ahead + (1.0 - placement.again) * surest
@@ -101,11 +101,11 @@ class PromptCache:
         count = len(placement.marks)
         marked = seen.rules.kind == "marked"
         why = f"{count} cache breakpoint{'s' if count > 1 else ''} ({'30m' if marked else placement.ttl})"
-        changes = edits(call.request, placement, openai=marked)
+        changes = edits(call.request, seen.chain, placement, openai=marked)
         if keyed is not None and isinstance(keyed.action, Rewrite):
             changes += keyed.action.edits
             why += f", {keyed.why}"
-        self._economy.mark(call, changes, placement.chain)
+        self._economy.mark(call, changes, self._economy.placed(seen, placement.marks, placement.ttl))
         return Proposal(Rewrite(changes), saving=round(total), why=why, level="safe")
 
     def _keyed(self, call: Call, rules: CacheRules) -> Proposal | None:

@@ -26,6 +26,7 @@ MOST_TEXTS = 4_000  # the newest; fitting takes 9 s of CPU and asking 0.5 ms wit
 MOST_TASKS = 300  # that callers named, those of the most texts; others stand for themselves
 _SHARPNESS = 4.0
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
+_BLOCK_VALUES = 400_000  # OpenBLAS multiplies so many in one thread
 _BELIEF = 16.0  # in a slope of 1, against which leave-one-out must speak: with few texts it errs itself
 _STEP = 4.0  # the noise of an outcome in log-odds where it tells most; a bound elsewhere (Böhning and Lindsay 1988)
 _ROUNDS = 40
@@ -114,7 +115,7 @@ class Kernel:
         embedded, counted = _scaled(
             np.frombuffer(vector, "<f2").astype(np.float32)[None], np.asarray([features], np.float32), self._scale
         )
-        cosines = self._embedded @ embedded[0]
+        cosines = self._cosines(embedded[0])
         values = np.exp(_SHARPNESS * (cosines - 1.0))
         values += self._weight / counted.shape[1] * (self._counted @ counted[0])
         shifts = values @ self._duals
@@ -123,6 +124,14 @@ class Kernel:
         found = dict(zip(self._columns, shifts.tolist(), strict=True))
         shift = {name: found[""] + found.get(name, 0.0) for name in self._models}
         return Said(shift, float(np.exp(_NEAR * (cosines - 1.0)).sum()))
+
+    def _cosines(self, vector: Any) -> Any:
+        """Of all texts. In blocks: for more values OpenBLAS takes all cores and spins, 7 ms of CPU in place of 0.6."""
+        found = np.empty(len(self._embedded), np.float32)
+        rows = max(_BLOCK_VALUES // self.dimensions, 1)
+        for start in range(0, len(found), rows):
+            np.dot(self._embedded[start : start + rows], vector, out=found[start : start + rows])
+        return found
 
 
 def fit(

@@ -17,6 +17,8 @@ __all__ = ["Tell", "Worker"]
 Tell = Callable[[bytes, Exception | None], None]
 """Told on the loop that gave a text what the work gave, or raised; b"" and None where it was not begun."""
 
+_JOIN_S = 1.0  # a text takes 0.03 s at most
+
 _Given = tuple[asyncio.AbstractEventLoop, Tell, Callable[[], bool] | None, str]
 
 
@@ -48,10 +50,14 @@ class Worker:
         return future
 
     def close(self) -> None:
-        """End the thread after what it works on; what waits is cancelled."""
+        """End the thread after what it works on, which is waited for; what waits is cancelled.
+
+        A thread that comes back from a library while the interpreter shuts down aborts the process.
+        """
         self._closed = True
         if self._thread is not None:
             self._queue.put(None)
+            self._thread.join(_JOIN_S)
 
     def _main(self) -> None:
         while (given := self._queue.get()) is not None:

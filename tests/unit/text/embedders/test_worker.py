@@ -58,8 +58,11 @@ def test_closing_cancels_what_waits() -> None:
         worker = Worker(lambda _text: b"x" if go_on.wait(5) else b"", "test")
         first, second = worker.submit("a"), worker.submit("b")
         await asyncio.sleep(0.01)
+        release = threading.Timer(0.05, go_on.set)
+        release.start()
         worker.close()
-        go_on.set()
+        assert worker._thread is not None
+        assert not worker._thread.is_alive(), "what it works on is waited for"
         assert await first == b"x"
         for late in (second, worker.submit("c")):
             with pytest.raises(asyncio.CancelledError):
