@@ -1,10 +1,11 @@
 """What outcomes of similar texts say beyond the table: a Gaussian process over embeddings and counts of texts.
 
-Kernel ridge regression of what the table left over, which is a nearest-neighbour average whose weights are learnt:
-`exp(4 (cos - 1))` of centred embeddings plus a linear kernel of standardised counts, and an effect of each task that
-callers have named, see `named` (Rasmussen and Williams 2006, chapter 2; leave-one-out of section 5.4.2). Where several
-models answered one text, what they have in common is fitted apart from how each differs: only the difference decides a
-route, and it is far less noisy than its parts.
+How hard texts are is one process, in log-odds: `exp(4 (cos - 1))` of centred embeddings plus a linear kernel of
+standardised counts, and an effect of each task that callers have named (Rasmussen and Williams 2006, chapter 2). It is
+how likely the model fails whose outcomes tell most; every other model has a process of how it differs from that one, as
+a dear simulation from a cheap one (Kennedy and O'Hagan 2000). Outcomes are read through the logistic curve: where the
+cheap model is nearly always right no other can be much better, and where texts are hard for it there is room.
+So what is learnt fastest, how hard texts are, tells where models differ before their differences have been seen.
 
 Loads numpy, which the extra `semantic` brings.
 """
@@ -12,29 +13,45 @@ Loads numpy, which the extra `semantic` brings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from .named import MOST_TASKS, TYPICAL, Tasks
 
 __all__ = ["LEAST_TEXTS", "MOST_TEXTS", "Kernel", "Said", "fit"]
 
 LEAST_TEXTS = 40  # fewer teach nothing that the table does not know
-MOST_TEXTS = 4_000  # the newest; fitting takes 3 s and asking 0.5 ms with so many
+MOST_TEXTS = 4_000  # the newest; fitting takes 9 s of CPU and asking 0.5 ms with so many
+MOST_TASKS = 300  # that callers named, those of the most texts; others stand for themselves
 _SHARPNESS = 4.0
 _NEAR = 8.0  # sharper: for saying how many similar texts there were
 _BLOCK_VALUES = 400_000  # OpenBLAS multiplies so many in one thread
-_GRID = ((0.05, 8.0), (0.2, 8.0), (0.05, 16.0), (0.2, 16.0))  # weight of counts, noise
-_GRID_TEXTS = 800
-_GRID_MODELS = 8
-_CLEARLY = 1.5  # standard errors
 _BELIEF = 16.0  # in a slope of 1, against which leave-one-out must speak: with few texts it errs itself
+_STEP = 4.0  # the noise of an outcome in log-odds where it tells most; a bound elsewhere (Böhning and Lindsay 1988)
+_ROUNDS = 40
+_STILL = 0.02  # log-odds: less in a round, and it stays as it is
+_CELLS = 48_000_000  # of all inverses of how models differ, 200 MB
+
+
+class _Sizes(NamedTuple):
+    """Prior variances in log-odds, of equal texts and of one task: of how hard they are, and of how models differ.
+    `counts`: the weight of the linear kernel beside that of the embeddings."""
+
+    hard: float
+    hard_task: float
+    differs: float
+    differs_task: float
+    counts: float
+
+
+def _sizes(named: float) -> _Sizes:
+    """named: the share of texts whose task was. Where none is, what tasks would tell is to be told by the texts."""
+    return _Sizes(1.6, 1.0, 2.0 - named, 0.4, 0.4 - 0.2 * named)
 
 
 class Said:
-    """What similar texts say. `shift`: by model, what is to be added to the table's chance. `near`: how many
+    """What similar texts say. `shift`: by model, what is to be added to the table's log-odds. `near`: how many
     outcomes of similar texts that is worth."""
 
     __slots__ = ("near", "shift")
@@ -45,7 +62,7 @@ class Said:
 
 
 class _Column:
-    """One fitted target: dual coefficients over its texts, the effects of tasks, and how far leave-one-out believes
+    """One fitted process: dual coefficients over its texts, the effects of tasks, and how far leave-one-out believes
     both."""
 
     __slots__ = ("dual", "effects", "rows", "trust")
@@ -58,7 +75,7 @@ class _Column:
 
 
 class Kernel:
-    """A fitted process. `trust`: by model (and "" for what is common), the share of its shifts that is believed."""
+    """Fitted processes. `trust`: by model (and "" for what all have in common), the share that is believed."""
 
     def __init__(
         self,
@@ -68,6 +85,7 @@ class Kernel:
         weight: float,
         columns: dict[str, _Column],
         codes: dict[str, int],
+        models: Sequence[str],
     ) -> None:
         self._embedded = embedded  # (n, d) float32, centred, rows of unit length
         self._counted = counted  # (n, f) float32, standardised
@@ -75,6 +93,7 @@ class Kernel:
         self._weight = weight
         self._columns = columns
         self._codes = codes  # of tasks, by name
+        self._models = models  # the one that the others differ from has no column of its own
         self._effects = np.stack([column.effects * column.trust for column in columns.values()], axis=1)
         self._duals = self._dense(columns, len(embedded))
         self.texts = len(embedded)
@@ -102,9 +121,8 @@ class Kernel:
         shifts = values @ self._duals
         if declared in self._codes:
             shifts = shifts + self._effects[self._codes[declared]]
-        names = list(self._columns)
-        common = float(shifts[names.index("")]) if "" in self._columns else 0.0
-        shift = {name: common + float(value) for name, value in zip(names, shifts, strict=True) if name}
+        found = dict(zip(self._columns, shifts.tolist(), strict=True))
+        shift = {name: found[""] + found.get(name, 0.0) for name in self._models}
         return Said(shift, float(np.exp(_NEAR * (cosines - 1.0)).sum()))
 
     def _cosines(self, vector: Any) -> Any:
@@ -119,44 +137,122 @@ class Kernel:
 def fit(
     vectors: Any,
     features: Any,
-    left: dict[str, Any],
+    outcomes: Mapping[str, Any],
+    chances: Mapping[str, Any],
     declared: Sequence[str] = (),
     *,
     progress: Callable[[float], None] = lambda _share: None,
-    grid: tuple[tuple[float, float], ...] = _GRID,
 ) -> Kernel | None:
     """None: too few texts to learn from.
 
-    vectors: (n, d) float32; features: (n, f); left: by model (n,) what outcomes were above the table's chance, NaN
-    where the model did not answer that text. declared: of each text the task that its caller named, "" for none.
+    vectors: (n, d) float32; features: (n, f). By model (n,): outcomes in [0, 1], NaN where the model did not answer
+    that text, and the table's chances. declared: of each text the task that its caller named, "" for none.
     progress: told the share done, in [0, 1].
     """
-    if len(vectors) < LEAST_TEXTS:
+    known = {name: np.flatnonzero(np.isfinite(values)) for name, values in outcomes.items()}
+    known = {name: rows for name, rows in known.items() if len(rows) >= LEAST_TEXTS // 2}
+    if len(vectors) < LEAST_TEXTS or not known:
         return None
     scale = _scale(vectors, features)
     embedded, counted = _scaled(vectors, features, scale)
-    targets = _targets(left)
-    similar = np.exp(_SHARPNESS * (embedded @ embedded.T - 1.0))
     codes, groups = _coded(declared, len(vectors))
-    linear = (counted @ counted.T) / counted.shape[1]
-    weight, noise = _chosen(similar, linear, groups, targets, grid)
-    progress(0.3)
-    columns: dict[str, _Column] = {}
-    solved: dict[bytes, Tasks] = {}
-    for place, (name, values) in enumerate(targets.items()):
-        known = np.isfinite(values)
-        rows = np.flatnonzero(known)
-        if len(rows) < LEAST_TEXTS // 2:
+    sizes = _sizes(float((groups >= 0).mean()))
+    alike = np.exp(_SHARPNESS * (embedded @ embedded.T - 1.0))
+    alike += sizes.counts / counted.shape[1] * (counted @ counted.T)
+    said = {name: (rows, outcomes[name][rows], _log_odds(chances[name][rows])) for name, rows in known.items()}
+    hard, differs = _processes(alike, groups, known, _telling(said), sizes)
+    progress(0.6)
+    _settle(said, hard, differs)
+    columns = {name: process.column(groups, len(codes)) for name, process in (("", hard), *differs.items())}
+    progress(1.0)
+    return Kernel(embedded, counted, scale, sizes.counts, columns, codes, list(known))
+
+
+class _Process:
+    """The likeliest values at its rows, for targets that are known with a noise."""
+
+    __slots__ = ("dual", "inverse", "noise", "rows", "size", "targets", "task_size", "values")
+
+    def __init__(self, alike: Any, groups: Any, rows: Any, noise: Any, size: float, task_size: float) -> None:
+        self.rows, self.noise, self.size, self.task_size = rows, noise, size, task_size
+        covariance = size * (alike if len(rows) == len(alike) else alike[np.ix_(rows, rows)])
+        tasks = groups[rows]
+        if (tasks >= 0).any():
+            covariance[(tasks[:, None] == tasks[None]) & (tasks >= 0)] += task_size
+        covariance.flat[:: len(rows) + 1] += noise
+        self.inverse = np.linalg.inv(covariance)
+        self.values = self.targets = self.dual = np.zeros(len(rows), np.float32)
+
+    def follow(self, slopes: Any) -> float:
+        """Go to what the targets say, which lie `slopes` from the values. How far the values moved at most."""
+        before, self.targets = self.values, self.values + slopes
+        self.dual = self.inverse @ self.targets
+        self.values = self.targets - self.noise * self.dual
+        return float(np.abs(self.values - before).max())
+
+    def column(self, groups: Any, tasks: int) -> _Column:
+        own = groups[self.rows]
+        effects = np.bincount(own[own >= 0], self.dual[own >= 0], tasks).astype(np.float32) * self.task_size
+        left_out = self.targets - self.dual / np.diag(self.inverse)
+        return _Column(self.rows, self.size * self.dual, effects, _trust(self.targets, left_out))
+
+
+_Answers = Mapping[str, tuple[Any, Any, Any]]  # by model: its texts, how it did, and the table's log-odds
+
+
+def _telling(said: _Answers) -> str:
+    """The model whose outcomes tell most of how hard texts are: many, and neither all good nor all bad."""
+    return max(said, key=lambda name: len(said[name][1]) * float(np.var(said[name][1])))
+
+
+def _processes(
+    alike: Any, groups: Any, known: Mapping[str, Any], reference: str, sizes: _Sizes
+) -> tuple[_Process, dict[str, _Process]]:
+    answered = np.zeros(len(alike), np.float32)
+    for rows in known.values():
+        answered[rows] += 1.0
+    some = np.flatnonzero(answered)
+    hard = _Process(alike, groups, some, _STEP / answered[some], sizes.hard, sizes.hard_task)
+    others = {name: rows for name, rows in known.items() if name != reference}
+    most = int((_CELLS / max(len({rows.tobytes() for rows in others.values()}), 1)) ** 0.5)
+    differs: dict[str, _Process] = {}
+    made: dict[bytes, _Process] = {}
+    for name, rows in others.items():
+        key = rows.tobytes()
+        if key in made:  # models that answered the same texts share one inverse
+            differs[name] = copy(made[key])
             continue
-        key = known.tobytes()
-        if key not in solved:  # models that answered the same texts share one inverse
-            block = similar[np.ix_(rows, rows)] + weight * linear[np.ix_(rows, rows)]
-            inverse = np.linalg.inv(block + noise * np.eye(len(rows), dtype=np.float32))
-            solved[key] = Tasks(inverse, groups[rows], len(codes))
-        dual, diagonal, effects = solved[key].fitted(values[rows], noise)
-        columns[name] = _Column(rows, dual, effects, _trust(values[rows], values[rows] - dual / diagonal))
-        progress(0.3 + 0.7 * (place + 1) / len(targets))
-    return Kernel(embedded, counted, scale, weight, columns, codes) if columns else None
+        differs[name] = made[key] = _Process(alike, groups, rows[-most:], _STEP, sizes.differs, sizes.differs_task)
+    return hard, differs
+
+
+def _settle(said: _Answers, hard: _Process, differs: Mapping[str, _Process]) -> None:
+    """Go round until all processes together are the likeliest: Newton's steps with a bound for the curvature, one
+    process at a time, so that each needs one inverse."""
+    places = {name: np.searchsorted(hard.rows, rows) for name, (rows, _, _) in said.items()}
+    answered = np.bincount(np.concatenate(list(places.values())), minlength=len(hard.rows))
+
+    def slopes(name: str) -> Any:
+        rows, outcomes, usual = said[name]
+        log_odds = usual + hard.values[places[name]]
+        if name in differs:
+            log_odds[len(rows) - len(differs[name].rows) :] += differs[name].values
+        return (_STEP * (outcomes - 1.0 / (1.0 + np.exp(-log_odds)))).astype(np.float32)
+
+    for _ in range(_ROUNDS):
+        total = np.zeros(len(hard.rows), np.float32)
+        for name, at in places.items():
+            total[at] += slopes(name)
+        moved = hard.follow(total / answered)
+        for name, process in differs.items():
+            moved = max(moved, process.follow(slopes(name)[-len(process.rows) :]))
+        if moved < _STILL:
+            return
+
+
+def _log_odds(chances: Any) -> Any:
+    bounded = np.clip(chances, 0.01, 0.99)
+    return np.log(bounded / (1.0 - bounded)).astype(np.float32)
 
 
 def _coded(declared: Sequence[str], texts: int) -> tuple[dict[str, int], Any]:
@@ -164,22 +260,6 @@ def _coded(declared: Sequence[str], texts: int) -> tuple[dict[str, int], Any]:
     often = Counter(name for name in declared if name).most_common(MOST_TASKS)
     codes = {name: code for code, (name, _) in enumerate(often)}
     return codes, np.asarray([codes.get(name, -1) for name in declared or [""] * texts], np.int32)
-
-
-def _targets(left: dict[str, Any]) -> dict[str, Any]:
-    """What is common to the models of a text under "", and what each is above it under its name."""
-    stacked = np.stack(list(left.values()))
-    known = np.isfinite(stacked)
-    count = known.sum(axis=0)
-    common = np.where(known, stacked, 0.0).sum(axis=0) / np.maximum(count, 1)
-    common = np.where(count > 0, common, np.nan)
-    shared = count >= 2
-    if not shared.any():  # each text was answered by one model: nothing can be told apart
-        return {name: values.astype(np.float32) for name, values in left.items()}
-    targets = {"": common.astype(np.float32)}
-    for name, values in left.items():
-        targets[name] = np.where(shared, values - common, np.nan).astype(np.float32)
-    return targets
 
 
 def _scale(vectors: Any, features: Any) -> tuple[Any, Any, Any]:
@@ -193,37 +273,6 @@ def _scaled(vectors: Any, features: Any, scale: tuple[Any, Any, Any]) -> tuple[A
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
     counted = np.clip((features - mean) / deviation, -3.0, 3.0)
     return centred.astype(np.float32), counted.astype(np.float32)
-
-
-def _chosen(
-    similar: Any, linear: Any, groups: Any, targets: dict[str, Any], grid: tuple[tuple[float, float], ...]
-) -> tuple[float, float]:
-    """The weight of the counts and the noise that leave-one-out speaks for, on the newest texts: another than the first
-    of the grid only where it is clearly better, as with a few hundred texts a choice errs."""
-    if (groups >= 0).any():
-        similar = similar + TYPICAL * ((groups[:, None] == groups[None]) & (groups >= 0))
-    best, errors = grid[0], _left_out(similar, linear, targets, *grid[0])
-    for weight, noise in grid[1:]:
-        found = _left_out(similar, linear, targets, weight, noise)
-        gained = errors - found
-        if len(gained) > 1 and gained.sum() > _CLEARLY * gained.std() * len(gained) ** 0.5:
-            best, errors = (weight, noise), found
-    return best
-
-
-def _left_out(similar: Any, linear: Any, targets: dict[str, Any], weight: float, noise: float) -> Any:
-    """The squared leave-one-out errors of how models differ: what they have in common decides no route."""
-    found = [np.zeros(0, np.float32)]
-    names = [name for name in targets if name] or [""]
-    for name in names[: 1 if len(names) == 2 and "" in targets else _GRID_MODELS]:  # of two, each mirrors the other
-        values = targets[name]
-        rows = np.flatnonzero(np.isfinite(values))[-_GRID_TEXTS:]
-        if len(rows) < LEAST_TEXTS // 2:
-            continue
-        block = similar[np.ix_(rows, rows)] + weight * linear[np.ix_(rows, rows)]
-        inverse = np.linalg.inv(block + noise * np.eye(len(rows), dtype=np.float32))
-        found.append(np.square((inverse @ values[rows]) / np.diag(inverse)))
-    return np.concatenate(found)
 
 
 def _trust(values: Any, foretold: Any) -> float:

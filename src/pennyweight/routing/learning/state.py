@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -118,14 +119,13 @@ class State:
         vectors = np.stack([np.frombuffer(text.vector, "<f2") for text in texts]).astype(np.float32)
         features = np.asarray([text.features for text in texts], np.float32)
         models = sorted({model for text in texts for model in text.said})
-        left = {model: np.asarray([self._left(text, model) for text in texts], np.float32) for model in models}
-        return fit(vectors, features, left, [text.declared for text in texts], progress=progress)
+        nothing = float("nan")
+        said = {model: np.asarray([text.said.get(model, nothing) for text in texts], np.float32) for model in models}
+        chances = {model: np.asarray([self._usual(text, model) for text in texts], np.float32) for model in models}
+        return fit(vectors, features, said, chances, [text.declared for text in texts], progress=progress)
 
-    def _left(self, text: _Text, model: str) -> float:
-        said = text.said.get(model)
-        if said is None:
-            return float("nan")
-        return said - self.table.of(text.task, model, hard=text.hard).mean
+    def _usual(self, text: _Text, model: str) -> float:
+        return self.table.of(text.task, model, hard=text.hard).mean
 
     def take(self, kernel: Kernel | None) -> None:
         self.kernel = kernel
@@ -151,7 +151,8 @@ class State:
         posterior = self.table.of(task, name, agent=agent, hard=hard, told=told)
         if said is None or name not in said.shift:
             return _bounded(posterior, posterior.mean, 0.0)
-        mean = min(max(posterior.mean + said.shift[name], 0.0), 1.0)
+        usual = min(max(posterior.mean, 0.01), 0.99)
+        mean = 1.0 / (1.0 + (1.0 - usual) / usual * math.exp(-said.shift[name]))
         return _bounded(posterior, mean, said.near)
 
     def _named(self, model: str) -> str:

@@ -15,7 +15,8 @@ def test_blocks_say_what_one_product_says(monkeypatch: pytest.MonkeyPatch, rows:
     vectors = draw.standard_normal((61, 16)).astype(np.float32)
     counted = draw.standard_normal((61, len(FEATURES))).astype(np.float32)
     targets = {"a": (vectors[:, 0] > 0).astype(np.float32), "b": (vectors[:, 1] > 0).astype(np.float32)}
-    fitted = kernel.fit(vectors, counted, targets, [""] * 61)
+    chances = {name: np.full(61, 0.5, np.float32) for name in targets}
+    fitted = kernel.fit(vectors, counted, targets, chances)
     assert fitted is not None
     asked = (vectors[3].astype("<f2").tobytes(), tuple(counted[3].tolist()))
     whole = fitted.ask(*asked)
