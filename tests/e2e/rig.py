@@ -52,6 +52,9 @@ class _Reading:
         self.complete = True
 
 
+_PATIENT = "\n[pipeline]\npropose_s = 60.0\n"  # optimizers are not left out because the machine is busy
+
+
 class Process:
     """`pennyweight serve` on a free port. `log` is what it has written to stderr so far."""
 
@@ -61,7 +64,8 @@ class Process:
         self._log = folder / "stderr.log"
         folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
-            self.config.write_text(config)
+            patient = "" if "[pipeline]" in config else _PATIENT
+            self.config.write_text(config + patient)
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         command = [sys.executable, "-m", "pennyweight", "serve", "--port", "0", "--data", str(self.data), "--verbose"]
         command += ["--holdout", "0"]  # every session gets what the test is about

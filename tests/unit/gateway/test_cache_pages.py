@@ -68,7 +68,7 @@ def drive(folder: Path, work: Callable[[Driven], Awaitable[None]], text: str = "
 
     async def main() -> None:
         file = folder / "pennyweight.toml"
-        file.write_text(text)
+        file.write_text(f"{text}\n[pipeline]\npropose_s = 60.0\n")  # this machine may be busy
         async with LoopbackServer(provider) as server:
             env = {"PENNYWEIGHT_DATA": str(folder), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{server.url}/v1"}
             async with asyncio.timeout(60), build(load(file, env, {"holdout": 0.0})) as app:
