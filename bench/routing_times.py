@@ -26,6 +26,9 @@ __all__ = ["times"]
 _MODELS = ("home/llama3.1:8b", "a/gpt-5-nano", "a/gpt-5-mini", "b/claude-haiku-5-5", "a/gpt-5.5", "b/claude-opus-5-5")
 
 
+_REST_S = 0.5  # after a fit, whose threads spin for a while: that is no decision's CPU
+
+
 class _Kept(NoOutcomes):
     def __init__(self, told: Sequence[Told]) -> None:
         self._told = told
@@ -71,6 +74,7 @@ async def times(texts: Sequence[str], told: Sequence[Told], embedder: Any) -> di
         if router.known("local").kernel is not None:
             break
         await asyncio.sleep(0.05)
+    await asyncio.sleep(_REST_S)
     late = 0
 
     async def rested(place: int) -> None:
