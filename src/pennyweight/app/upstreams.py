@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..backends.rotation import Keys
 from ..backends.transport import Http1, origin
 from ..backends.upstream import Upstream
@@ -23,27 +25,12 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
     if not provider.configured and provider.auth != "none":
         variable = f"{provider.name.upper()}_API_KEY"
         hint = f"Set {variable} where the gateway runs, or send a key of your own."
+    made = partial(Upstream, provider.name, urls, transport, clock=clock, headers=provider.headers)
     if not provider.keys:
-        return Upstream(
-            provider.name,
-            urls,
-            transport,
-            clock=clock,
-            headers=provider.headers,
-            key_hint=hint,
-            takes=lambda secret: is_theirs(provider, secret),
-        )
+        return made(key_hint=hint, takes=lambda secret: is_theirs(provider, secret))
     if len(provider.keys) == 1:  # nothing to choose from, whatever became of calls before
         only = provider.keys[0].reveal()
-        return Upstream(
-            provider.name,
-            urls,
-            transport,
-            clock=clock,
-            auth=provider.auth,
-            headers=provider.headers,
-            pick_key=lambda _call: only,
-        )
+        return made(auth=provider.auth, pick_key=lambda _call: only)
     keys = Keys([key.reveal() for key in provider.keys], clock)
 
     def report(key: str, status: int) -> None:
@@ -52,15 +39,8 @@ def upstream(provider: Provider, proxies: Proxies, clock: Clock) -> Upstream:
         else:
             keys.failed(key, status)
 
-    return Upstream(
-        provider.name,
-        urls,
-        transport,
-        clock=clock,
-        auth=provider.auth,
-        headers=provider.headers,
-        pick_key=lambda call: keys.pick(call.identity.session or call.id),
-        report_key=report,
+    return made(
+        auth=provider.auth, pick_key=lambda call: keys.pick(call.identity.session or call.id), report_key=report
     )
 
 
