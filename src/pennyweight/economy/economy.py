@@ -275,35 +275,24 @@ class Economy:
                 return Worth(refused="a provider has signed reasoning behind the place that would change")
         if not seen.chore and len(chain.marks) < len(seen.chain.marks):
             return Worth(refused="the caller's own cache breakpoints stay")
-        before, growth, costs_now, costs_ahead = _untouched(seen)
         forecast = self.actual.forecast(seen.scope, seen.rules, chain, at)
         seen.__dict__.setdefault("_forecasts", {})[id(chain)] = chain, forecast  # it may be what goes out
-        after = kept(forecast, chain, seen, chain.marks)
-        costs_then, costs_later = costs(after, seen, growth)
-        now = costs_now - costs_then
-        worth = Worth(now, costs_ahead - costs_later, before.prompt_tokens - after.prompt_tokens)
+        worth, before, after = _weighed(seen, forecast, chain, chain.marks)
+        now = worth.now
         if rewritten:
             worth = rewriting(seen, chain, same, before, after, worth, restored=restored)
             if worth.refused:
                 return worth
-        if now < -_CRUMB:
-            refused = stake_refused(seen, chain.marks, worth, after.lasting_ttl_s)
-            if refused:
-                return msgspec.structs.replace(worth, refused=refused)
-        return worth
+        return _staked(seen, chain.marks, worth, after) if now < -_CRUMB else worth
 
     def placing(self, seen: Foreseen, places: tuple[int, ...], mark: Mark, *, at: float) -> Worth:
         """What `compare` says of the chain that would go out now with marks of that life on these segments too, that
         have none: most such placements are weighed and left, so that their chains need not be made."""
-        before, growth, costs_now, costs_ahead = _untouched(seen)
         forecast = self.actual.forecast(seen.scope, seen.rules, seen.chain, at, places=places, mark=mark)
         marks = sorted((*seen.chain.marks, *places))
-        after = kept(forecast, seen.chain, seen, marks)
-        costs_then, costs_later = costs(after, seen, growth)
-        now = costs_now - costs_then
-        worth = Worth(now, costs_ahead - costs_later, before.prompt_tokens - after.prompt_tokens)
-        if now < -_CRUMB and (refused := stake_refused(seen, marks, worth, after.lasting_ttl_s)):
-            worth = msgspec.structs.replace(worth, refused=refused)
+        worth, _, after = _weighed(seen, forecast, seen.chain, marks)
+        if worth.now < -_CRUMB:
+            worth = _staked(seen, marks, worth, after)
         seen.__dict__.setdefault("_placed", {})[places, mark] = forecast, worth
         return worth
 
@@ -498,6 +487,23 @@ def _marked_by(call: Call, proposal: Proposal) -> Chain | None:
         return None
     chain: Chain = known[2]
     return chain if known[0] is call.request and known[1] is proposal.action.edits else None
+
+
+def _weighed(
+    seen: Foreseen, forecast: Forecast, chain: Chain, marks: Sequence[int]
+) -> tuple[Worth, Forecast, Forecast]:
+    """What a prompt is worth in place of the one that would go out now, and what lasts of that one and of it."""
+    before, growth, costs_now, costs_ahead = _untouched(seen)
+    after = kept(forecast, chain, seen, marks)
+    costs_then, costs_later = costs(after, seen, growth)
+    removed = before.prompt_tokens - after.prompt_tokens
+    return Worth(costs_now - costs_then, costs_ahead - costs_later, removed), before, after
+
+
+def _staked(seen: Foreseen, marks: Sequence[int], worth: Worth, after: Forecast) -> Worth:
+    """A change that costs more now, refused where it must not be made."""
+    refused = stake_refused(seen, marks, worth, after.lasting_ttl_s)
+    return msgspec.structs.replace(worth, refused=refused) if refused else worth
 
 
 def _untouched(seen: Foreseen) -> tuple[Forecast, float, float, float]:
