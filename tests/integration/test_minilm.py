@@ -18,7 +18,7 @@ from pennyweight.text.embedders.folder import REVISION, SOURCES, read_manifest
 from pennyweight.text.embedders.minilm import MAX_TOKENS
 
 REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_references.json").read_text())
-MADE = {1: {"int8.onnx": "4e91681c58991b3290cfe4b4709b0119e0edba50d248f390854e67aecaac1c53"}}
+MADE = {2: {"int8.onnx": "68865719e74b6490482285a754420eeb8ddd2368a2ced95a365c91c2fe1fbaf5"}}
 ASKED = [
     ("How do I reset my password?", "I forgot my password, how can I set a new one?"),
     ("What is the balance of my account?", "How much money do I have in my account?"),
@@ -46,7 +46,7 @@ def test_fp32_is_what_torch_computes(minilm: Path) -> None:
 def test_int8_is_close_to_fp32(minilm: Path) -> None:
     texts = [text for pair in ASKED for text in pair]
     cosines = (all_vectors(minilm, "minilm-fp32", texts) * all_vectors(minilm, "minilm-int8", texts)).sum(axis=1)
-    assert cosines.mean() > 0.996
+    assert cosines.mean() > 0.997
     assert cosines.min() > 0.994
     assert cosines.max() < 0.9999  # it is another space all the same, with a fingerprint of its own
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MODEL = "all-MiniLM-L6-v2"
-REVISION = 1
+REVISION = 2
 """Of what is made from the sources: raised when the graphs, the table or the preparing of texts change."""
 
 SOURCES = {

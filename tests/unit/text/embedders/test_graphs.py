@@ -11,7 +11,7 @@ import pytest
 from tests.unit.text.embedders import tiny
 
 from pennyweight.errors import StoreError
-from pennyweight.text.embedders.bert import graph
+from pennyweight.text.embedders import bert, eight_bits
 from pennyweight.text.embedders.minilm import session
 from pennyweight.text.embedders.onnx_file import Graph
 from pennyweight.text.embedders.safetensors import Tensors
@@ -77,7 +77,9 @@ def test_int8_weights_have_seven_bits(folder: Path) -> None:
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     tiny.published(tmp_path)
-    once, twice = (graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, "int8") for _ in range(2))
+    once, twice = (
+        eight_bits.graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, tiny.rates()) for _ in range(2)
+    )
     assert once == twice
 
 
@@ -86,7 +88,7 @@ def test_a_model_of_another_kind_is_told(tmp_path: Path) -> None:
     del arrays["encoder.layer.1.output.dense.bias"]
     (tmp_path / "model.safetensors").write_bytes(tiny.safetensors(arrays))
     with pytest.raises(StoreError, match=r"encoder\.layer\.1\.output\.dense\.bias"):
-        graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, "fp32")
+        bert.graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE)
 
 
 def test_attributes_are_read_back() -> None:
