@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from pennyweight.cli.models import command
 from pennyweight.errors import StoreError
 from pennyweight.text.embedders import LocalKind, open_embedder
-from pennyweight.text.embedders.folder import REVISION, SOURCES, read_manifest
+from pennyweight.text.embedders.folder import MANIFEST, MODEL, REVISION, SOURCES, fingerprint, read_manifest
 from pennyweight.text.embedders.minilm import MAX_TOKENS
 
 REFERENCES = json.loads((Path(__file__).parents[1] / "data" / "minilm_references.json").read_text())
@@ -90,3 +91,19 @@ def test_the_command_line_sees_and_removes_it(minilm: Path, tmp_path: Path) -> N
     assert "is removed" in run("remove").stdout
     assert [place.name for place in folder.iterdir()] == ["notes.txt"]
     assert run("list").exit_code == 1
+
+
+def test_what_an_older_version_made_is_made_anew_without_fetching(minilm: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / MODEL
+    shutil.copytree(minilm, folder, ignore=shutil.ignore_patterns("lock", ".*", "static.npy"))
+    older = msgspec.structs.replace(read_manifest(folder), revision=REVISION - 1)
+    (folder / MANIFEST).write_bytes(msgspec.json.encode(older))
+    (folder / "int8.onnx").write_bytes(b"of another graph")
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "UV_DEFAULT_INDEX": "http://127.0.0.1:9"}
+    (tmp_path / "pennyweight.toml").touch()
+    options = ["--config", str(tmp_path / "pennyweight.toml"), "--data", str(tmp_path)]
+    pulled = CliRunner().invoke(command, ["pull", *options], env=nowhere)
+    assert pulled.exit_code == 0
+    assert "made by another version: it is made anew" in pulled.stderr
+    assert read_manifest(folder).files["int8.onnx"] == MADE[REVISION]["int8.onnx"]
+    assert fingerprint(folder, "int8") == fingerprint(minilm, "int8")

@@ -15,7 +15,7 @@ from tests.unit.text.embedders import tiny
 from pennyweight.errors import ConfigError, StoreError
 from pennyweight.protocols import Embedder
 from pennyweight.text.embedders import LocalKind, open_embedder
-from pennyweight.text.embedders.folder import MANIFEST, absent, read_manifest
+from pennyweight.text.embedders.folder import MANIFEST, absent, of_another_version, read_manifest
 from pennyweight.text.embedders.make import make
 from pennyweight.text.embedders.minilm import MAX_TOKENS, MiniLM
 from pennyweight.text.embedders.static import Static, principal, weights
@@ -130,6 +130,7 @@ def test_a_model_of_another_version_is_made_again(copy: Path) -> None:
     manifest = msgspec.structs.replace(read_manifest(copy), revision=0)
     (copy / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     assert "another version" in (absent(copy) or "")
+    assert of_another_version(copy)
 
 
 def test_a_manifest_without_the_file_is_no_model(copy: Path) -> None:
