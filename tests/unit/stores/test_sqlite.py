@@ -292,6 +292,16 @@ def test_a_batch_is_written_to_the_log_and_nowhere_else(tmp_path: Path) -> None:
     with_database(path, work)
 
 
+def test_only_readers_put_what_they_sort_into_files(tmp_path: Path) -> None:
+    """It may be a whole ledger; what a writing statement puts aside is small."""
+
+    async def work(database: Database) -> None:
+        assert await database.write(lambda connection: connection.execute("PRAGMA temp_store").fetchone()) == (2,)
+        assert await database.read(lambda connection: connection.execute("PRAGMA temp_store").fetchone()) == (0,)
+
+    with_database(tmp_path / FILE, work)
+
+
 def test_the_kv_stays_within_its_bound_and_keeps_the_newest(tmp_path: Path) -> None:
     async def work(database: Database) -> None:
         clock = FakeClock()
