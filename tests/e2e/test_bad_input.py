@@ -88,6 +88,23 @@ def test_a_body_that_makes_no_sense(rig: tuple[Process, Upstream], name: str, pr
 
 
 @ANY
+def test_half_a_surrogate_pair_is_told_with_its_place(rig: tuple[Process, Upstream], protocol: Protocol) -> None:
+    """Providers refuse it as well, with a position in the body at most. Where no body is read, it is passed on."""
+    process, upstream = rig
+    name = "input" if protocol.name == "responses" else "messages"
+    body = protocol.body("ok") | {name: [{"role": "user", "content": f"{PROMPT} \ud83d"}]}
+    answered = process.ask(protocol.path, body)
+    assert answered.status == 400
+    told = protocol.error(answered.body)
+    assert r"half a surrogate pair, \ud83d, at byte" in told
+    assert f"in {name}[0].content" in told
+    assert "canary" not in told
+    other = "/api/show" if protocol.name == "ollama" else "/v1/other"
+    assert process.ask(other, body).status == 200
+    assert upstream.seen[-1].body == json.dumps(body).encode()
+
+
+@ANY
 @pytest.mark.parametrize("where", nested(1))
 def test_ten_thousand_levels_are_refused(rig: tuple[Process, Upstream], where: str, protocol: Protocol) -> None:
     process, upstream = rig
