@@ -21,7 +21,7 @@ from pennyweight.backends.fallback import Fallback
 from pennyweight.backends.retry import Retry
 from pennyweight.call import Call, Target
 from pennyweight.config import load
-from pennyweight.errors import NotConnected, PennyweightError, Unreachable
+from pennyweight.errors import LimitReached, NotConnected, PennyweightError, Unreachable
 from pennyweight.request import Headers, Reply, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
 
@@ -202,3 +202,33 @@ def test_the_way_past_the_wrappers_is_the_way_through_them(text: str) -> None:
             holds()
         finally:
             runner.run(entering.__aexit__(None, None, None))
+
+
+def test_calls_that_may_share_an_answer_still_do_after_plain_ones_and_limits_still_hold() -> None:
+    def asked(text: str, body: dict[str, Any], count: int) -> tuple[int, list[Any]]:
+        with TemporaryDirectory() as folder, asyncio.Runner() as runner:
+            file = Path(folder) / "pennyweight.toml"
+            file.write_text(text)
+            entering = build(load(file, {"PENNYWEIGHT_DATA": f"{folder}/data", "OPENAI_API_KEY": "k"}, {"holdout": 0}))
+            app = runner.run(entering.__aenter__())
+            try:
+                providers = dispatch(app)["openai"] = Providers()
+                room: dict[Any, Any] = {}
+                providers.now = ScriptedBackend()
+                kind = Wire.OPENAI_CHAT, "/v1/chat/completions", (), room
+                plain = made("s", ({"model": "gpt-5.5"}, "openai", "safe", "local", False, 2), *kind)
+                runner.run(answered(app.pipeline._backend, plain))
+                assert text == BOUND or len(providers.now.calls) == 2
+                providers.now = ScriptedBackend()
+                calls = made("t", ({"model": "gpt-5.5", **body}, "openai", "safe", "local", False, count), *kind)
+                for _ in range(2 if text == BOUND else 1):
+                    told = runner.run(answered(app.pipeline._backend, calls))
+                return len(providers.now.calls), told
+            finally:
+                runner.run(entering.__aexit__(None, None, None))
+
+    for body in ({"temperature": 0}, {"seed": 1}):
+        assert asked(PLAIN, body, 2)[0] == 1
+    assert asked(PLAIN, {}, 2)[0] == 2
+    assert asked(PLAIN, {"stream": True}, 1)[1][0][4][0][0] == "ask_usage"
+    assert asked(BOUND, {}, 1)[1] == [(LimitReached,)]  # what the first cost was all there was
