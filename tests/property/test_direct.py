@@ -173,10 +173,10 @@ def test_the_way_past_the_wrappers_is_the_way_through_them(text: str) -> None:
         room: dict[Any, Any] = {}
         for asked in calls:
             came = []
-            for backend in (direct, direct._outer):
+            for backend in (direct, direct._inner):
                 upstream = ScriptedBackend(*scripts)
                 providers.now = upstream
-                rested(direct._outer)
+                rested(direct._inner)
                 room_of_it = room if backend is direct else {}
                 told = runner.run(answered(backend, made(f"s{next(count)}", alone(asked), *kind, headers, room_of_it)))
                 sent = [(c.request.raw, c.request.headers, c.target, c.request.wire) for c in upstream.calls]
@@ -193,7 +193,7 @@ def test_the_way_past_the_wrappers_is_the_way_through_them(text: str) -> None:
         app = runner.run(entering.__aenter__())
         direct: Any = app.pipeline._backend
         assert isinstance(direct, Direct)
-        rested(direct._outer)
+        rested(direct._inner)
         backends = dispatch(app)
         providers = Providers()
         for name in backends:

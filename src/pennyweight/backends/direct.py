@@ -48,29 +48,29 @@ _UNKNOWN = _Way(None, "", "", None)  # none was so far
 
 
 class Direct:
-    """A Backend over `outer`. spares: whether no limit of budgets can bind any call of a tenant; asked each time."""
+    """A Backend over `inner`. spares: whether no limit of budgets can bind any call of a tenant; asked each time."""
 
-    def __init__(self, outer: Backend, spares: Callable[[str], bool]) -> None:
-        self._outer = outer
+    def __init__(self, inner: Backend, spares: Callable[[str], bool]) -> None:
+        self._inner = inner
         self._spares = spares
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         request = call.request
         room = request.room
         if room is None or request is not call.original:
-            return self._outer.open(call)
+            return self._inner.open(call)
         way = room.get(self) or self._first(request, room)
         if way is _NEVER:
-            return self._outer.open(call)
+            return self._inner.open(call)
         asked = request.envelope
         if asked.seed is not None or asked.temperature == 0 or (asked.stream and asked.stream_options is None):
-            return self._outer.open(call)
+            return self._inner.open(call)
         tenant = call.identity.tenant
         if not self._spares(tenant):
-            return self._outer.open(call)
+            return self._inner.open(call)
         target, model, whose, backend = way
         if backend is None or target is not call.target or model != request.model or whose != tenant:
-            backend = beneath(self._outer, call)
+            backend = beneath(self._inner, call)
             room[self] = _Way(call.target, request.model, tenant, backend)
         return backend.open(call)
 
