@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import islice, repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,8 @@ from .protocols import Clock, Ledger
 log = logging.getLogger(__name__)
 
 __all__ = ["Clerk", "Counters", "Settings"]
+
+T = TypeVar("T")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -325,7 +327,7 @@ class Clerk:
 _response = attrgetter("response")
 
 
-def _take(queue: deque[Outcome], count: int) -> list[Outcome]:
+def _take(queue: deque[T], count: int) -> list[T]:
     """The first ones, at most so many."""
     return list(map(deque.popleft, repeat(queue, min(count, len(queue)))))
 
