@@ -75,7 +75,7 @@ class _Ahead(NamedTuple):
         return same and self.reference is call.facts.get(REFERENCE)
 
 
-class _Plan(NamedTuple):
+class _Plan(msgspec.Struct, frozen=True, eq=False):
     """Who is asked for the sessions of one arm, in which order. looks: the words `concerns` of the first of them, up to
     who has none. nothing: the steps of all, where nobody has anything to offer, and `places` where each one's stands;
     trails: the same with what some told of themselves, as most calls of an arm have it.
@@ -130,7 +130,7 @@ class Pipeline:
         self._gate = gate
         self._home = Home(submit, clock, economy)
         self._sticky = Sticky()
-        self._plan: _Plan | None = None  # of the last exposure: most calls have the same
+        self._plans: dict[str, _Plan] = {}  # of the last exposure of each arm
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
         """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
@@ -148,7 +148,7 @@ class Pipeline:
         if session and self._sticky.knows(session):
             alone = self._sticky.left(session)
             call = self._resume(call, exposure, session)
-        plan = self._plan
+        plan = self._plans.get(exposure.arm)
         if plan is None or plan.exposure is not exposure:
             plan = self._planned(exposure)
         quiet = 0  # of how many of the first ones it is no business
@@ -219,7 +219,10 @@ class Pipeline:
         looks = [one.concerns for one in takewhile(lambda one: one.concerns is not None, asked)]
         nothing = tuple([one.nothing for one in asked])
         places = {step.optimizer: place for place, step in enumerate(nothing)}
-        plan = self._plan = _Plan(exposure, asked, cast("list[Callable[[Call], bool]]", looks), nothing, places, {})
+        plan = _Plan(exposure, asked, cast("list[Callable[[Call], bool]]", looks), nothing, places, {})
+        if len(self._plans) >= _ARMS:
+            self._plans.clear()
+        self._plans[exposure.arm] = plan
         return plan
 
     def _changed(self, call: Call, action: Action) -> Call:
@@ -499,7 +502,7 @@ def _unasked(plan: _Plan, count: int, facts: Mapping[str, Any]) -> Sequence[Step
     return said if count == len(said) else said[:count]
 
 
-_TRAILS = 64
+_ARMS, _TRAILS = 64, 64
 
 
 def _log_failed(optimizer: Optimizer, error: Exception) -> None:
