@@ -217,6 +217,7 @@ class Connection(asyncio.Protocol):
             return
         path, query, headers = aim(self._url, tuple(self._headers))
         body = b"".join(self._body)
+        self._body = []  # it may be long until the next one
         method = self._parser.get_method().decode("latin-1")
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
@@ -477,6 +478,7 @@ class Connection(asyncio.Protocol):
             self._cut()
         finally:
             self._task = None
+            self._asked = Refused.begun  # an idle connection holds nobody's body
             if self._transport is not None:
                 if self._keep_alive and not self._server.closing:
                     now = self._reading_since = self._loop.time()  # what had to wait for us is not late

@@ -293,7 +293,10 @@ class Blocks:
 
     def _keep(self, session: str, past: _Past, size: int) -> None:
         gone = self._pasts.pop(session, None)
-        self.kept_bytes += size - (gone[1] if gone is not None else 0)
+        self.kept_bytes -= gone[1] if gone is not None else 0
+        if size > self._limit_bytes // _HUGE:
+            return
+        self.kept_bytes += size
         self._pasts[session] = (past, size)
         while self.kept_bytes > self._limit_bytes and len(self._pasts) > 1:
             self.kept_bytes -= self._pasts.popitem(last=False)[1][1]
@@ -412,6 +415,7 @@ def _is_result(value: Any) -> bool:
     return value.get("role") == "tool" or kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_output"))
 
 
+_HUGE = 8  # so many of the largest requests that are held fill what may be held
 _ROUGH = 1_024  # blocks whose tokens are estimates are remembered, until somebody counts them
 _LONG_TOKENS = 8_000  # below, what a provider's least length and price bands ask for hangs on every token
 _MOST_ROUGH = 32  # pieces
