@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import time
@@ -21,6 +22,7 @@ import msgspec
 from pennyweight.app import App
 from pennyweight.call import Call, Identity, Outcome
 from pennyweight.capture.format import Recorded
+from pennyweight.gateway.memory import keep_freed
 from pennyweight.replay.offline import TapeClock
 from pennyweight.request import Charge, Done, Request
 from pennyweight.testing.prefix_cache import PrefixCache
@@ -58,6 +60,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=12, help="for each kind of client (default 12)")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    keep_freed(os.environ)  # as `pennyweight serve` does
     samples = asyncio.run(measured(asked.sessions, asked.seed))
     return report("gate", seed=asked.seed, figures=figures(samples), targets=TARGETS)
 

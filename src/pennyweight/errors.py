@@ -3,6 +3,7 @@
     PennyweightError
     ├── RequestError            the caller can fix it
     │   ├── BadRequest          400  broken JSON, a wrong type, nesting too deep
+    │   │   └── PreviousGone    400  an earlier answer that the caller goes on from is not kept any more
     │   ├── Unauthenticated     401  no key, or one that is not known
     │   ├── LimitReached        402  a spending limit of a virtual key is used up
     │   ├── Forbidden           403  a Host or Origin that is not ours
@@ -44,6 +45,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PennyweightError",
+    "PreviousGone",
     "QuotaSpent",
     "RateLimited",
     "RequestError",
@@ -78,6 +80,10 @@ class RequestError(PennyweightError):
 
 class BadRequest(RequestError):
     pass
+
+
+class PreviousGone(BadRequest):
+    code = "previous_response_not_found"  # OpenAI's: clients know by it that the whole input will help
 
 
 class Unauthenticated(RequestError):

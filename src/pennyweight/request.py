@@ -17,6 +17,7 @@ import msgspec
 from .errors import BadRequest
 from .once import once
 from .splicing import DELETE, Changes, Told, append, splice, splice_all, splice_known
+from .surrogates import lone_surrogate
 
 __all__ = [
     "DELETE",
@@ -143,7 +144,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         except msgspec.ValidationError as error:
             raise BadRequest(f"The request body is not valid: {error}.") from None
         except msgspec.DecodeError as error:
-            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+            raise _malformed(self.raw, error) from None
         except RecursionError:  # where the interpreter's limit comes before server.max_depth
             raise BadRequest("The request body is nested too deeply. Flatten it.") from None
         except UnicodeDecodeError:
@@ -157,7 +158,7 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
         except RecursionError:
             raise BadRequest("The request body is nested too deeply. Flatten it.") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+            raise _malformed(self.raw, error) from None
         if not isinstance(body, dict):
             raise BadRequest("The request body must be a JSON object.")
         return body
@@ -235,6 +236,13 @@ class Request(msgspec.Struct, frozen=True, dict=True, eq=False):
             if value is not None:
                 read[name] = value
         return read
+
+
+def _malformed(raw: bytes, error: Exception) -> BadRequest:
+    half = lone_surrogate(raw)
+    if half is None:
+        return BadRequest(f"The request body is not valid JSON: {error}.")
+    return BadRequest(f"The request body is not valid JSON: {half}. Send the whole character, or \\ufffd in its place.")
 
 
 _LARGE_BYTES = 4_096  # smaller bodies are read as fast as they are gone over

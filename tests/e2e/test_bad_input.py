@@ -88,6 +88,23 @@ def test_a_body_that_makes_no_sense(rig: tuple[Process, Upstream], name: str, pr
 
 
 @ANY
+def test_half_a_surrogate_pair_is_told_with_its_place(rig: tuple[Process, Upstream], protocol: Protocol) -> None:
+    """Providers refuse it as well, with a position in the body at most. Where no body is read, it is passed on."""
+    process, upstream = rig
+    name = "input" if protocol.name == "responses" else "messages"
+    body = protocol.body("ok") | {name: [{"role": "user", "content": f"{PROMPT} \ud83d"}]}
+    answered = process.ask(protocol.path, body)
+    assert answered.status == 400
+    told = protocol.error(answered.body)
+    assert r"half a surrogate pair, \ud83d, at byte" in told
+    assert f"in {name}[0].content" in told
+    assert "canary" not in told
+    other = "/api/show" if protocol.name == "ollama" else "/v1/other"
+    assert process.ask(other, body).status == 200
+    assert upstream.seen[-1].body == json.dumps(body).encode()
+
+
+@ANY
 @pytest.mark.parametrize("where", nested(1))
 def test_ten_thousand_levels_are_refused(rig: tuple[Process, Upstream], where: str, protocol: Protocol) -> None:
     process, upstream = rig
@@ -174,7 +191,6 @@ def test_nobody_chooses_the_upstream(rig: tuple[Process, Upstream]) -> None:
     assert upstream.seen[-1].headers["host"] == upstream.url.removeprefix("http://")
     seen = len(upstream.seen)
     for target in (
-        b"http://evil.example/v1/chat/completions",
         b"//evil.example/v1/chat/completions",
         b"/v1@evil.example/chat/completions",
         b"/v1/native/http:%2f%2fevil.example/v1/chat/completions",
@@ -190,6 +206,32 @@ def test_nobody_chooses_the_upstream(rig: tuple[Process, Upstream]) -> None:
     answered = process.raw(b"CONNECT evil.example:443 HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert answered.status in (400, 403, 404), answered
     assert len(upstream.seen) == seen
+
+
+def test_a_target_in_absolute_form_is_served_as_its_path_if_it_names_us(rig: tuple[Process, Upstream]) -> None:
+    """RFC 9112, 3.2.2: accepted, and the Host beside it ignored, so that it opens no door to a rebound name."""
+    process, upstream = rig
+    good = json.dumps(CHAT.body("ok")).encode()
+    tail = f"content-length: {len(good)}\r\n\r\n".encode() + good
+    for authority, host, status in (
+        (f"127.0.0.1:{process.port}", "localhost", 200),
+        (f"localhost:{process.port}", "evil.example", 200),
+        ("evil.example", "localhost", 403),
+        (f"evil.example:{process.port}", f"127.0.0.1:{process.port}", 403),
+        (f"127.0.0.1@evil.example:{process.port}", "localhost", 404),
+    ):
+        seen = len(upstream.seen)
+        start = f"POST http://{authority}{CHAT.path} HTTP/1.1\r\nhost: {host}\r\n".encode()
+        answered = process.raw(start + tail)
+        assert answered.status == status, (authority, answered)
+        assert len(upstream.seen) - seen == (status == 200)
+        if status == 200:
+            assert upstream.seen[-1].headers["host"] == upstream.url.removeprefix("http://")
+        else:
+            CHAT.error(answered.body)
+    page = f"GET http://127.0.0.1:{process.port}/v1/models?limit=3 HTTP/1.1\r\nhost: x\r\n"
+    assert process.raw(page.encode() + b"\r\n").status == 200
+    assert process.raw(page.encode() + b"origin: https://evil.example\r\n\r\n").status == 403
 
 
 def test_web_pages_are_kept_out(rig: tuple[Process, Upstream]) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pennyweight.request import Wire
+from pennyweight.surrogates import sound
 from pennyweight.wire import translate
-from pennyweight.wire.surrogates import sound
 
 pieces = st.lists(
     st.sampled_from(["a", "\\", "\\ud83d", "\ud83d", "\ude00", "😀", "u", '"', "\n", "\ud83d\ud83d", "é"]), max_size=8

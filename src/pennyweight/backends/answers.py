@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BadRequest, StoreError
+from ..errors import BadRequest, PreviousGone, StoreError
 from ..kept import entry_key, unwrapped, wrapped
 from ..protocols import KV, Clock
 from ..request import DELETE, Edit, Operation, Request, Wire
@@ -128,7 +128,8 @@ class Answers:
             found = None
         told = None if found is None else unwrapped(key, found)
         if told is None:
-            raise BadRequest(
+            gone = PreviousGone if what == _PREVIOUS else BadRequest
+            raise gone(
                 f"{what} {_short(id)} is not kept here (any more). Send the whole input (clients do with store: false)."
             )
         return bytes(told.payload)

@@ -18,8 +18,8 @@ from ..errors import AuthFailed, NotFound, StreamCut, Unreachable
 from ..flow import Flow, Ready
 from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
+from ..surrogates import sound
 from ..wire import codec, translate
-from ..wire.surrogates import sound
 from .transport import Opened, Origin, Transport
 
 __all__ = ["ONCE", "Dispatch", "Upstream"]

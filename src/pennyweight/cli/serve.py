@@ -13,6 +13,7 @@ import click
 
 from ..config import Config, find, load
 from ..errors import ConfigError
+from ..gateway.memory import keep_freed
 from ..gateway.run import Gateway, run
 
 
@@ -46,6 +47,7 @@ def command(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    keep_freed(os.environ)
     path = config_path or find(os.environ)
     overrides: dict[str, Any] = {"host": host, "port": port, "data_dir": data, "optimize": optimize}
     overrides["holdout"] = holdout
@@ -56,7 +58,7 @@ def command(
     try:
         _run(loaded, path)
     except OSError as error:
-        if error.errno is None or not error.strerror:
+        if error.errno is None or not error.strerror or error.filename is not None:
             raise
         message = f"cannot listen: {error.strerror}. Is another gateway running? Choose a port with --port."
         raise ConfigError(message) from None

@@ -26,6 +26,7 @@ from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
 from ..request import Charge, Done, Headers, Operation, Reply, Request, Wire, too_deep
 from ..wire import codec
+from ..wire.translate.handed_back import OWN, is_own
 from .auth import CREDENTIAL_HEADERS, Caller, Gate
 from .endpoints import Endpoint, find, wire_of
 from .http import HttpRequest, HttpResponse
@@ -191,8 +192,10 @@ class Front:
                 raise _too_deep()
             app.read(request, asked.caller.tenant)
             model = request.envelope.model or ""
-        elif "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
-            _check_path(endpoint.path)
+        else:
+            if "." in endpoint.path or "%" in endpoint.path or "\\" in endpoint.path:
+                _check_path(endpoint.path)
+            _check_kept_elsewhere(endpoint.path)
         route = asked.routes.get(model) or self._route(asked, model)
         level = asked.level
         if level is None:
@@ -335,6 +338,18 @@ def _check_path(path: str) -> None:
     plain = unquote(unquote(path)).replace("\\", "/")
     if any(part in (".", "..") for part in plain.split("/")):
         raise BadRequest(f"The path {path[:200]!r} has '.' or '..' in it, which is not passed on. Write it out.")
+
+
+def _check_kept_elsewhere(path: str) -> None:
+    """What we made ourselves no provider has. Raises NotFound."""
+    plain = unquote(path)
+    found = next((part for part in plain.split("/") if is_own(part)), None) if OWN in plain else None
+    if found is not None:
+        raise NotFound(
+            f"{found[:100]!r} was translated from a provider that keeps no answers, so it cannot be read back, listed, "
+            "cancelled or deleted. Go on from it by previous_response_id, or send the whole input; it is forgotten "
+            "after references.ttl_s."
+        )
 
 
 def _check_utf8(raw: bytes) -> None:

@@ -20,7 +20,7 @@ from ..errors import PennyweightError
 from ..flow import Flow
 from ..front.http import HttpRequest, HttpResponse
 from ..request import get_header
-from .heads import Head, head_of
+from .heads import Head, aim, head_of
 
 if TYPE_CHECKING:
     from .server import Server
@@ -176,12 +176,12 @@ class Connection(asyncio.Protocol):
         self._unparsed_bytes = 0
         if self._refused is not None:
             return
-        path, _, query = self._url.decode("latin-1").partition("?")
+        path, query, headers = aim(self._url, tuple(self._headers))
         body = b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
-        request = HttpRequest(method, path, query, tuple(self._headers), body, self._peer)
+        request = HttpRequest(method, path, query, headers, body, self._peer)
         fed, self._fed = self._fed, b""
         self._like = head_of(fed, request) if keep_alive and fed else None
         if keep_alive and self._free() and (told := self._server.known.again(request)) is not None:
@@ -206,8 +206,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         if self._refused is None:
             self._refused = refused
-            path, _, query = self._url.decode("latin-1").partition("?")
-            refused.begun = HttpRequest("POST", path, query, tuple(self._headers), b"", self._peer)
+            refused.begun = HttpRequest("POST", *aim(self._url, tuple(self._headers)), b"", self._peer)
             self._body.clear()
             self._push((refused, False, False))
 

@@ -13,7 +13,7 @@ from ..call import Call
 from ..errors import BadRequest
 from ..request import Headers, Request, Wire
 
-__all__ = ["HEADERS", "HEADER_PREFIXES", "origin", "repeatable", "semantic_headers"]
+__all__ = ["HEADERS", "HEADER_PREFIXES", "members", "origin", "repeatable", "semantic_headers"]
 
 HEADERS = frozenset({"idempotency-key"})
 """Headers by which an upstream tells two equal bodies apart."""
@@ -45,6 +45,21 @@ def repeatable(request: Request) -> bool:
     except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
     return envelope.temperature == 0 or envelope.seed is not None
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+def members(compact: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """The members of a JSON object that is written without white space; None where a name comes twice.
+
+    Which of the two a reader takes is its own affair (RFC 8259, 4), so nobody knows what was asked. None as well for a
+    name with an escape that it does not need, which could hide one. Raises msgspec.DecodeError.
+    """
+    found = _members.decode(compact)
+    # A member that is gone makes it shorter, and nothing makes it longer: a text has no shorter form than encode's.
+    return found if len(_encode(found)) == len(compact) else None
 
 
 def semantic_headers(headers: Headers) -> Headers:

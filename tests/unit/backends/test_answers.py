@@ -165,8 +165,9 @@ async def test_what_is_gone_is_said_to_be_gone(why: str, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(house.kv, "get", down)
     tenant = "other" if why == "another tenant" else "local"
-    with pytest.raises(BadRequest, match=r"not kept here.*store: false"):
+    with pytest.raises(BadRequest, match=r"not kept here.*store: false") as gone:
         await house.ask("go on", previous_response_id=first["id"], tenant=tenant)
+    assert gone.value.code == "previous_response_not_found"  # which clients look for
     with pytest.raises(BadRequest, match="not kept here"):
         await house.ask([{"type": "item_reference", "id": first["output"][0]["id"]}], tenant=tenant)
 

@@ -75,6 +75,9 @@ def drive(tmp_path: Path, work: Callable[[App, Provider, Ask], Awaitable[None]],
     asyncio.run(main())
 
 
+OWN = "/v1/responses/resp_pennyweight_1f"
+
+
 def error(response: HttpResponse) -> tuple[int, str]:
     assert isinstance(response.body, bytes)
     body = json.loads(response.body)
@@ -116,6 +119,15 @@ def test_credentials_are_never_part_of_a_request(tmp_path: Path) -> None:
     drive(tmp_path, work)
 
 
+@pytest.mark.parametrize("path", ["/v1/responses/resp_1", "/v1/responses/resp_1/input_items", "/v1/files/pennyweight_"])
+def test_what_a_provider_keeps_is_asked_of_it(tmp_path: Path, path: str) -> None:
+    async def work(app: App, provider: Provider, ask: Ask) -> None:
+        assert (await ask(path, b"", method="GET")).status == 200
+        assert [exchange.path for exchange in provider.got] == [path]
+
+    drive(tmp_path, work)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers", "method", "status", "message"),
     [
@@ -128,6 +140,21 @@ def test_credentials_are_never_part_of_a_request(tmp_path: Path) -> None:
         (CHAT, BODY, (("x-pennyweight-optimize", "loads"),), "POST", 400, "Use off, safe or max"),
         ("/nowhere", b"", (), "GET", 404, "nothing at GET /nowhere"),
         ("/v1/native/nobody/v1/messages", BODY, (), "POST", 404, "no provider 'nobody'"),
+        (
+            OWN,
+            b"",
+            (),
+            "GET",
+            404,
+            "'resp_pennyweight_1f' was translated.*previous_response_id, or send the whole input",
+        ),
+        (OWN.replace("_", "%5F"), b"", (), "GET", 404, "'resp_pennyweight_1f' was translated"),
+        (OWN.removeprefix("/v1"), b"", (), "GET", 404, "nothing at GET"),
+        (f"/v1/native/openai{OWN}", b"", (), "GET", 404, "was translated"),
+        (OWN, b"", (), "DELETE", 404, "was translated"),
+        (f"{OWN}/cancel", b"{}", (), "POST", 404, "was translated"),
+        (f"{OWN}/input_items", b"", (("anthropic-version", "1"),), "GET", 404, "was translated"),
+        ("/v1/conversations/c/items/msg_pennyweight_2", b"", (), "GET", 404, "'msg_pennyweight_2' was translated"),
         ("/v1/responses", b"", (("upgrade", "websocket"),), "GET", 426, "Use HTTP"),
     ],
 )
@@ -142,7 +169,7 @@ def test_what_cannot_be_a_call_is_refused_in_its_protocol(
             raise AssertionError(text)
         assert not provider.got
         assert isinstance(response.body, bytes)
-        if path == MESSAGES:
+        if path == MESSAGES or ("anthropic-version", "1") in headers:
             assert json.loads(response.body)["type"] == "error"
 
     drive(tmp_path, work)

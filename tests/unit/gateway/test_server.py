@@ -127,6 +127,39 @@ def test_no_header_is_added_but_the_framing_and_case_is_kept() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "query", "host"),
+    [
+        (b"http://127.0.0.1:8000/v1/models", "/v1/models", "", "127.0.0.1:8000"),
+        (b"HTTP://Evil.example/a?b=http://x/", "/a", "b=http://x/", "Evil.example"),
+        (b"https://[::1]:8000?q", "/", "q", "[::1]:8000"),
+        (b"http://x@evil.example/a", "http://x@evil.example/a", "", "ours"),
+        (b"//evil.example/a", "//evil.example/a", "", "ours"),
+        (b"/http://evil.example/a", "/http://evil.example/a", "", "ours"),
+    ],
+)
+def test_a_target_in_absolute_form_is_its_path_and_its_authority_the_host(
+    target: bytes, path: str, query: str, host: str
+) -> None:
+    async def main() -> None:
+        echo = Echo()
+        async with served(echo) as (_, connect):
+            reader, writer = await connect()
+            body = b"x" * 40
+            for _ in range(2):  # the second time its head is known
+                sent = b"POST %b HTTP/1.1\r\na: 1\r\nHost: ours\r\nhost: too\r\ncontent-length: 40\r\n\r\n" % target
+                writer.write(sent + body[:10])
+                await writer.drain()
+                writer.write(body[10:])
+                assert (await answer(reader))[0] == 200
+            for asked in echo.asked:
+                assert (asked.path, asked.query, asked.fields["host"]) == (path, query, host)
+                assert asked.fields["a"] == "1"
+                assert asked.body == body
+
+    asyncio.run(main())
+
+
 def test_an_answers_own_framing_headers_are_replaced() -> None:
     async def respond(request: HttpRequest) -> HttpResponse:
         headers = (("transfer-encoding", "chunked"), ("connection", "close"), ("content-length", "99"), ("etag", "e"))

@@ -22,7 +22,8 @@ def cache_key(call: Call, fields: Mapping[str, msgspec.Raw]) -> str:
 
     Taken from the call as it came, because what later optimizers do to it is not known when this one is asked. Members
     are sorted at the top only: the order of the properties in a JSON schema decides the order in which a model writes
-    them, so bodies that differ in it may be answered differently. Values keep their bytes, big numbers included.
+    them, so bodies that differ in it may be answered differently. Values keep their bytes, big numbers included, and so
+    do names that come twice within them.
     """
     pieces: list[bytes | msgspec.Raw] = [
         origin(call, call.original),

@@ -18,7 +18,7 @@ from ...protocols import KV, Clock, PromptKeeper
 from ...request import Charge, Done, Operation, Request, Response, Wire
 from ...wire import codec
 from ...wire.answers import FINISHED, replayable
-from ...wire.sameness import repeatable
+from ...wire.sameness import members, repeatable
 from ...wire.wishes import wishes
 from .entry import Entry, encoded, entry_of
 from .key import cache_key
@@ -127,7 +127,6 @@ class _Still:
         )
 
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _Found = Callable[[str], Awaitable[tuple[bytes, str] | None]]
 
 
@@ -286,9 +285,11 @@ class ExactCache:
             if rule.volatile:
                 return "its route is volatile"
             # White space between members says nothing, so it goes; numbers and escapes keep their bytes.
-            fields = _fields.decode(msgspec.json.format(request.raw, indent=-1))
+            fields = members(msgspec.json.format(request.raw, indent=-1))
         except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return "its body cannot be read"
+        if fields is None:
+            return "a field comes twice in its body"
         if _leans_outside(request, fields):
             return "its answer rests on more than its body"
         return _Candidate(fields, "safe" if steady and not has_tools else "max", rule)

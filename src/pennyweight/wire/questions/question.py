@@ -9,6 +9,7 @@ import msgspec
 
 from ...errors import BadRequest
 from ...request import Operation, Request, Wire
+from ..sameness import members
 
 __all__ = ["Question", "question"]
 
@@ -29,7 +30,6 @@ class Question(msgspec.Struct, frozen=True):
     around: tuple[Mapping[str, msgspec.Raw], ...] = ()
 
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
 
@@ -37,12 +37,17 @@ _TEXTS = frozenset({"text", "input_text"})
 """Types of a content part that is text, in the words of the wires."""
 
 
+_TWICE = "a field twice in its body"
+
+
 def question(request: Request) -> Question | str:
     """The newest user text with what stands around it, or the reason why there is none to compare."""
     if request.operation is not Operation.GENERATE:
         return "no request to generate"
     try:
-        fields = _fields.decode(request.raw)
+        fields = members(msgspec.json.format(request.raw, indent=-1))
+        if fields is None:
+            return _TWICE
         if request.wire is Wire.OLLAMA and "prompt" in fields:
             return _alone(fields, "prompt")
         field = "input" if request.wire is Wire.OPENAI_RESPONSES else "messages"
@@ -66,7 +71,9 @@ def _last(fields: dict[str, msgspec.Raw], field: str) -> Question | str:
     items = _items.decode(fields[field])
     if not items:
         return "no conversation"
-    message = _fields.decode(items[-1])
+    message = members(items[-1])
+    if message is None:
+        return _TWICE
     kind = _any.decode(message["type"]) if "type" in message else "message"
     if kind != "message" or "role" not in message or _any.decode(message["role"]) != "user":
         return "the last message is not the user's"
@@ -80,7 +87,9 @@ def _last(fields: dict[str, msgspec.Raw], field: str) -> Question | str:
         return Question(content, fields, field, ("content",), items[:-1], (beside,))
     if not isinstance(content, list) or len(content) != 1:
         return "a message of several parts"
-    part = _fields.decode(_items.decode(message["content"])[0])
+    part = members(_items.decode(message["content"])[0])
+    if part is None:
+        return _TWICE
     if "type" not in part or _any.decode(part["type"]) not in _TEXTS:
         return "images or other media"
     text = _any.decode(part["text"]) if "text" in part else None

@@ -12,7 +12,7 @@ import msgspec
 
 from ...errors import BadRequest, NotFound, Unreachable
 from ...request import Headers, Operation, Request, Wire
-from ..surrogates import sound
+from ...surrogates import sound
 from . import (
     anthropic_messages,
     anthropic_messages_read,

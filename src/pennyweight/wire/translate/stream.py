@@ -8,8 +8,8 @@ import msgspec
 
 from ...errors import StreamCut, Unreachable
 from ...request import Wire
+from ...surrogates import sound
 from ..sse import Event, Splitter
-from ..surrogates import sound
 from .anthropic_messages_stream import MessagesReader, MessagesWriter
 from .fit import as_custom, json_object
 from .lines import Lines
