@@ -13,9 +13,9 @@ __all__ = ["TEXT_TYPES", "canonical", "digest", "plain"]
 
 
 def digest(text: bytes) -> bytes:
-    """16 bytes by which a block is told from all others. Of SHA-256, for which processors have instructions: a tool's
-    result of 9 kB takes it half the time of BLAKE2b."""
-    return hashlib.sha256(text).digest()[:16]
+    """16 bytes by which a block is told from all others. Not SHA-256: of 9 kB it takes half the time where it is warm,
+    5 µs less, but the first one that a call asks for, by way of OpenSSL, 20 more."""
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def canonical(raw: bytes) -> bytes:
