@@ -254,10 +254,14 @@ def _retold(known: Envelope, told: Told) -> Envelope | None:
     lists: dict[str, Any] = {}
     pieces: list[Any] = []
     for name, value in told.items():
-        if isinstance(value, list) and name in _FIELDS:
-            lists[name] = value if name not in _RAW else msgspec.Raw(b"".join((b"[", b",".join(value), b"]")))
+        if name in _RAW:  # which is not read: as it was written
+            lists[name] = msgspec.Raw(b"".join((b"[", b",".join(value), b"]"))) if isinstance(value, list) else value
+        elif isinstance(value, list) and name in _FIELDS:
+            lists[name] = value
         elif name in _FIELDS:
             pieces += (b",", msgspec.json.encode(name), b":", value)
+    if not pieces:
+        return msgspec.structs.replace(known, **lists)
     try:
         new = _envelope.decode(b"".join((b"{", *pieces[1:], b"}")))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
