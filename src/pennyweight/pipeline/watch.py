@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Home", "Watch"]
 
 
-class Home(NamedTuple):
+class Home(msgspec.Struct, frozen=True, eq=False):
     """Of a pipeline, what its watches need."""
 
     submit: Callable[[Outcome], None]
