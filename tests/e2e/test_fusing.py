@@ -66,11 +66,15 @@ def test_ten_thousand_calls_of_an_app_make_one_request(tmp_path: Path) -> None:
 
 
 COME = threading.Event()
+STRAGGLERS = 5
 
 
 async def _stream(asked: Asked) -> None:
     """Waits until the crowd is there, then sends its stream."""
     protocol = protocol_of(asked.target)
+    if asked.model == "straggler":
+        asked.writer.write(http(200, json.dumps(ANSWER).encode()))
+        return
     while not COME.is_set():  # noqa: ASYNC110 - it is set by another thread
         await asyncio.sleep(0.01)
     if asked.model == "whole":
@@ -83,11 +87,13 @@ async def _stream(asked: Asked) -> None:
     asked.writer.write(b"".join(map(chunk, stream_end(protocol, asked.model))) + b"0\r\n\r\n")
 
 
-async def _ask(port: int, model: str, *, stream: bool) -> bytes:
+async def _ask(port: int, model: str, *, stream: bool, sent: Callable[[], None] = lambda: None) -> bytes:
     raw = json.dumps({**BODY, "model": model, "stream": stream}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(raw)}\r\n"
     writer.write(head.encode() + b"connection: close\r\n\r\n" + raw)
+    await writer.drain()
+    sent()
     got = await asyncio.wait_for(reader.read(-1), 60)
     writer.close()
     return got
@@ -100,21 +106,25 @@ def test_hundreds_of_callers_over_http_make_one_request(tmp_path: Path) -> None:
             async def crowd(model: str = model, stream: bool = stream) -> list[bytes]:
                 COME.clear()
                 alone = process.fds()
-                asking = [asyncio.create_task(_ask(process.port, model, stream=stream)) for _ in range(400)]
+                sent = asyncio.Semaphore(0)
+                asks = (_ask(process.port, model, stream=stream, sent=sent.release) for _ in range(400))
+                asking = [asyncio.create_task(ask) for ask in asks]
                 async with asyncio.timeout(60):
+                    for _ in range(400):
+                        await sent.acquire()
                     while process.fds() < alone + 400:  # noqa: ASYNC110 - it is another process
                         await asyncio.sleep(0.02)
-                await asyncio.sleep(0.5)  # until they are read, too
+                    for _ in range(STRAGGLERS):  # who asks last is read last: by now the crowd has been, too
+                        await _ask(process.port, "straggler", stream=False)
                 COME.set()
                 return await asyncio.gather(*asking)
 
-            asked_before = len(upstream.seen)
             answers = asyncio.run(crowd())
-            assert len(upstream.seen) == asked_before + 1
+            assert sum(asked.model == model for asked in upstream.seen) == 1
             assert all(b" 200 " in answer.partition(b"\r\n")[0] for answer in answers)
             assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1 or stream
             assert all(b"[DONE]" in answer or not stream for answer in answers)
-        receipts = process.receipts(800)
+        receipts = [one for one in process.receipts(800 + 2 * STRAGGLERS) if one["model"] != "straggler"]
         billed = [receipt for receipt in receipts if not receipt["replayed"]]
         assert len(receipts) == 800
         assert len(billed) == 2, "each answer is charged once"

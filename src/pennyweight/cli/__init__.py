@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 
@@ -75,10 +76,19 @@ def cli() -> None:
     """
 
 
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
+
+
 def main() -> None:
-    """Entry point: our own errors become one line on stderr and exit code 2."""
+    """Entry point: our own errors, and a file that the machine refuses, become one line on stderr and exit code 2."""
     try:
         cli(prog_name="pennyweight")
     except PennyweightError as error:
         click.echo(f"pennyweight: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _REFUSED or error.filename is None:
+            raise
+        remedy = "See to its permissions and room; another data folder is chosen with --data."
+        click.echo(f"pennyweight: {error.filename}: {error.strerror}. {remedy}", err=True)
         sys.exit(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,9 +113,10 @@ def _caches(config: Config) -> list[Problem]:
 
 def _writable(directory: Path) -> bool:
     """Whether the directory can be written, or made where it is missing."""
-    for place in (directory, *directory.parents):
-        if place.exists():
-            return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    with suppress(OSError):  # below a folder that this user may not enter
+        for place in (directory, *directory.parents):
+            if place.exists():
+                return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     return False
 
 

@@ -23,6 +23,7 @@ from ..app import OPTIMIZERS
 from ..config import Config, files, find, load
 from ..config.edit import doing, switch_on
 from ..errors import ConfigError
+from ..folders import expanded
 from ..ledger.doctor import Group, grouped
 from ..ledger.doctor.shown import as_object, page, summed
 from ..ledger.doctor.stored import read as read_stored
@@ -251,7 +252,7 @@ def _apply(groups: Sequence[Group], place: Path | None, *, up_to_max: bool, quie
 
 
 def _new_file() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "pennyweight" / "pennyweight.toml"
+    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "pennyweight" / "pennyweight.toml"
 
 
 def _valid(text: str, path: Path) -> None:

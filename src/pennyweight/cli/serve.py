@@ -58,7 +58,7 @@ def command(
     try:
         _run(loaded, path)
     except OSError as error:
-        if error.errno is None or not error.strerror:
+        if error.errno is None or not error.strerror or error.filename is not None:
             raise
         message = f"cannot listen: {error.strerror}. Is another gateway running? Choose a port with --port."
         raise ConfigError(message) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import msgspec
 
 from ..call import Optimize
 from ..errors import BadRequest, ConfigError
+from ..folders import expanded
 from ..references import ReferenceSettings
 from ..stores.sealed import KEY_VARIABLE
 from . import agents, budgets, cache, cascade, lanes, local, tier_checks, toml
@@ -138,12 +140,11 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
 def find(env: Mapping[str, str]) -> Path | None:
     """The file to read when none was named: $PENNYWEIGHT_CONFIG, ./pennyweight.toml, the one in XDG_CONFIG_HOME."""
     if named := env.get("PENNYWEIGHT_CONFIG"):
-        return Path(named).expanduser()
-    home = Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    for path in (Path("pennyweight.toml"), home / "pennyweight" / "pennyweight.toml"):
-        if path.is_file():
-            return path
-    return None
+        return expanded(named)
+    places = [Path("pennyweight.toml")]
+    with suppress(ConfigError):  # a user without a home has no file there
+        places.append(expanded(env.get("XDG_CONFIG_HOME") or "~/.config") / "pennyweight" / "pennyweight.toml")
+    return next((path for path in places if path.is_file()), None)
 
 
 def inspect(
@@ -214,7 +215,11 @@ class _Reading:
                 ("agents",), f"agents must be the name of a file, not {name!r}.", 'Write agents = "agents.toml".'
             )
             return None
-        path = Path(name).expanduser()
+        try:
+            path = expanded(name)
+        except ConfigError as error:
+            self.report(("agents",), f"agents: {error}", "A name without a folder is beside this file.")
+            return None
         if self.path is not None:
             path = self.path.parent / path
         self.agents = agents.read(path)
@@ -247,7 +252,7 @@ class _Reading:
         values["providers"] = self._providers(tree.get("providers", {}), env)
         values["proxies"] = self._proxies(env)
         values["optimize"] = self._optimize(tree, env, overrides)
-        values["data_dir"] = _data_dir(tree, env, overrides)
+        values["data_dir"] = self._data_dir(tree, env, overrides)
         server = values["server"]
         if server is not None:
             listen = {k: overrides[k] for k in ("host", "port") if overrides.get(k) is not None}
@@ -261,12 +266,26 @@ class _Reading:
         if secret := env.get("PENNYWEIGHT_WEBHOOK_SECRET", "").strip():
             values["webhook_secret"] = Secret(secret)
         usable = {name: value for name, value in values.items() if value is not None}
+        complete = len(usable) == len(values)
         providers = usable.setdefault("providers", {})
+        usable.setdefault("data_dir", Path())
         config = Config(source=self.path, agents_path=self.agents.path if self.agents else None, **usable)
         self._check(config, known=[*providers, *tree.get("providers", ())])
         if "optimizers" not in tree:
             config = msgspec.structs.replace(config, optimizers=with_routing(config))
-        return config if len(usable) == len(values) and values["providers"] is not None else None
+        return config if complete else None
+
+    def _data_dir(self, tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Path | None:
+        """--data, $PENNYWEIGHT_DATA, the file's data_dir, $XDG_DATA_HOME/pennyweight, ~/.local/share/pennyweight."""
+        chosen = overrides.get("data_dir") or env.get("PENNYWEIGHT_DATA") or tree.get("data_dir")
+        try:
+            if chosen:
+                return expanded(str(chosen))
+            return expanded(env.get("XDG_DATA_HOME") or "~/.local/share") / "pennyweight"
+        except ConfigError as error:
+            remedy = "Name a data folder: --data, PENNYWEIGHT_DATA, or data_dir in the file."
+            self.report(("data_dir",), str(error), remedy)
+            return None
 
     def _table(self, kind: type[msgspec.Struct], value: Any, path: toml.Path) -> Any:
         made, problems = toml.table(kind, value, path)
@@ -473,14 +492,6 @@ def _add(name: str, names: list[str]) -> str:
         return near
     known = known_providers.KNOWN.get(name)
     return f"Set {known.key}." if known else f"Add [providers.{name}] with a base_url."
-
-
-def _data_dir(tree: Mapping[str, Any], env: Mapping[str, str], overrides: Mapping[str, Any]) -> Path:
-    """--data, $PENNYWEIGHT_DATA, the file's data_dir, $XDG_DATA_HOME/pennyweight, ~/.local/share/pennyweight."""
-    chosen = overrides.get("data_dir") or env.get("PENNYWEIGHT_DATA") or tree.get("data_dir")
-    if chosen:
-        return Path(str(chosen)).expanduser()
-    return Path(env.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "pennyweight"
 
 
 def _toml_error(message: str, text: str) -> tuple[str, int]:

@@ -106,6 +106,17 @@ class Economy:
             call.facts["looked"] = _Looked(self, seen, original, call.request, call.target, self._learned, at)
         return seen
 
+    def foresee(self, call: Call, *, at: float) -> tuple[Foreseen, Forecast] | None:
+        """The call priced as it goes out, and what its provider would have billed for it as the caller sent it, had no
+        call ever been changed: of one moment, so that they differ in nothing but what we changed. Raises BadRequest."""
+        seen = self.look(call, at=at)
+        if seen is None:
+            return None
+        if seen.chosen:
+            unwritten = self.unwritten.forecast(seen.scope, seen.rules, seen.asked, at)
+            seen = msgspec.structs.replace(seen, unwritten=unwritten)
+        return seen, self.would_be(seen, at=at)
+
     def _look(self, call: Call, at: float, *, exactly: bool) -> Foreseen | None:
         original = call.original
         rules = self.rules(call.target, original)
@@ -370,7 +381,8 @@ class Economy:
         self._learned += 1
         self.actual.sent(seen.scope, seen.rules, seen.chain, at)
         self.untouched.sent(*seen.home, seen.asked, at)
-        unwritten = self._unwritten(seen, at) if seen.chosen else None
+        if seen.chosen:
+            self.unwritten.sent(seen.scope, seen.rules, seen.asked, at)
         changed = seen.chain is not seen.asked and seen.chain != seen.asked
         guesses = changed and seen.conversation is not None and not seen.appends
         conversation = self.habits.sent(
@@ -381,15 +393,7 @@ class Economy:
         if seen.chain is not seen.asked:  # else it went on with its own head
             self._went_on(seen)
         conversation.rewritten = conversation.rewritten or changed
-        if conversation is seen.conversation and unwritten is None:
-            return seen
-        return msgspec.structs.replace(seen, conversation=conversation, unwritten=unwritten)
-
-    def _unwritten(self, seen: Foreseen, at: float) -> Forecast:
-        """What the target would have billed for the caller's own request, had calls been routed but not rewritten."""
-        found = self.unwritten.forecast(seen.scope, seen.rules, seen.asked, at)
-        self.unwritten.sent(seen.scope, seen.rules, seen.asked, at)
-        return found
+        return seen if conversation is seen.conversation else msgspec.structs.replace(seen, conversation=conversation)
 
     def lost_sight(self, seen: Foreseen, *, at: float) -> None:
         """Another provider took the call: what is warm there is not known, so its conversation is a stranger's now."""

@@ -41,12 +41,15 @@ def receipts(path: Path, *, call_id: str | None = None) -> Iterator[Receipt]:
 
 def is_made(path: Path) -> bool:
     """Whether there is a ledger at `path`. A file that is just being made has no tables yet. Raises StoreError."""
-    if not path.exists():
-        return False
     try:
+        path.stat()
         with closing(_connect(path)) as connection:
             sql = "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
             return connection.execute(sql).fetchone() is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"Cannot read the ledger {path}: {error.strerror}.") from None
     except sqlite3.Error as error:
         raise StoreError(f"Cannot read the ledger {path}: {error}.{_remedy(error)}") from error
 

@@ -23,6 +23,7 @@ from ..call import (
     Rewrite,
     Route,
     Step,
+    Target,
     Verdict,
 )
 from ..economy import REFERENCE, Economy, Foreseen, Worth, apart
@@ -57,6 +58,20 @@ class _Asked(NamedTuple):
     mode: str
     nothing: Step
     concerns: Callable[[Call], bool] | None
+
+
+class _Ahead(NamedTuple):
+    """What was foreseen of a call when it had just been sent, and of which form of it."""
+
+    request: Request
+    target: Target
+    reference: Target | None
+    seen: Foreseen
+    would_be: Forecast
+
+    def is_of(self, call: Call) -> bool:
+        same = self.request is call.request and self.target is call.target
+        return same and self.reference is call.facts.get(REFERENCE)
 
 
 class Pipeline:
@@ -221,7 +236,8 @@ class Pipeline:
             self._home, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed
         )
         try:
-            reply = await self._backend.open(call)
+            work = self._backend.open(call)
+            reply = await (self._opened(work, call) if self._economy is not None and priced(call) else work)
             if reply.status in _REFUSED and call.rewritten and self._economy is not None:
                 call, reply = await self._untouched(asked, call, reply, watch)
         except BaseException as error:
@@ -230,12 +246,12 @@ class Pipeline:
         if UNCHANGED in call.facts:
             call = msgspec.structs.replace(call, request=call.original)
             watch.again(call)
-        if (
-            self._economy is not None and 200 <= reply.status < 300
-        ):  # now, and not before: the caller waits for the upstream meanwhile
-            seen = self._look(call) if priced(call) else None
-            if seen is not None or "rewritten" in call.facts:
-                watch.sent(self._sent(call, seen, elsewhere=_fell_back(reply)))
+        if self._economy is not None and 200 <= reply.status < 300 and (priced(call) or "rewritten" in call.facts):
+            elsewhere = _fell_back(reply)
+            if reply.chunks is None:  # who waits for it gets it first
+                watch.sent_as(lambda: self._sent(call, elsewhere=elsewhere))
+            else:
+                watch.sent(self._sent(call, elsewhere=elsewhere))
         reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
         reply.on_end.append(watch)
         if reply.chunks is not None:
@@ -288,11 +304,32 @@ class Pipeline:
 
     # --- the economy of a call: errors there must never cost a request ----------------------------------------
 
-    def _look(self, call: Call) -> Foreseen | None:
-        if self._economy is None:
-            return None
+    async def _opened(self, work: Coroutine[Any, Any, Reply], call: Call) -> Reply:
+        """What `work` opens. The call is looked at when there is something to wait for, by when it has mostly been
+        written to its upstream: what is told then is what the provider's cache held when it was asked."""
         try:
-            return self._economy.look(call, at=self._clock.monotonic())
+            waiting = work.send(None)
+        except StopIteration as done:
+            return cast(Reply, done.value)
+        foreseen = self._foresee(call)
+        if foreseen is not None:
+            call.facts[_AHEAD] = _Ahead(call.request, call.target, call.facts.get(REFERENCE), *foreseen)
+        return cast(Reply, await Begun(work, waiting))
+
+    def _foreseen(self, call: Call) -> tuple[Foreseen, Forecast] | None:
+        """What was foreseen of the call when it was sent; if it was another then, of what it is now."""
+        ahead: _Ahead | None = call.facts.get(_AHEAD)
+        if ahead is not None and ahead.is_of(call):
+            return ahead.seen, ahead.would_be
+        return self._foresee(call) if priced(call) else None
+
+    def _foresee(self, call: Call) -> tuple[Foreseen, Forecast] | None:
+        return None if self._economy is None else self._told(self._economy.foresee, call)
+
+    def _told(self, tell: Callable[..., T | None], call: Call) -> T | None:
+        """What the economy tells of the call at this moment."""
+        try:
+            return tell(call, at=self._clock.monotonic())
         except Exception as error:  # noqa: BLE001 - see above; a body that cannot be read is the backend's to refuse
             log.warning("a call could not be priced", extra={"error": type(error).__name__})
             return None
@@ -325,23 +362,24 @@ class Pipeline:
             call = call.note(Step(name, Verdict.ACCEPTED, why=_AS_FIRST_SENT))
         return msgspec.structs.replace(call, request=request) if used else call
 
-    def _sent(self, call: Call, seen: Foreseen | None, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
+    def _sent(self, call: Call, *, elsewhere: bool = False) -> tuple[Foreseen, Forecast] | None:
         """Note that a provider took the call. elsewhere: another than was asked, of whose cache nothing is known."""
         if self._economy is None:
             return None
         try:
             self._pin(call)
-            if seen is None:
+            foreseen = self._foreseen(call)
+            if foreseen is None:
                 return None
+            seen, would_be = foreseen
             at = self._clock.monotonic()
             if elsewhere and not seen.chosen:
                 self._economy.lost_sight(seen, at=at)
                 return None
-            would_be = self._economy.would_be(seen, at=at)
             self._economy.routes.went(call, seen, would_be, at=at)
             if elsewhere:
                 self._economy.lost_sight(seen, at=at)
-                return seen, would_be
+                return foreseen
             return self._economy.sent(seen, at=at), would_be
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("a call could not be followed", extra={"error": type(error).__name__})
@@ -352,7 +390,7 @@ class Pipeline:
 
         Gives what was foreseen of it; None: there was nothing to foresee. For replays.
         """
-        sent_as = self._sent(call, self._look(call))
+        sent_as = self._sent(call)
         if sent_as is None or self._economy is None:
             return None
         told = msgspec.structs.replace(usage, counted=False)
@@ -380,8 +418,10 @@ class Pipeline:
 
     def _answered(self, call: Call) -> None:
         """A stored answer: had nobody kept it, the provider would have seen the call."""
-        seen = self._look(call)
-        if seen is None or self._economy is None:
+        if self._economy is None or not priced(call):
+            return
+        seen = self._told(self._economy.look, call)
+        if seen is None:
             return
         try:
             self._economy.untouched.sent(*seen.home, seen.asked, self._clock.monotonic())
@@ -445,6 +485,9 @@ def _edited(call: Call, rewrite: Rewrite) -> Request:
 def _session(call: Call) -> str:
     return f"{call.identity.tenant}\0{call.identity.session}"
 
+
+_AHEAD = "ahead"
+"""The key of `Call.facts` under which stands what was foreseen of the call when it was sent."""
 
 _AS_FIRST_SENT = "in the form in which it was first sent"
 _LEFT_ALONE = Worth(refused="its upstream has refused a rewritten call of this session")

@@ -42,6 +42,7 @@ class Watch:
     _flow: Flow | None = None
     _streamed = False
     _sent_as: tuple[Foreseen, Forecast] | None = None
+    _sends: Callable[[], tuple[Foreseen, Forecast] | None] | None = None
 
     def __init__(
         self,
@@ -72,6 +73,10 @@ class Watch:
     def sent(self, sent_as: tuple[Foreseen, Forecast] | None) -> None:
         """The provider has taken it."""
         self._sent_as = sent_as
+
+    def sent_as(self, sends: Callable[[], tuple[Foreseen, Forecast] | None]) -> None:
+        """The provider has taken it, and its answer is whole: what follows of that is worked out at the end."""
+        self._sends = sends
 
     def follow(self, reply: Reply) -> None:
         """See the chunks of the reply as they pass."""
@@ -114,6 +119,8 @@ class Watch:
 
     def __call__(self, reply: Reply) -> None:
         done = reply.done or Done(complete=False)
+        if self._sends is not None:
+            self._sent_as = self._sends()
         if reply.asked_at is not None and not (reply.notes and _asked_again(reply)):  # else upstreams took the time
             self._added_s = reply.asked_at - self._started
         if self._flow is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..folders import expanded
 from ..protocols import Clock, Leases, Tier
 from .database import Database
 from .files import FilesKV
@@ -128,7 +129,7 @@ def _tier(
             return store, LevelSettings(behind=True, max_value_bytes=most)
         case "files":
             files = settings.files
-            folder = Path(files.folder).expanduser() if files.folder else data_dir / "cache"
+            folder = expanded(files.folder) if files.folder else data_dir / "cache"
             store = FilesKV(folder, clock=clock, count=files.entries, size_bytes=files.size_bytes)
             return store, _remote(files.timeout_s, files.ttl_s, most, untried=False)
         case "redis":

@@ -70,7 +70,7 @@ class Database:
         self._rebuilding = False
         self._rebuild_after = float("-inf")  # on the monotonic clock
         self._making = threading.Lock()
-        self._writer = _Worker(path, self._open, "pennyweight-write")
+        self._writer = _Worker(path, self._open_to_write, "pennyweight-write")
         self._reader = _Worker(path, self._open, "pennyweight-read")
 
     async def write(self, work: Work[T]) -> T:
@@ -135,6 +135,13 @@ class Database:
             if reason:
                 raise damaged(reason)
         return self._connect(self.path)
+
+    def _open_to_write(self) -> sqlite3.Connection:
+        """What a writing statement keeps in case it must be taken back, and the tables of rolling up, stay in memory:
+        they are small. What readers sort may be a whole ledger."""
+        connection = self._open()
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

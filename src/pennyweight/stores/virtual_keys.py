@@ -193,9 +193,9 @@ class KeyStore:
 
     def _make_secret(self) -> bytes:
         """The secret, made if this is the first key; of two processes that make it, one wins."""
-        self._secret_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._secret_path.with_name(f".{self._secret_path.name}.{secrets.token_hex(8)}")
         try:
+            self._secret_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._secret_path.exists():
                 descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "wb") as file:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
+import msgspec
 import pytest
 
-from pennyweight.call import Call, Identity, Outcome, Target
+from pennyweight.call import Call, Identity, Outcome, Receipt, Target
 from pennyweight.clerk import Clerk, Settings
 from pennyweight.errors import StoreError
 from pennyweight.ledger.reading import receipts
@@ -246,6 +248,58 @@ def test_five_hundred_receipts_are_one_transaction(tmp_path: Path) -> None:
 
     with_database(path, work)
     assert count(path) == 10_000
+
+
+def test_a_receipt_that_cannot_be_stored_takes_its_batch_with_it_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    nobodys = msgspec.structs.replace(sample_receipt("2"), tenant=None)  # type: ignore[arg-type]
+    batches = [
+        [sample_receipt("1"), nobodys, *(sample_receipt(str(n)) for n in range(3, around))] for around in (4, 90)
+    ]
+
+    async def work(database: Database) -> None:
+        ledger = SQLiteLedger(database)
+        await ledger.append([sample_receipt("0")])
+        for batch in batches:
+            with pytest.raises(ValueError, match="cannot store this: IntegrityError"):
+                await ledger.append(batch)
+        await ledger.append([sample_receipt("100")])
+
+    with_database(path, work)
+    assert {r.call_id for r in receipts(path)} == {"0", "100"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's count of what a process writes")
+def test_a_batch_is_written_to_the_log_and_nowhere_else(tmp_path: Path) -> None:
+    """No copy of the pages that it touches: with sessions in no order those are many."""
+    path = tmp_path / FILE
+    drawn = Random(1)
+
+    def batch(first: int, count: int) -> list[Receipt]:
+        return [sample_receipt(str(n), session=f"{drawn.getrandbits(64):016x}") for n in range(first, first + count)]
+
+    def written() -> int:
+        return int(Path("/proc/self/io").read_text().split("wchar:")[1].split()[0])
+
+    async def work(database: Database) -> None:
+        ledger, log = SQLiteLedger(database), path.with_name(f"{FILE}-wal")
+        await ledger.append(batch(0, 2_500))
+        before, log_before = written(), log.stat().st_size
+        await ledger.append(batch(2_500, 256))
+        grown = log.stat().st_size - log_before
+        assert 100_000 < grown <= written() - before < grown + 8_192
+
+    with_database(path, work)
+
+
+def test_only_readers_put_what_they_sort_into_files(tmp_path: Path) -> None:
+    """It may be a whole ledger; what a writing statement puts aside is small."""
+
+    async def work(database: Database) -> None:
+        assert await database.write(lambda connection: connection.execute("PRAGMA temp_store").fetchone()) == (2,)
+        assert await database.read(lambda connection: connection.execute("PRAGMA temp_store").fetchone()) == (0,)
+
+    with_database(tmp_path / FILE, work)
 
 
 def test_the_kv_stays_within_its_bound_and_keeps_the_newest(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from ...config import files
 from ...errors import ConfigError
+from ...folders import expanded
 from .clients import CLIENTS, Setup, gateway
 
 __all__ = ["command"]
@@ -53,11 +54,13 @@ def command(
     """
     if write and undo:
         raise click.UsageError("--write and --undo exclude each other.")
-    setup = CLIENTS[client](gateway(url, key, models), os.environ, Path.home())
+    setup = CLIENTS[client](gateway(url, key, models), os.environ, _home())
     if setup.merge is not None:
         setup = msgspec.structs.replace(setup, path=path or setup.path)
     if (write or undo or path) and setup.path is None:
         raise ConfigError(f"{client} has no file: use the code line or the environment variables that it prints.")
+    if (write or undo) and setup.path is not None:
+        setup = msgspec.structs.replace(setup, path=expanded(setup.path))
     report = _undo(setup) if undo else _write(setup) if write else {}
     if as_json:
         facts: dict[str, object] = {
@@ -71,6 +74,14 @@ def command(
         _tell(report, setup)
     else:
         _show(setup)
+
+
+def _home() -> Path:
+    """The home folder; "~", which can be shown but not written to, for a user that has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("~")
 
 
 def _write(setup: Setup) -> dict[str, str | bool | None]:

@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from ...errors import ConfigError
+from ...folders import expanded
 from . import json5, lines
 
 __all__ = ["CLIENTS", "Gateway", "Setup", "gateway"]
@@ -357,4 +358,4 @@ def _openclaw_model(model: str, anthropic: bool) -> dict[str, Any]:
 
 
 def _path(env: Mapping[str, str], name: str, default: Path) -> Path:
-    return Path(env[name]).expanduser() if env.get(name) else default
+    return expanded(env[name]) if env.get(name) else default

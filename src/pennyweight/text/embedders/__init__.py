@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ...errors import ConfigError
+from ...folders import expanded
 
 if TYPE_CHECKING:
     from .minilm import MiniLM
@@ -50,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def folder_of(settings: Settings, data_dir: Path) -> Path:
     """Where the local model is kept."""
-    return Path(settings.folder).expanduser() if settings.folder else data_dir / "models" / "all-MiniLM-L6-v2"
+    return expanded(settings.folder) if settings.folder else data_dir / "models" / "all-MiniLM-L6-v2"
 
 
 def open_embedder(folder: Path, kind: LocalKind = "minilm-int8") -> MiniLM | Static:
