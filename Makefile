@@ -8,9 +8,12 @@
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
-UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+UV := VIRTUAL_ENV="$(CURDIR)/$(VENV)" UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+# uv will not go on without a folder for what it has fetched: where there is no home that can be written to, it is in .venv.
+CACHE = ( cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:?}/.cache}/uv}"; mkdir -p "$$cache" && test -w "$$cache" ) 2>/dev/null \
+	|| export UV_CACHE_DIR="$(CURDIR)/$(VENV)/.cache"
 # Behind a proxy with a certificate of its own, pip knows it from pip.conf, and uv only from the system's store.
-SYNC = f() { $(UV) sync --frozen --quiet "$$@" 2>$(VENV)/.sync || $(UV) sync --system-certs --frozen --quiet "$$@"; }; f
+SYNC = $(CACHE); f() { $(UV) sync --frozen --quiet "$$@" 2>$(VENV)/.sync || $(UV) sync --system-certs --frozen --quiet "$$@"; }; f
 ROUNDS ?= 10
 # The system's own Python first: distributions build theirs with profile-guided optimization, version managers often do not, and the
 # gateway costs a tenth more then. Those that cannot make a virtual environment come last, so that they are told of.

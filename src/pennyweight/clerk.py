@@ -13,8 +13,9 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from itertools import islice, repeat
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from .protocols import Clock, Ledger
 log = logging.getLogger(__name__)
 
 __all__ = ["Clerk", "Counters", "Settings"]
+
+T = TypeVar("T")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -179,15 +182,15 @@ class Clerk:
         made: list[Receipt] = []
         outcomes: list[Outcome] = []
         enough = monotonic() + self._settings.portion_s
+        make, next_outcome = self._receipt, inbox.popleft
         for _ in range(min(self._settings.portion, len(inbox))):
-            outcome = inbox.popleft()
+            outcome = next_outcome()
             try:
-                made.append(self._receipt(outcome))
+                made.append(make(outcome))
                 outcomes.append(outcome)
             except Exception as error:  # noqa: BLE001 - one odd call must not stop the books
                 self._lose(1, "receipt lost: it could not be made", error)
-                if outcome.response is None:
-                    self._to_settle((outcome,))
+                self._to_settle(_unsettled((outcome,)))
             if monotonic() > enough:
                 break
         self._pending.extend(made)
@@ -196,7 +199,7 @@ class Clerk:
                 self._watch(made, outcomes)
             except Exception as error:  # noqa: BLE001 - who looks on must not stop the books
                 self._complain("receipts could not be watched", error)
-        self._to_settle([outcome for outcome in outcomes if outcome.response is None])
+        self._to_settle(_unsettled(outcomes))
 
     def _to_settle(self, outcomes: Sequence[Outcome]) -> None:
         if self._settle is None:
@@ -214,8 +217,7 @@ class Clerk:
         """Let optimizers learn from a portion of what waits, unless they wait for something themselves: then it is
         learnt after that."""
         if self._unsettled and not self._settling:
-            take = self._unsettled.popleft
-            self._settle_now([take() for _ in range(min(self._settings.portion, len(self._unsettled)))])
+            self._settle_now(_take(self._unsettled, self._settings.portion))
 
     def _settle_now(self, outcomes: Sequence[Outcome]) -> None:
         """As far as that goes without waiting."""
@@ -257,8 +259,7 @@ class Clerk:
                 self._last_error = ""
                 waits = _backoff(self._settings)
                 late = max(late - len(batch), 0)
-                for _ in batch:
-                    self._pending.popleft()
+                _take(self._pending, len(batch))
 
     async def _append(self, batch: list[Receipt]) -> None:
         """Raises StoreError when the ledger failed; a receipt that it cannot store is lost alone, not its batch."""
@@ -321,6 +322,21 @@ class Clerk:
         if isinstance(error, StoreError):
             facts["detail"] = str(error)
         log.log(level, phrase, extra=facts)
+
+
+_response = attrgetter("response")
+
+
+def _take(queue: deque[T], count: int) -> list[T]:
+    """The first ones, at most so many."""
+    return list(map(deque.popleft, repeat(queue, min(count, len(queue)))))
+
+
+def _unsettled(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Those whose optimizers have yet to learn: answers that were kept went to them at once, see `submit`."""
+    if not any(map(_response, outcomes)):
+        return outcomes
+    return [outcome for outcome in outcomes if outcome.response is None]
 
 
 def _backoff(settings: Settings) -> Iterator[float]:

@@ -22,8 +22,8 @@ class Source(Protocol):
 
     def body(self) -> AsyncIterator[bytes]: ...
 
-    async def pour(self, sink: Sink) -> None:
-        """Hand every chunk to `sink` as it comes, and return at the end."""
+    async def pour(self, flow: Flow) -> None:
+        """Hand every chunk to each of the `sinks` that the flow has at that moment, and return at the end."""
         ...
 
     def hold(self) -> None:
@@ -36,13 +36,14 @@ class Source(Protocol):
 class Flow:
     """An AsyncIterator of chunks, or `pour` them: one of the two, once. `ended` and `error` tell how it came out."""
 
-    __slots__ = ("_first", "_iterator", "_source", "_watchers", "ended", "error")
+    __slots__ = ("_first", "_iterator", "_source", "_watchers", "ended", "error", "sinks")
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._watchers: list[Sink] = []
         self._first: list[Sink] = []
         self._iterator: AsyncIterator[bytes] | None = None
+        self.sinks: tuple[Sink, ...] = ()  # where it is poured: the watchers, and who drinks
         self.ended = False
         self.error = ""  # the class of what broke it off
 
@@ -81,21 +82,23 @@ class Flow:
 
     async def pour(self, sink: Sink) -> None:
         """Raises what breaks the body off, and what `sink` raises."""
-        first, watchers = self._first, tuple(self._watchers)
-
-        def all_of(chunk: bytes) -> None:
-            while first:
-                first.pop()(chunk)
-            for watcher in watchers:
-                watcher(chunk)
-            sink(chunk)
-
+        self.sinks = (*self._watchers, sink)
+        if self._first:
+            self.sinks = (self._begin, *self.sinks)
         try:
-            await self._source.pour(all_of if first or watchers else sink)
+            await self._source.pour(self)
             self.ended = True
         except PennyweightError as error:
             self.error = type(error).__name__
             raise
+        finally:
+            self.sinks = ()
+
+    def _begin(self, chunk: bytes) -> None:
+        """The first sink, of the first chunk alone."""
+        self.sinks = self.sinks[1:]
+        while self._first:
+            self._first.pop()(chunk)
 
     def hold(self) -> None:
         self._source.hold()
@@ -114,9 +117,10 @@ class Ready:
         for chunk in self.chunks:
             yield chunk
 
-    async def pour(self, sink: Sink) -> None:
+    async def pour(self, flow: Flow) -> None:
         for chunk in self.chunks:
-            sink(chunk)
+            for sink in flow.sinks:
+                sink(chunk)
 
     def hold(self) -> None:
         """They are in memory already."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +30,7 @@ __all__ = [
     "Price",
     "Rate",
     "Rates",
+    "Terms",
     "Tier",
     "TimeOfDay",
     "cost",
@@ -37,7 +39,9 @@ __all__ = [
     "hourly_cost",
     "in_force",
     "parse_usd",
+    "plain_cost",
     "rates_for",
+    "terms",
     "whole",
 ]
 
@@ -193,6 +197,43 @@ def cost(usage: Usage, price: Price, *, at: float, tier: str | None = None) -> P
     return amount if isinstance(amount, int) else round(amount)
 
 
+class Terms(NamedTuple):
+    """What most calls are billed by: rates in whole pico-dollars, of the standard tier, whatever the time of day."""
+
+    most_input_tokens: float  # above them a band begins
+    input: int
+    output: int
+    read: int
+    write_5m: int
+    write_1h: int
+    per_call: int
+
+
+def terms(price: Price) -> Terms | None:
+    """None: nothing that this price bills is so simple."""
+    r = price.rates
+    rates = [r.input, r.output, r.read, r.write_5m, r.write_1h, r.per_call]
+    whole_rates = [rate for rate in rates if isinstance(rate, int)]
+    if price.time_of_day or len(whole_rates) < len(rates):
+        return None
+    return Terms(price.bands[0].above_input_tokens if price.bands else float("inf"), *whole_rates)
+
+
+def plain_cost(usage: Usage, terms: Terms) -> PicoUSD | None:
+    """What `cost` would say of it, in half the steps, for every call is billed; None: ask `cost`."""
+    most, input_rate, output_rate, read_rate, brief_rate, long_rate, per_call = terms
+    plain = usage.input_tokens
+    if plain > most or usage.tier != STANDARD:
+        return None
+    read, brief, long = usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens
+    if read or brief or long:
+        plain -= read + brief + long
+        per_call += read * read_rate + brief * brief_rate + long * long_rate
+    if plain < 0:
+        plain = 0
+    return plain * input_rate + usage.output_tokens * output_rate + per_call
+
+
 def hourly_cost(usd_per_hour: PicoUSD, seconds: float) -> PicoUSD:
     """What a machine rented or owned at that price an hour (in PicoUSD) costs for `seconds`, to the nanosecond."""
     return whole(Fraction(usd_per_hour * round(max(seconds, 0.0) * 10**9), 3600 * 10**9))
@@ -222,23 +263,25 @@ def parse_usd(value: str | int | float, per: int = 1) -> Rate:
 
 def format_usd(amount: PicoUSD, *, exact: bool = False) -> str:
     """`amount` for people: "$12.35", below a dollar to the micro-dollar ("$0.001234"). `exact`: all digits."""
-    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    if amount < 0:
+        return "-" + format_usd(-amount, exact=exact)
     if exact:
         dollars, rest = divmod(amount, PICO)
-        return f"{sign}${dollars}.{f'{rest:012d}'.rstrip('0'):0<2}"
-    if amount >= PICO:
-        cents = _nearest(amount, PICO // 100)
-        return f"{sign}${cents // 100:,}.{cents % 100:02d}"
-    micros = _nearest(amount, 10**6)
-    if micros < 10**6:
-        return f"{sign}$0.{f'{micros:06d}'.rstrip('0'):0<2}" if micros or not amount else f"{sign}<$0.000001"
-    return f"{sign}$1.00"  # it was nearer to a dollar than to anything below
+        return f"${dollars}.{f'{rest:012d}'.rstrip('0'):0<2}"
+    if amount < _BELOW_A_DOLLAR:  # what a call costs: told with every answer
+        micros, rest = divmod(amount, 10**6)
+        if rest >= 500_000 and (rest > 500_000 or micros & 1):  # a half to the even one
+            micros += 1
+        return f"$0.{f'{micros:06d}'.rstrip('0'):0<2}" if micros or not amount else "<$0.000001"
+    cents, rest = divmod(amount, _CENT)
+    if 2 * rest > _CENT or (2 * rest == _CENT and cents & 1):
+        cents += 1
+    return f"${cents // 100:,}.{cents % 100:02d}"
 
 
-def _nearest(amount: int, unit: int) -> int:
-    """`amount` in whole units, a half to the even one."""
-    count, rest = divmod(amount, unit)
-    return count + 1 if 2 * rest > unit or (2 * rest == unit and count % 2) else count
+_CENT = PICO // 100
+_BELOW_A_DOLLAR = PICO - 500_000
+"""From here on an amount is nearer to a dollar than to any micro-dollar below."""
 
 
 def _or(value: float | None, default: float) -> float:

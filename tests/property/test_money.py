@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pennyweight.money import cost, format_usd
-from pennyweight.prices.spec import BandSpec, PriceSpec, TimeOfDaySpec, compile_price
-from pennyweight.request import Usage
+from pennyweight.money import cost, format_usd, plain_cost, terms
+from pennyweight.prices import PriceBook
+from pennyweight.prices.catalogue import read_catalogue
+from pennyweight.prices.spec import BandSpec, PriceOverride, PriceSpec, TimeOfDaySpec, compile_price, moment
+from pennyweight.request import Charge, Part, Usage
 
 tokens = st.integers(0, 300_000)
 amounts = st.decimals(0, 200, places=7, allow_nan=False).map(str)
@@ -80,6 +84,63 @@ def test_cost_is_the_reference_to_the_nearest_pico_dollar(usage: Usage, spec: Pr
     assert bill == round(reference(usage, spec, at) * 10**12)
 
 
+cents = st.decimals(0, 200, places=2, allow_nan=False).map(str)
+simple_specs = specs | st.builds(
+    PriceSpec,
+    **{
+        **rates,
+        "input": cents,
+        "output": cents,
+        "cache_read": cents,
+        "cache_write_5m": st.none(),
+        "cache_write_1h": cents,
+    },
+    bands=st.lists(bands, max_size=1),
+)
+untrue = st.builds(Usage, *(st.integers(-1_000, 300_000) for _ in range(6)), tier=tiers)
+
+
+@settings(max_examples=150, deadline=None)
+@given(usages() | untrue, simple_specs, moments)
+def test_the_short_way_to_a_bill_says_what_the_long_one_says(usage: Usage, spec: PriceSpec, at: int) -> None:
+    """Also of what no provider can truly have billed: more cached tokens than there are, fewer than none."""
+    price = compile_price(spec)
+    simple = terms(price)
+    short = None if simple is None else plain_cost(usage, simple)
+    assert short is None or (type(short) is int and short == cost(usage, price, at=at))
+    if simple is not None and not price.bands and usage.tier == "standard":
+        assert short is not None
+
+
+CATALOGUE = read_catalogue(None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(simple_specs, min_size=1, max_size=3), st.lists(st.tuples(usages(), st.integers(0, 95), st.booleans())))
+def test_a_bill_is_what_the_price_in_force_says(periods: list[PriceSpec], calls: list[tuple[Usage, int, bool]]) -> None:
+    """Prices take turns of a day; behind the last there is none."""
+    turns = [
+        PriceOverride(
+            **{**msgspec.structs.asdict(spec), "since": f"2026-11-0{day}", "until": f"2026-11-0{day + 1}"}, model="m"
+        )
+        for day, spec in enumerate(periods, start=1)
+    ]
+    book = PriceBook(CATALOGUE, overrides=turns)
+    for usage, hour, shared in calls:
+        at = moment("2026-11-01") + 3_600 * hour
+        price = book.price("mine", "m", at)
+        assert (price is None) == (hour >= 24 * len(periods))
+        if price is None:
+            assert book.bill(Charge("mine", "m", usage, at)) == (None, "unpriced")
+            continue
+        kind = "free" if price.free else "priced"
+        whole = cost(usage, price, at=at)
+        assert book.bill(Charge("mine", "m", usage, at)) == (whole, kind)
+        if shared:
+            thirds = [Charge("mine", "m", Usage(), at, Part(usage, third, third + 1, 3)) for third in range(3)]
+            assert sum(book.bill(third)[0] or 0 for third in thirds) == whole
+
+
 @settings(max_examples=60, deadline=None)
 @given(usages(), usages(), st.tuples(*(st.integers(0, 10**5) for _ in range(5))), moments)
 def test_cost_adds_up_token_by_token_without_bands(one: Usage, two: Usage, micro: tuple[int, ...], at: int) -> None:
@@ -101,3 +162,19 @@ def test_cost_adds_up_token_by_token_without_bands(one: Usage, two: Usage, micro
 def test_the_exact_form_of_money_reads_back(amount: int) -> None:
     text = format_usd(amount, exact=True)
     assert Fraction(text.replace("$", "")) * 10**12 == amount
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**12) | st.integers(0, 2 * 10**6).map(lambda halves: halves * 500_000) | st.integers(0, 10**18))
+def test_money_for_people_is_the_nearest_digit_that_is_shown(amount: int) -> None:
+    dollars = Decimal(amount).scaleb(-12)
+    micros = dollars.quantize(Decimal("0.000001"), ROUND_HALF_EVEN)
+    shown = format_usd(amount)
+    assert format_usd(-amount) == ("-" + shown if amount else shown)
+    if not micros and amount:
+        assert shown == "<$0.000001"
+    elif micros < 1:
+        assert Decimal(shown.removeprefix("$")) == micros
+        assert shown.removesuffix("0") == shown or len(shown) == len("$0.10")
+    else:
+        assert shown == f"${dollars.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,}"

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ..backends.answers import Answers
 from ..backends.coalesce import Coalesce
 from ..backends.cooldown import Cooldown
+from ..backends.direct import Direct
 from ..backends.embeddings import embedder
 from ..backends.fusing.branching import Branching
 from ..backends.offered_tools import OfferedTools
@@ -271,7 +272,7 @@ async def build(
         )
         pipeline = Pipeline(
             optimizers,
-            recall,
+            Direct(recall, budgets.spares),
             submit=clerk.submit,
             clock=time,
             propose_s=config.pipeline.propose_s,

@@ -9,6 +9,7 @@ from typing import Any
 from ..call import Call, Step, Verdict
 from ..protocols import Backend
 from ..request import Edit, Operation, Reply, Wire
+from .direct import beneath
 
 __all__ = ["AskUsage", "withhold"]
 
@@ -34,6 +35,9 @@ class AskUsage:
         ):
             return self._inner.open(call)
         return self._asking(call)
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call)  # a stream asks for it by itself
 
     async def _asking(self, call: Call) -> Reply:
         asked = call.request.edit([Edit(("stream_options",), {"include_usage": True})])

@@ -22,6 +22,7 @@ from ..errors import BackendError, LimitReached, Overloaded, RateLimited, Stream
 from ..protocols import Backend
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
+from .direct import beneath
 
 if TYPE_CHECKING:
     from .fusing.branching import Branching, Template
@@ -108,6 +109,9 @@ class Coalesce:
         """Raises what opening the upstream raised."""
         key = share_key(call, self._fuse(call))
         return self._inner.open(call) if key is None else self._shared(call, key)
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call) if share_key(call, self._fuse(call)) is None else self
 
     async def _shared(self, call: Call, key: bytes) -> Reply:
         """Joins what is under way. One whose first flight failed another's call joins or begins a second one."""

@@ -18,6 +18,7 @@ from ..request import Done, Headers, Operation, Reply, Request, Wire
 from ..wire import codec, translate
 from ..wire.translate.handed_back import needed, unreadable
 from .answers import Answers, keeps
+from .direct import beneath
 
 __all__ = ["Crossing"]
 
@@ -61,6 +62,12 @@ class Crossing:
         if request.wire is wire or request.operation is Operation.OTHER or _embeds_alike(request, wire):
             return self._inner.open(call)
         return self._cross(call)
+
+    def beneath(self, call: Call) -> Backend:
+        wire = call.target.wire
+        if call.request.wire is wire and wire is not Wire.OPENAI_RESPONSES and wire is not Wire.ANTHROPIC_MESSAGES:
+            return beneath(self._inner, call)
+        return self  # each history has to be looked at
 
     async def _with_what_it_names(self, call: Call, answers: Answers) -> Reply:
         request = await answers.whole(call.request, call.identity.tenant)

@@ -9,6 +9,7 @@ from ..call import Call, Step, Verdict
 from ..protocols import Backend
 from ..request import Operation, Reply
 from ..routing.parameters import fitting
+from .direct import beneath
 
 __all__ = ["Fitting"]
 
@@ -31,6 +32,9 @@ class Fitting:
             return self._inner.open(call)
         step = Step("fitting", Verdict.LOST, why=f"{call.target.model} refuses {', '.join(told)}")
         return self._fitted(call.sending(call.request.edit(edits)), step)
+
+    def beneath(self, call: Call) -> Backend:
+        return self if self._chosen(call) else beneath(self._inner, call)
 
     async def _fitted(self, call: Call, step: Step) -> Reply:
         reply = await self._inner.open(call)

@@ -21,6 +21,7 @@ from ..request import Charge, Done, Operation, Reply, Request, Wire, get_header
 from ..wire import codec
 from ..wire.offered import Offer, calls_in, offered
 from ..wire.recall_tool import NAME, has_tool
+from .direct import beneath
 
 __all__ = ["OfferedTools"]
 
@@ -50,6 +51,9 @@ class OfferedTools:
             return self._inner.open(call)
         offers = _offers(call)
         return self._inner.open(call) if offers is None else _Guarded(self, call, *offers).open()
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call)  # its tools are the caller's own
 
 
 class _Guarded:

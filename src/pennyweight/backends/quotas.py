@@ -15,6 +15,7 @@ from ..errors import QuotaSpent, StoreError
 from ..protocols import KV, Backend, Clock
 from ..request import Headers, Operation, Reply, get_header
 from ..routing.quotas import DAY_S, Quotas, Where, day_of
+from .direct import beneath
 from .refusals import retry_after_s
 
 __all__ = ["Metered", "restore"]
@@ -40,6 +41,10 @@ class Metered:
         if where is None or call.request.operation is Operation.OTHER:
             return self._inner.open(call)
         return self._counted(call, where)
+
+    def beneath(self, call: Call) -> Backend:
+        where = self._quotas.group((call.target.provider, call.target.model))
+        return beneath(self._inner, call) if where is None else self
 
     async def _counted(self, call: Call, where: Where) -> Reply:
         now, at = self._clock.now(), self._clock.monotonic()

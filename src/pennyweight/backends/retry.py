@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 
 from ..call import Call, Step, Verdict
 from ..errors import NotConnected
 from ..protocols import Backend, Clock
 from ..request import Reply
+from .direct import beneath
 from .refusals import BUSY, add_charges, retry_after_s, says_no_retry
 
 __all__ = ["Retry"]
@@ -64,6 +66,11 @@ class Retry:
         second = await self._inner.open(call)
         add_charges(second, reply.done.charges if reply.done else ())
         return _noted(second, f"status {reply.status}")
+
+    def beneath(self, call: Call) -> Backend:
+        shorter = copy(self)
+        shorter._inner = beneath(self._inner, call)
+        return shorter
 
     def _wait_s(self, call: Call, started: float, asked_s: float | None) -> float | None:
         """How long to wait before the second try, or None when there must not be one."""

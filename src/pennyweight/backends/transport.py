@@ -107,6 +107,42 @@ _UNLIKE = 3  # heads one after the other that are not the one before: of that co
 class _Connection(asyncio.Protocol):
     """One connection to an upstream, used for one exchange at a time."""
 
+    # Slots: so many attributes stand in a table of their own otherwise, in which each is looked for with every chunk.
+    __slots__ = (
+        "_buffered",
+        "_chunk_timeout_s",
+        "_drained",
+        "_feed",
+        "_flow",
+        "_held_back",
+        "_keep_alive",
+        "_last",
+        "_like",
+        "_lines",
+        "_method",
+        "_parser",
+        "_parts",
+        "_read_timeout_s",
+        "_timer",
+        "_trailer_bytes",
+        "_unlike",
+        "_unparsed_bytes",
+        "_until_close",
+        "_waiter",
+        "chunks",
+        "complete",
+        "error",
+        "head_done",
+        "headers",
+        "heard",
+        "idle_since",
+        "loop",
+        "on_body",
+        "room",
+        "status",
+        "transport",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, chunk_timeout_s: float) -> None:
         self.loop = loop
         self.transport: asyncio.Transport | None = None
@@ -115,11 +151,13 @@ class _Connection(asyncio.Protocol):
         self._chunk_timeout_s = chunk_timeout_s
         self._held_back = False
         self._waiter: asyncio.Future[None] | None = None
-        self._sink: Callable[[bytes], None] | None = None
+        self._flow: Flow | None = None  # where the body is poured
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._like: _Like | None = None  # the head of the last answer
         self.chunks: deque[bytes] = deque()
+        self._parts: list[bytes] = []  # of the body, in what was fed last
+        self.on_body = self._parts.append  # the parser's: of each chunk of a stream, one call of Python's less
         self._unlike = 0  # answers since one that had the head of the one before
         self._reset("GET")
         self._begin()
@@ -131,23 +169,24 @@ class _Connection(asyncio.Protocol):
         self.heard = False
         if self.chunks:
             self.chunks.clear()
+        if self._parts:
+            self._parts.clear()
         self.room: dict[Any, Any] | None = None
         self._method = method
         self._keep_alive = False
         self._parser: httptools.HttpResponseParser | None = None  # made when there is something to parse
 
-    def _begin(self) -> httptools.HttpResponseParser:
+    def _begin(self) -> None:
         """Begin to parse an answer."""
         self.status = 0
         self.headers: Headers = ()
         self._lines: list[tuple[str, str]] = []
-        self._parts: list[bytes] = []
         self._buffered = 0
         self._trailer_bytes = 0
         self._unparsed_bytes = 0  # fed since the parser last told us anything
         self._until_close = False
         self._parser = httptools.HttpResponseParser(self)
-        return self._parser
+        self._feed = self._parser.feed_data
 
     # --- an exchange -----------------------------------------------------------------------------------------------
 
@@ -194,21 +233,23 @@ class _Connection(asyncio.Protocol):
             self.go_on()
             await self._wait()
 
-    async def pour(self, sink: Callable[[bytes], None]) -> None:
-        """What is left of the body into `sink`, each chunk in the callback that received it. Raises StreamCut."""
+    async def pour(self, flow: Flow) -> None:
+        """What is left of the body into the flow's sinks, each chunk in the callback that received it. Raises
+        StreamCut."""
+        self.go_on()
         while self.chunks:
             chunk = self.chunks.popleft()
             self._buffered -= len(chunk)
-            sink(chunk)
+            for sink in flow.sinks:
+                sink(chunk)
         if self.complete:
             return
-        self._sink = sink
-        self.go_on()
+        self._flow = flow
         try:
             while not self.complete:
                 await self._wait()
         finally:
-            self._sink = None
+            self._flow = None
 
     def hold(self) -> None:
         # Not behind a whole answer: its connection goes back to the pool reading.
@@ -274,22 +315,21 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._last = self.loop.time()
-        self.heard = True
-        if self.complete:  # nothing was asked: whatever this is, the connection is of no use
-            self._fail(Unreachable("The upstream sent data unasked."))
-            return
-        parser = self._parser
-        first = parser is None
-        if parser is None:
-            if self._like is not None and self._begins_alike(data, self._like):
+        flow = self._flow
+        first = False
+        if flow is None:  # else it is one of the many reads of a stream
+            self.heard = True
+            if self.complete:  # nothing was asked: whatever this is, the connection is of no use
+                self._fail(Unreachable("The upstream sent data unasked."))
                 return
-            parser = self._begin()
-        self._unparsed_bytes += len(data)
+            if self._parser is None:
+                if self._like is not None and self._begins_alike(data, self._like):
+                    return
+                self._begin()
+                first = True
+            self._unparsed_bytes += len(data)
         try:
-            parser.feed_data(data)
-            # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
-            if self._unparsed_bytes > _MAX_HEADER_BYTES:
-                raise httptools.HttpParserError("a header without end")
+            self._feed(data)
         except httptools.HttpParserUpgrade:
             pass
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
@@ -297,15 +337,35 @@ class _Connection(asyncio.Protocol):
             if not self.complete:  # else the answer is whole, and only the connection is of no more use
                 self._fail(self._cut(f"its answer is not valid HTTP ({type(error).__name__})"))
                 return
+        parts = self._parts
+        if parts:
+            self._unparsed_bytes = 0
+            if flow is None and (self._method == "HEAD" or not self.head_done):
+                if not self.head_done:
+                    self._fail(self._cut("its answer is not valid HTTP (an interim answer with a body)"))
+                    return
+                parts.clear()
+        else:
+            if flow is not None:
+                self._unparsed_bytes += len(data)
+            # The parser keeps a header until it is whole and skips what follows a chunk's size: both must have an end.
+            if self._unparsed_bytes > _MAX_HEADER_BYTES:
+                self._keep_alive = False
+                if not self.complete:
+                    self._fail(self._cut("its answer is not valid HTTP (a header without end)"))
+                    return
         if first and self.complete and self._keep_alive and self._unlike < _UNLIKE:
             self._keep_head(data)
-        parts = self._parts
         if parts:  # one network read is one chunk, however finely the upstream framed it
-            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
-            self._parts = []
-            if self._sink is not None:
+            chunk = parts.pop()
+            if parts:
+                parts.append(chunk)
+                chunk = b"".join(parts)
+                parts.clear()
+            if flow is not None:
                 try:
-                    self._sink(chunk)
+                    for sink in flow.sinks:
+                        sink(chunk)
                 except Exception as error:  # noqa: BLE001 - whoever waits in `pour` gets it
                     if self._waiter is not None and not self._waiter.done():
                         self._waiter.set_exception(error)
@@ -388,6 +448,8 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.complete:
             raise ValueError("a second answer")
+        if self._parts:
+            raise ValueError("an interim answer with a body")
         status = cast(httptools.HttpResponseParser, self._parser).get_status_code()
         if 100 <= status < 200:
             self._lines.clear()
@@ -405,16 +467,10 @@ class _Connection(asyncio.Protocol):
             told = dict(self.headers)
             self._until_close = "content-length" not in told and "transfer-encoding" not in told
 
-    def on_body(self, body: bytes) -> None:
-        self._unparsed_bytes = 0
-        if not self.head_done:
-            raise ValueError("an interim answer with a body")
-        if not self.complete:
-            self._parts.append(body)
-
     def on_message_complete(self) -> None:
         if self.head_done:
             self.complete = True
+            self._flow = None  # what comes now is no chunk of it
             self._keep_alive = cast(
                 httptools.HttpResponseParser, self._parser
             ).should_keep_alive()  # only the parser's state of this moment tells

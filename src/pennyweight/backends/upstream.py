@@ -20,6 +20,7 @@ from ..protocols import Backend, Clock
 from ..request import Charge, Done, Edit, Headers, Operation, Reply, Request, Wire, get_header
 from ..surrogates import sound
 from ..wire import codec, translate
+from .direct import beneath
 from .transport import Opened, Origin, Transport
 
 __all__ = ["ONCE", "Dispatch", "Upstream"]
@@ -273,6 +274,10 @@ class Dispatch:
                 f"There is no provider {call.target.provider!r}. Known: {', '.join(sorted(self._backends))}."
             )
         return backend.open(call)
+
+    def beneath(self, call: Call) -> Backend:
+        found = self._backends.get(call.target.provider)
+        return self if found is None else beneath(found, call)
 
 
 def _renamed(call: Call) -> Request:

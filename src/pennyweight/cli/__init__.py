@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from importlib import import_module
 
@@ -81,6 +82,8 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, 
 
 def main() -> None:
     """Entry point: our own errors, and a file that the machine refuses, become one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the letter shows "?"; stderr does likewise
     try:
         cli(prog_name="pennyweight")
     except PennyweightError as error:

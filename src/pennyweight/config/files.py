@@ -34,10 +34,10 @@ def write(path: Path, text: str, *, now: datetime) -> Path:
     path = path.resolve()
     stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.exists():
             backup = path.with_name(f"{path.name}.pennyweight-{stamp}.bak")
-            shutil.copy2(path, backup)
+            _copy(path, backup)
         else:
             backup = path.with_name(f"{path.name}.pennyweight-{stamp}.absent")
             backup.touch(mode=0o600)
@@ -66,7 +66,7 @@ def undo(path: Path) -> Path | None:
     try:
         if path.exists():
             kept = newest.with_suffix(".undone")
-            shutil.copy2(path, kept)
+            _copy(path, kept)
         if newest.suffix == ".absent":
             path.unlink(missing_ok=True)
             newest.unlink()
@@ -81,6 +81,12 @@ def difference(path: Path, old: str, new: str) -> str:
     """A unified diff in which values of keys, tokens and passwords are hidden."""
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), n=2, lineterm="")
     return _SECRET.sub(r"\1\2…\2", "\n".join(lines))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that nobody may read who may not read the source, in no moment: such files hold keys."""
+    target.touch(mode=0o600)
+    shutil.copy2(source, target)
 
 
 def _replace(path: Path, content: bytes) -> None:

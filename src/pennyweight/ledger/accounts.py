@@ -13,7 +13,7 @@ import msgspec
 from ..call import Call, Outcome, Receipt
 from ..errors import BadRequest
 from ..hits import AGAIN, Again
-from ..money import PicoUSD, Price, cost, hourly_cost
+from ..money import PicoUSD, Price, hourly_cost
 from ..prices import PriceBook
 from ..protocols import Tokenizer
 from ..request import Charge, Done, Operation, Reply, Usage
@@ -39,6 +39,7 @@ class Accounts:
     def __init__(self, book: PriceBook, accounts: Mapping[str, Account], tokenizer: Tokenizer) -> None:
         self._book = book
         self._accounts = dict(accounts)
+        self._local = frozenset(name for name, account in accounts.items() if account.local)
         self._tokenizer = tokenizer
 
     def cost(self, charge: Charge) -> PicoUSD | None:
@@ -56,20 +57,11 @@ class Accounts:
         return known[1]
 
     def _price(self, charge: Charge) -> tuple[PicoUSD | None, Kind]:
-        account = self._accounts.get(charge.provider)
-        if account is not None and account.local:
-            return 0, "local"
-        price = self._book.price(charge.provider, charge.model, charge.at)
-        if price is None:
-            return None, "unpriced"
-        kind: Kind = "free" if price.free else "priced"
-        if charge.part is not None:
-            return charge.part.cost(cost(charge.part.usage, price, at=charge.at)), kind
-        return cost(charge.usage, price, at=charge.at), kind
+        return (0, "local") if charge.provider in self._local else self._book.bill(charge)
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """What tokens cost there at that moment (unix seconds); None: not known, or nothing."""
-        if (self._accounts.get(provider) or _ELSEWHERE).local:
+        if provider in self._local:
             return None
         return self._book.price(provider, model, at)
 

@@ -16,6 +16,7 @@ None      money that nobody can name: no price, no usage, or a subscription, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import msgspec
@@ -46,17 +47,22 @@ def make(outcome: Outcome, book: Book) -> Receipt:
     billed, trail, request = done.charges, call.trail, call.original
     spent, replayed = 0, False
     basis: Literal["", "computed", "estimated"] = ""
+    pricing: Pricing
     if len(billed) == 1 and outcome.untouched is None and not _acted(trail) and not _subscribed(call):
         # Most calls: one bill, and nobody changed or spent anything.
         usage = _believable(billed[0].usage)
-        cost, pricing = _billed(billed[0], book, usage)
+        cost, pricing = book.priced(billed[0])
+        if cost is None or usage is None or cost > _MAX_PICO:
+            cost, pricing = None, "unpriced"
         baseline = cost
     else:
         usage = _believable(_sum(billed) if billed else done.usage if _uses_tokens(outcome) else None)
         replayed = not billed and usage is not None and _is_answer(outcome)
-        spent, saved = _spent(trail), _saved(trail, outcome.answered_by if replayed else "")
+        spent, saved = _spent(trail), 0
+        if outcome.untouched is None:  # else what was saved is computed
+            saved = _saved(trail, outcome.answered_by if replayed else "")
         cost, baseline, pricing = _money(outcome, book, usage, spent, saved, replayed=replayed)
-        trail = _told(outcome, cost, baseline, pricing)
+        trail = _told(outcome, cost, baseline, spent, pricing)
         if baseline is not None or pricing == "subscription":
             basis = _basis(outcome, saved, replayed=replayed)
     target, identity, read_tokens = call.target, call.identity, outcome.foreseen_read_tokens
@@ -103,22 +109,14 @@ def make(outcome: Outcome, book: Book) -> Receipt:
 _WIRES = {wire: str(wire) for wire in Wire}
 
 
-def _acted(trail: Sequence[Step]) -> bool:
+@lru_cache(maxsize=256)  # most calls have the same few trails, of the same steps
+def _acted(trail: tuple[Step, ...]) -> bool:
     """Whether an optimizer changed the call, would have, or spent something."""
-    for step in trail:  # noqa: SIM110 - a generator costs three times as much, with every call
-        if step.verdict is not Verdict.ABSTAINED or step.spent:
-            return True
-    return False
+    return any(step.verdict is not Verdict.ABSTAINED or step.spent for step in trail)
 
 
 def _subscribed(call: Call) -> bool:
     return call.credential is not None and call.credential.subscription
-
-
-def _billed(charge: Charge, book: Book, usage: Usage | None) -> tuple[PicoUSD | None, Pricing]:
-    """What one bill comes to. usage: its own, None where that cannot be believed."""
-    cost, pricing = book.priced(charge)
-    return (None, "unpriced") if cost is None or usage is None or cost > _MAX_PICO else (cost, pricing)
 
 
 def _money(
@@ -126,17 +124,12 @@ def _money(
 ) -> tuple[PicoUSD | None, PicoUSD | None, Pricing]:
     """(cost, baseline, pricing). spent, saved: by all optimizers together."""
     call, billed = outcome.call, outcome.done.charges
-    charges = billed or (Charge(call.target.provider, call.target.model, usage or Usage(), call.at),)
-    priced = [book.priced(charge) for charge in charges]
-    pricing: Pricing = priced[-1][1]
     if _subscribed(call):
         return None, None, "subscription"
+    charges = billed or (Charge(call.target.provider, call.target.model, usage or Usage(), call.at),)
+    total, pricing = book.priced(charges[0]) if len(charges) == 1 else _total(charges, book)
     if billed or replayed:
-        costs = [cost for cost, _ in priced if cost is not None]
-        if usage is None or len(costs) < len(charges):
-            return None, None, "unpriced"
-        total = sum(costs)
-        if total + spent > _MAX_PICO:
+        if usage is None or total is None or total + spent > _MAX_PICO:
             return None, None, "unpriced"
         if outcome.untouched is not None:
             home, at = outcome.reference or billed[0], billed[0].at if billed else call.at
@@ -151,6 +144,16 @@ def _money(
     if not _costs_money(outcome):
         return spent, 0, "free"
     return spent, 0, "priced" if pricing == "unpriced" else pricing  # a failure that nobody bills
+
+
+def _total(charges: Sequence[Charge], book: Book) -> tuple[PicoUSD | None, Pricing]:
+    """What several bills come to, None where one has no price; what sort of price the last one has."""
+    total: PicoUSD | None = 0
+    pricing: Pricing = "unpriced"
+    for charge in charges:
+        cost, pricing = book.priced(charge)
+        total = None if cost is None or total is None else total + cost
+    return total, pricing
 
 
 def _is_answer(outcome: Outcome) -> bool:
@@ -187,7 +190,7 @@ def _sum(charges: Sequence[Charge]) -> Usage:
 
 
 def _believable(usage: Usage | None) -> Usage | None:
-    return usage if usage is not None and usage.total_tokens <= _MAX_TOKENS else None
+    return usage if usage is not None and usage.input_tokens + usage.output_tokens <= _MAX_TOKENS else None
 
 
 def _spent(trail: Sequence[Step]) -> PicoUSD:
@@ -215,26 +218,31 @@ def _basis(outcome: Outcome, saved: PicoUSD, *, replayed: bool) -> Literal["", "
     return "computed" if replayed else ""
 
 
-def _told(outcome: Outcome, cost: PicoUSD | None, baseline: PicoUSD | None, pricing: Pricing) -> tuple[Step, ...]:
+def _told(
+    outcome: Outcome, cost: PicoUSD | None, baseline: PicoUSD | None, spent: PicoUSD, pricing: Pricing
+) -> tuple[Step, ...]:
     """The trail with what each optimizer saved, as far as that is known: of a plan, no dollars."""
     trail = outcome.call.trail
     if pricing == "subscription":
         return tuple(msgspec.structs.replace(step, saving=0) if step.saving else step for step in trail)
-    return _shared(trail, cost, baseline) if outcome.untouched is not None else trail
+    if outcome.untouched is None or cost is None or baseline is None:
+        return trail
+    return _shared(trail, baseline - cost + spent)
 
 
-def _shared(trail: tuple[Step, ...], cost: PicoUSD | None, baseline: PicoUSD | None) -> tuple[Step, ...]:
-    """The trail with what was saved shared out among the optimizers that changed the call, so that it adds up.
+def _shared(trail: tuple[Step, ...], total: PicoUSD) -> tuple[Step, ...]:
+    """The trail with what was saved in all shared out among the optimizers that changed the call, so that it adds up.
 
     By what each was foreseen to save on this call, in the order in which they were asked: changes overlap, and the
     later of two is only worth what the earlier left. In equal parts where those do not say.
     """
     accepted = [index for index, step in enumerate(trail) if step.verdict is Verdict.ACCEPTED]
-    if cost is None or baseline is None or not accepted:
+    if not accepted:
         return trail
-    total = baseline - cost + _spent(trail)
     if len(accepted) == 1:
         [index] = accepted
+        if trail[index].saving == total:
+            return trail
         return (*trail[:index], msgspec.structs.replace(trail[index], saving=total), *trail[index + 1 :])
     named = [trail[index].saving for index in accepted]
     whole = sum(named)

@@ -17,7 +17,7 @@ from ..call import Call, Outcome
 from ..errors import BadRequest, NotFound
 from ..hits import AGAIN
 from ..protocols import Clock
-from ..request import Response, Wire
+from ..request import Request, Response, Wire
 from ..wire import codec
 from .reading import of_session
 
@@ -115,7 +115,7 @@ class Watch:
 
     def __init__(self, *, sample: float) -> None:
         self._sample = int(sample * 2**32)
-        self._seen: dict[str, int] = {}  # session to the digest of its last request, the latest last
+        self._seen: dict[tuple[str, str], int] = {}  # session to the digest of its last request, the latest last
         self._said: list[Said] = []
         self._replayed: dict[tuple[str, str], list[Any]] = {}  # of each session: the first such call, and how many
 
@@ -127,14 +127,16 @@ class Watch:
         return crc32(unit) < self._sample
 
     async def take(self, outcomes: Sequence[Outcome]) -> None:
+        if len(self._said) + len(self._replayed) >= _WAITING:
+            return
         seen = self._seen
         for outcome in outcomes:
             call = outcome.call
-            if not call.facts.get("arm") or len(self._said) + len(self._replayed) >= _WAITING:
+            if not call.facts.get("arm"):
                 continue
             identity = call.identity
             if identity.session:
-                key, digest = f"{identity.tenant}\0{identity.session}", xxh3_64_intdigest(call.original.raw)
+                key, digest = (identity.tenant, identity.session), _digest(call.original)
                 if seen.pop(key, None) == digest:
                     self._asked_again(call)
                 seen[key] = digest  # behind all others: the oldest come first
@@ -160,6 +162,23 @@ class Watch:
         replayed, self._replayed = self._replayed, {}
         said += [Said(*whose, first, "reask", float(count)) for whose, (first, count) in replayed.items()]
         return said
+
+
+def _digest(request: Request) -> int:
+    """By which a request of the same session is the same again. Of a long one its last item stands for it, and its
+    length: with all that came before, a conversation only grows, and reading 80 kB costs more than a whole receipt."""
+    raw = request.raw
+    if len(raw) >= _LONG_BYTES:
+        try:
+            items = request.items("messages") or request.items("input")
+        except BadRequest:
+            items = None
+        if items:
+            return xxh3_64_intdigest(items[-1], len(raw))
+    return xxh3_64_intdigest(raw)
+
+
+_LONG_BYTES = 8_192
 
 
 def _offers_tools(call: Call) -> bool:

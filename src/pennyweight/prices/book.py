@@ -11,12 +11,12 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from ..errors import ConfigError
-from ..money import FREE, PicoUSD, Price, cost, in_force
+from ..money import FREE, PicoUSD, Price, Terms, cost, in_force, plain_cost, terms
 from ..request import Charge
 from .catalogue import Catalogue, ModelEntry, read_catalogue
 from .spec import PriceOverride, compile_price
@@ -41,6 +41,16 @@ class Quote(msgspec.Struct, frozen=True):
     origin: Literal["override", "local", "correction", "catalogue"]
 
 
+class _InForce(NamedTuple):
+    """A model's price over a stretch of time in which no price of it begins or ends."""
+
+    since: float  # inclusive
+    until: float
+    price: Price | None
+    terms: Terms | None  # of that price, where most of its bills are simple
+    kind: Literal["priced", "unpriced", "free"]
+
+
 class PriceBook:
     """Prices by provider and model. Raises ConfigError where an override says no price.
 
@@ -62,18 +72,42 @@ class PriceBook:
         self.overrides = [(entry, _compiled(entry, "[[prices]]")) for entry in overrides]
         self.corrections = [(entry, _compiled(entry, "corrections.toml")) for entry in corrections]
         self._quotes: dict[tuple[str, str], tuple[Quote, ...]] = {}
-        self._in_force: dict[tuple[str, str], tuple[float, float, Price | None]] = {}  # from when, until when
+        self._in_force: dict[tuple[str, str], _InForce] = {}
 
     def price(self, provider: str, model: str, at: float) -> Price | None:
         """The price in force at `at` (unix seconds); None: not known."""
         known = self._in_force.get((provider, model))
-        if known is not None and known[0] <= at < known[1]:
-            return known[2]
+        if known is None or not known[0] <= at < known[1]:
+            known = self._find(provider, model, at)
+        return known[2]
+
+    def bill(self, charge: Charge) -> tuple[PicoUSD | None, Literal["priced", "unpriced", "free"]]:
+        """What `charge` is billed, its part of it where it is shared, and what sort of price it has."""
+        at, usage = charge.at, charge.usage
+        known = self._in_force.get((charge.provider, charge.model))
+        if known is None or not known[0] <= at < known[1]:
+            known = self._find(charge.provider, charge.model, at)
+        _, _, price, simple, kind = known
+        if simple is not None and charge.part is None:
+            plain = plain_cost(usage, simple)
+            if plain is not None:
+                return plain, kind
+        if price is None:
+            return None, kind
+        if charge.part is not None:
+            return charge.part.cost(cost(charge.part.usage, price, at=at)), kind
+        return cost(usage, price, at=at), kind
+
+    def _find(self, provider: str, model: str, at: float) -> _InForce:
         quotes = self.quotes(provider, model)
-        found = next((price for quote in quotes if (price := in_force(quote.periods, at)) is not None), None)
+        price = next((price for quote in quotes if (price := in_force(quote.periods, at)) is not None), None)
         if len(self._in_force) >= REMEMBERED:
             self._in_force.clear()
-        self._in_force[provider, model] = (*_unchanged(quotes, at), found)
+        simple = None if price is None else terms(price)
+        kind: Literal["priced", "unpriced", "free"] = (
+            "unpriced" if price is None else "free" if price.free else "priced"
+        )
+        found = self._in_force[provider, model] = _InForce(*_unchanged(quotes, at), price, simple, kind)
         return found
 
     def cost(self, charge: Charge) -> PicoUSD | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,30 @@ def test_a_key_that_could_break_out_of_a_file_is_refused_without_showing_it(run:
     error = run("aider", "--key", "x\nevil: true", fails=True).exception
     assert isinstance(error, ConfigError)
     assert "evil" not in str(error)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """What is made may be read and written by everybody, unless the code says otherwise."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+@pytest.mark.parametrize("client", FILES)
+def test_no_copy_of_a_key_may_be_read_by_others_in_any_moment(
+    client: str, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "copystat", lambda *_args, **_options: None)  # so it stands while it is being copied
+    run(client, "--write", "--key", "sk-secret-1")
+    path = home / FILES[client]
+    assert path.parent == home or stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    run(client, "--write", "--key", "sk-secret-2", "--url", "http://127.0.0.1:9999")
+    run(client, "--undo")
+    made = [file for file in path.parent.iterdir() if file.is_file()]
+    assert len(made) >= 3, "the file, a backup of none, and what the undoing kept"
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in made} == {file.name: 0o600 for file in made}
 
 
 def test_an_sdk_has_no_file_to_write(run: Run) -> None:

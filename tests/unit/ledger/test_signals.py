@@ -109,6 +109,30 @@ def test_the_same_request_again_is_a_re_ask() -> None:
     assert [(said.session, said.kind) for said in asyncio.run(main())] == [("s", "reask"), ("s", "reask")]
 
 
+@pytest.mark.parametrize(("wire", "name"), [(Wire.OPENAI_CHAT, "messages"), (Wire.OPENAI_RESPONSES, "input")])
+def test_a_long_request_is_known_by_its_last_item_and_its_length(wire: Wire, name: str) -> None:
+    asked = ["old, " * 3_000, "one"]
+    series = {
+        "itself": asked,
+        "another question": [asked[0], "two"],
+        "what came before it was longer": ["very " + asked[0], "one"],
+        "a clock in its prompt went on": ["new, " * 3_000, "one"],
+    }
+
+    async def again(items: list[str]) -> bool:
+        watch = Watch(sample=0)
+        for body in (asked, items):
+            await watch.take([finished(call({name: body, "tools": [FUNCTION]}, wire=wire))])
+        return bool(watch.drain())
+
+    assert {what: asyncio.run(again(items)) for what, items in series.items()} == {
+        "itself": True,
+        "another question": False,
+        "what came before it was longer": False,
+        "a clock in its prompt went on": True,
+    }
+
+
 def test_a_session_that_a_cache_answers_again_and_again_is_one_word() -> None:
     async def main() -> tuple[list[Said], list[Said]]:
         watch = Watch(sample=0)

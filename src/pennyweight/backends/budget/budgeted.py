@@ -13,6 +13,7 @@ from ...call import Call, Step, Verdict
 from ...errors import AuthFailed, ContextTooLong, NotConnected, Overloaded, RateLimited
 from ...protocols import Backend
 from ...request import Operation, Reply
+from ..direct import beneath
 from .budgets import Budgets
 from .limits import Line
 
@@ -36,6 +37,9 @@ class Budgeted:
             return self._inner.open(call)
         lines = self._budgets.lines(call)
         return self._budgeted(call, lines) if lines else self._inner.open(call)
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call)  # nothing is to be reserved
 
     async def _budgeted(self, call: Call, lines: Sequence[Line]) -> Reply:
         hold = await self._budgets.reserve(call, lines)

@@ -9,6 +9,7 @@ from ...call import Call
 from ...errors import LimitReached
 from ...protocols import Backend
 from ...request import Operation, Reply
+from ..direct import beneath
 from .budgets import Budgets
 from .halted import Halted
 from .repeats import Repeats, Seen
@@ -46,6 +47,9 @@ class Guarded:
         if not self._watching and self._budgets.spares(call.identity.tenant):  # nobody can refuse it
             return self._inner.open(call)
         return self._guarded(call)
+
+    def beneath(self, call: Call) -> Backend:
+        return self if self._watching else beneath(self._inner, call)
 
     async def _guarded(self, call: Call) -> Reply:
         fingerprint = self._check(call) if self._watching else b""

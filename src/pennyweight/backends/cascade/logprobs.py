@@ -14,6 +14,7 @@ from ...protocols import Backend
 from ...request import Edit, Operation, Reply, Wire
 from ...routing.confidence.entropy import Tokens
 from ...wire.sse import Splitter
+from ..direct import beneath
 
 __all__ = ["WANTED", "AskLogprobs"]
 
@@ -42,6 +43,9 @@ class AskLogprobs:
         if call.request.wire is not Wire.OPENAI_CHAT or call.target in self._refusing:
             return self._inner.open(call)
         return self._asking(call, tokens)
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call)  # only a cascade wants them
 
     async def _asking(self, call: Call, tokens: Tokens) -> Reply:
         if b'"logprobs"' in call.request.raw and call.request.body.get("logprobs") is not None:

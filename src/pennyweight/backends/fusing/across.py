@@ -19,6 +19,7 @@ from ...errors import StoreError, StreamCut
 from ...protocols import Backend
 from ...request import Done, Reply
 from ..coalesce import Fuse, share_key, unbilled
+from ..direct import beneath
 from . import entries
 from .resume import Resume, whole_events
 
@@ -94,6 +95,9 @@ class Across:
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         key = share_key(call, self.fuse(call))
         return self._inner.open(call) if key is None else self._shared(call, key.hex())
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call) if share_key(call, self.fuse(call)) is None else self
 
     async def _shared(self, call: Call, key: str) -> Reply:
         now = asyncio.get_running_loop().time()

@@ -17,6 +17,7 @@ from ...protocols import Backend, Tokenizer
 from ...references import FACT, UNCHANGED, References, ReferenceSettings
 from ...request import Charge, Operation, Reply
 from ...wire.recall_tool import has_tool
+from ..direct import beneath
 from .answering import Answering, unsaved
 from .shelf import GONE, UNNAMED, UNREAD, Shelf
 
@@ -49,6 +50,9 @@ class Recall:
             return self._inner.open(call)
         ours = _ours(call)
         return self._opened(call, ours=ours) if ours or FACT in call.facts else self._inner.open(call)
+
+    def beneath(self, call: Call) -> Backend:
+        return beneath(self._inner, call)  # nothing was left out of it
 
     async def _opened(self, call: Call, *, ours: bool) -> Reply:
         texts = _mentioned(call, self._shelf.unknown(call) if ours else call.facts[FACT])
