@@ -55,6 +55,7 @@ def identify(
 
 
 _NOTHING: Mapping[str, str] = {}
+_GENERATE, _OTHER = Operation.GENERATE, Operation.OTHER
 
 
 def _unnamed(
@@ -65,7 +66,7 @@ def _unnamed(
         return found, "user"
     if envelope.metadata is not None and (found := _value(_metadata(envelope).get("user_id"))):
         return found, "metadata.user_id"
-    if index is None or request.operation is not Operation.GENERATE:
+    if index is None or request.operation is not _GENERATE:
         return "", ""
     try:
         return index.session(tenant, request, now=now), "derived"
@@ -74,7 +75,7 @@ def _unnamed(
 
 
 def _envelope(request: Request) -> Envelope | None:
-    if request.operation is Operation.OTHER or not request.raw:
+    if request.operation is _OTHER or not request.raw:
         return None
     try:
         return request.envelope
@@ -246,7 +247,7 @@ def _signless(request: Request) -> bool:
     """Whether a call is known to be no chore and not OpenClaw's: nothing in its short body looks like a sign, wherever
     it stands. One look in place of finding the places where signs count."""
     raw = request.raw
-    if len(raw) > _SHORT_BYTES or request.operation is not Operation.GENERATE:
+    if len(raw) > _SHORT_BYTES or request.operation is not _GENERATE:
         return False
     if _BEGINNING.search(raw) or b"openclaw" in raw.lower() or request.path.endswith("/compact"):
         return False

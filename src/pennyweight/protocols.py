@@ -80,7 +80,8 @@ class Backend(Protocol):
 
     Raises BackendError when nothing could be opened at all; an upstream's own refusal is a Reply with its status,
     headers and body. A wrapper with nothing to do for a call hands on the inner backend's coroutine itself, and costs
-    next to nothing. See docs/decisions/0002.
+    next to nothing; one that does so for all plain calls of a kind may say it once (`backends.direct.Beneath`). See
+    docs/decisions/0002.
     """
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]: ...

@@ -254,10 +254,14 @@ def _retold(known: Envelope, told: Told) -> Envelope | None:
     lists: dict[str, Any] = {}
     pieces: list[Any] = []
     for name, value in told.items():
-        if isinstance(value, list) and name in _FIELDS:
-            lists[name] = value if name not in _RAW else msgspec.Raw(b"".join((b"[", b",".join(value), b"]")))
+        if name in _RAW:  # which is not read: as it was written
+            lists[name] = msgspec.Raw(b"".join((b"[", b",".join(value), b"]"))) if isinstance(value, list) else value
+        elif isinstance(value, list) and name in _FIELDS:
+            lists[name] = value
         elif name in _FIELDS:
             pieces += (b",", msgspec.json.encode(name), b":", value)
+    if not pieces:
+        return msgspec.structs.replace(known, **lists)
     try:
         new = _envelope.decode(b"".join((b"{", *pieces[1:], b"}")))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -397,56 +401,31 @@ class Response(msgspec.Struct, frozen=True):
     headers: Headers = ()
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """What a backend opened: status and headers now, the body whole (`content`) or as it arrives (`chunks`).
 
     Exactly one of `content` and `chunks` is set. Iterate chunks to their end or call `aclose`: whoever opens a reply
     closes it, and closing one whose body is still coming stops the provider. After the end `done` tells usage, finish
     reason and charges. Chunks are the bytes as they came, cut where the network cut them. A stream that the upstream
-    cut raises StreamCut at that point.
+    cut raises StreamCut at that point. close: what `aclose` waits for, once.
     """
 
-    __slots__ = (
-        "_close",
-        "_ended",
-        "asked_at",
-        "chunks",
-        "content",
-        "done",
-        "headers",
-        "notes",
-        "on_end",
-        "output_text",
-        "status",
-        "trail",
-        "wire",
-    )
+    status: int
+    headers: Headers
+    wire: Wire
+    content: bytes | None = None
+    chunks: AsyncIterator[bytes] | None = None
+    done: Done | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+    on_end: list[Callable[[Reply], None]] = []  # msgspec makes each its own
+    output_text: Callable[[], str] | None = None  # what was streamed so far, for counting where no usage came
+    asked_at: float | None = None  # when the upstream was asked, on the monotonic clock
+    notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
+    trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
+    _ended: bool = False
 
-    def __init__(
-        self,
-        status: int,
-        headers: Headers,
-        *,
-        wire: Wire,
-        content: bytes | None = None,
-        chunks: AsyncIterator[bytes] | None = None,
-        done: Done | None = None,
-        close: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.wire = wire
-        self.content = content
-        self.chunks = chunks
-        self.done = done
-        self.on_end: list[Callable[[Reply], None]] = []
-        # What was streamed so far, for counting where no usage came.
-        self.output_text: Callable[[], str] | None = None
-        self.asked_at: float | None = None  # when the upstream was asked, on the monotonic clock
-        self.notes: list[Any] = []  # call.Step: what wrappers below the pipeline did, for the call's trail
-        self.trail: tuple[Any, ...] = ()  # call.Step: the whole trail, once the pipeline has opened it
-        self._close = close
-        self._ended = False
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"  # and not what it says
 
     @property
     def ok(self) -> bool:
@@ -463,7 +442,7 @@ class Reply:
     @property
     def end(self) -> Callable[[], None] | None:
         """What `aclose` does, where nothing has to be waited for, as of an answer that is whole; else None."""
-        return self._end if self._close is None else None
+        return self._end if self.close is None else None
 
     def _end(self) -> None:
         if not self._ended:
@@ -476,10 +455,8 @@ class Reply:
         if self._ended:
             return
         self._ended = True
-        close, self._close = (
-            self._close,
-            None,
-        )  # it mostly knows this reply: what was streamed would wait for the collector
+        # It mostly knows this reply: what was streamed would wait for the collector.
+        close, self.close = self.close, None
         try:
             if close is not None:
                 await close()

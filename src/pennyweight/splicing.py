@@ -175,7 +175,8 @@ def splice_known(raw: bytes, known: Known, changes: Changes, layout: Layout | No
         if row is not None and items is not None and not isinstance(items, msgspec.Raw) and _within(below, len(items)):
             told[key] = _items_replaced(items, row, place[0], below, replaced)
             continue
-        made = splice_all(raw[place[0] : place[1]], below)
+        whole = len(below) == 1 and not below[0][0]
+        made = _written(below[0][1]) if whole else splice_all(raw[place[0] : place[1]], below)
         told[key] = msgspec.Raw(made)
         replaced.append((*place, made))
     return _joined(raw, sorted(replaced), added, layout.end), told
@@ -202,7 +203,8 @@ def _items_replaced(
     """begin: where the list does."""
     found = list(items)
     for index, below in _by_key(changes).items():
-        made, start = splice_all(bytes(items[index]), below), begin + row.start(items, index)
+        start, whole = begin + row.start(items, index), len(below) == 1 and not below[0][0]
+        made = _written(below[0][1]) if whole else splice_all(bytes(items[index]), below)
         replaced.append((start, start + len(memoryview(items[index])), made))
         found[index] = msgspec.Raw(made)
     return found

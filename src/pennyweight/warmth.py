@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, islice
 from operator import attrgetter
 
@@ -21,7 +21,7 @@ from .prefix import Chain, Mark, Segment
 from .prices.caching import CacheRules
 from .request import Usage
 
-__all__ = ["Accuracy", "Forecast", "Scope", "Warmth"]
+__all__ = ["Accuracy", "Forecast", "Met", "Scope", "Warmth"]
 
 Scope = tuple[str, str, str]
 """Provider, model, account: whose cache it is. The account is "" for the gateway's own key."""
@@ -92,11 +92,12 @@ class _Table:
         self.counted = 0.0
         self.outcomes: dict[float, list[list[float]]] = {}  # by ttl: [hits, misses] for each bucket of idle time
         self.accuracy = Accuracy()
+        self.ratio = 1.0  # the provider's tokens for one of ours
 
-    @property
-    def ratio(self) -> float:
-        """The provider's tokens for one of ours."""
-        return self.billed / self.counted if self.counted else 1.0
+    def told(self, billed: float, counted: float) -> None:
+        """How many tokens were billed in all, and how many we have counted."""
+        self.billed, self.counted = billed, counted
+        self.ratio = billed / counted if counted else 1.0
 
 
 class Warmth:
@@ -111,16 +112,28 @@ class Warmth:
         self._tables: OrderedDict[Scope, _Table] = OrderedDict()
 
     def forecast(
-        self, scope: Scope, rules: CacheRules, chain: Chain, at: float, *, places: Sequence[int] = (), mark: Mark = ""
+        self,
+        scope: Scope,
+        rules: CacheRules,
+        chain: Chain,
+        at: float,
+        *,
+        places: Sequence[int] = (),
+        mark: Mark = "",
+        met: Met | None = None,
     ) -> Forecast:
         """What the provider will bill for this prompt at `at`, with marks of that life on these segments too. Changes
-        nothing."""
+        nothing.
+
+        met: what was found of this chain before, where nothing has been learned since: placements of marks that are
+        priced one after the other have most of them in common.
+        """
         table = self._tables.get(scope) or _NOTHING
         if not chain or rules.kind == "none":
             return _plain(chain[-1].upto * table.ratio if chain else 0.0)
         if rules.kind == "automatic":
             return self._automatic(table, rules, chain, at)
-        return self._at_marks(table, rules, chain, at, places, mark)
+        return self._at_marks(table, rules, chain, at, places, mark, {} if met is None else met)
 
     def sent(self, scope: Scope, rules: CacheRules, chain: Chain, at: float) -> None:
         """The provider has taken this prompt: what it puts into its cache is there from now on."""
@@ -165,8 +178,7 @@ class Warmth:
         accuracy.prompt_tokens += billed
         counted = max(chain[-1].upto, 1)
         if counted / _ALIKE <= billed <= counted * _ALIKE:
-            table.billed = table.billed * _MEMORY + billed
-            table.counted = table.counted * _MEMORY + counted
+            table.told(table.billed * _MEMORY + billed, table.counted * _MEMORY + counted)
         if rules.kind == "none":
             return
         if forecast.known_to:
@@ -182,7 +194,7 @@ class Warmth:
         """Take over how another counts tokens in that scope, and how long prefixes live there."""
         theirs, ours = other._tables.get(scope), self._tables.get(scope)
         if theirs is not None and ours is not None:
-            ours.billed, ours.counted = theirs.billed, theirs.counted
+            ours.told(theirs.billed, theirs.counted)
             ours.outcomes = {ttl_s: [seen.copy() for seen in buckets] for ttl_s, buckets in theirs.outcomes.items()}
 
     def accuracy(self) -> dict[Scope, Accuracy]:
@@ -226,26 +238,21 @@ class Warmth:
     # --- caches that are written at marks ---------------------------------------------------------------------
 
     def _at_marks(
-        self, table: _Table, rules: CacheRules, chain: Chain, at: float, places: Sequence[int], life: Mark
+        self, table: _Table, rules: CacheRules, chain: Chain, at: float, places: Sequence[int], life: Mark, met: Met
     ) -> Forecast:
         ratio = table.ratio
         marks = _marks(rules, chain, ratio, places)
-        entries = table.entries
         place, warm, idle_s, ttl_s, base, base_upto = -1, 0.0, 0.0, 0.0, 0.0, 0
-        for index in _met(entries, marks, rules, chain, places):
-            found = entries[chain[index].digest]
-            idle = max(at - found.used_at, 0.0)
-            chance = _alive(table, rules, idle, found.ttl_s)
-            if chance > _GONE:
-                place, warm, idle_s, ttl_s, base_upto = index, chance, idle, found.ttl_s, chain[index].upto
-                base = found.billed or base_upto * ratio
-                break
-        warm_done, cold_done, lasting, lasting_ttl_s = base, 0.0, 0.0, rules.ttl_s[0]
+        known = _read(table, rules, chain, marks, places, at, met)
+        if known is not None:
+            place, warm, idle_s, found = known
+            ttl_s, base_upto = found.ttl_s, chain[place].upto
+            base = found.billed or base_upto * ratio
+        warm_done, cold_done, lasting, ours = base, 0.0, 0.0, ""
         write_5m = write_1h = 0.0
         for mark in marks:
             segment = chain[mark]
-            upto = segment.upto
-            lasting = base + (upto - base_upto) * ratio if mark >= place else min(upto * ratio, base)
+            lasting = base + (segment.upto - base_upto) * ratio if mark >= place else min(segment.upto * ratio, base)
             written = 0.0  # of what is new if the known prefix is there, and if it is gone
             if lasting > warm_done:
                 written, warm_done = warm * (lasting - warm_done), lasting
@@ -256,7 +263,6 @@ class Warmth:
                 write_1h += written
             else:
                 write_5m += written
-            lasting_ttl_s = _ttl_s(rules, ours)
         # By position: a forecast is made for every placement of marks that is priced.
         return Forecast(
             base + (chain[-1].upto - base_upto) * ratio,
@@ -267,19 +273,17 @@ class Warmth:
             base,
             place + 1,
             lasting,
-            lasting_ttl_s,
+            _ttl_s(rules, ours),
             idle_s,
             ttl_s,
         )
 
     def _write_marks(self, table: _Table, rules: CacheRules, chain: Chain, at: float) -> None:
         marks = _marks(rules, chain, table.ratio)
-        for index in _met(table.entries, marks, rules, chain):
-            found = table.entries[chain[index].digest]
-            if _alive(table, rules, max(at - found.used_at, 0.0), found.ttl_s) > _GONE:
-                found.used_at = at
-                table.entries.move_to_end(chain[index].digest)
-                break
+        known = _read(table, rules, chain, marks, (), at, {})
+        if known is not None:
+            known[3].used_at = at
+            table.entries.move_to_end(chain[known[0]].digest)
         for mark in marks:
             digest, ttl_s = chain[mark].digest, _ttl_s(rules, chain[mark].mark)
             entry = table.entries.get(digest)
@@ -335,14 +339,17 @@ def _stepped(tokens: float, rules: CacheRules) -> float:
     return tokens // rules.step_tokens * rules.step_tokens if tokens >= rules.min_tokens else 0.0
 
 
-def _marks(rules: CacheRules, chain: Chain, ratio: float, places: Sequence[int] = ()) -> list[int]:
+def _marks(rules: CacheRules, chain: Chain, ratio: float, places: Sequence[int] = ()) -> Sequence[int]:
     """The segments behind which the provider writes, shorter prompts than it takes left out. places: of further
     marks."""
     marks: Sequence[int] = sorted({*chain.marks, *places}) if places else chain.marks
     if rules.kind == "marked":
         newest = next((index for index in range(len(chain) - 1, -1, -1) if _ends(chain[index])), -1)
         marks = sorted({*marks[-(rules.max_marks - 1) :], newest} - {-1})
-    return [index for index in marks if chain[index].upto * ratio >= rules.min_tokens]
+    short = 0  # mostly none: what stands behind one that is long enough is longer
+    while short < len(marks) and chain[marks[short]].upto * ratio < rules.min_tokens:
+        short += 1
+    return marks[short:] if short else marks
 
 
 def _ends(segment: Segment) -> bool:
@@ -350,20 +357,45 @@ def _ends(segment: Segment) -> bool:
     return segment.kind == "message" and (segment.tool or segment.role in ("user", "tool"))
 
 
-def _met(
-    entries: Mapping[bytes, _Entry], marks: Sequence[int], rules: CacheRules, chain: Chain, places: Sequence[int] = ()
-) -> Iterator[int]:
-    """Where an older entry is, of the places in which it is looked for, the deepest first. places: of further marks."""
-    if not entries:
-        return
+Met = dict[int, tuple[int, float, float, "_Entry"] | None]
+"""By mark: what is read where it is the deepest, as `_read` tells it."""
+
+
+def _read(
+    table: _Table, rules: CacheRules, chain: Chain, marks: Sequence[int], places: Sequence[int], at: float, met: Met
+) -> tuple[int, float, float, _Entry] | None:
+    """The deepest older entry that is probably still there, of those that are found from the marks: where it is, how
+    probably, and for how long it was idle. places: of further marks."""
+    if not table.entries:
+        return None
     if rules.kind == "marked":
         marked = {*chain.marks, *places}
         ends = (index for index in range(len(chain) - 1, -1, -1) if index in marked or _ends(chain[index]))
-        yield from (index for index in islice(ends, _LATEST) if chain[index].digest in entries)
-        return
+        latest = (index for index in islice(ends, _LATEST) if chain[index].digest in table.entries)
+        return _living(table, rules, chain, latest, at)
     reach = max(rules.look_back, 1)
     for mark in reversed(marks):
-        yield from _known(entries, chain, range(mark, max(mark - reach, -1), -1))
+        if mark in met:
+            found = met[mark]
+        else:
+            within = _known(table.entries, chain, range(mark, max(mark - reach, -1), -1))
+            found = met[mark] = _living(table, rules, chain, within, at)
+        if found is not None:
+            return found
+    return None
+
+
+def _living(
+    table: _Table, rules: CacheRules, chain: Chain, places: Iterable[int], at: float
+) -> tuple[int, float, float, _Entry] | None:
+    """The first of these entries that is probably still there."""
+    for index in places:
+        found = table.entries[chain[index].digest]
+        idle_s = max(at - found.used_at, 0.0)
+        chance = _alive(table, rules, idle_s, found.ttl_s)
+        if chance > _GONE:
+            return index, chance, idle_s, found
+    return None
 
 
 def _known(entries: Mapping[bytes, _Entry], chain: Sequence[Segment], places: Sequence[int]) -> Iterator[int]:

@@ -159,14 +159,28 @@ def test_two_conversations_that_begin_alike_are_told_apart() -> None:
 
 
 def test_no_more_is_kept_than_allowed() -> None:
-    rereading = Rereading(kept_bytes=200_000)
+    size = 2 * len(long(20))
+    rereading = Rereading(kept_bytes=20 * size)
     for number in range(200):
         raw = long(20).replace(b'"m"', b'"m%d"' % number)
         rereading.read(Request(Wire.OPENAI_CHAT, raw), "t")
-        assert rereading.kept_bytes <= 200_000 + 2 * len(raw)
+        assert rereading.kept_bytes <= 20 * size
+    assert rereading.kept_bytes > 18 * size
+    rereading = Rereading(kept_bytes=12 * size)
     for number in range(100):  # one agent's, which begin alike
-        rereading.read(Request(Wire.OPENAI_CHAT, long(20).replace(b"19 x", b"%d x" % number)), "t")
-    assert rereading.kept_bytes <= 200_000 + 2 * 16 * len(long(20))
+        rereading.read(Request(Wire.OPENAI_CHAT, long(20).replace(b'"5 x', b'"%d x' % number)), "t")
+    assert 10 * size < rereading.kept_bytes <= 12 * size
+
+
+def test_a_huge_body_is_read_and_not_kept() -> None:
+    size = 2 * len(long(40))
+    rereading = Rereading(kept_bytes=9 * size)
+    for turns, kept in ((40, True), (42, True), (60, False), (62, False)):
+        raw = long(turns)
+        request = Request(Wire.OPENAI_CHAT, raw)
+        rereading.read(request, "t")
+        assert told(request) == told(Request(Wire.OPENAI_CHAT, raw))
+        assert rereading.kept_bytes == (2 * len(raw) if kept else 0)
 
 
 START = b'{"model":"m","messages":[{"role":"system","content":"' + PAD.encode() + b'"},{"role":"user","content":"b"}'

@@ -140,10 +140,14 @@ def test_tokens_add_up_along_the_chain() -> None:
 
 
 def test_conversations_are_forgotten_by_their_size() -> None:
-    blocks = Blocks(kept_bytes=2_000)
+    blocks = Blocks(kept_bytes=8_000)
     for number in range(50):
         blocks.chain(anthropic(user("x" * 500)), session=str(number))
-    assert blocks.kept_bytes <= 2_000
+    assert 6_000 < blocks.kept_bytes <= 8_000
+    blocks = Blocks(kept_bytes=8_000)
+    for size in (500, 1_500):  # the second is too large to be held beside others, and the first is the past
+        blocks.chain(anthropic(user("x" * size)), session="s")
+    assert blocks.kept_bytes == 0
 
 
 def test_a_responses_input_may_be_a_text_or_a_list() -> None:

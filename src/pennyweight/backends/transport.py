@@ -191,8 +191,8 @@ class _Connection(asyncio.Protocol):
     # --- an exchange -----------------------------------------------------------------------------------------------
 
     def begin(self, method: str, data: bytes, rest: bytes = b"") -> asyncio.Future[None]:
-        """Write a request. What is given ends when something was heard, most times the answer's headers; `answered`
-        tells. Raises Unreachable."""
+        """Write a request. What is given ends when something was heard, most times the answer's headers. Raises
+        Unreachable."""
         self._reset(method)
         transport = self.transport
         if transport is None or transport.is_closing():
@@ -206,11 +206,6 @@ class _Connection(asyncio.Protocol):
             self._timer = self.loop.call_later(min(self._read_timeout_s, self._chunk_timeout_s), self._check_silence)
         self._waiter = self.loop.create_future()
         return self._waiter
-
-    @property
-    def answered(self) -> bool:
-        """Whether the answer's headers came and nothing else happened."""
-        return self.head_done and self.error is None and self._drained is None
 
     async def wait(self) -> None:
         """Wait for the answer's headers. Raises BackendError."""
@@ -536,7 +531,7 @@ class Http1:
                 connection = await self._connect(where)
             try:
                 await connection.begin(method, data, rest)
-                if not connection.answered:
+                if not connection.head_done or connection.error is not None or connection._drained is not None:
                     await connection.wait()
                 break
             except Unreachable:

@@ -23,7 +23,7 @@ from ..money import Price, factor_at
 from ..prefix import Blocks, Chain, Mark, shared
 from ..prices.caching import CacheBook, CacheRules
 from ..request import Edit, Operation, Request, Usage
-from ..warmth import Forecast, Warmth
+from ..warmth import Forecast, Met, Warmth
 from .foreseen import Foreseen, Rates, Worth
 from .journeys import CHOICE, Held
 from .pricing import baseline, bill, costs, growth_tokens, kept
@@ -299,7 +299,11 @@ class Economy:
     def placing(self, seen: Foreseen, places: tuple[int, ...], mark: Mark, *, at: float) -> Worth:
         """What `compare` says of the chain that would go out now with marks of that life on these segments too, that
         have none: most such placements are weighed and left, so that their chains need not be made."""
-        forecast = self.actual.forecast(seen.scope, seen.rules, seen.chain, at, places=places, mark=mark)
+        moment, met = seen.__dict__.get("_met", _NEVER)
+        if moment != (at, self._learned):
+            met = {}
+            seen.__dict__["_met"] = (at, self._learned), met
+        forecast = self.actual.forecast(seen.scope, seen.rules, seen.chain, at, places=places, mark=mark, met=met)
         marks = sorted((*seen.chain.marks, *places))
         worth, _, after = _weighed(seen, forecast, seen.chain, marks)
         if worth.now < -_CRUMB:
@@ -475,6 +479,7 @@ _PROMPT = frozenset(
 )
 """The members of a body that what a provider caches depends on."""
 
+_NEVER: tuple[tuple[float, int] | None, Met] = None, {}
 _NONE: dict[int, tuple[Chain, bool, Worth]] = {}
 _SENT = "\0sent"  # behind a session's name: under which the heads are remembered that it was sent with
 _ROUGH = "rough"  # the fact that tokens of a call's prompt are estimates

@@ -60,6 +60,13 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
         return self.habits.outlook(self.key, self.agent, looping=self.looping, chore=self.chore)
 
     @once
+    def coming(self) -> tuple[float, float]:
+        """How many calls will probably follow, each within an hour of the one before, and the share of them that come
+        within 5 minutes."""
+        outlook = self.outlook
+        return outlook.remaining_later, min(outlook.soon / max(outlook.later, 0.01), 1.0)
+
+    @once
     def stranger(self) -> bool:
         """Whether the conversation went on before we saw it: what is warm is not known."""
         if self.conversation is not None:
@@ -98,7 +105,7 @@ class Foreseen(msgspec.Struct, frozen=True, dict=True):
         return (self.scope, self.rules) if self.reference is None else (self.reference.scope, self.reference.rules)
 
 
-_OF_ASKED = frozenset(("outlook", "stranger", "kept", "gone", "appends", "repeated"))
+_OF_ASKED = frozenset(("outlook", "coming", "stranger", "kept", "gone", "appends", "repeated"))
 """What hangs on the caller's own request alone."""
 
 
@@ -124,9 +131,10 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
 
     def of(self, prompt_tokens: float) -> tuple[float, float, float, float, float]:
         """(input, read, 5-minute write, 1-hour write, output)."""
-        known: tuple[float, float, tuple[float, float, float, float, float]] | None = self.__dict__.get("_of")
-        if known is not None and known[0] <= prompt_tokens < known[1]:
-            return known[2]
+        known: tuple[float, float, tuple[float, float, float, float, float]] = self.__dict__.get("_of", _NO_RATES)
+        least, most, found = known
+        if least <= prompt_tokens < most:
+            return found
         tokens = int(prompt_tokens)
         rates, factor = rates_for(self.price, tokens), self.factor
         found = (
@@ -142,3 +150,6 @@ class Rates(msgspec.Struct, frozen=True, dict=True):
         since = max((begin for begin in begins if begin <= tokens), default=-inf)
         self.__dict__["_of"] = since, min((begin for begin in begins if begin > tokens), default=inf), found
         return found
+
+
+_NO_RATES = (inf, -inf, (0.0, 0.0, 0.0, 0.0, 0.0))

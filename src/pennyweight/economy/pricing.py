@@ -48,12 +48,9 @@ _Known = tuple[float, float, float, float, float]
 
 def _now(forecast: Forecast, known: _Known) -> float:
     plain, read, write_5m, write_1h, _ = known
-    return (
-        forecast.plain_tokens * plain
-        + forecast.read_tokens * read
-        + forecast.write_5m_tokens * write_5m
-        + forecast.write_1h_tokens * write_1h
-    )
+    reads, writes_5m, writes_1h = forecast.read_tokens, forecast.write_5m_tokens, forecast.write_1h_tokens
+    rest = max(forecast.prompt_tokens - reads - writes_5m - writes_1h, 0.0)
+    return rest * plain + reads * read + writes_5m * write_5m + writes_1h * write_1h
 
 
 def cost_ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
@@ -63,22 +60,19 @@ def cost_ahead(forecast: Forecast, seen: Foreseen, growth: float) -> float:
 
 
 def _ahead(forecast: Forecast, seen: Foreseen, growth: float, known: _Known) -> float:
-    outlook = seen.outlook
-    calls = outlook.remaining_later
-    plain, read, write_5m, write_1h, _ = known
-    if seen.rules.kind == "automatic":
-        write = plain
-    else:
-        write = write_1h if forecast.lasting_ttl_s >= LATER_S else write_5m
-    in_time = 1.0 if forecast.lasting_ttl_s >= LATER_S else min(outlook.soon / max(outlook.later, 0.01), 1.0)
-    if SOON_S < forecast.lasting_ttl_s < LATER_S:
+    calls, in_time = seen.coming
+    plain, read, write, write_1h, _ = known
+    kind, ttl_s = seen.rules.kind, forecast.lasting_ttl_s
+    if ttl_s >= LATER_S:
+        in_time, write = 1.0, write_1h
+    elif ttl_s > SOON_S:
         in_time = (in_time + 1.0) / 2
+    if kind == "automatic":
+        write = plain
     lasting = forecast.lasting_tokens
     if seen.repeats_tokens is not None:
         lasting = min(lasting, seen.repeats_tokens)
-    rest = (
-        write if seen.rules.kind == "marked" else plain
-    )  # it is written up to its end, whether that comes again or not
+    rest = write if kind == "marked" else plain  # it is written up to its end, whether that comes again or not
     again = lasting * (in_time * read + (1.0 - in_time) * write) + (forecast.prompt_tokens - lasting) * rest
     # What a turn adds is written where marks stand at the end; from a small beginning they climb if that pays.
     covered = min(lasting / forecast.prompt_tokens, 1.0) if forecast.prompt_tokens else 0.0

@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import get_args
 from urllib.parse import unquote
 
 import msgspec
@@ -45,6 +45,7 @@ _NOT_OF_THE_CALL = CREDENTIAL_HEADERS | {"host", "connection", "content-length",
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _ROUTES, _MODEL_CHARS = 8, 200  # models remembered for one head, and how long a name that is remembered may be
 _TRAILS = 256
+_OTHER = Operation.OTHER
 
 
 class _Asked(msgspec.Struct, frozen=True, eq=False):
@@ -59,7 +60,7 @@ class _Asked(msgspec.Struct, frozen=True, eq=False):
     routes: dict[str, _Route] = {}  # of the models that were asked for: configurations do not change under a head
 
 
-class _Route(NamedTuple):
+class _Route(msgspec.Struct, frozen=True, eq=False):
     target: Target
     credential: Credential | None  # the caller's, where it goes there
     chosen: bool  # the model's name stands for a choice
@@ -72,6 +73,7 @@ class Front:
         self.app = app
         self._gate = gate
         self._pages = pages
+        self._risk = app.config.pipeline.risk
         self._trails: dict[tuple[Step, ...], tuple[bool, tuple[str, str]]] = {}  # whether one changed the call
         self.repeated = Repeated(app, gate)
 
@@ -88,7 +90,7 @@ class Front:
                     asked = found
                     call, route = self._make(request, asked)
                     app = self.app
-                    direct = call.request.operation is Operation.OTHER and request.method in _NO_BODY
+                    direct = call.request.operation is _OTHER and request.method in _NO_BODY
                     reply = await (app.backend.open(call) if direct else app.entrance.open(call))
                     if asked.costs and reply.ok:
                         response = self._answer(with_cost(reply, call, app.accounts), call, route)
@@ -183,9 +185,10 @@ class Front:
         endpoint = asked.endpoint
         operation = endpoint.operation
         request = Request(endpoint.wire, raw, asked.headers, endpoint.path, http.query, http.method, operation)
-        request.told(asked.fields, http.room)
+        told = request.__dict__  # see `Request.told`
+        told["fields"], told["room"] = asked.fields, http.room
         model = ""
-        if operation is not Operation.OTHER:
+        if operation is not _OTHER:
             if not raw.isascii():
                 _check_utf8(raw)
             if _DEEP_PARSER and too_deep(raw, app.config.server.max_depth):
@@ -201,20 +204,21 @@ class Front:
             self._check_own(endpoint, http)
         level = asked.level
         if level is None:
-            told = asked.fields["x-pennyweight-optimize"]
-            raise BadRequest(f"x-pennyweight-optimize {told[:40]!r} is not known. Use off, safe or max.")
+            word = asked.fields["x-pennyweight-optimize"]
+            raise BadRequest(f"x-pennyweight-optimize {word[:40]!r} is not known. Use off, safe or max.")
         now = app.clock.now()
         call = Call(
-            id=call_id(now),
-            identity=app.identify(request, asked.caller.tenant),
-            original=request,
-            request=request,
-            target=route.target,
-            at=now,
-            optimize=level,
-            risk_left=app.config.pipeline.risk,
-            credential=route.credential,
-            arrived=arrived,
+            call_id(now),
+            app.identify(request, asked.caller.tenant),
+            request,
+            request,
+            route.target,
+            now,
+            level,
+            (),
+            self._risk,
+            route.credential,
+            arrived,
         )
         return call, route
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -75,7 +75,13 @@ class HttpResponse(msgspec.Struct, eq=False):
 
 class Known(Protocol):
     """Answers at once what was answered before, to the same caller and byte for byte the same, or says that it cannot:
-    None. Answers are whole HTTP/1.1 responses, for connections that are kept."""
+    None. Answers are whole HTTP/1.1 responses, for connections that are kept.
+
+    lengths: of all that may be known, pieces and bodies alike; what is of another need not be asked about.
+    """
+
+    @property
+    def lengths(self) -> Container[int]: ...
 
     def packet(self, data: bytes, peer: str) -> bytes | None:
         """To what came in one piece: a request and nothing else."""

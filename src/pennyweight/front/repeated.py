@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Container
 from hashlib import blake2b
 
 import msgspec
@@ -58,6 +59,7 @@ class Repeated:
         self._gate = gate
         self._secret = secrets.token_bytes(32)
         self._memory = Memory()
+        self.lengths: Container[int] = self._memory.lengths
         app.kv.on_drop(self._memory.clear)  # what is purged is not kept here either
 
     # --- answering ------------------------------------------------------------------------------------------

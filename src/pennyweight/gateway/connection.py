@@ -75,6 +75,45 @@ _PIECE_BYTES = 16 * 1024  # of what is looked up whole; longer requests are know
 class Connection(asyncio.Protocol):
     """One client connection: parses, hands complete requests to `respond` one after the other, writes the answers."""
 
+    # Slots: see the upstream's connection in `backends.transport`.
+    __slots__ = (
+        "_answering",
+        "_asked",
+        "_begun",
+        "_body",
+        "_body_bytes",
+        "_continue_due",
+        "_drained",
+        "_fed",
+        "_full",
+        "_head_done",
+        "_header_bytes",
+        "_headers",
+        "_held",
+        "_http_1_0",
+        "_keep_alive",
+        "_late_at",
+        "_like",
+        "_limits",
+        "_linger_until",
+        "_loop",
+        "_missing_bytes",
+        "_overdue",
+        "_parser",
+        "_paused",
+        "_peer",
+        "_queue",
+        "_read_bytes",
+        "_reading",
+        "_reading_since",
+        "_refused",
+        "_server",
+        "_task",
+        "_transport",
+        "_unparsed_bytes",
+        "_url",
+    )
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = server.loop
@@ -178,6 +217,7 @@ class Connection(asyncio.Protocol):
             return
         path, query, headers = aim(self._url, tuple(self._headers))
         body = b"".join(self._body)
+        self._body = []  # it may be long until the next one
         method = self._parser.get_method().decode("latin-1")
         old = self._parser.get_http_version() == "1.0"
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not old
@@ -236,7 +276,8 @@ class Connection(asyncio.Protocol):
             self._go_on(data)
             return
         piece = len(data) <= _PIECE_BYTES and not self._reading and self._free()  # mostly a whole request
-        if piece and (told := self._server.known.packet(data, self._peer)) is not None:
+        known = self._server.known
+        if piece and len(data) in known.lengths and (told := known.packet(data, self._peer)) is not None:
             self._write(told)
             self._arm(self._limits.idle_timeout_s)
             return
@@ -313,7 +354,8 @@ class Connection(asyncio.Protocol):
     def _whole(self, head: Head, body: bytes, packet: bytes = b"", *, free: bool) -> None:
         """packet: what it came in, where that was one short piece."""
         request = head.request.again(body, packet)
-        if free and (told := self._server.known.again(request)) is not None:
+        known = self._server.known
+        if free and len(body) in known.lengths and (told := known.again(request)) is not None:
             self._write(told)
             self._arm(self._limits.idle_timeout_s)
             return
@@ -410,7 +452,7 @@ class Connection(asyncio.Protocol):
             while self._queue and self._keep_alive:
                 request, self._keep_alive, self._http_1_0 = self._queue.popleft()
                 self._answering = False
-                self._arm(self._limits.request_timeout_s)
+                self._late_at = self._loop.time() + self._limits.request_timeout_s
                 if isinstance(request, Refused):
                     self._asked = request.begun
                     response = self._server.refuse(request.begun, request.status, request.kind, request.message)
@@ -436,6 +478,7 @@ class Connection(asyncio.Protocol):
             self._cut()
         finally:
             self._task = None
+            self._asked = Refused.begun  # an idle connection holds nobody's body
             if self._transport is not None:
                 if self._keep_alive and not self._server.closing:
                     now = self._reading_since = self._loop.time()  # what had to wait for us is not late
@@ -482,11 +525,13 @@ class Connection(asyncio.Protocol):
 
     def _sent_at_once(self, response: HttpResponse, end: Callable[[], None], method: str) -> bool:
         """Send an answer that is whole, short, and over when it is sent, as nearly all are; False for any other."""
-        body = response.body
+        body, transport = response.body, self._transport
         if not isinstance(body, bytes) or self._paused or len(body) > _AT_ONCE_BYTES or method == "HEAD":
             return False
         try:
-            self._write(self._head(response, length=len(body)) + body)
+            if transport is None:
+                raise ConnectionResetError("the caller left")
+            transport.write(self._head(response, len(body)) + body)
         finally:
             try:
                 end()
@@ -500,9 +545,9 @@ class Connection(asyncio.Protocol):
             body = response.body
             if isinstance(body, bytes) and method == "HEAD":
                 told = get_header(response.headers, "content-length")
-                self._write(self._head(response, length=int(told) if told and told.isdecimal() else len(body)))
+                self._write(self._head(response, int(told) if told and told.isdecimal() else len(body)))
             elif isinstance(body, bytes):
-                self._write(self._head(response, length=len(body)) + body)
+                self._write(self._head(response, len(body)) + body)
                 if self._paused:
                     await self._drain()
             else:
@@ -516,7 +561,7 @@ class Connection(asyncio.Protocol):
                     response.over()
 
     async def _send_stream(self, response: HttpResponse, body: AsyncIterator[bytes], method: str) -> None:
-        self._write(self._head(response, length=None))
+        self._write(self._head(response, None))
         if method == "HEAD" or response.status in (204, 304):
             return
         if isinstance(body, Flow):
@@ -556,7 +601,7 @@ class Connection(asyncio.Protocol):
             if self._paused:
                 await self._drain()
 
-    def _head(self, response: HttpResponse, *, length: int | None) -> bytes:
+    def _head(self, response: HttpResponse, length: int | None) -> bytes:
         self._answering = True
         headers = response.headers
         if not _HOP.isdisjoint(map(_NAME, headers)):

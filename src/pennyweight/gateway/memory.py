@@ -11,14 +11,17 @@ import ctypes
 import sys
 from collections.abc import Mapping
 
-__all__ = ["keep_freed"]
+__all__ = ["HUGE_BYTES", "give_back", "keep_freed"]
 
 _MIB = 1 << 20
+
+HUGE_BYTES = 4 * _MIB
+"""Bodies from here on are worth a look for what they left, when they are done with."""
 
 # Numbers of malloc.h, and what each is set to in bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _KEPT = (
-    (_MMAP_THRESHOLD, 4 * _MIB),  # larger blocks are mapped one by one, and go back whole when they are freed
+    (_MMAP_THRESHOLD, HUGE_BYTES),  # larger blocks are mapped one by one, and go back whole when they are freed
     (_TRIM_THRESHOLD, 32 * _MIB),  # so much may lie free at the end of a heap: some 32 calls of 300 kB, read and edited
     (_TOP_PAD, _MIB),  # asked for in advance, and left when the rest goes back
 )
@@ -33,12 +36,26 @@ def keep_freed(environment: Mapping[str, str]) -> bool:
     glibc moves its thresholds by itself, up to blocks of 32 MiB, when a mapped block is freed; once told they stay.
     That is meant: after one body of 30 MB it would keep up to 64 MiB from then on.
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in environment):
+    if any(name.startswith("MALLOC_") for name in environment):
         return False
     if "glibc.malloc." in environment.get("GLIBC_TUNABLES", ""):
         return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):  # musl has one way of its own, and no mallopt
+    library = _glibc()
+    if library is None:
         return False
     taken = [library.mallopt(number, size_bytes) for number, size_bytes in _KEPT]
     return 0 not in taken
+
+
+def give_back() -> None:
+    """Give free pages back to the system that lie between others in use, as those do in which a huge body came in: some
+    milliseconds, in which nobody else gets memory."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(_MIB)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "gnu_get_libc_version") else None  # musl has no mallopt

@@ -9,6 +9,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ..front.endpoints import wire_of
 from ..front.front import Front
 from ..front.http import HttpRequest, HttpResponse
 from ..wire import codec
+from .memory import HUGE_BYTES, give_back
 from .metrics import Metrics
 from .pages import Pages
 from .server import Limits, Server
@@ -69,6 +71,8 @@ class Gateway:
         self._now: _Generation | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
+        self._gives_back: asyncio.TimerHandle | None = None
+        self.gives_back = False  # memory to the system, after huge bodies: for a process that does nothing else
         self.port = 0
 
     @property
@@ -104,6 +108,8 @@ class Gateway:
             self._server.cut()
 
     async def stop(self) -> None:
+        if self._gives_back is not None:
+            self._gives_back.cancel()
         if self._server is not None:
             await self._server.stop(drain_s=self.app.config.server.drain_s)
         for task in list(self._retiring):
@@ -116,7 +122,15 @@ class Gateway:
         generation = self._now
         assert generation is not None
         generation.active += 1
+        if self.gives_back and len(request.body) >= HUGE_BYTES:
+            return generation.front.respond(request, partial(self._left_huge, generation))
         return generation.front.respond(request, generation.leave)
+
+    def _left_huge(self, generation: _Generation) -> None:
+        generation.leave()
+        if self._gives_back is not None:
+            self._gives_back.cancel()
+        self._gives_back = asyncio.get_running_loop().call_later(_SETTLED_S, give_back)
 
     def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
         """What could not even be read. The calls behind other refusals of the server leave their own receipts."""
@@ -219,6 +233,7 @@ async def run(load: Load, *, ready: Callable[[Gateway], None], watch: Path | Non
     async with open_gateway(load) as gateway, asyncio.TaskGroup() as tasks:
         running.append(gateway)
         collect_seldom()
+        gateway.gives_back = True
         ready(gateway)
         reloading = tasks.create_task(_reload_on(gateway, changed))
         watching = tasks.create_task(_watch(watch, changed))
@@ -237,6 +252,7 @@ def collect_seldom() -> None:
     gc.set_threshold(_NEW_OBJECTS, 10, 10)
 
 
+_SETTLED_S = 1.0  # after an answer, when its call is settled and its body is freed
 _NEW_OBJECTS = 10_000  # some 300 waiting calls; looked over in about a millisecond
 
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Container
 
 from ..front.http import HttpRequest, Known, Respond
 from .connection import Connection, Limits, Refuse
@@ -21,6 +22,8 @@ __all__ = ["Limits", "Server"]
 
 class _Nothing:
     """Protocol: `Known`."""
+
+    lengths: Container[int] = ()
 
     def packet(self, data: bytes, peer: str) -> bytes | None:
         return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from itertools import takewhile
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -74,6 +75,20 @@ class _Ahead(NamedTuple):
         return same and self.reference is call.facts.get(REFERENCE)
 
 
+class _Plan(msgspec.Struct, frozen=True, eq=False):
+    """Who is asked for the sessions of one arm, in which order. looks: the words `concerns` of the first of them, up to
+    who has none. nothing: the steps of all, where nobody has anything to offer, and `places` where each one's stands;
+    trails: the same with what some told of themselves, as most calls of an arm have it.
+    """
+
+    exposure: Exposure
+    asked: Sequence[_Asked]
+    looks: Sequence[Callable[[Call], bool]]
+    nothing: tuple[Step, ...]
+    places: Mapping[str, int]
+    trails: dict[tuple[Step, ...], Sequence[Step]]
+
+
 class Pipeline:
     """A Backend made of optimizers over a backend.
 
@@ -115,7 +130,7 @@ class Pipeline:
         self._gate = gate
         self._home = Home(submit, clock, economy)
         self._sticky = Sticky()
-        self._plan: tuple[Exposure, Sequence[_Asked]] | None = None  # of the last exposure: most calls have the same
+        self._plans: dict[str, _Plan] = {}  # of the last exposure of each arm
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
         """What optimizers make of the call: the next call with its trail, and an answer if one was accepted.
@@ -133,11 +148,18 @@ class Pipeline:
         if session and self._sticky.knows(session):
             alone = self._sticky.left(session)
             call = self._resume(call, exposure, session)
-        said: list[Step] = []  # noted in one go before the call is changed, and at the end
-        plan = self._plan
-        for optimizer, flag, mode, nothing, concerns in (
-            plan[1] if plan is not None and plan[0] is exposure else self._asked(exposure)
-        ):
+        plan = self._plans.get(exposure.arm)
+        if plan is None or plan.exposure is not exposure:
+            plan = self._planned(exposure)
+        quiet = 0  # of how many of the first ones it is no business
+        for look in plan.looks:
+            if look(call):
+                break
+            quiet += 1
+        if quiet == len(plan.asked):
+            return call.note(*_unasked(plan, quiet, facts)), None
+        said = [*_unasked(plan, quiet, facts)]  # noted in one go before the call is changed, and at the end
+        for optimizer, flag, mode, nothing, concerns in plan.asked[quiet:]:
             if concerns is not None and not concerns(call):
                 said.append(facts[SAID].get(nothing.optimizer, nothing) if SAID in facts else nothing)
                 continue
@@ -180,7 +202,7 @@ class Pipeline:
                 return call, proposal.action.response
         return call.note(*said) if said else call, None
 
-    def _asked(self, exposure: Exposure) -> Sequence[_Asked]:
+    def _planned(self, exposure: Exposure) -> _Plan:
         """The optimizers that are not off, with what is the same for each call."""
         modes = exposure.modes
         asked = [
@@ -194,8 +216,14 @@ class Pipeline:
             for optimizer, flag in self._optimizers
             if modes.get(optimizer.name, "off") != "off"
         ]
-        self._plan = exposure, asked
-        return asked
+        looks = [one.concerns for one in takewhile(lambda one: one.concerns is not None, asked)]
+        nothing = tuple([one.nothing for one in asked])
+        places = {step.optimizer: place for place, step in enumerate(nothing)}
+        plan = _Plan(exposure, asked, cast("list[Callable[[Call], bool]]", looks), nothing, places, {})
+        if len(self._plans) >= _ARMS:
+            self._plans.clear()
+        self._plans[exposure.arm] = plan
+        return plan
 
     def _changed(self, call: Call, action: Action) -> Call:
         """The call after an accepted action. Raises whatever the action's edits do."""
@@ -454,6 +482,27 @@ class Pipeline:
                     await optimizer.settle(outcome)
                 except Exception as error:  # noqa: BLE001 - see consult
                     _log_failed(optimizer, error)
+
+
+def _unasked(plan: _Plan, count: int, facts: Mapping[str, Any]) -> Sequence[Step]:
+    """What the trail tells of the first ones that were not asked: nothing to offer, or why not."""
+    told = facts.get(SAID)
+    if told is None:
+        return plan.nothing[:count]
+    steps = tuple(told.values())
+    said = plan.trails.get(steps)
+    if said is None:
+        said = [*plan.nothing]
+        for name, step in told.items():
+            if name in plan.places:
+                said[plan.places[name]] = step
+        if len(plan.trails) >= _TRAILS:
+            plan.trails.clear()
+        plan.trails[steps] = said
+    return said if count == len(said) else said[:count]
+
+
+_ARMS, _TRAILS = 64, 64
 
 
 def _log_failed(optimizer: Optimizer, error: Exception) -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Home", "Watch"]
 
 
-class Home(NamedTuple):
+class Home(msgspec.Struct, frozen=True, eq=False):
     """Of a pipeline, what its watches need."""
 
     submit: Callable[[Outcome], None]
@@ -160,6 +160,7 @@ class Watch:
         now = self._home.clock.monotonic()
         # Nothing was foreseen of nearly all that is short, and it was billed.
         bill = _NO_BILL if self._sent_as is None and done.charges else self._billed(done, now)
+        untouched, read_tokens, warm, reference, estimated = bill
         self._home.submit(
             Outcome(
                 call=self._call,
@@ -174,11 +175,11 @@ class Watch:
                 error=self._error,
                 abandoned=abandoned,
                 output_text=output_text,
-                untouched=bill.untouched,
-                reference=bill.reference,
-                estimated=bill.estimated,
-                foreseen_read_tokens=bill.read_tokens,
-                warm=bill.warm,
+                untouched=untouched,
+                reference=reference,
+                estimated=estimated,
+                foreseen_read_tokens=read_tokens,
+                warm=warm,
             )
         )
 

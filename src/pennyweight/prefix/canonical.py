@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
 
 from .marks import HOLDERS, MARKS
 
-__all__ = ["canonical", "plain"]
+__all__ = ["TEXT_TYPES", "canonical", "digest", "plain"]
+
+
+def digest(text: bytes) -> bytes:
+    """16 bytes by which a block is told from all others. Not SHA-256: of 9 kB it takes half the time where it is warm,
+    5 µs less, but the first one that a call asks for, by way of OpenSSL, 20 more."""
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def canonical(raw: bytes) -> bytes:
@@ -46,7 +53,7 @@ def plain(block: Any) -> Any:
         blocks = [plain(item) for item in block]
         if len(blocks) == 1 and isinstance(blocks[0], dict):
             only = blocks[0]
-            if only.keys() == {"type", "text"} and isinstance(only["type"], str) and only["type"] in _TEXT_TYPES:
+            if only.keys() == {"type", "text"} and isinstance(only["type"], str) and only["type"] in TEXT_TYPES:
                 return only["text"]
         return blocks
     if isinstance(block, dict):
@@ -58,4 +65,4 @@ def plain(block: Any) -> Any:
     return block
 
 
-_TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
+TEXT_TYPES = frozenset({"text", "input_text", "output_text"})

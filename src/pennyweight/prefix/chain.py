@@ -7,7 +7,6 @@ the first and switch the second while the model reads the same.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,11 +18,12 @@ import msgspec
 
 from ..once import once
 from ..request import Request, Wire
-from .canonical import canonical, plain
+from .canonical import canonical, digest, plain
 from .items import Worked, items
 from .marks import Mark, mark_of, ttl_of
 from .rates import Rates
 from .recent import Recent
+from .shapes import Shaped, shaped
 
 __all__ = ["Blocks", "Chain", "Segment", "shared"]
 
@@ -260,16 +260,16 @@ class Blocks:
         """The known segments, which are those of the pieces that have `ends`, and those of the others, whose ends are
         appended."""
         first_system, first_message = pieces[0], sum(pieces)
-        running = known[-1].digest if known else hashlib.blake2b(seed[: seed.find(b"\0")], digest_size=16).digest()
+        running = known[-1].digest if known else digest(seed[: seed.find(b"\0")])
         upto = known[-1].upto if known else 0
         before, segments = len(known), list[Segment]()
         for place in range(len(ends), len(raws)):
             kind: Kind = "tools" if place < first_system else "system" if place < first_message else "message"
             index = place - (0 if place < first_system else first_system if place < first_message else first_message)
             if place == first_message:
-                running = hashlib.blake2b(running + seed, digest_size=16).digest()
+                running = digest(running + seed)
             for number, part in enumerate(self._split(bytes(raws[place]), kind, rates, split=split, rough=rough)):
-                running = hashlib.blake2b(running + part.role.encode() + part.content, digest_size=16).digest()
+                running = digest(running + part.role.encode() + part.content)
                 upto += part.tokens
                 spread = kind == "system" and split
                 segments.append(
@@ -293,7 +293,10 @@ class Blocks:
 
     def _keep(self, session: str, past: _Past, size: int) -> None:
         gone = self._pasts.pop(session, None)
-        self.kept_bytes += size - (gone[1] if gone is not None else 0)
+        self.kept_bytes -= gone[1] if gone is not None else 0
+        if size > self._limit_bytes // _HUGE:
+            return
+        self.kept_bytes += size
         self._pasts[session] = (past, size)
         while self.kept_bytes > self._limit_bytes and len(self._pasts) > 1:
             self.kept_bytes -= self._pasts.popitem(last=False)[1][1]
@@ -304,11 +307,11 @@ class Blocks:
         if known is None and rough and kind == "message":
             known = self._rough.get(key)
             if known is None:
-                known = tuple(self._read(raw, kind, split=split, rates=rates))
+                known = self._read(raw, kind, split=split, rates=rates)
                 self._rough.put(key, known)
             return known
         if known is None:
-            known = tuple(self._read(raw, kind, split=split))
+            known = self._read(raw, kind, split=split)
             self._parts.put(key, known)
         if kind == "message":
             for part in known:
@@ -316,16 +319,18 @@ class Blocks:
                     rates.learn((part.role, part.tool), part.tokens, part.characters)
         return known
 
-    def _read(self, raw: bytes, kind: Kind, *, split: bool, rates: Rates | None = None) -> Iterator[_Part]:
+    def _read(self, raw: bytes, kind: Kind, *, split: bool, rates: Rates | None = None) -> tuple[_Part, ...]:
         """rates: by which tokens are estimated, where they know who speaks."""
-        said = _said_in(raw) if kind == "message" else None
-        if said is not None:
-            yield self._plain(said, len(raw), rates, split=split)
-            return
+        found = shaped(raw, split=split) if kind == "message" else None
+        if found is not None:
+            return tuple([self._told(one, rates) for one in found])
+        return tuple(self._carefully(raw, kind, split=split, rates=rates))
+
+    def _carefully(self, raw: bytes, kind: Kind, *, split: bool, rates: Rates | None) -> Iterator[_Part]:
         try:
             value = _any.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            yield _Part("", hashlib.blake2b(raw, digest_size=16).digest(), len(raw) // 4, len(raw), "")
+            yield _Part("", digest(raw), len(raw) // 4, len(raw), "")
             return
         if kind == "tools" or not split:
             who = value.get("role") if isinstance(value, dict) else None
@@ -340,14 +345,14 @@ class Blocks:
         for block in content:
             yield self._part(block, who, len(msgspec.json.encode(block)), rates, whole=False)
 
-    def _plain(self, said: _Said, size: int, rates: Rates | None, *, split: bool) -> _Part:
-        """What `_part` makes of a message that is a text and nothing else, as most are, for half the price."""
-        text = _encode(said.content if split else said)
-        is_result = said.role == "tool" and not split
-        count = (rates.count((said.role, is_result)) if rates is not None else None) or self._count
-        tokens = count(said.content) if count is not None else 0
-        digest = hashlib.blake2b(text, digest_size=16).digest()
-        return _Part(said.role, digest, tokens, size, "", tool=is_result, characters=len(said.content))
+    def _told(self, shape: Shaped, rates: Rates | None) -> _Part:
+        """What `_part` makes of a block of a shape that most have."""
+        who, text, texts, size, mark, is_result = shape
+        count = (rates.count((who, is_result)) if rates is not None else None) or self._count
+        tokens = characters = 0
+        if count is not None:
+            tokens, characters = sum(map(count, texts)), sum(map(len, texts))
+        return _Part(who, digest(text), tokens, size, mark, False, is_result, characters)
 
     def _part(self, value: Any, who: str, size: int, rates: Rates | None, *, whole: bool) -> _Part:
         bare = plain([value])  # a list, so that a lone text block is its text, whichever way it came
@@ -361,9 +366,8 @@ class Blocks:
             images = _images(bare)
             tokens = sum(map(count, texts)) + IMAGE_TOKENS * images
             characters = 0 if images else sum(map(len, texts))
-        mark = mark_of(value)
-        digest = hashlib.blake2b(text, digest_size=16).digest()
-        return _Part(who, digest, tokens, size, mark, _is_bound(value), is_result, characters)
+        mark, bound = mark_of(value), _is_bound(value)
+        return _Part(who, digest(text), tokens, size, mark, bound, is_result, characters)
 
     def block(self, raw: bytes) -> tuple[bytes, int]:
         """A block's content digest and its size in bytes, canonical."""
@@ -371,28 +375,9 @@ class Blocks:
         known = self._known.get(key)
         if known is None:
             text = canonical(raw)
-            known = (hashlib.blake2b(text, digest_size=16).digest(), len(text))
+            known = (digest(text), len(text))
             self._known.put(key, known)
         return known
-
-
-class _Said(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A message that is a text; its fields are in the order of their names."""
-
-    content: str
-    role: str
-    tool_call_id: str | msgspec.UnsetType = msgspec.UNSET
-
-
-def _said_in(raw: bytes) -> _Said | None:
-    try:
-        return _said.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-_said = msgspec.json.Decoder(_Said)
-_encode = msgspec.json.Encoder().encode
 
 
 def _is_bound(value: Any) -> bool:
@@ -412,6 +397,7 @@ def _is_result(value: Any) -> bool:
     return value.get("role") == "tool" or kind == "tool_result" or (isinstance(kind, str) and kind.endswith("_output"))
 
 
+_HUGE = 8  # so many of the largest requests that are held fill what may be held
 _ROUGH = 1_024  # blocks whose tokens are estimates are remembered, until somebody counts them
 _LONG_TOKENS = 8_000  # below, what a provider's least length and price bands ask for hangs on every token
 _MOST_ROUGH = 32  # pieces

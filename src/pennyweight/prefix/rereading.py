@@ -9,11 +9,12 @@ else.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 
 from ..errors import BadRequest
-from ..request import Request
+from ..request import Envelope, Request, Wire
 from ..splicing import Layout, grown, laid_out
 from .items import Worked
 
@@ -21,17 +22,21 @@ __all__ = ["Rereading"]
 
 
 class _Read(msgspec.Struct):
-    """A body that was read, without what became of its call. `layout` is looked for once another one seems to go on
-    with it; None: it has none."""
+    """A body that was read, without what became of its call. `name`: of the list that its conversation is, `items`:
+    that list's. `layout` is looked for once another one seems to go on with it; None: it has none."""
 
-    request: Request
+    wire: Wire
+    raw: bytes
+    envelope: Envelope
+    name: str
+    items: Sequence[msgspec.Raw]
     worked: Worked
     layout: Layout | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Rereading:
     """Remembers the last bodies, at most `kept_bytes` of them, and of those with one beginning the last few. The least
-    recently used are forgotten first."""
+    recently used are forgotten first, and huge ones are not kept at all."""
 
     def __init__(self, *, kept_bytes: int = 48 << 20) -> None:
         self._limit_bytes = kept_bytes
@@ -47,67 +52,82 @@ class Rereading:
         if len(raw) < _LEAST_BYTES:
             return
         head = scope, raw[:_HEAD_BYTES]
-        alike = self._kept.pop(head, [])
+        alike = self._kept.pop(head, None)
+        if alike is None:
+            alike = []
         self._kept[head] = alike
-        gone = next((read for read in reversed(alike) if _goes_on(read, request)), None)
-        if gone is not None:
-            alike.remove(gone)
+        new = None
+        for place in range(len(alike) - 1, -1, -1):
+            new = _grown(alike[place], request)
+            if new is not None:
+                self.kept_bytes -= _size(alike.pop(place))
+                break
         else:
-            size = _count(request)
-            if not size:
-                return
-            request.__dict__["_worked"] = Worked([None] * size)
-        told = request.__dict__
-        bare = Request(request.wire, raw)
-        bare.__dict__.update(envelope=told["envelope"], _items=told.get("_items", {}))
-        new = _Read(bare, told["_worked"], told.get("_layout", msgspec.UNSET))
+            new = _read(request)
+        if new is None or _size(new) > self._limit_bytes // _HUGE:
+            if not alike:
+                del self._kept[head]
+            return
         alike.append(new)
-        self.kept_bytes += _size(new) - (_size(gone) if gone is not None else 0)
+        self.kept_bytes += _size(new)
         if len(alike) > _ALIKE:
             self.kept_bytes -= _size(alike.pop(0))
-        while self.kept_bytes > self._limit_bytes and len(self._kept) > 1:
-            self.kept_bytes -= sum(map(_size, self._kept.popitem(last=False)[1]))
+        while self.kept_bytes > self._limit_bytes:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The oldest body of the beginning that was not met for longest."""
+        head, oldest = next(iter(self._kept.items()))
+        self.kept_bytes -= _size(oldest.pop(0))
+        if not oldest:
+            del self._kept[head]
 
 
 _LEAST_BYTES = 8_192  # smaller bodies are read as fast
 _HEAD_BYTES = 160
 _ALIKE = 16  # conversations that begin alike: one agent's
+_HUGE = 8  # so many of the largest that are kept fill what may be kept
 _LAST = 4  # items of a conversation that may be other ones in the next body
 
 
 def _size(read: _Read) -> int:
-    return 2 * len(read.request.raw)  # its items may be parts of the body before it
+    return 2 * len(read.raw)  # its items may be parts of the body before it
 
 
-def _count(request: Request) -> int:
-    """How many items the conversation has; 0 also where it cannot be read."""
+def _read(request: Request) -> _Read | None:
+    """A body that goes on with none that is known; None where it has no conversation, or cannot be read."""
     try:
-        return len(request.envelope.messages or request.items("input") or ())
+        envelope = request.envelope
+        name = "messages" if envelope.messages is not None else "input"
+        items = request.items(name)
     except (BadRequest, msgspec.DecodeError):
-        return 0
+        return None
+    if not items:
+        return None
+    worked = request.__dict__["_worked"] = Worked([None] * len(items))
+    return _Read(request.wire, request.raw, envelope, name, items, worked)
 
 
-def _goes_on(read: _Read, request: Request) -> bool:
-    """Whether the request is the body that was read but for the end of its conversation; then it is read."""
-    old, raw = read.request.raw, request.raw
-    if isinstance(read.layout, msgspec.UnsetType):
+def _grown(read: _Read, request: Request) -> _Read | None:
+    """The request, if it is the body that was read but for the end of its conversation; then it is read."""
+    old, raw, layout = read.raw, request.raw, read.layout
+    if isinstance(layout, msgspec.UnsetType):
         if not raw.startswith(memoryview(old)[: len(old) // 2]):
-            return False
-        read.layout = laid_out(old, read.request.long())
-    layout = read.layout
-    known = read.request.envelope
-    name = "messages" if known.messages is not None else "input"
-    items = read.request.items(name)
-    if layout is None or not items or name not in layout.rows:
-        return False
-    found = grown(raw, old, layout, name, items, _LAST)
+            return None
+        bare = Request(read.wire, old)
+        bare.__dict__.update(envelope=read.envelope, _items={read.name: read.items} if read.name == "input" else {})
+        layout = read.layout = laid_out(old, bare.long())
+    name = read.name
+    if layout is None or name not in layout.rows:
+        return None
+    found = grown(raw, old, layout, name, read.items, _LAST)
     if found is None:
-        return False
+        return None
     whole, layout, kept = found
     start, stop = layout.members[name]
     fresh = whole if name == "messages" else msgspec.Raw(memoryview(raw)[start:stop])
-    request.__dict__["envelope"] = msgspec.structs.replace(known, **{name: fresh})
-    request.__dict__["_items"] = {name: whole} if name == "input" else {}
-    request.__dict__["_layout"] = layout
-    request.__dict__["_worked"] = read.worked.kept(kept, len(whole))
-    return True
+    envelope = msgspec.structs.replace(read.envelope, **{name: fresh})
+    worked = read.worked.kept(kept, len(whole))
+    items = {name: whole} if name == "input" else {}
+    request.__dict__.update(envelope=envelope, _items=items, _layout=layout, _worked=worked)
+    return _Read(read.wire, raw, envelope, name, whole, worked, layout)

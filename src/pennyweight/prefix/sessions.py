@@ -207,7 +207,10 @@ class _Rest:
 
     def answers(self, most: int) -> bool:
         """Whether one of the first `most` items came from the model."""
-        return any(_is_answer(raw) for raw in self._raws[self._first : self._first + most])
+        for raw in self._raws[self._first : self._first + most]:  # noqa: SIM110 - a generator that is left costs an exception
+            if _is_answer(raw):
+                return True
+        return False
 
     def extends(self, contents: Sequence[bytes]) -> bool:
         """Whether the request begins with all these contents. The first answer and the last three items stand for the

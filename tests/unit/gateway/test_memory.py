@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pennyweight.gateway.memory import keep_freed
+from pennyweight.gateway.memory import give_back, keep_freed
 
 # Blocks of 1 MB, one after the other: does each take its pages from the system again? Prints page faults a block.
 CHURN = """
@@ -69,3 +69,27 @@ def test_the_operators_tunables_stand() -> None:
 def test_nothing_is_done_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed({})
+    give_back()
+
+
+@linux
+def test_pages_between_others_in_use_are_given_back() -> None:
+    code = """
+import resource
+from pennyweight.gateway.memory import give_back, keep_freed
+keep_freed({})
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
+before = resident()
+pieces = [b"x" * 100_000 for _ in range(500)]
+last = b"x" * 1_000
+del pieces
+held = resident() - before
+give_back()
+print(held, resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    held, left = map(float, done.stdout.split())
+    if held < 40:
+        pytest.skip("the C library is not glibc")
+    assert left < 5

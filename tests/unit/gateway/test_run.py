@@ -12,6 +12,8 @@ import pytest
 
 from pennyweight.config import Config, load
 from pennyweight.errors import ConfigError
+from pennyweight.gateway import run as run_module
+from pennyweight.gateway.memory import HUGE_BYTES
 from pennyweight.gateway.run import Gateway, _watch, collect_seldom, open_gateway
 from pennyweight.testing.http import Exchange, LoopbackServer, post
 
@@ -243,3 +245,27 @@ def test_the_garbage_collector_is_spared_what_can_be_no_garbage() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def test_what_a_huge_body_left_is_given_back_when_its_call_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(run_module, "give_back", lambda: given.append(True))
+    monkeypatch.setattr(run_module, "_SETTLED_S", 0.0)
+
+    async def main() -> None:
+        async with running(tmp_path) as (gateway, *_):
+            huge = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % (b"x" * HUGE_BYTES)
+            await ask(gateway, huge)
+            await asyncio.sleep(0.01)
+            assert not given  # in a program that embeds it
+            gateway.gives_back = True
+            await ask(gateway)
+            await asyncio.sleep(0.01)
+            assert not given
+            await ask(gateway, huge)
+            while not given:  # noqa: ASYNC110 - a timer tells nobody
+                await asyncio.sleep(0.005)
+
+    asyncio.run(main())

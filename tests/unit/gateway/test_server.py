@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -551,5 +552,26 @@ def test_an_address_that_is_taken_is_an_os_error() -> None:
             server = Server(Echo(), refuse)
             with pytest.raises(OSError):
                 await server.start("127.0.0.1", held.getsockname()[1])
+
+    asyncio.run(main())
+
+
+def test_an_idle_connection_holds_nobodys_body() -> None:
+    async def main() -> None:
+        content = b"x" * 300_000  # comes in several pieces
+        echo = Echo()
+        async with served(echo) as (server, connect):
+            reader, writer = await connect()
+            for _ in range(3):  # the first is parsed, the others have its head
+                writer.write(post(content))
+                await answer(reader)
+                while any(connection.busy for connection in server.connections):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.001)
+                [connection] = server.connections
+                assert not connection._body
+                request = echo.asked.pop()
+                assert request.body == content
+                assert sys.getrefcount(request) == 2  # ours, and the argument
+                del request
 
     asyncio.run(main())

@@ -122,7 +122,7 @@ class Compared:
             if left is not None:
                 raise left
 
-        reply._close = close
+        reply.close = close
         return reply
 
     async def _ended(self, reply: Reply, inner: Reply, others: list[asyncio.Task[None]]) -> Done:
