@@ -223,12 +223,12 @@ class Front:
         return call, route
 
     def _check_own(self, endpoint: Endpoint, http: HttpRequest) -> None:
-        """A tenant that comes with the operator's key has no part in what providers keep for it. Raises Forbidden."""
+        """Where tenants do not share the operator's account they have no part in it. Raises Forbidden."""
         if not self.app.config.server.tenants_share_account and not keeps_nothing(endpoint, http.method):
             raise Forbidden(
                 f"{http.method} {endpoint.path[:200]} may be about what the provider keeps for the gateway's account, "
-                "which tenants do not share. Use an account of your own there, or have the operator set "
-                "server.tenants_share_account = true."
+                "which tenants do not share here (server.tenants_share_account is false). "
+                "Use an account of your own there."
             )
 
     def _route(self, asked: _Asked, model: str) -> _Route:
