@@ -57,7 +57,7 @@ def main() -> int:
     embedders = {name: open_embedder(folder, kind) for name, kind in KINDS.items()}
     figures = {f"{name}_ms_16": round(_milliseconds(embedder), 3) for name, embedder in embedders.items()}
     progress(str(figures))
-    texts = _sample()
+    texts = sample()
     vectors = {name: np.stack([embedders[name].embed_now(text) for text in texts]) for name in ("int8", "fp32")}
     figures["int8_cosine"] = round(float((vectors["int8"] * vectors["fp32"]).sum(axis=1).mean()), 4)
     figures["int8_beside"] = float(_beside(folder))
@@ -84,7 +84,7 @@ def _milliseconds(embedder: Any) -> float:
     return float(np.percentile(times, 10)) * 1000
 
 
-def _sample() -> list[str]:
+def sample() -> list[str]:
     """150 questions of 4 to 30 words."""
     draw = random.Random(7)
     subjects = ["my password", "the last invoice", "a stolen card", "the delivery", "this subscription", "order 4711"]
@@ -101,7 +101,7 @@ def _beside(model: Path) -> Any:
     """The largest difference in a component between int8 vectors made alone and together, over texts of one length."""
     tokenizer, run = read_tokenizer(model), session(model / MADE["int8"])
     by_length: dict[int, list[list[int]]] = {}
-    for text in dict.fromkeys(_sample()):
+    for text in dict.fromkeys(sample()):
         ids = tokenizer.encode(text).ids
         by_length.setdefault(len(ids), []).append(ids)
     batch = np.array(max(by_length.values(), key=len)[:16], np.int64)

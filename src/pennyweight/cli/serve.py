@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -60,7 +61,8 @@ def command(
     except OSError as error:
         if error.errno is None or not error.strerror or error.filename is not None:
             raise
-        message = f"cannot listen: {error.strerror}. Is another gateway running? Choose a port with --port."
+        why = "Ports below 1024 are for root." if error.errno == errno.EACCES else "Is another gateway running?"
+        message = f"cannot listen: {error.strerror}. {why} Choose a port with --port."
         raise ConfigError(message) from None
 
 

@@ -66,6 +66,7 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         if baseline is not None or pricing == "subscription":
             basis = _basis(outcome, saved, replayed=replayed)
     target, identity, read_tokens = call.target, call.identity, outcome.foreseen_read_tokens
+    answered = billed[-1] if billed else target
     try:  # the model as the caller named it, or where it was sent if the body does not say (broken, or a form)
         model = request.model or target.model
     except BadRequest:
@@ -81,9 +82,9 @@ def make(outcome: Outcome, book: Book) -> Receipt:
         identity.housekeeping or "",
         _WIRES[request.wire],
         request.operation,
-        billed[-1].provider if billed else target.provider,
+        answered.provider,
         model,
-        billed[-1].model if billed else target.model,
+        answered.model,
         usage,
         cost,
         baseline,

@@ -122,7 +122,7 @@ class SessionIndex:
         names = self._tool_names(request.envelope.tools) if request.envelope.tools else b""
         text = b"\0".join((scope.encode(), request.model.encode(), names, self._content(bytes(raws[first]))))
         start = hashlib.blake2b(text, digest_size=16).digest()
-        if worked is not None:
+        if worked is not None and says_user(raws[first]):  # else the next turn may bring the first
             worked.start = scope, first, start
         return start, first
 
@@ -218,6 +218,9 @@ class _Rest:
         tip = len(contents)
         if tip > self.size:
             return False
+        at, known = self._first, self._known
+        if tip >= 3 and known[at + tip - 3 : at + tip] == contents[tip - 3 :] and known[at] == contents[0]:
+            return True  # as of a turn that goes on with a body that was read: all four are known, in one look
         for place in (tip - 1, tip - 2, tip - 3, 0):  # the likeliest to differ first
             if 0 <= place < tip and self.content(place) != contents[place]:
                 return False

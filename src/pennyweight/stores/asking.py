@@ -90,7 +90,7 @@ class Asking:
             self.skipped += 1
             raise StoreError(f"The cache tier {self._name} is busy.")
         loop = asyncio.get_running_loop()
-        question = _Question(loop.create_future(), loop.create_task(_settled(work)), reads)
+        question = _Question(work, loop.create_future(), loop.create_task(_settled(work)), reads)
         self._running.add(question.task)
         question.timer = loop.call_later(timeout_s, self._late, question, timeout_s)
         question.task.add_done_callback(partial(self._finished, question))
@@ -115,6 +115,7 @@ class Asking:
         question.timer.cancel()
         self._running.discard(task)
         if task.cancelled():
+            question.work.close()  # cancelled before it had begun, it would be told of as never awaited
             result, error = None, StoreError(f"The cache tier {self._name} was stopped.")
         else:
             result, error = task.result()
@@ -189,11 +190,14 @@ class _Question:
     has been given more time.
     """
 
-    __slots__ = ("again", "answer", "late", "reads", "task", "timer")
+    __slots__ = ("again", "answer", "late", "reads", "task", "timer", "work")
 
     timer: asyncio.TimerHandle
 
-    def __init__(self, answer: asyncio.Future[Any], task: asyncio.Task[Any], reads: bool) -> None:
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], answer: asyncio.Future[Any], task: asyncio.Task[Any], reads: bool
+    ) -> None:
+        self.work = work
         self.answer = answer
         self.task = task
         self.reads = reads

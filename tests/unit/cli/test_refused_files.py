@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
@@ -96,3 +97,26 @@ def test_a_file_where_a_folder_is_expected(
 def test_a_ledger_that_cannot_be_looked_for_is_not_taken_for_none(locked: Path) -> None:
     with pytest.raises(StoreError, match="Permission denied"):
         is_made(locked / "pennyweight.db")
+
+
+_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+@pytest.mark.skipif(not _PORTS.exists() or int(_PORTS.read_text()) <= 80, reason="everybody may listen on every port")
+def test_a_port_that_is_for_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _loaded("serve")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    monkeypatch.setenv("PENNYWEIGHT_CONFIG", "")
+    root = os.geteuid() == 0
+    with TemporaryDirectory() as data:
+        monkeypatch.chdir(data)
+        if root:
+            os.chown(data, 65_534, 65_534)
+            os.seteuid(65_534)
+        try:
+            assert ran("serve --port 80", Path(data), monkeypatch) == 2
+        finally:
+            if root:
+                os.seteuid(0)
+            monkeypatch.chdir("/")
+    assert "Ports below 1024 are for root. Choose a port with --port." in capsys.readouterr().err

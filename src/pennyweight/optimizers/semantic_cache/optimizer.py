@@ -12,14 +12,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 
 from ...call import Answer, Call, Outcome, Proposal, Verdict, abstain
 from ...errors import ConfigError, StoreError
-from ...flow import Begun
 from ...hits import Audit, CacheRule, Hits
 from ...hits import looked as noted
 from ...kept import CLOCK_SLACK_S
@@ -254,7 +253,9 @@ class SemanticCache:
             near = await self._vectors.nearest(f"{place.space}/static", rough, limit=1)
             if not near or near[0][1] < self._settings.static_floor:
                 return 0, "nothing alike is stored"
-        embedded = await self._embedded(embedder, seen)
+        # Read before the model's thread is woken: that would only wait for the interpreter's lock until this is done.
+        seen.facets = facets(seen.text)
+        embedded = await embedder.ask(seen.text)
         spent = sum(self._book.cost(charge) or 0 for charge in embedded.charges)
         seen.vector = embedded.vector
         seen.looked = await self._look(place, embedded.vector)
@@ -268,20 +269,6 @@ class SemanticCache:
             return spent, refused
         seen.act = decision.act
         return spent, decision.why
-
-    async def _embedded(self, embedder: Asked, seen: _Seen) -> Embedded:
-        """The text's vector. While a model works on it in its thread, the text is read here, which is needed next."""
-        work = embedder.ask(seen.text)
-        try:
-            waiting = work.send(None)
-        except StopIteration as known:
-            return cast(Embedded, known.value)
-        try:
-            seen.facets = facets(seen.text)
-        except BaseException:
-            work.close()
-            raise
-        return cast(Embedded, await Begun(work, waiting))
 
     async def _look(self, place: Place, vector: bytes) -> Looked | None:
         near = await self._vectors.nearest(place.space, vector, limit=LOOK_AT)

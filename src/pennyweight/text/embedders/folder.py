@@ -24,13 +24,14 @@ __all__ = [
     "absent",
     "digest",
     "fingerprint",
+    "of_another_version",
     "read_manifest",
     "verified",
     "write",
 ]
 
 MODEL = "all-MiniLM-L6-v2"
-REVISION = 1
+REVISION = 2
 """Of what is made from the sources: raised when the graphs, the table or the preparing of texts change."""
 
 SOURCES = {
@@ -68,16 +69,29 @@ def absent(folder: Path) -> str | None:
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises StoreError that names the remedy."""
+    manifest = _manifest(folder)
+    if manifest.revision != REVISION:
+        made = f"revision {manifest.revision}, this version needs {REVISION}"
+        again = f"`{PULL}` makes it anew and fetches nothing that is there"
+        raise StoreError(f"The model in {folder} was made by another version ({made}): {again}.")
+    return manifest
+
+
+def of_another_version(folder: Path) -> bool:
+    """Whether there is a model that another version of this project made."""
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        return _manifest(folder).revision != REVISION
+    except StoreError:
+        return False
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise StoreError(f"There is no model in {folder}. Run `{PULL}`.") from None
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreError(f"{folder / MANIFEST} cannot be used ({error}). Run `{PULL}`.") from None
-    if manifest.revision != REVISION:
-        made = f"revision {manifest.revision}, this version needs {REVISION}"
-        raise StoreError(f"The model in {folder} was made by another version ({made}). Run `{PULL}`.")
-    return manifest
 
 
 def verified(folder: Path, *names: str) -> dict[str, str]:

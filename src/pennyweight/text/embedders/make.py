@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 
 from ...errors import StoreError
-from .bert import Precision, Shape, graph
+from . import bert, eight_bits
+from .bert import Shape
+from .eight_bits import Rates, minilm_rates
 from .folder import MADE, MANIFEST, MODEL, REVISION, SOURCES, Manifest, Progress, digest, write
 from .minilm import MAX_TOKENS, read_tokenizer, session
 from .safetensors import Tensors
@@ -30,11 +32,14 @@ def make(
     *,
     source: str,
     shape: Shape = MINILM,
+    rates: tuple[Rates, ...] | None = None,
     digests: Mapping[str, str] = SOURCES,
     threads: int = 1,
     progress: Progress = lambda _what, _share: None,
 ) -> Manifest:
-    """Make in `folder`, where the published files lie, what embedders load. Raises StoreError.
+    """Make in `folder`, where the published files lie, what embedders load. rates: None are MiniLM's own.
+
+    Raises StoreError.
 
     A kill at any point leaves a folder without a manifest, which nobody takes for a model and the next run finishes.
     """
@@ -48,10 +53,10 @@ def make(
         if digest(folder / name) != expected:
             raise StoreError(f"{folder / name} is not the published file: its digest is not {expected}.")
     tensors = Tensors(folder / "model.safetensors")
-    precisions: tuple[Precision, ...] = ("fp32", "int8")
-    for precision in precisions:
-        progress(f"building {MADE[precision]}", 0.0)
-        write(folder / MADE[precision], graph(tensors, shape, precision))
+    progress(f"building {MADE['fp32']}", 0.0)
+    write(folder / MADE["fp32"], bert.graph(tensors, shape))
+    progress(f"building {MADE['int8']}", 0.0)
+    write(folder / MADE["int8"], eight_bits.graph(tensors, shape, minilm_rates() if rates is None else rates))
     tensors.close()
     what = "distilling the static table"
     model = session(folder / MADE["int8"], threads=threads)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from tests.unit.text.embedders import tiny
 
 from pennyweight.errors import StoreError
-from pennyweight.text.embedders.bert import graph
+from pennyweight.text.embedders import bert, eight_bits
 from pennyweight.text.embedders.minilm import session
 from pennyweight.text.embedders.onnx_file import Graph
 from pennyweight.text.embedders.safetensors import Tensors
@@ -77,7 +78,9 @@ def test_int8_weights_have_seven_bits(folder: Path) -> None:
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     tiny.published(tmp_path)
-    once, twice = (graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, "int8") for _ in range(2))
+    once, twice = (
+        eight_bits.graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, tiny.rates()) for _ in range(2)
+    )
     assert once == twice
 
 
@@ -86,7 +89,7 @@ def test_a_model_of_another_kind_is_told(tmp_path: Path) -> None:
     del arrays["encoder.layer.1.output.dense.bias"]
     (tmp_path / "model.safetensors").write_bytes(tiny.safetensors(arrays))
     with pytest.raises(StoreError, match=r"encoder\.layer\.1\.output\.dense\.bias"):
-        graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, "fp32")
+        bert.graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE)
 
 
 def test_attributes_are_read_back() -> None:
@@ -104,3 +107,29 @@ def test_attributes_are_read_back() -> None:
 def test_an_attribute_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match="complex"):
         Graph("g").node("Op", "x", odd=1j)
+
+
+def test_a_channel_that_is_much_larger_than_the_rest_leaves_them_their_steps(tmp_path: Path) -> None:
+    """Rates of their own for each channel: with the largest one's for all, less of the text is left."""
+    arrays = tiny.weights()
+    arrays["encoder.layer.1.attention.output.LayerNorm.weight"][3] *= 60
+    (tmp_path / "model.safetensors").write_bytes(tiny.safetensors(arrays))
+    tensors = Tensors(tmp_path / "model.safetensors")
+    one_for_all = tuple(msgspec.structs.replace(r, wide=r.wide / np.float32(60)) for r in tiny.rates())
+    own = one_for_all[0].wide * np.where(np.arange(tiny.SHAPE.hidden) == 3, 1, 8).astype(
+        np.float32
+    )  # half of it is the weights'
+    by_channel = tuple(msgspec.structs.replace(r, wide=own) for r in tiny.rates())
+    found = {}
+    for name, rates in (("one", one_for_all), ("own", by_channel)):
+        (tmp_path / f"{name}.onnx").write_bytes(eight_bits.graph(tensors, tiny.SHAPE, rates))
+        made = [vectors(tmp_path, name, [ids])[0] @ tiny.forward(arrays, ids) for ids in TEXTS]
+        found[name] = min(float(cosine) for cosine in made)
+    assert found["own"] > 0.9, found
+    assert found["one"] < 0.7, found
+
+
+def test_rates_of_another_model_are_refused(tmp_path: Path) -> None:
+    tiny.published(tmp_path)
+    with pytest.raises(StoreError, match="2 layers"):
+        eight_bits.graph(Tensors(tmp_path / "model.safetensors"), tiny.SHAPE, eight_bits.minilm_rates())

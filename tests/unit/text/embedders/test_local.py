@@ -15,7 +15,7 @@ from tests.unit.text.embedders import tiny
 from pennyweight.errors import ConfigError, StoreError
 from pennyweight.protocols import Embedder
 from pennyweight.text.embedders import LocalKind, open_embedder
-from pennyweight.text.embedders.folder import MANIFEST, absent, read_manifest
+from pennyweight.text.embedders.folder import MANIFEST, absent, of_another_version, read_manifest
 from pennyweight.text.embedders.make import make
 from pennyweight.text.embedders.minilm import MAX_TOKENS, MiniLM
 from pennyweight.text.embedders.static import Static, principal, weights
@@ -130,6 +130,7 @@ def test_a_model_of_another_version_is_made_again(copy: Path) -> None:
     manifest = msgspec.structs.replace(read_manifest(copy), revision=0)
     (copy / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     assert "another version" in (absent(copy) or "")
+    assert of_another_version(copy)
 
 
 def test_a_manifest_without_the_file_is_no_model(copy: Path) -> None:
@@ -148,14 +149,14 @@ def test_making_that_is_stopped_leaves_no_model_and_is_finished_by_the_next(tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests, progress=stop)
+        make(tmp_path, source="tests", shape=tiny.SHAPE, rates=tiny.rates(), digests=digests, progress=stop)
     assert absent(tmp_path) is not None
     (tmp_path / ".static.npy.x1y2.tmp").write_bytes(b"half")  # of one that was killed while it wrote
-    make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests)
+    make(tmp_path, source="tests", shape=tiny.SHAPE, rates=tiny.rates(), digests=digests)
     assert absent(tmp_path) is None
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(KeyboardInterrupt):  # made again: what was there is no model from the first moment on
-        make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests, progress=stop)
+        make(tmp_path, source="tests", shape=tiny.SHAPE, rates=tiny.rates(), digests=digests, progress=stop)
     assert absent(tmp_path) is not None
 
 
@@ -163,7 +164,7 @@ def test_making_takes_no_other_file_than_the_published_one(tmp_path: Path) -> No
     digests = tiny.published(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes() + b" ")
     with pytest.raises(StoreError, match="is not the published file"):
-        make(tmp_path, source="tests", shape=tiny.SHAPE, digests=digests)
+        make(tmp_path, source="tests", shape=tiny.SHAPE, rates=tiny.rates(), digests=digests)
 
 
 def test_what_is_made_is_for_its_owner_alone(model: Path) -> None:
@@ -178,6 +179,7 @@ def test_making_tells_how_far_it_is(tmp_path: Path) -> None:
         tmp_path,
         source="tests",
         shape=tiny.SHAPE,
+        rates=tiny.rates(),
         digests=tiny.published(tmp_path),
         progress=lambda what, share: told.append((what, share)),
     )

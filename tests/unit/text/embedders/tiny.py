@@ -12,6 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from pennyweight.text.embedders.bert import Shape
+from pennyweight.text.embedders.eight_bits import GELU_LEAST, GELU_ZERO, Rates
 from pennyweight.text.embedders.make import make
 
 SHAPE = Shape(layers=2, heads=4, hidden=32, positions=24)
@@ -77,6 +78,13 @@ def weights(seed: int = 7) -> dict[str, Any]:
     return made
 
 
+def rates(largest: float = 8.0) -> tuple[Rates, ...]:
+    """Room for activations of up to `largest` in every channel."""
+    plain = np.full(SHAPE.hidden, 127 / largest, np.float32)
+    wide = np.full(4 * SHAPE.hidden, min((255 - GELU_ZERO) / largest, GELU_ZERO / GELU_LEAST), np.float32)
+    return (Rates(plain, plain, plain, wide),) * SHAPE.layers
+
+
 def safetensors(arrays: dict[str, Any]) -> bytes:
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name, array in arrays.items():
@@ -109,7 +117,7 @@ def published(folder: Path) -> dict[str, str]:
 
 def model(folder: Path) -> Path:
     """A whole model folder."""
-    make(folder, source="tests", shape=SHAPE, digests=published(folder))
+    make(folder, source="tests", shape=SHAPE, rates=rates(), digests=published(folder))
     return folder
 
 
