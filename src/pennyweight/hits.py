@@ -7,7 +7,6 @@ Pure: `ledger.hits` keeps it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -29,7 +28,6 @@ __all__ = [
     "Still",
     "looked",
     "looks",
-    "wrong_at_most",
 ]
 
 LOOKS = "cache_looks"
@@ -132,46 +130,3 @@ def looked(call: Call, cache: str, tier: str = "", key: str = "") -> None:
 def looks(call: Call) -> Sequence[Look]:
     found: Sequence[Look] = call.facts.get(LOOKS, ())
     return found
-
-
-def wrong_at_most(wrong: int, audited: int, *, doubt: float = 0.05) -> float:
-    """The share of hits that are wrong is at most this, with probability 1 - doubt: the Clopper-Pearson upper bound.
-
-    wrong of audited hits, drawn at random, were wrong. 1.0 where nothing was audited. Raises ValueError for counts that
-    cannot be.
-    """
-    if not 0 <= wrong <= audited:
-        raise ValueError(f"{wrong} wrong of {audited} audited hits cannot be.")
-    if wrong == audited:
-        return 1.0
-    if wrong == 0:
-        return -math.expm1(math.log(doubt) / audited)
-    low, high = wrong / audited, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _up_to(wrong, audited, middle) > doubt:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _up_to(count: int, of: int, share: float) -> float:
-    """The probability of `count` or fewer out of `of`, 0 < share < 1: summed downwards from the largest term.
-
-    At shares above count / of each term is smaller than the one before it by a factor, so that the sum ends early.
-    """
-    log_term = (
-        math.lgamma(of + 1)
-        - math.lgamma(count + 1)
-        - math.lgamma(of - count + 1)
-        + count * math.log(share)
-        + (of - count) * math.log1p(-share)
-    )
-    term = total = 1.0
-    for k in range(count, 0, -1):
-        term *= k * (1 - share) / ((of - k + 1) * share)
-        total += term
-        if term < 1e-17 * total:
-            break
-    return math.exp(log_term) * total

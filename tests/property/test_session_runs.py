@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from importlib.resources import files
@@ -17,7 +18,7 @@ from pennyweight.call import Receipt
 from pennyweight.errors import NotFound
 from pennyweight.gateway.dashboard.figures import Asked, calls, sessions
 from pennyweight.ledger.experiment import Row
-from pennyweight.ledger.reading import reading, receipts
+from pennyweight.ledger.reading import of_session, reading, receipts
 from pennyweight.ledger.rolled import rolled
 from pennyweight.ledger.signals import Signals
 from pennyweight.ledger.trials import Earlier
@@ -31,7 +32,9 @@ WHOSE = st.lists(st.tuples(st.sampled_from(("t", "u")), st.sampled_from(NAMES)),
 
 def made(whose: Sequence[tuple[str, str]]) -> list[Receipt]:
     return [
-        sample_receipt(f"call_{n:03d}", at=float(n), tenant=tenant, session=session, agent=f"agent-{n}")
+        sample_receipt(
+            f"call_{n:03d}", at=float(n), tenant=tenant, session=session, agent=f"agent-{n}", model=f"m{n * n % 7 % 3}"
+        )
         for n, (tenant, session) in enumerate(whose)
     ]
 
@@ -57,6 +60,9 @@ async def played(path: Path, found: Sequence[Receipt], batch: int, run_rows: int
                     assert (tenant, name) in held
     finally:
         await database.close()
+
+
+ONE_SESSION = "SELECT * FROM sessions WHERE tenant = ? AND session_id = ?"
 
 
 def check(path: Path) -> None:
@@ -87,9 +93,15 @@ def check(path: Path) -> None:
                     for o in held
                 )
                 assert look(row, after) is expected
-        shown = connection.execute("SELECT tenant, session_id, calls FROM sessions").fetchall()
-    counted = {whose: sum((r.tenant, r.session) == whose for r in held) for whose in last}
-    assert {(tenant, session): calls for tenant, session, calls in shown} == counted
+        shown = {(row[1], row[0]): row for row in connection.execute("SELECT * FROM sessions")}
+        for whose, row in shown.items():
+            assert connection.execute(ONE_SESSION, whose).fetchall() == [row]
+        named = connection.execute("SELECT tenant, session_id, calls, model FROM sessions").fetchall()
+    counted = {whose: Counter(r.model for r in held if (r.tenant, r.session) == whose) for whose in last}
+    usual = {whose: min(models, key=lambda name: (-models[name], name)) for whose, models in counted.items()}
+    assert {(t, s): (calls, model) for t, s, calls, model in named} == {
+        whose: (models.total(), usual[whose]) for whose, models in counted.items()
+    }
 
 
 @settings(max_examples=25, deadline=None)
@@ -112,14 +124,17 @@ def test_runs_are_used_and_grow_with_the_ledger(tmp_path: Path) -> None:
         sizes = [row[0] for row in connection.execute("SELECT count(*) FROM receipts GROUP BY run ORDER BY run")]
         runs = [row[0] for row in connection.execute("SELECT run FROM receipt_runs")]
         plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT 1 FROM receipts "
-            "WHERE run IN (SELECT run FROM receipt_runs) AND tenant = 't' AND session = 'a'"
+            f"EXPLAIN QUERY PLAN SELECT 1 FROM receipts WHERE {of_session()}",
+            ("t", "a"),
         ).fetchall()
+        one = connection.execute(f"EXPLAIN QUERY PLAN {ONE_SESSION}", ("t", "a")).fetchall()
     assert sizes[:64] == [2] * 64
     assert sizes[-2] > 4
     assert runs == sorted(set(runs))
     assert len(runs) == len(sizes) < 150
     assert "receipts_session (run=? AND tenant=? AND session=?)" in plan[0][3]
+    (how,) = [step[3] for step in one if "receipts" in step[3] and "COVERING" not in step[3]]
+    assert "receipts_session (run=? AND tenant=? AND session=?)" in how, "plain SQL asks for one session by the index"
 
 
 def test_a_ledger_from_before_the_runs_is_brought_up_to_date(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from ..binomial import up_to
 
 __all__ = ["surely_above", "surely_below"]
 
@@ -21,13 +21,4 @@ def surely_below(count: int, of: int, share: float) -> bool:
 
 def _tail(count: int, of: int, share: float) -> float:
     """The probability of `count` or more out of `of`."""
-    if share <= 0:
-        return 0.0
-    if share >= 1:
-        return 1.0
-    log_yes, log_no = math.log(share), math.log1p(-share)
-    every = math.lgamma(of + 1)
-    return math.fsum(
-        math.exp(every - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * log_yes + (of - k) * log_no)
-        for k in range(count, of + 1)
-    )
+    return up_to(of - count, of, 1.0 - share)

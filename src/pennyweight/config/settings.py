@@ -95,6 +95,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     loopback_open: bool = True  # a caller on loopback needs no virtual key, even where there are some
+    tenants_share_account: bool = True  # holders of virtual keys reach what providers keep for the operator's account
     max_body_bytes: int = 64 * 2**20
     max_header_bytes: int = 64 * 2**10
     max_depth: int = 512  # levels of nesting in a JSON body

@@ -7,7 +7,7 @@ import msgspec
 from ..request import Operation, Wire
 from .http import HttpRequest
 
-__all__ = ["Endpoint", "find", "wire_of"]
+__all__ = ["Endpoint", "find", "keeps_nothing", "wire_of"]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -61,6 +61,42 @@ def find(request: HttpRequest) -> Endpoint | None:
     if path.startswith("/api/"):
         return Endpoint(Wire.OLLAMA, Operation.OTHER, path)
     return None
+
+
+_ANSWERS = frozenset(
+    {
+        "/audio/speech",
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/classify",
+        "/completions",
+        "/detokenize",
+        "/fim/completions",
+        "/images/edits",
+        "/images/generations",
+        "/images/variations",
+        "/moderations",
+        "/ocr",
+        "/rerank",
+        "/responses/compact",
+        "/responses/input_tokens",
+        "/score",
+        "/tokenize",
+        "/api/show",
+    }
+)
+_TELLS = frozenset({"/models", "/api/tags", "/api/ps", "/api/version"})
+
+
+def keeps_nothing(endpoint: Endpoint, method: str) -> bool:
+    """Whether a path that is passed on untouched is known to leave nothing at the provider, and to show nothing that
+    was left there: files, batches, conversations, stored answers and the like are one room for a whole account."""
+    if endpoint.operation is not Operation.OTHER:
+        return True
+    path = endpoint.path.removeprefix("/v1")
+    if method == "POST":
+        return path in _ANSWERS
+    return method in ("GET", "HEAD") and (path in _TELLS or path.startswith("/models/"))
 
 
 def wire_of(path: str) -> Wire:

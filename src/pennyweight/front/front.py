@@ -20,7 +20,7 @@ import msgspec
 from ..app import App
 from ..backends.budget.budgets import SPENT
 from ..call import Call, Credential, Identity, Optimize, Outcome, Step, Target, Verdict
-from ..errors import BadRequest, NotFound, PennyweightError
+from ..errors import BadRequest, Forbidden, NotFound, PennyweightError
 from ..hits import STILL
 from ..money import PicoUSD, format_usd
 from ..policy import HOLDOUT
@@ -28,7 +28,7 @@ from ..request import Charge, Done, Headers, Operation, Reply, Request, Wire, to
 from ..wire import codec
 from ..wire.translate.handed_back import OWN, is_own
 from .auth import CREDENTIAL_HEADERS, Caller, Gate
-from .endpoints import Endpoint, find, wire_of
+from .endpoints import Endpoint, find, keeps_nothing, wire_of
 from .http import HttpRequest, HttpResponse
 from .ids import call_id
 from .repeated import Repeated
@@ -200,6 +200,8 @@ class Front:
                 _check_path(endpoint.path)
             _check_kept_elsewhere(endpoint.path)
         route = asked.routes.get(model) or self._route(asked, model)
+        if operation is Operation.OTHER and asked.caller.key is not None and route.credential is None:
+            self._check_own(endpoint, http)
         level = asked.level
         if level is None:
             word = asked.fields["x-pennyweight-optimize"]
@@ -219,6 +221,15 @@ class Front:
             arrived,
         )
         return call, route
+
+    def _check_own(self, endpoint: Endpoint, http: HttpRequest) -> None:
+        """Where tenants do not share the operator's account they have no part in it. Raises Forbidden."""
+        if not self.app.config.server.tenants_share_account and not keeps_nothing(endpoint, http.method):
+            raise Forbidden(
+                f"{http.method} {endpoint.path[:200]} may be about what the provider keeps for the gateway's account, "
+                "which tenants do not share here (server.tenants_share_account is false). "
+                "Use an account of your own there."
+            )
 
     def _route(self, asked: _Asked, model: str) -> _Route:
         """Where a call for that model goes. Raises NotFound."""

@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 
+from ..binomial import upper_bound
 from ..call import Call, Outcome, Receipt, Step, Verdict
 from ..errors import StoreError
-from ..hits import LOOKS, Audit, Pair, looks, wrong_at_most
+from ..hits import LOOKS, Audit, Pair, looks
 from ..money import PicoUSD
 from ..protocols import Clock
 from .functions import FunctionLine
@@ -264,7 +265,7 @@ class HitLine(msgspec.Struct, frozen=True):
     @property
     def wrong_at_most(self) -> float:
         """With 95% confidence; 1.0 where nothing was audited."""
-        return wrong_at_most(self.wrong, self.audited)
+        return upper_bound(self.wrong, self.audited)
 
     @property
     def valid_hit_rate(self) -> float | None:

@@ -14,7 +14,13 @@ from ..call import Receipt, Step
 from ..errors import StoreError
 from ..request import Operation, Usage
 
-__all__ = ["is_made", "reading", "receipt", "receipts"]
+__all__ = ["is_made", "of_session", "reading", "receipt", "receipts"]
+
+
+def of_session(tenant: str = "?", session: str = "?", *, table: str = "receipts") -> str:
+    """The SQL term for the receipts of one session, by the index of sessions, which is kept in runs (decision 0043)."""
+    runs = "(SELECT run FROM receipt_runs)"
+    return f"{table}.run IN {runs} AND {table}.tenant = {tenant} AND {table}.session = {session}"
 
 
 def receipt(path: Path, call_id: str) -> Receipt | None:

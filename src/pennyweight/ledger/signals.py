@@ -19,6 +19,7 @@ from ..hits import AGAIN
 from ..protocols import Clock
 from ..request import Request, Response, Wire
 from ..wire import codec
+from .reading import of_session
 
 __all__ = ["KINDS", "Rows", "Said", "Signals", "Watch"]
 
@@ -47,7 +48,6 @@ class Said(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
-_OF_SESSION = "run IN (SELECT run FROM receipt_runs) AND tenant = ? AND session = ?"
 _INSERT = """
 INSERT INTO signals (at, tenant, session, call_id, kind, value, comment) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, session, call_id, kind) DO UPDATE SET at = excluded.at, value = excluded.value,
@@ -94,7 +94,7 @@ class Signals:
             if call_id:
                 sql, values = "call_id = ? AND ? IN (tenant, '')", (call_id, tenant or "")
             else:
-                sql, values = _OF_SESSION, (tenant or "local", session)
+                sql, values = of_session(), (tenant or "local", session)
             row = connection.execute(f"SELECT tenant, session FROM receipts WHERE {sql} LIMIT 1", values).fetchone()
             return None if row is None else (row[0], row[1])
 

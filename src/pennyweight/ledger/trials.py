@@ -16,6 +16,7 @@ import msgspec
 from ..policy import Policy
 from .evidence import Scale
 from .experiment import TOTAL, Levels, Row, Signal, Trial
+from .reading import of_session
 
 __all__ = ["Trials", "advance", "kept", "restored"]
 
@@ -119,17 +120,15 @@ SELECT tenant, iif(session = '', call_id, session) AS unit, session = '', arm, m
 FROM receipts WHERE rowid > ? AND rowid <= ? AND arm <> '' AND operation IN ('generate', 'embed')
 GROUP BY tenant, unit, arm, model, finish_reason ORDER BY first
 """
-_HEARD = """
+_HEARD = f"""
 SELECT s.id, s.tenant, s.session, s.call_id, s.kind, s.value, r.arm,
-  (SELECT min(rowid) FROM receipts f
-   WHERE f.run IN (SELECT run FROM receipt_runs) AND f.tenant = s.tenant AND f.session = s.session AND s.session <> ''),
+  (SELECT min(rowid) FROM receipts f WHERE {of_session("s.tenant", "s.session", table="f")} AND s.session <> ''),
   r.rowid,
   EXISTS (SELECT 1 FROM signals e WHERE e.tenant = s.tenant AND e.session = s.session AND e.session <> ''
           AND e.kind = s.kind AND e.id < s.id)
 FROM signals s LEFT JOIN receipts r ON r.rowid = iif(s.call_id <> '',
   (SELECT c.rowid FROM receipts c WHERE c.call_id = s.call_id AND c.tenant = s.tenant),
-  (SELECT max(c.rowid) FROM receipts c
-   WHERE c.run IN (SELECT run FROM receipt_runs) AND c.tenant = s.tenant AND c.session = s.session AND c.arm <> ''))
+  (SELECT max(c.rowid) FROM receipts c WHERE {of_session("s.tenant", "s.session", table="c")} AND c.arm <> ''))
 WHERE s.id > ? ORDER BY s.id LIMIT ?
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pennyweight.front.endpoints import Endpoint, find, wire_of
+from pennyweight.front.endpoints import Endpoint, find, keeps_nothing, wire_of
 from pennyweight.front.http import HttpRequest
 from pennyweight.request import Headers, Operation, Wire
 
@@ -85,3 +85,32 @@ def test_errors_come_in_the_protocol_of_the_path(path: str, wire: Wire) -> None:
 def test_what_has_a_provider_echo_our_key_is_not_passed_on(path: str) -> None:
     assert at(path, "TRACE") is None
     assert at(path, "CONNECT") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "nothing"),
+    [
+        ("GET", "/v1/models/gpt-5", True),
+        ("GET", "/models", True),
+        ("HEAD", "/api/tags", True),
+        ("POST", "/v1/audio/speech", True),
+        ("POST", "/v1/native/openai/v1/moderations", True),
+        ("POST", "/v1/native/openai/moderations", True),
+        ("POST", "/v1/chat/completions", True),
+        ("GET", "/v1/files", False),
+        ("POST", "/v1/files", False),
+        ("GET", "/v1/native/openai/files", False),
+        ("GET", "/v1/messages/batches/b", False),
+        ("GET", "/v1/chat/completions", False),
+        ("GET", "/v1/responses/resp_1", False),
+        ("DELETE", "/v1/models/ft:mine", False),
+        ("OPTIONS", "/v1/models", False),
+        ("POST", "/api/pull", False),
+        ("DELETE", "/api/delete", False),
+        ("POST", "/v1/what-comes-next-year", False),
+    ],
+)
+def test_what_is_not_known_to_keep_nothing_may_keep_something(method: str, path: str, nothing: bool) -> None:
+    endpoint = at(path, method)
+    assert endpoint is not None
+    assert keeps_nothing(endpoint, method) is nothing

@@ -56,7 +56,9 @@ async def front(tmp_path: Path, **env: str) -> AsyncIterator[tuple[App, Provider
     provider = Provider()
     async with LoopbackServer(provider) as server:
         settings = {"PENNYWEIGHT_DATA": str(tmp_path), "OPENAI_API_KEY": "ours", "OPENAI_BASE_URL": f"{server.url}/v1"}
-        async with build(load(None, {**settings, **env}, {"holdout": 0.0})) as app:
+        config = tmp_path / "pennyweight.toml"
+        where = config if config.exists() else None
+        async with build(load(where, {**settings, **env}, {"holdout": 0.0})) as app:
             entrance = Front(app, Gate(app.config, app.keys))
 
             async def ask(
@@ -117,6 +119,39 @@ def test_credentials_are_never_part_of_a_request(tmp_path: Path) -> None:
         assert not {"x-api-key", "cookie"} & set(sent)
 
     drive(tmp_path, work)
+
+
+@pytest.mark.parametrize("shared", [False, True])  # True is what holds by itself
+def test_tenants_may_have_no_part_in_what_is_kept_for_the_operators_account(tmp_path: Path, shared: bool) -> None:
+    async def work(app: App, provider: Provider, ask: Ask) -> None:
+        named: Headers = (("x-pennyweight-key", app.keys.add("ann")),)
+        own: Headers = (*named, ("authorization", "Bearer sk-or-v1-of-her-own"))
+        for method, path in (("GET", "/v1/files"), ("POST", "/v1/batches"), ("DELETE", "/v1/responses/resp_1")):
+            response = await ask(path, b"", named, method)
+            assert response.status == (200 if shared else 403)
+            if not shared:
+                assert "server.tenants_share_account is false" in error(response)[1]
+                assert "x-pennyweight-call" in dict(response.headers), "it leaves a receipt"
+            assert (await ask(path, b"", own, method)).status == response.status, "her key is not what is asked with"
+            assert (await ask(path, b"", (), method)).status == 200, "the operator's own use"
+        assert (await ask("/v1/moderations", b"{}", named)).status == 200
+        assert (await ask(CHAT, BODY, named)).status == 200
+        assert len(provider.got) == (11 if shared else 5)
+
+    config = "" if shared else "[server]\ntenants_share_account = false\n"
+    (tmp_path / "pennyweight.toml").write_text(config)
+    drive(tmp_path, work)
+
+
+def test_a_tenant_uses_an_account_of_its_own_as_it_likes(tmp_path: Path) -> None:
+    (tmp_path / "pennyweight.toml").write_text("[server]\ntenants_share_account = false\n")
+
+    async def work(app: App, provider: Provider, ask: Ask) -> None:
+        headers: Headers = (("x-pennyweight-key", app.keys.add("ann")), ("authorization", "Bearer sk-hers"))
+        assert (await ask("/v1/files", b"", headers, "GET")).status == 200
+        assert dict(provider.got[0].headers)["authorization"] == "Bearer sk-hers"
+
+    drive(tmp_path, work, OPENAI_API_KEY="")
 
 
 @pytest.mark.parametrize("path", ["/v1/responses/resp_1", "/v1/responses/resp_1/input_items", "/v1/files/pennyweight_"])

@@ -216,8 +216,8 @@ QUERIES = re.findall(r"```sql\n(.*?)```", (DOCS / "ledger.md").read_text("utf-8"
 
 @pytest.mark.parametrize("sql", QUERIES)
 def test_every_query_in_the_documentation_answers(tmp_path: Path, sql: str) -> None:
-    path = ledger(tmp_path, [sample_receipt("a"), sample_receipt("b", cost=5, baseline=9, trail=())])
-    assert rows(path, sql)
+    found = [sample_receipt("a"), sample_receipt("b", cost=5, baseline=9, trail=())]
+    assert rows(ledger(tmp_path, [*found, sample_receipt("c", tenant="local", session="conv-42")]), sql)
 
 
 def test_the_documentation_has_queries() -> None:

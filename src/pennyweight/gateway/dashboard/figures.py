@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ...call import Step
+from ...ledger.reading import of_session
 from ...ledger.rolled import DAY_S, HOUR_S, Figures, Rolled, Span
 from ...money import PICO, PicoUSD, format_usd
 from .charts import Series, bars, lines
@@ -93,11 +94,10 @@ def sessions(ledger: Rolled, asked: Asked, order: Literal["recent", "cost"]) -> 
     return {"order": order, "sessions": rows[:_SHOWN]}
 
 
-_OF_SESSION = "run IN (SELECT run FROM receipt_runs) AND tenant = {} AND session = {}"
 _LAST_OF_SESSIONS = f"""
 SELECT w.key AS place, r.at, r.agent, r.model FROM json_each(?) w JOIN receipts r ON r.rowid = (
   SELECT rowid FROM receipts
-  WHERE {_OF_SESSION.format("json_extract(w.value, '$[0]')", "json_extract(w.value, '$[1]')")}
+  WHERE {of_session("json_extract(w.value, '$[0]')", "json_extract(w.value, '$[1]')")}
   ORDER BY run DESC, at DESC LIMIT 1)
 """  # from the newest run on, until one has the session: of calls at the same time, that which ended in a later run
 
@@ -112,7 +112,7 @@ def calls(
     plus = "" if session is None else "+"  # keeps SQLite from going through all calls by time for those of a session
     terms: list[tuple[str, tuple[Any, ...] | None]] = [
         (f"{plus}tenant = ?", None if asked.tenant is None else (asked.tenant,)),
-        (_OF_SESSION.format("?", "?"), session),
+        (of_session(), session),
         (f"({plus}at, call_id) < (?, ?)", before),
     ]
     used = [(term, values) for term, values in terms if values is not None]

@@ -1,8 +1,8 @@
-"""Upper confidence bounds on how often answers are wrong, exact for small counts. Plain Python, no I/O.
+"""An upper confidence bound on how often answers are wrong, for samples drawn unevenly. Plain Python, no I/O.
 
-`clopper_pearson` is for a plain sample. `weighted` is for one that was drawn unevenly, each part standing for a known
-share of the traffic: the gamma interval of Fay and Feuer (Statistics in Medicine 16, 1997), which for equal weights is
-the exact Poisson bound, a little above Clopper and Pearson's, and in their simulations never fell short of its level.
+Each part stands for a known share of the traffic: the gamma interval of Fay and Feuer (Statistics in Medicine 16,
+1997), which for equal weights is the exact Poisson bound, a little above Clopper and Pearson's (`binomial`), and in
+their simulations never fell short of its level.
 """
 
 from __future__ import annotations
@@ -10,27 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-__all__ = ["clopper_pearson", "weighted"]
+__all__ = ["weighted"]
 
 _STEPS = 60  # halvings: far below any figure that we print
 _TERMS = 400  # of a series or continued fraction, which end long before for the counts that occur
 
 
-def clopper_pearson(wrong: int, labels: int, *, alpha: float = 0.05) -> float:
-    """The rate in [0, 1] that the true one exceeds with probability `alpha` at most, after `wrong` of `labels`.
-
-    One-sided (Clopper and Pearson, Biometrika 26, 1934). 1.0 where there are no labels, or all are wrong.
-    Raises ValueError for counts that cannot be.
-    """
-    if not 0 <= wrong <= labels:
-        raise ValueError(f"{wrong} wrong of {labels} labels cannot be.")
-    if wrong == labels:
-        return 1.0
-    return _solve(lambda rate: _beta(wrong + 1.0, float(labels - wrong), rate), 1.0 - alpha, 1.0)
-
-
 def weighted(parts: Sequence[tuple[float, int, int]], *, alpha: float = 0.05) -> float:
-    """The same bound for the mean of parts: (share of the traffic, wrong, labels) of each, shares adding up to 1.
+    """The rate in [0, 1] that the true one exceeds with probability `alpha` at most, by parts: (share of the traffic,
+    wrong, labels) of each, shares adding up to 1.
 
     1.0 as soon as a part that has a share has no labels: nothing is known of it.
     """
@@ -84,27 +72,6 @@ def _gamma(shape: float, x: float) -> float:
         return (1.0, x + 1.0 - shape) if n == 0 else (-n * (n - shape), x + 2.0 * n + 1.0 - shape)
 
     return max(1.0 - front * _fraction(step), 0.0)
-
-
-def _beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b) (DLMF 8.17.22)."""
-    if x <= 0.0:
-        return 0.0
-    if x >= 1.0:
-        return 1.0
-    if x > (a + 1.0) / (a + b + 2.0):  # where the fraction converges slowly
-        return 1.0 - _beta(b, a, 1.0 - x)
-    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-
-    def step(n: int) -> tuple[float, float]:
-        if n == 0:
-            return 1.0, 1.0
-        m = n // 2
-        if n % 2:
-            return -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0)), 1.0
-        return m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m)), 1.0
-
-    return math.exp(front) / a * _fraction(step)
 
 
 def _fraction(step: Callable[[int], tuple[float, float]]) -> float:

@@ -12,51 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["allowed_losses", "binomial_cdf", "threshold", "upper_bound"]
+from ...binomial import up_to
 
-
-def upper_bound(losses: int, trials: int, delta: float) -> float:
-    """The rate that is not exceeded with a probability of at least 1 - delta, by Clopper and Pearson; in [0, 1].
-
-    Raises ValueError where losses are no count within trials, or delta is not inside (0, 1).
-    """
-    if not 0 <= losses <= trials or not 0.0 < delta < 1.0:
-        raise ValueError(f"{losses} of {trials} at a delta of {delta} has no bound")
-    if losses == trials:
-        return 1.0
-    low, high = losses / trials, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if binomial_cdf(losses, trials, middle) > delta:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def binomial_cdf(most: int, trials: int, rate: float) -> float:
-    """The probability of at most so many successes in so many trials."""
-    if most >= trials or rate <= 0.0:
-        return 1.0
-    if rate >= 1.0:
-        return 0.0
-    log_rate, log_rest = math.log(rate), math.log1p(-rate)
-    logs = [
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * log_rate
-        + (trials - k) * log_rest
-        for k in range(most + 1)
-    ]
-    top = max(logs)
-    return min(math.exp(top) * math.fsum(math.exp(value - top) for value in logs), 1.0)
+__all__ = ["allowed_losses", "threshold"]
 
 
 def allowed_losses(trials: int, epsilon: float, delta: float) -> int:
     """How many losses in so many trials still prove, at delta, a rate of at most epsilon; -1: even none prove it."""
     losses = -1
-    while losses + 1 < trials and binomial_cdf(losses + 1, trials, epsilon) <= delta:
+    while losses + 1 < trials and up_to(losses + 1, trials, epsilon) <= delta:
         losses += 1
     return losses
 

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from pennyweight.hits import wrong_at_most
-from pennyweight.optimizers.semantic_cache.bounds import clopper_pearson, weighted
+from pennyweight.binomial import upper_bound
+from pennyweight.optimizers.semantic_cache.bounds import weighted
 from pennyweight.optimizers.semantic_cache.calibration import draw_line
 from pennyweight.optimizers.semantic_cache.linear import Linear
 from pennyweight.optimizers.semantic_cache.logistic import fit
@@ -18,25 +18,17 @@ from pennyweight.optimizers.semantic_cache.panel import Panel
 from pennyweight.optimizers.semantic_cache.partition import Looked, Partition, Rules
 
 
-@pytest.mark.parametrize(("wrong", "labels"), [(0, 149), (3, 400), (5, 10), (40, 2000), (150, 9000)])
-def test_the_bound_is_clopper_and_pearsons(wrong: int, labels: int) -> None:
-    assert clopper_pearson(wrong, labels) == pytest.approx(wrong_at_most(wrong, labels), rel=1e-6)
-
-
 def test_the_bound_for_one_part_is_poissons_a_little_above() -> None:
     for wrong, labels in ((0, 150), (3, 400), (40, 2000)):
         bound = weighted([(1.0, wrong, labels)])
         mean = bound * labels
         within = sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(wrong + 1))
         assert within == pytest.approx(0.05, rel=1e-6)
-        assert clopper_pearson(wrong, labels) < bound < clopper_pearson(wrong, labels) * 1.03
+        assert upper_bound(wrong, labels) < bound < upper_bound(wrong, labels) * 1.03
 
 
 def test_of_what_nobody_looked_at_nothing_is_known() -> None:
     assert weighted([]) == weighted([(1.0, 0, 0)]) == weighted([(0.9, 0, 5000), (0.1, 0, 0)]) == 1.0
-    assert clopper_pearson(0, 0) == clopper_pearson(3, 3) == 1.0
-    with pytest.raises(ValueError, match="cannot be"):
-        clopper_pearson(4, 3)
 
 
 def test_an_uneven_sample_is_weighed_by_the_traffic_it_stands_for() -> None:
