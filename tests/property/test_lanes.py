@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pennyweight.backends.lanes.apart import charges, shares, usages
 from pennyweight.ledger.accounts import Accounts
 from pennyweight.money import Band, Price, Rates, cost
+from pennyweight.prices.book import PriceBook, Quote
+from pennyweight.prices.catalogue import Catalogue
 from pennyweight.request import Charge, Usage
 
 counts = st.integers(0, 10**7)
@@ -35,14 +37,15 @@ whole_usages = st.builds(
 )
 
 
-class OnePrice:
+class OnePrice(PriceBook):
     """A price book with that price for everything."""
 
     def __init__(self, price: Price) -> None:
-        self._price = price
+        super().__init__(Catalogue(1, "", "", {}))
+        self._quote = Quote("p", "m", (price,), "override")
 
-    def price(self, provider: str, model: str, at: float) -> Price:
-        return self._price
+    def quotes(self, provider: str, model: str) -> tuple[Quote, ...]:
+        return (self._quote,)
 
 
 class Letters:
@@ -63,7 +66,7 @@ def test_shares_sum_to_the_whole_and_are_at_most_one_unit_off(total: int, parts:
 @given(whole_usages, weights, prices)
 def test_tokens_and_money_sum_to_the_bill_to_the_pico_dollar(whole: Usage, sizes: list[int], price: Price) -> None:
     bill = Charge("p", "m", whole, 0.0)
-    accounts = Accounts(OnePrice(price), {}, Letters())  # type: ignore[arg-type]
+    accounts = Accounts(OnePrice(price), {}, Letters())
     parts = usages(whole, sizes, [1] * len(sizes))
     for name in ("input_tokens", "cache_read_tokens", "output_tokens"):
         assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
