@@ -277,6 +277,7 @@ class Building:
             buffer_bytes=self.config.fusing.buffer_bytes,
             fuse=fuse,
             branching=Branching(self.tiers.kv) if self.config.fusing.templates else None,
+            clock=self.clock,
         )
         self.stack.push_async_callback(coalesce.aclose)
         if across is not None:

@@ -19,7 +19,7 @@ import msgspec
 
 from ..call import Call, Step, Verdict
 from ..errors import BackendError, LimitReached, Overloaded, RateLimited, StreamCut, Unreachable
-from ..protocols import Backend
+from ..protocols import Backend, Clock
 from ..request import Done, Operation, Reply, Request, Usage
 from ..wire.sameness import origin, repeatable
 from .direct import beneath
@@ -83,6 +83,9 @@ class Coalesce:
     leaves. The first caller still there when the answer ends carries the charges; the others' ends have the usage and
     no charges. A caller more than `buffer_bytes` behind the fastest is cut off, as it must not hold up the rest.
 
+    A call that was here before the answer ended still gets it, though optimizers were asked in between: it was in
+    flight with the other.
+
     An upstream that fails before it answers fails the call that was first. Those that waited with it ask together
     once more, as each would have done by itself; what a second try cannot help (a refusal, a provider's limit) goes to
     all.
@@ -95,8 +98,10 @@ class Coalesce:
         buffer_bytes: int = 4 * 2**20,
         fuse: Callable[[Call], Fuse] = lambda _call: "repeatable",
         branching: Branching | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """fuse: what a call's route says of it. branching: lets calls follow others of the same template, too."""
+        """fuse: what a call's route says of it. branching: lets calls follow others of the same template, too.
+        clock: of `Call.arrived`."""
         self._inner = inner
         self._branching = branching
         self._leading: dict[str, tuple[Template, _Flight]] = {}  # of each template, who came last
@@ -104,6 +109,9 @@ class Coalesce:
         self._fuse = fuse
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
         self._flying: set[_Flight] = set()
+        self._clock = clock
+        self._landed: dict[bytes, tuple[_Flight, float]] = {}  # the last of each key, and when
+        self._landed_bytes = 0
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Raises what opening the upstream raised."""
@@ -159,19 +167,43 @@ class Coalesce:
 
     def _boarded(self, call: Call, key: bytes) -> tuple[_Flight, bool]:
         """The flight of that key, and whether this call began it."""
-        flight = self._inflight.get(key)
+        flight = self._inflight.get(key) or self._just_landed(call, key)
         if flight is not None:
             return flight, False
-        flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._inflight.pop(key, None))
+        flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._lands(key))
         self._inflight[key] = flight
         self._flying.add(flight)
         flight.task.add_done_callback(lambda _task: self._flying.discard(flight))
         return flight, True
 
+    def _just_landed(self, call: Call, key: bytes) -> _Flight | None:
+        """A whole answer that ended when the call was here already."""
+        flight, landed_at = self._landed.get(key, (None, 0.0))
+        return flight if call.arrived is not None and call.arrived <= landed_at else None
+
+    def _lands(self, key: bytes) -> None:
+        flight = self._inflight.pop(key, None)
+        if flight is None or self._clock is None or not flight.whole:
+            return
+        size_bytes = flight.kept_bytes
+        if self._landed_bytes + size_bytes > self._buffer_bytes:
+            return
+        landed = self._landed[key] = (flight, self._clock.monotonic())
+        self._landed_bytes += size_bytes
+        asyncio.get_running_loop().call_later(_ASKED_WITHIN_S, self._forget_landed, key, landed, size_bytes)
+
+    def _forget_landed(self, key: bytes, landed: tuple[_Flight, float], size_bytes: int) -> None:
+        self._landed_bytes -= size_bytes
+        if self._landed.get(key) is landed:
+            del self._landed[key]
+
     async def aclose(self) -> None:
         """Stop what is under way. Its callers see a cut stream."""
         for flight in tuple(self._flying):
             await flight.stop()
+
+
+_ASKED_WITHIN_S = 1.0  # from when a call arrives until its optimizers were asked: mostly a millisecond
 
 
 def _worth_another_try(error: BackendError) -> bool:
@@ -230,8 +262,8 @@ class _Flight:
         except Exception as error:  # noqa: BLE001 - whatever it was, every member gets it
             self._error = error
         finally:
-            self._land()
             self._ended = True
+            self._land()
             self._share_out()
             self._tell()
 
@@ -273,6 +305,18 @@ class _Flight:
     def joinable(self) -> bool:
         return self._landed is not None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it ended well, and everything of it is here."""
+        head = self._head
+        if head is None or not self._ended or self._error is not None or self._dropped:
+            return False
+        return 200 <= head.status < 300 and head.done is not None and head.done.complete
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._kept_bytes + len((self._head.content if self._head is not None else None) or b"")
+
     def _land(self) -> None:
         landed, self._landed = self._landed, None
         if landed is not None:
@@ -294,7 +338,9 @@ class _Flight:
 
     async def join(self) -> Reply:
         member = _Member()
-        follows = bool(self._members)
+        follows = bool(self._members) or self._ended
+        if self._ended and self._head is not None and self._head.done is not None:
+            member.done = unbilled(self._head.done)
         self._members[member] = None
         try:
             head = await self._opened()

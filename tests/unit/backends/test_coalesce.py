@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from contextlib import suppress
 from hashlib import blake2b
 
+import msgspec
 import pytest
 
 from pennyweight.backends.coalesce import Coalesce, share_key
-from pennyweight.call import Call, Credential
+from pennyweight.call import Call, Credential, Verdict
 from pennyweight.errors import (
     AuthFailed,
     ContextTooLong,
@@ -19,6 +21,7 @@ from pennyweight.errors import (
 )
 from pennyweight.request import Operation, Reply, Usage, Wire
 from pennyweight.testing.backend import Script, ScriptedBackend, make_call
+from pennyweight.testing.clock import FakeClock
 
 STEADY = b'{"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}'
 SEEDED = b'{"model":"m","seed":0,"messages":[]}'
@@ -516,3 +519,75 @@ def test_calls_that_may_not_be_shared_pass_untouched() -> None:
         assert inner.replies == replies
 
     asyncio.run(run())
+
+
+def _here(call: Call, at: float) -> Call:
+    return msgspec.structs.replace(call, arrived=at)
+
+
+@pytest.mark.parametrize("chunks", [(), (b"data: {}\n\n", b"data: [DONE]\n\n")])
+def test_a_call_that_was_here_before_an_answer_ended_still_gets_it(chunks: tuple[bytes, ...]) -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        inner = ScriptedBackend(Script(chunks=chunks) if chunks else Script())
+        coalesce = Coalesce(inner, clock=clock)
+        began = clock.monotonic()
+        clock.advance(2.0)
+        first = await coalesce.open(_here(make_call(STEADY), began))
+        content = await first.read()
+        await first.aclose()
+        assert first.done is not None
+        assert first.done.charges
+
+        late = await coalesce.open(_here(make_call(STEADY), began + 1.0))  # its optimizers were asked until now
+        assert await late.read() == content
+        await late.aclose()
+        assert len(inner.calls) == 1
+        assert late.done is not None
+        assert (late.done.charges, late.done.usage) == ((), first.done.usage)
+        assert [(step.optimizer, step.verdict) for step in late.notes] == [("coalesce", Verdict.ACCEPTED)]
+
+        clock.advance(1.0)
+        after = await coalesce.open(
+            _here(make_call(STEADY), clock.monotonic())
+        )  # came when there was nothing in flight
+        await after.read()
+        await after.aclose()
+        assert len(inner.calls) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "script", [Script(status=503), Script(error=Unreachable("no")), Script(chunks=(b"a",), cut=StreamCut("cut"))]
+)
+def test_an_answer_that_did_not_end_well_is_nobodys_afterwards(script: Script) -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        inner = ScriptedBackend(script)
+        coalesce = Coalesce(inner, clock=clock)
+        for _ in range(2):
+            with suppress(Unreachable, StreamCut):
+                async with await coalesce.open(_here(make_call(STEADY), clock.monotonic())) as reply:
+                    await reply.read()
+        assert len(inner.calls) == 2
+
+    asyncio.run(main())
+
+
+def test_answers_that_have_ended_are_forgotten_after_a_second_and_never_fill_more_than_the_buffer() -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        inner = ScriptedBackend(Script(chunks=(b"x" * 40,)))
+        coalesce = Coalesce(inner, buffer_bytes=100, clock=clock)
+        for number in range(5):
+            async with await coalesce.open(
+                _here(make_call(b'{"model":"m","seed":%d,"messages":[]}' % number), 0.0)
+            ) as reply:
+                await reply.read()
+        assert len(coalesce._landed) == 2
+        assert coalesce._landed_bytes == 80
+        await asyncio.sleep(1.1)
+        assert (coalesce._landed, coalesce._landed_bytes) == ({}, 0)
+
+    asyncio.run(main())
