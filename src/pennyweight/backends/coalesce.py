@@ -179,7 +179,7 @@ class Coalesce:
     def _just_landed(self, call: Call, key: bytes) -> _Flight | None:
         """A whole answer that ended when the call was here already."""
         flight, landed_at = self._landed.get(key, (None, 0.0))
-        return flight if call.arrived is not None and call.arrived <= landed_at else None
+        return flight if call.arrived is not None and call.arrived < landed_at else None
 
     def _lands(self, key: bytes) -> None:
         flight = self._inflight.pop(key, None)
