@@ -9,6 +9,7 @@ from unittest import TestCase
 import httptools
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.no_wire import Wire
 
 from pennyweight.backends.transport import _Connection
 from pennyweight.errors import BackendError
@@ -41,23 +42,6 @@ ANSWERS = st.tuples(
         st.just([]), st.just([]), st.just([]), st.lists(st.integers(0, 120), max_size=2)
     ),  # where the network cuts it
 )
-
-
-class Wire(asyncio.Transport):
-    """A transport that keeps nothing of what is written."""
-
-    over = False
-
-    def write(self, data: object) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def is_closing(self) -> bool:
-        return self.over
-
-    def close(self) -> None:
-        self.over = True
-
-    abort = close
 
 
 def connected() -> _Connection:

@@ -8,6 +8,7 @@ from unittest import TestCase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.no_wire import Wire
 
 from pennyweight.front.http import HttpRequest, HttpResponse
 from pennyweight.gateway.connection import Connection
@@ -26,31 +27,16 @@ HEADS = st.sampled_from(
 CHUNKED = b"POST /c HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
 
-class Wire(asyncio.Transport):
-    """A transport that keeps nothing of what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.over = False
+class Callers(Wire):
+    """With the further words that a server has with its transport."""
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return ("127.0.0.1", 1) if name == "peername" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def write(self, data: object) -> None: ...
     def write_eof(self) -> None: ...
     def can_write_eof(self) -> bool:
         return True
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def is_closing(self) -> bool:
-        return self.over
-
-    def close(self) -> None:
-        self.over = True
-
-    abort = close
 
 
 async def asked(pieces: list[bytes], limits: Limits | None = None) -> list[tuple[object, ...]]:
@@ -72,7 +58,7 @@ async def asked(pieces: list[bytes], limits: Limits | None = None) -> list[tuple
     server = Server(respond, refuse, limits=limits)
     server.loop = asyncio.get_running_loop()
     connection = Connection(server)
-    connection.connection_made(Wire())
+    connection.connection_made(Callers())
     for piece in pieces:
         if not connection._transport or connection._transport.is_closing():
             break
@@ -142,7 +128,7 @@ class KnownHead(TestCase):
             server = Server(respond, refuse)
             server.loop = asyncio.get_running_loop()
             connection = Connection(server)
-            connection.connection_made(Wire())
+            connection.connection_made(Callers())
             for piece in (self.head % b"2" + b"ab", self.head % b"5" + b"ab"):
                 connection.data_received(piece)
                 await ended(connection)

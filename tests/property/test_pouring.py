@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.no_wire import Wire
 
 from pennyweight.backends.transport import _Connection
 from pennyweight.errors import PennyweightError
@@ -27,21 +28,6 @@ BODIES = st.one_of(
 
 def chunked(pieces: list[bytes]) -> bytes:
     return b"".join([b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces])
-
-
-class Wire(asyncio.Transport):
-    """A transport that keeps nothing of what is written."""
-
-    over = False
-
-    def write(self, data: object) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def is_closing(self) -> bool:
-        return self.over
-
-    def abort(self) -> None:
-        self.over = True
 
 
 async def came(head: bytes, reads: list[bytes], *, poured: bool) -> tuple[object, ...]:
