@@ -83,8 +83,8 @@ class Coalesce:
     leaves. The first caller still there when the answer ends carries the charges; the others' ends have the usage and
     no charges. A caller more than `buffer_bytes` behind the fastest is cut off, as it must not hold up the rest.
 
-    A call that was here before the answer ended still gets it, though optimizers were asked in between: it was in
-    flight with the other.
+    A call that was here before whoever pays for the answer had all of it still gets it, though optimizers were asked in
+    between: it was in flight with the other. From then on a cache has it, if it is one to be kept.
 
     An upstream that fails before it answers fails the call that was first. Those that waited with it ask together
     once more, as each would have done by itself; what a second try cannot help (a refusal, a provider's limit) goes to
@@ -110,7 +110,7 @@ class Coalesce:
         self._inflight: dict[bytes, _Flight] = {}  # those that can be joined
         self._flying: set[_Flight] = set()
         self._clock = clock
-        self._landed: dict[bytes, tuple[_Flight, float]] = {}  # the last of each key, and when
+        self._landed: dict[bytes, _Flight] = {}  # the last of each key
         self._landed_bytes = 0
 
     def open(self, call: Call) -> Coroutine[Any, Any, Reply]:
@@ -170,16 +170,18 @@ class Coalesce:
         flight = self._inflight.get(key) or self._just_landed(call, key)
         if flight is not None:
             return flight, False
-        flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._lands(key))
+        flight = _Flight(self._inner, call, self._buffer_bytes, lambda: self._lands(key), self._clock)
         self._inflight[key] = flight
         self._flying.add(flight)
         flight.task.add_done_callback(lambda _task: self._flying.discard(flight))
         return flight, True
 
     def _just_landed(self, call: Call, key: bytes) -> _Flight | None:
-        """A whole answer that ended when the call was here already."""
-        flight, landed_at = self._landed.get(key, (None, 0.0))
-        return flight if call.arrived is not None and call.arrived < landed_at else None
+        """A whole answer that is over since the call is here, or not quite over."""
+        flight = self._landed.get(key)
+        if flight is None or flight.over_at is None:
+            return flight
+        return flight if call.arrived is not None and call.arrived < flight.over_at else None
 
     def _lands(self, key: bytes) -> None:
         flight = self._inflight.pop(key, None)
@@ -188,13 +190,13 @@ class Coalesce:
         size_bytes = flight.kept_bytes
         if self._landed_bytes + size_bytes > self._buffer_bytes:
             return
-        landed = self._landed[key] = (flight, self._clock.monotonic())
+        self._landed[key] = flight
         self._landed_bytes += size_bytes
-        asyncio.get_running_loop().call_later(_ASKED_WITHIN_S, self._forget_landed, key, landed, size_bytes)
+        asyncio.get_running_loop().call_later(_ASKED_WITHIN_S, self._forget_landed, key, flight, size_bytes)
 
-    def _forget_landed(self, key: bytes, landed: tuple[_Flight, float], size_bytes: int) -> None:
+    def _forget_landed(self, key: bytes, flight: _Flight, size_bytes: int) -> None:
         self._landed_bytes -= size_bytes
-        if self._landed.get(key) is landed:
+        if self._landed.get(key) is flight:
             del self._landed[key]
 
     async def aclose(self) -> None:
@@ -226,13 +228,19 @@ class _Member:
 class _Flight:
     """One upstream answer under way. Its own task reads the upstream; the members read what it keeps for them.
 
-    landed: called once, when nobody can join any more.
+    landed: called once, when it ended or a newcomer could not read its start any more. `over_at`: when whoever pays had
+    all of it, on the clock.
     """
 
-    def __init__(self, inner: Backend, call: Call, buffer_bytes: int, landed: Callable[[], object]) -> None:
+    def __init__(
+        self, inner: Backend, call: Call, buffer_bytes: int, landed: Callable[[], object], clock: Clock | None
+    ) -> None:
         self._call_id = call.id
         self._buffer_bytes = buffer_bytes
         self._landed: Callable[[], object] | None = landed
+        self._clock = clock
+        self.over_at: float | None = None
+        self._payer: _Member | None = None
         self._members: dict[_Member, None] = {}  # in the order they came: the first one pays
         self._chunks: deque[bytes] = deque()
         self._dropped = 0  # chunks at the start that are kept no more
@@ -331,8 +339,11 @@ class _Flight:
         done = self._head.done if self._head is not None else None
         if done is None:
             return
-        for position, member in enumerate(self._members):
-            member.done = done if position == 0 else unbilled(done)
+        self._payer = next(iter(self._members), None)
+        if self._payer is None:
+            self._is_over()
+        for member in self._members:
+            member.done = done if member is self._payer else unbilled(done)
 
     # --- the callers' side --------------------------------------------------------------------------------
 
@@ -404,7 +415,13 @@ class _Flight:
             del self._members[member]
             if not self._ended:
                 member.done = unbilled(Done(complete=False))
+            elif member is self._payer:
+                self._is_over()
             self._room.set()
+
+    def _is_over(self) -> None:
+        if self._clock is not None:
+            self.over_at = self._clock.monotonic()
 
     async def stop(self) -> None:
         """Cancel the upstream and wait until it is closed."""

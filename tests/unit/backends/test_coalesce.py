@@ -558,6 +558,36 @@ def test_a_call_that_was_here_before_an_answer_ended_still_gets_it(chunks: tuple
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("chunks", [(), (b"data: {}\n\n", b"data: [DONE]\n\n")])
+def test_a_call_that_comes_while_the_first_caller_is_still_given_its_answer_gets_it_too(
+    chunks: tuple[bytes, ...],
+) -> None:
+    """The answer has ended, and no cache has it before that caller's reply is closed."""
+
+    async def main() -> None:
+        clock = FakeClock()
+        inner = ScriptedBackend(Script(chunks=chunks) if chunks else Script())
+        coalesce = Coalesce(inner, clock=clock)
+        first = await coalesce.open(_here(make_call(STEADY), clock.monotonic()))
+        second = await coalesce.open(_here(make_call(STEADY), clock.monotonic()))
+        content = await first.read()
+        await second.read()
+        await second.aclose()  # one that does not pay: what it was given is not kept
+
+        clock.advance(0.1)
+        between = await coalesce.open(_here(make_call(STEADY), clock.monotonic()))
+        assert await between.read() == content
+        await between.aclose()
+        assert len(inner.calls) == 1
+
+        await first.aclose()
+        after = await coalesce.open(_here(make_call(STEADY), clock.monotonic()))
+        await after.aclose()
+        assert len(inner.calls) == 2
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "script", [Script(status=503), Script(error=Unreachable("no")), Script(chunks=(b"a",), cut=StreamCut("cut"))]
 )
