@@ -16,20 +16,26 @@ from pennyweight.testing.clock import FakeClock
 
 
 class Waits(Provider):
-    """A provider that takes its time; `order` notes what happened when."""
+    """A provider that takes its time: until the call was foreseen, if nothing else is said. `order` notes what happened
+    when."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.order: list[str] = []
         self.gates: list[asyncio.Event] = []
+        self.foreseen = asyncio.Event()
+        self.hurries = False
         self.error: Exception | None = None
 
     async def open(self, call: Call) -> Reply:
         self.order.append("asked")
         if self.gates:
             await self.gates.pop(0).wait()
-        else:
+        elif self.hurries:
             await asyncio.sleep(0)
+        else:
+            self.foreseen = asyncio.Event()
+            await self.foreseen.wait()
         self.order.append("answered")
         if self.error is not None:
             raise self.error
@@ -44,6 +50,7 @@ def rig(*optimizers: Any) -> tuple[Rig, Waits]:
 
     def foreseeing(call: Call, *, at: float) -> Any:
         provider.order.append("foreseen")
+        provider.foreseen.set()
         return foresee(call, at=at)
 
     def sending(seen: Any, *, at: float) -> Any:
@@ -64,6 +71,21 @@ def test_a_call_is_foreseen_while_it_is_waited_for_and_noted_at_its_end() -> Non
 
     asyncio.run(main())
     assert provider.order == ["asked", "foreseen", "answered", "opened", "noted"]
+    assert found.outcomes[0].foreseen_read_tokens is not None
+
+
+def test_an_answer_that_comes_at_once_does_not_wait_for_what_is_foreseen() -> None:
+    found, provider = rig()
+    provider.hurries = True
+
+    async def main() -> None:
+        reply = await found.pipeline.open(asks(turns(2)))
+        provider.order.append("opened")
+        await reply.aclose()
+        await asyncio.sleep(0.005)
+
+    asyncio.run(main())
+    assert provider.order == ["asked", "answered", "opened", "foreseen", "noted"]
     assert found.outcomes[0].foreseen_read_tokens is not None
 
 
@@ -121,6 +143,7 @@ def test_of_two_at_once_the_second_is_foreseen_as_of_when_it_was_sent() -> None:
     """A provider has nothing in its cache of a prompt that it has not answered yet."""
     found, provider = rig()
     at_once = asyncio.run(_two(found, provider, overlapping=True))
+    assert provider.order[:4] == ["asked", "asked", "foreseen", "foreseen"]
     assert [outcome.foreseen_read_tokens for outcome in at_once] == [0, 0]
     found, provider = rig()
     one_by_one = asyncio.run(_two(found, provider, overlapping=False))

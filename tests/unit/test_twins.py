@@ -63,7 +63,7 @@ class Rig:
 
     @property
     def nobody_left(self) -> bool:
-        return not self.pipeline._twins._rows
+        return not self.pipeline._twins.rows
 
     async def open(self, call: Call) -> Reply:
         return await self.pipeline.open(call)

@@ -44,6 +44,7 @@ class Server:
         self.refuse = refuse
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
+        self.serving = 0  # of them, those with a request that has no answer yet
         self.closing = False
         self._cut = False
         self.loop: asyncio.AbstractEventLoop

@@ -39,7 +39,7 @@ from ..sticky import Sticky
 from ..warmth import Forecast
 from .judging import judge, step_of
 from .replaying import replayed
-from .twins import Place, Twins
+from .twins import Twins
 from .watch import Home, Watch
 
 log = logging.getLogger(__name__)
@@ -132,6 +132,8 @@ class Pipeline:
         self._home = Home(submit, clock, economy)
         self._sticky = Sticky()
         self._twins = Twins()
+        self._opening = 0  # calls that wait for their upstream to begin its answer
+        self._put_off: tuple[asyncio.TimerHandle, Call] | None = None
         self._plans: dict[str, _Plan] = {}  # of the last exposure of each arm
 
     async def consult(self, call: Call) -> tuple[Call, Response | None]:
@@ -248,9 +250,18 @@ class Pipeline:
         place = None  # among its equals, which nobody looks for where nothing is made of a call
         if self._optimizers and len(call.original.raw) >= SMALL_BYTES and call.identity.session:
             place = self._twins.enter(call)
-            call, answer = await self._beside_its_equals(call, place)
-        else:
+        try:
             call, answer = await self.consult(call)
+        except BaseException:
+            if place is not None:
+                place.ended()
+            raise
+        if place is not None:
+            if answer is None:
+                call = place.asked(call)
+            else:
+                place.ended()
+                place = None
         added_s = self._clock.monotonic() - started
         if answer is not None:
             reply = replayed(call, answer)
@@ -296,16 +307,6 @@ class Pipeline:
         if reply.chunks is not None:
             watch.follow(reply)
         return reply
-
-    async def _beside_its_equals(self, call: Call, place: Place) -> tuple[Call, Response | None]:
-        """What `consult` makes of it, in the form in which its equals go out."""
-        going, answer = None, None
-        try:
-            consulted, answer = await self.consult(call)
-            going = consulted if answer is None else None
-        finally:
-            going = place.asked(going)
-        return going or consulted, answer
 
     def again(self, call: Call) -> bool:
         """Whether a call may be given the answer that one like it was given from a store, byte for byte, without being
@@ -354,16 +355,42 @@ class Pipeline:
     # --- the economy of a call: errors there must never cost a request ----------------------------------------
 
     async def _opened(self, work: Coroutine[Any, Any, Reply], call: Call) -> Reply:
-        """What `work` opens. The call is looked at when there is something to wait for, by when it has mostly been
-        written to its upstream: what is told then is what the provider's cache held when it was asked."""
+        """What `work` opens. The call is looked at when it was sent, while its provider works: what is told then is
+        what the provider's cache held when it was asked. Where it is the only one, that is put off for a moment, so
+        that a provider on this machine need not wait for us, nor an answer that comes within it."""
         try:
             waiting = work.send(None)
         except StopIteration as done:
             return cast(Reply, done.value)
+        self._opening += 1
+        put_off = None
+        try:
+            if self._opening == 1:
+                put_off = asyncio.get_running_loop().call_later(_MOMENT_S, self._look_late)
+                self._put_off = put_off, call
+            else:  # what it is about is still in the processor's caches
+                self._look_late()
+                self._look_ahead(call)
+            return cast(Reply, await Begun(work, waiting))
+        finally:
+            self._opening -= 1
+            if put_off is not None:
+                put_off.cancel()
+                if self._put_off is not None and self._put_off[0] is put_off:
+                    self._put_off = None
+
+    def _look_late(self) -> None:
+        """Look at the call of which that was put off, if it still waits. In the order in which calls were sent."""
+        if self._put_off is not None:
+            put_off, call = self._put_off
+            self._put_off = None
+            put_off.cancel()
+            self._look_ahead(call)
+
+    def _look_ahead(self, call: Call) -> None:
         foreseen = self._foresee(call)
         if foreseen is not None:
             call.facts[_AHEAD] = _Ahead(call.request, call.target, call.facts.get(REFERENCE), *foreseen)
-        return cast(Reply, await Begun(work, waiting))
 
     def _foreseen(self, call: Call) -> tuple[Foreseen, Forecast] | None:
         """What was foreseen of the call when it was sent; if it was another then, of what it is now."""
@@ -555,6 +582,9 @@ def _edited(call: Call, rewrite: Rewrite) -> Request:
 def _session(call: Call) -> str:
     return f"{call.identity.tenant}\0{call.identity.session}"
 
+
+_MOMENT_S = 0.001
+"""After which a call that was sent is looked at: by then it has been written, and no provider has answered yet."""
 
 _AHEAD = "ahead"
 """The key of `Call.facts` under which stands what was foreseen of the call when it was sent."""

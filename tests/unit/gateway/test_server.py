@@ -13,6 +13,7 @@ import pytest
 
 from pennyweight.errors import StreamCut
 from pennyweight.front.http import HttpRequest, HttpResponse
+from pennyweight.gateway import connection
 from pennyweight.gateway.server import Limits, Server
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -552,6 +553,48 @@ def test_an_address_that_is_taken_is_an_os_error() -> None:
             server = Server(Echo(), refuse)
             with pytest.raises(OSError):
                 await server.start("127.0.0.1", held.getsockname()[1])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_who_is_alone_has_its_answer_before_what_follows_it(streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(connection, "_give_way", lambda: order.append("given way"))
+
+    async def main() -> None:
+        here, go_on = asyncio.Event(), asyncio.Event()
+
+        async def respond(request: HttpRequest) -> HttpResponse:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield b"x"
+
+            if request.body == b"wait":
+                here.set()
+                await go_on.wait()
+            response = HttpResponse(200, (("connection", "close"),), chunks() if streams else b"x")
+            response.over = lambda: order.append("noted")
+            return response
+
+        async with served(respond) as (server, connect):
+
+            async def ask(body: bytes, *headers: bytes) -> None:
+                reader, writer = await connect()
+                writer.write(post(body, b"connection: close", *headers))
+                await reader.read()
+
+            await ask(b"alone")
+            assert (order, server.serving) == (["given way", "noted"], 0)
+            order.clear()
+            waits = asyncio.create_task(ask(b"wait"))
+            await here.wait()
+            await ask(b"beside it")
+            assert (order, server.serving) == (["noted"], 1)
+            go_on.set()
+            await waits
+            assert (order, server.serving) == (["noted", "given way", "noted"], 0)
+            await ask(b"refused", b"content-length: x")
+            assert server.serving == 0
 
     asyncio.run(main())
 
