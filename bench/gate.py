@@ -22,7 +22,7 @@ import msgspec
 from pennyweight.app import App
 from pennyweight.call import Call, Identity, Outcome
 from pennyweight.capture.format import Recorded
-from pennyweight.gateway.memory import keep_freed
+from pennyweight.gateway.memory import keep_freed, stock_up
 from pennyweight.replay.offline import TapeClock
 from pennyweight.request import Charge, Done, Request
 from pennyweight.testing.prefix_cache import PrefixCache
@@ -102,6 +102,7 @@ async def _turn(app: App, clock: TapeClock, cache: PrefixCache, client: str, rec
     followed = time.process_time_ns()
     await app.pipeline.settle(outcome)
     settled = time.process_time_ns()
+    stock_up(2 * len(request.raw))  # as `pennyweight serve` does between calls
     return Sample(
         client,
         identify_ms=(identified - begun) / 1e6,

@@ -254,13 +254,16 @@ class Economy:
         call.facts["marked"] = (call.request, edits, chain)
 
     def carry(self, before: Request, after: Request, edits: Sequence[Edit], facts: Mapping[str, Any]) -> None:
-        """An edited request has the chain of the one before it where no edit touches the prompt."""
+        """An edited request has the chain of the one before it where no edit touches the prompt; where none does more
+        than put marks on it, `_texts` has the same texts in the same places."""
         known = facts.get("marked")
         if known is not None and known[0] is before and known[1] is edits:
             after.__dict__["_chain"] = known[2]
-            return
-        if _is_beside(edits):
+        elif _is_beside(edits):
             after.__dict__["_like"] = before.__dict__.get("_like", before)
+        else:
+            return
+        after.__dict__["_texts"] = before.__dict__.get("_texts", before)
 
     def compare(self, seen: Foreseen, chain: Chain, *, at: float, restores: bool = False) -> Worth:
         """What it is worth to send `chain` in place of the chain that would go out now.

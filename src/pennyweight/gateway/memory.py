@@ -8,15 +8,19 @@ for each call, page by page (decision 0051).
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Mapping
 
-__all__ = ["HUGE_BYTES", "give_back", "keep_freed"]
+__all__ = ["HUGE_BYTES", "LARGE_BYTES", "give_back", "keep_freed", "stock_up"]
 
 _MIB = 1 << 20
 
 HUGE_BYTES = 4 * _MIB
 """Bodies from here on are worth a look for what they left, when they are done with."""
+
+LARGE_BYTES = 256 << 10
+"""Bodies from here on are worth having memory at hand for the next one."""
 
 # Numbers of malloc.h, and what each is set to in bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -53,6 +57,30 @@ def give_back() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(_MIB)
+
+
+def stock_up(size_bytes: int) -> None:
+    """Have so much free memory at hand that the system has given already, in one piece. For between calls: a body of
+    650 kB that lies in fresh memory, and what is made of it, are 160 page faults each, 0.4 ms and more of its call.
+
+    Where it is at hand already that costs some microseconds. size_bytes: less than `HUGE_BYTES`, beyond which blocks
+    are mapped one by one.
+    """
+    library = _glibc()
+    if library is None or size_bytes >= HUGE_BYTES:
+        return
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    library.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    library.free.restype, library.free.argtypes = None, (ctypes.c_void_p,)
+    block = library.malloc(size_bytes)
+    if block:
+        first = -(-block // mmap.PAGESIZE)
+        pages = (block + size_bytes) // mmap.PAGESIZE - first
+        library.madvise(first * mmap.PAGESIZE, pages * mmap.PAGESIZE, _POPULATE_WRITE)  # before Linux 5.14: nothing
+        library.free(block)
+
+
+_POPULATE_WRITE = 23  # of madvise
 
 
 def _glibc() -> ctypes.CDLL | None:

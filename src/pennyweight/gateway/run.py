@@ -21,7 +21,7 @@ from ..front.endpoints import wire_of
 from ..front.front import Front
 from ..front.http import HttpRequest, HttpResponse
 from ..wire import codec
-from .memory import HUGE_BYTES, give_back
+from .memory import HUGE_BYTES, LARGE_BYTES, give_back, stock_up
 from .metrics import Metrics
 from .pages import Pages
 from .server import Limits, Server
@@ -72,6 +72,7 @@ class Gateway:
         self._retiring: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
         self._gives_back: asyncio.TimerHandle | None = None
+        self._stocks_up: asyncio.TimerHandle | None = None
         self.gives_back = False  # memory to the system, after huge bodies: for a process that does nothing else
         self.port = 0
 
@@ -108,8 +109,9 @@ class Gateway:
             self._server.cut()
 
     async def stop(self) -> None:
-        if self._gives_back is not None:
-            self._gives_back.cancel()
+        for timer in (self._gives_back, self._stocks_up):
+            if timer is not None:
+                timer.cancel()
         if self._server is not None:
             await self._server.stop(drain_s=self.app.config.server.drain_s)
         for task in list(self._retiring):
@@ -122,15 +124,21 @@ class Gateway:
         generation = self._now
         assert generation is not None
         generation.active += 1
-        if self.gives_back and len(request.body) >= HUGE_BYTES:
-            return generation.front.respond(request, partial(self._left_huge, generation))
+        if self.gives_back and len(request.body) >= LARGE_BYTES:
+            return generation.front.respond(request, partial(self._left_large, generation, len(request.body)))
         return generation.front.respond(request, generation.leave)
 
-    def _left_huge(self, generation: _Generation) -> None:
+    def _left_large(self, generation: _Generation, size_bytes: int) -> None:
         generation.leave()
-        if self._gives_back is not None:
-            self._gives_back.cancel()
-        self._gives_back = asyncio.get_running_loop().call_later(_SETTLED_S, give_back)
+        loop = asyncio.get_running_loop()
+        if size_bytes >= HUGE_BYTES:
+            if self._gives_back is not None:
+                self._gives_back.cancel()
+            self._gives_back = loop.call_later(_SETTLED_S, give_back)
+            return
+        if self._stocks_up is not None:
+            self._stocks_up.cancel()
+        self._stocks_up = loop.call_later(_QUIET_S, stock_up, 2 * size_bytes)
 
     def _refuse(self, request: HttpRequest, status: int, kind: str, message: str) -> HttpResponse:
         """What could not even be read. The calls behind other refusals of the server leave their own receipts."""
@@ -253,6 +261,7 @@ def collect_seldom() -> None:
 
 
 _SETTLED_S = 1.0  # after an answer, when its call is settled and its body is freed
+_QUIET_S = 0.2  # after the last large answer: a model takes longer to the next one, and under load memory is used again
 _NEW_OBJECTS = 10_000  # some 300 waiting calls; looked over in about a millisecond
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pennyweight.gateway.memory import give_back, keep_freed
+from pennyweight.gateway.memory import HUGE_BYTES, give_back, keep_freed, stock_up
 
 # Blocks of 1 MB, one after the other: does each take its pages from the system again? Prints page faults a block.
 CHURN = """
@@ -70,6 +70,7 @@ def test_nothing_is_done_on_another_system(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed({})
     give_back()
+    stock_up(HUGE_BYTES - 1)
 
 
 @linux
@@ -93,3 +94,34 @@ print(held, resident() - before)
     if held < 40:
         pytest.skip("the C library is not glibc")
     assert left < 5
+
+
+@linux
+def test_what_is_at_hand_is_not_fetched_again() -> None:
+    code = """
+import resource
+from pennyweight.gateway.memory import HUGE_BYTES, keep_freed, stock_up
+print(int(keep_freed({})))
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
+kept = []
+for stocked in (True, False):
+    if stocked:
+        stock_up(1_400_000)
+    before = faults()
+    kept += [bytearray(650_000), bytearray(650_000)]
+    print(faults() - before)
+before = resident()
+for _ in range(50):
+    stock_up(1_400_000)
+stock_up(HUGE_BYTES)
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    was_set, stocked, bare, grown = map(float, done.stdout.split())
+    if not was_set or stocked > bare / 2:
+        pytest.skip("the C library is not glibc, or the kernel is older than 5.14")
+    assert stocked < 20 < 200 < bare
+    assert grown < 3

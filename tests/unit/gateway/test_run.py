@@ -13,7 +13,7 @@ import pytest
 from pennyweight.config import Config, load
 from pennyweight.errors import ConfigError
 from pennyweight.gateway import run as run_module
-from pennyweight.gateway.memory import HUGE_BYTES
+from pennyweight.gateway.memory import HUGE_BYTES, LARGE_BYTES
 from pennyweight.gateway.run import Gateway, _watch, collect_seldom, open_gateway
 from pennyweight.testing.http import Exchange, LoopbackServer, post
 
@@ -245,6 +245,27 @@ def test_the_garbage_collector_is_spared_what_can_be_no_garbage() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def test_after_a_large_body_memory_for_the_next_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stocked: list[int] = []
+    monkeypatch.setattr(run_module, "stock_up", stocked.append)
+    monkeypatch.setattr(run_module, "_QUIET_S", 0.0)
+
+    async def main() -> None:
+        async with running(tmp_path) as (gateway, *_):
+            large = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % (b"x" * LARGE_BYTES)
+            await ask(gateway, large)
+            gateway.gives_back = True
+            await ask(gateway)
+            await asyncio.sleep(0.01)
+            assert not stocked  # in a program that embeds it, nor after a short one
+            await ask(gateway, large)
+            while not stocked:  # noqa: ASYNC110 - a timer tells nobody
+                await asyncio.sleep(0.005)
+            assert stocked == [2 * len(large)]
+
+    asyncio.run(main())
 
 
 def test_what_a_huge_body_left_is_given_back_when_its_call_is_over(

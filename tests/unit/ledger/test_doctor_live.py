@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pytest
+from tests.unit.optimizers.loops import House, loop
 from tests.unit.replay.doctor_seeds import a_clock_in_the_system_prompt, heartbeats, without_markers
 
 from pennyweight.call import Call, Credential, Outcome, Target
@@ -13,12 +15,13 @@ from pennyweight.capture.format import Recorded
 from pennyweight.identity import identify
 from pennyweight.ledger.doctor import Finding, grouped, pricing
 from pennyweight.ledger.doctor.live import Rounds
+from pennyweight.ledger.doctor.sent import text_of
 from pennyweight.ledger.doctor.stored import read, store
 from pennyweight.prefix import Blocks
 from pennyweight.prices import open_book
 from pennyweight.prices.caching import CacheBook
 from pennyweight.replay.demo import demo_session
-from pennyweight.request import Charge, Done, Usage
+from pennyweight.request import Charge, Done, Usage, Wire
 from pennyweight.stores.database import FILE, Database
 from pennyweight.testing.prefix_cache import PrefixCache
 from pennyweight.text.tokenizers import BpeTokenizer
@@ -81,6 +84,36 @@ def test_what_a_gateway_sees_is_stored_with_its_cost(tmp_path: Path) -> None:
 
 def test_nothing_is_stored_of_a_healthy_session(tmp_path: Path) -> None:
     assert seen(tmp_path, outcomes(demo_session())) == ()
+
+
+@pytest.mark.parametrize("wire", [Wire.ANTHROPIC_MESSAGES, Wire.OPENAI_CHAT])
+def test_of_a_call_that_was_only_marked_the_callers_own_body_is_held(tmp_path: Path, wire: Wire) -> None:
+    """Which others hold too: the one with marks is as long, and would be kept for nothing."""
+    house = House(optimize="max")
+    calls = [call for call in house.run(list(loop(12, system="Be brief.")), wire=wire) if call.rewritten]
+    assert calls
+
+    async def main() -> None:
+        database = Database(tmp_path / FILE)
+        doctor = rounds(database)
+        try:
+            for call in calls:
+                usage = Usage(input_tokens=5_000)
+                done = Done(usage, charges=(Charge(call.target.provider, call.target.model, usage, call.at),))
+                await doctor.take([Outcome(call, done, 200, call.target.provider)])
+            held = [one.request for one in doctor._doctor._held]
+            assert [id(request.raw) for request in held if request] == [id(call.original.raw) for call in calls]
+        finally:
+            await doctor.close()
+            await database.close()
+
+    asyncio.run(main())
+    for call in calls:
+        for segment in Blocks(count=COUNT).chain(call.request):
+            told = text_of(call.original, segment)
+            assert told
+            if wire is Wire.ANTHROPIC_MESSAGES:  # in Chat a text becomes a list where a mark is put on it
+                assert text_of(call.request, segment) == told
 
 
 def test_no_text_of_a_prompt_is_stored(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class Rounds:
             usage=usage,
             chain=self._chain(call.request, session),
             original=call.original,
+            texts=call.request.__dict__.get("_texts"),  # which is held elsewhere too
             took_s=outcome.ttft_s or 0.0,
             names=self._named,
             subscription=call.credential is not None and call.credential.subscription,

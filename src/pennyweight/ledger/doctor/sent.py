@@ -152,12 +152,14 @@ def sent(
     usage: Usage,
     chain: tuple[Segment, ...],
     original: Request | None = None,
+    texts: Request | None = None,
     took_s: float = 0.0,
     names: Callable[[Request, tuple[Segment, ...]], tuple[str, ...]] | None = None,
     subscription: bool = False,
 ) -> Sent:
     """The fingerprint of a request. chain: its own (see `prefix.Blocks`). original: as the client wrote it, which tells
-    the client. names: of its tools, for callers that remember them. Raises BadRequest."""
+    the client. texts: one with the same texts in the same places, to be held in its place. names: of its tools, for
+    callers that remember them. Raises BadRequest."""
     envelope = request.envelope
     bound = b""
     if request.wire is Wire.ANTHROPIC_MESSAGES:
@@ -181,7 +183,7 @@ def sent(
         retention=_retention(request) if target.wire is not Wire.ANTHROPIC_MESSAGES else "",
         took_s=took_s,
         subscription=subscription,
-        request=Request(request.wire, request.raw),  # without what was decoded of it, which may be large
+        request=Request(request.wire, (texts or request).raw),  # without what was decoded of it, which may be large
     )
 
 
