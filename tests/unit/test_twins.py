@@ -196,3 +196,19 @@ def test_a_call_that_fails_or_is_given_up_leaves_nothing() -> None:
         assert rig.nobody_left
 
     asyncio.run(main())
+
+
+def test_an_optimizer_that_breaks_leaves_nothing_either() -> None:
+    class Breaks(Moody):
+        wants_responses = True
+
+        def wants_response(self, call: Call) -> bool:
+            raise RuntimeError("broken")
+
+    async def main() -> None:
+        rig = Rig(Breaks())
+        with pytest.raises(RuntimeError):
+            await rig.open(asked())
+        assert rig.nobody_left
+
+    asyncio.run(main())

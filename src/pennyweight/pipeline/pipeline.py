@@ -252,61 +252,57 @@ class Pipeline:
             place = self._twins.enter(call)
         try:
             call, answer = await self.consult(call)
+            if place is not None and answer is None:
+                call = place.asked(call)
+            added_s = self._clock.monotonic() - started
+            if answer is not None:
+                reply = replayed(call, answer)
+                if reply is not None:
+                    keep = self._observed(call)
+                    watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
+                    self._answered(call)
+                    if place is not None:
+                        place.ended()
+                    call.facts[KEPT] = True
+                    reply.trail = call.trail
+                    reply.on_end.append(watch)
+                    watch.follow(reply)
+                    return reply
+                failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
+                call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
+            keep = self.keeps(call)
+            observed = self._observed(call)
+            watch = Watch(
+                self._home, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed
+            )
+            try:
+                work = self._backend.open(call)
+                reply = await (self._opened(work, call) if self._economy is not None and priced(call) else work)
+                if reply.status in _REFUSED and call.rewritten and self._economy is not None:
+                    call, reply = await self._untouched(asked, call, reply, watch)
+            except BaseException as error:
+                watch.failed(error)
+                raise
+            if UNCHANGED in call.facts:
+                call = msgspec.structs.replace(call, request=call.original)
+                watch.again(call)
+            if self._economy is not None and 200 <= reply.status < 300 and (priced(call) or "rewritten" in call.facts):
+                elsewhere = _fell_back(reply)
+                if reply.chunks is None:  # who waits for it gets it first
+                    watch.sent_as(lambda: self._sent(call, elsewhere=elsewhere))
+                else:
+                    watch.sent(self._sent(call, elsewhere=elsewhere))
+            reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
+            if place is not None:
+                reply.on_end.append(place.ended)
+            reply.on_end.append(watch)
+            if reply.chunks is not None:
+                watch.follow(reply)
+            return reply
         except BaseException:
             if place is not None:
                 place.ended()
             raise
-        if place is not None:
-            if answer is None:
-                call = place.asked(call)
-            else:
-                place.ended()
-                place = None
-        added_s = self._clock.monotonic() - started
-        if answer is not None:
-            reply = replayed(call, answer)
-            if reply is not None:
-                keep = self._observed(call)
-                watch = Watch(self._home, call, started, added_s, call.trail[-1].optimizer, keep=keep)
-                self._answered(call)
-                call.facts[KEPT] = True
-                reply.trail = call.trail
-                reply.on_end.append(watch)
-                watch.follow(reply)
-                return reply
-            failed = msgspec.structs.replace(call.trail[-1], verdict=Verdict.FAILED, saving=0, error="unreadable")
-            call = msgspec.structs.replace(call, trail=(*call.trail[:-1], failed))
-        keep = self.keeps(call)
-        observed = self._observed(call)
-        watch = Watch(
-            self._home, call, started, added_s, call.target.provider, keep=keep or observed, observed=observed
-        )
-        try:
-            work = self._backend.open(call)
-            reply = await (self._opened(work, call) if self._economy is not None and priced(call) else work)
-            if reply.status in _REFUSED and call.rewritten and self._economy is not None:
-                call, reply = await self._untouched(asked, call, reply, watch)
-        except BaseException as error:
-            watch.failed(error)
-            if place is not None:
-                place.ended()
-            raise
-        if UNCHANGED in call.facts:
-            call = msgspec.structs.replace(call, request=call.original)
-            watch.again(call)
-        if self._economy is not None and 200 <= reply.status < 300 and (priced(call) or "rewritten" in call.facts):
-            elsewhere = _fell_back(reply)
-            if reply.chunks is None:  # who waits for it gets it first
-                watch.sent_as(lambda: self._sent(call, elsewhere=elsewhere))
-            else:
-                watch.sent(self._sent(call, elsewhere=elsewhere))
-        reply.trail = (*call.trail, *reply.notes) if reply.notes else call.trail
-        reply.on_end.append(watch)
-        if place is not None:
-            reply.on_end.append(place.ended)
-        if reply.chunks is not None:
-            watch.follow(reply)
-        return reply
 
     def again(self, call: Call) -> bool:
         """Whether a call may be given the answer that one like it was given from a store, byte for byte, without being
