@@ -251,7 +251,11 @@ def _signless(request: Request) -> bool:
         return False
     if _BEGINNING.search(raw) or b"openclaw" in raw.lower() or request.path.endswith("/compact"):
         return False
-    return _WITHIN.search(raw) is None
+    # One by one: a pattern of several without a common beginning takes ten times as long.
+    for sign in _WITHIN_SIGNS:  # noqa: SIM110 - a generator costs as much as the looking
+        if sign in raw:
+            return False
+    return True
 
 
 _SHORT_BYTES = 2_048
@@ -285,9 +289,6 @@ def _sign(text: bytes, signs: Mapping[bytes, Housekeeping]) -> Housekeeping | No
 _BEGINNING = re.compile(rb'"(?:\\n)*(?:' + b"|".join(map(re.escape, (*_SYSTEM_SIGNS, *_USER_SIGNS))) + b")")
 """A sign at the beginning of a JSON string. By the quote before it: looking for each sign anywhere costs ten times that
 on a prompt that shares words with them."""
-
-
-_WITHIN = re.compile(b"|".join(map(re.escape, _WITHIN_SIGNS)))
 
 
 def _openclaw_chore(request: Request, envelope: Envelope) -> Housekeeping | None:
