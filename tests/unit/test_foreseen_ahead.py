@@ -31,7 +31,7 @@ class Waits(Provider):
         self.order.append("asked")
         if self.gates:
             await self.gates.pop(0).wait()
-        elif self.hurries:
+        elif self.hurries or "ahead" in call.facts:  # or asked again, in another form
             await asyncio.sleep(0)
         else:
             self.foreseen = asyncio.Event()
