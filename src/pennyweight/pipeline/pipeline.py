@@ -27,7 +27,7 @@ from ..call import (
     Target,
     Verdict,
 )
-from ..economy import REFERENCE, SMALL_BYTES, Economy, Foreseen, Worth, apart
+from ..economy import REFERENCE, Economy, Foreseen, Worth, apart
 from ..economy import concerns as priced
 from ..flow import Begun
 from ..hits import AGAIN
@@ -248,7 +248,7 @@ class Pipeline:
         started = call.arrived if call.arrived is not None else self._clock.monotonic()
         asked = call
         place = None  # among its equals, which nobody looks for where nothing is made of a call
-        if self._optimizers and len(call.original.raw) >= SMALL_BYTES and call.identity.session:
+        if self._optimizers and call.identity.session and priced(call):
             place = self._twins.enter(call)
         try:
             call, answer = await self.consult(call)
